@@ -1,0 +1,149 @@
+package limiter
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Request is one message that asks for one permit.
+type Request struct {
+	// Window is the key's local state. Requests of one key in one batch share it.
+	Window *Window
+	// Limit is the limit in force for the key. Requests of one key may carry different ones.
+	Limit Limit
+	// ID is the message's event ID, by which it is charged once. It must not be empty.
+	ID string
+	// Replay says that the message was delivered before and so may hold its permit already: it always asks Redis.
+	Replay bool
+	// Verdict is set by AllowBatch.
+	Verdict Verdict
+}
+
+// validate reports all faults of the request at once, or nil.
+func (r *Request) validate() error {
+	if r.Window == nil {
+		return errors.New("request without a window")
+	}
+	var noID error
+	if r.ID == "" {
+		noID = errors.New("no event ID")
+	}
+	if err := errors.Join(noID, r.Limit.Validate()); err != nil {
+		return fmt.Errorf("key %q: %w", r.Window.key, err)
+	}
+	return nil
+}
+
+// call is what one batch asks about one key and limit.
+type call struct {
+	scriptCall
+	window *Window
+	limit  Limit
+	millis int64      // the limit's window
+	reqs   []*Request // in order of arrival
+	fault  fault
+	err    error
+}
+
+// round is one batch's calls. It is reused, so that a batch allocates little.
+type round struct {
+	calls   []*call // calls[:n] are in use
+	n       int
+	scripts []*scriptCall
+}
+
+var rounds = sync.Pool{New: func() any { return new(round) }}
+
+// inUse returns the calls of this batch.
+func (r *round) inUse() []*call { return r.calls[:r.n] }
+
+// add puts the request into the call of its key and limit.
+func (r *round) add(req *Request) {
+	c := req.Window.call
+	if c == nil || c.limit != req.Limit {
+		if r.n == len(r.calls) {
+			r.calls = append(r.calls, new(call))
+		}
+		c = r.calls[r.n]
+		r.n++
+		c.window, c.limit, c.millis = req.Window, req.Limit, req.Limit.Window.Milliseconds()
+		req.Window.call = c
+	}
+	c.reqs = append(c.reqs, req)
+}
+
+// prepare readies the script calls for the round trip.
+func (r *round) prepare(prefix, clock string) []*scriptCall {
+	for _, c := range r.inUse() {
+		c.prepare(allowScript, prefix+c.window.key)
+		c.args = append(c.args, &c.limit.Max, &c.millis, clock)
+		for _, req := range c.reqs {
+			c.args = append(c.args, &req.ID) // a pointer: boxing the string would allocate
+		}
+		r.scripts = append(r.scripts, &c.scriptCall)
+	}
+	return r.scripts
+}
+
+// release forgets the batch and gives the round back for reuse.
+func (r *round) release() {
+	for _, c := range r.inUse() {
+		c.window.call = nil
+		clear(c.reqs)
+		clear(c.args)
+		*c = call{scriptCall: scriptCall{args: c.args[:0]}, reqs: c.reqs[:0]}
+	}
+	clear(r.scripts)
+	r.scripts, r.n = r.scripts[:0], 0
+	rounds.Put(r)
+}
+
+// messages returns the number of requests in the batch's calls.
+func (r *round) messages() int {
+	n := 0
+	for _, c := range r.inUse() {
+		n += len(c.reqs)
+	}
+	return n
+}
+
+// settle sets the verdicts of one call from its reply, or its fault.
+func (c *call) settle(sent time.Time) {
+	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
+	if c.fault, c.err = classify(err), err; err != nil {
+		return
+	}
+	s := reply.standing
+	c.window.learn(c.limit, s, sent)
+	used := s.count
+	for i := range c.reqs {
+		if reply.verdicts[i] == replyCharged {
+			used--
+		}
+	}
+	for i, req := range c.reqs {
+		v := Verdict{Limit: c.limit.Max, ResetAfter: s.resetAfter}
+		switch reply.verdicts[i] {
+		case replyCharged:
+			used++
+			v.Allowed, v.Charged = true, true
+		case replyHeld:
+			v.Allowed = true
+		default:
+			v.RetryAfter = s.retryAfter
+		}
+		v.Remaining = max(0, c.limit.Max-used)
+		req.Verdict = v
+	}
+}
+
+// clockArg returns the scripts' clock argument: "" for the server's own TIME.
+func (l *Limiter) clockArg() string {
+	if l.clock == nil {
+		return ""
+	}
+	return strconv.FormatInt(l.clock(), 10)
+}

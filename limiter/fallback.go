@@ -1,0 +1,229 @@
+package limiter
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// fallback is what the process knows by itself: the windows it enforces while Redis is away, and the admissions that
+// Redis has yet to be told of. It is process-wide, not one for each shard, because several carried IDs can be one
+// community on different shards. Times are on the process's monotonic clock, since the limiter was made.
+type fallback struct {
+	// set by newFallback, read-only
+	policy     Policy
+	retryAfter time.Duration // told to messages refused by Closed
+	maxQueued  int
+	seed       maphash.Seed
+	m          *metrics
+
+	// away says that messages do not ask Redis. It is written under mu, so that who holds mu can rely on it.
+	away atomic.Bool
+
+	mu      sync.Mutex // protects the fields below
+	windows *simplelru.LRU[string, *keyWindow]
+	queues  map[string]*keyWindow // those with a queue
+	queued  int                   // admissions in all queues
+	sent    int                   // admissions on their way to Redis, in no queue
+}
+
+// keyWindow is one key's window in memory.
+type keyWindow struct {
+	log   permitLog
+	limit Limit    // the last one used
+	queue []queued // admissions to be merged, oldest first
+}
+
+// queued is an admission that waits to be merged.
+type queued struct {
+	id string
+	at time.Duration
+}
+
+// newFallback returns an empty fallback. The options are valid.
+func newFallback(o Options, m *metrics) (*fallback, error) {
+	f := &fallback{
+		policy:     o.OnRedisDown,
+		retryAfter: o.ProbeInterval,
+		maxQueued:  o.MaxQueued,
+		seed:       maphash.MakeSeed(),
+		m:          m,
+		queues:     make(map[string]*keyWindow),
+	}
+	var err error
+	f.windows, err = simplelru.NewLRU(o.MaxKeys, func(key string, w *keyWindow) {
+		f.unqueueLocked(key, len(w.queue), w) // called under mu: only methods that hold it evict
+	})
+	return f, err
+}
+
+// unqueueLocked takes the oldest n admissions off the key's queue as never to be merged. The caller must hold f.mu.
+func (f *fallback) unqueueLocked(key string, n int, w *keyWindow) {
+	if n == 0 {
+		return
+	}
+	w.queue = w.queue[n:]
+	f.queued -= n
+	if len(w.queue) == 0 {
+		delete(f.queues, key)
+	}
+	f.m.mergeDropped.Add(float64(n))
+}
+
+// windowLocked returns the key's window, trimmed to now. The caller must hold f.mu.
+func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *keyWindow {
+	w, ok := f.windows.Get(key)
+	if !ok {
+		w = new(keyWindow)
+		f.windows.Add(key, w)
+	}
+	w.limit = limit
+	w.log.trim(now, limit.Window)
+	return w
+}
+
+// decideIfAway sets all verdicts by the policy and returns true while Redis is away; else it does nothing. Together with
+// flip it makes sure that no admission is made in memory after Redis has been told of all.
+func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
+	if !f.away.Load() {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.away.Load() {
+		return false
+	}
+	for _, c := range calls {
+		c.fault = faultAway
+		f.decideLocked(c, now)
+	}
+	return true
+}
+
+// settle records the admissions of the calls that Redis answered and decides the failed ones by the policy.
+func (f *fallback) settle(calls []*call, now time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range calls {
+		if c.fault == faultNone {
+			f.learnLocked(c, now)
+		} else {
+			f.decideLocked(c, now)
+		}
+	}
+}
+
+// learnLocked records what Redis admitted. The caller must hold f.mu.
+func (f *fallback) learnLocked(c *call, now time.Duration) {
+	if f.policy != Local {
+		return // the others enforce no window of their own
+	}
+	var w *keyWindow
+	for _, req := range c.reqs {
+		if !req.Verdict.Charged {
+			continue
+		}
+		if w == nil {
+			w = f.windowLocked(c.window.key, c.limit, now)
+		}
+		w.log.add(maphash.String(f.seed, req.ID), now, c.limit.Window)
+	}
+}
+
+// decideLocked sets the verdicts of one call without Redis. The caller must hold f.mu.
+func (f *fallback) decideLocked(c *call, now time.Duration) {
+	if f.policy == Closed {
+		for _, req := range c.reqs {
+			req.Verdict = f.closedVerdict(c.limit)
+		}
+		return
+	}
+	w := f.windowLocked(c.window.key, c.limit, now)
+	for _, req := range c.reqs {
+		v := Verdict{Limit: c.limit.Max, Degraded: true}
+		hash := maphash.String(f.seed, req.ID)
+		switch {
+		case w.log.holds(hash):
+			v.Allowed = true
+		case f.policy == Open || w.log.count() < c.limit.Max:
+			v.Allowed, v.Charged = true, true
+			w.log.add(hash, now, c.limit.Window)
+			if c.fault == faultAway {
+				f.enqueueLocked(c.window.key, w, queued{id: req.ID, at: now})
+			}
+		}
+		s := w.log.standing(c.limit, now)
+		v.Remaining, v.ResetAfter = max(0, c.limit.Max-s.count), s.resetAfter
+		if !v.Allowed {
+			v.RetryAfter = s.retryAfter
+		}
+		req.Verdict = v
+	}
+}
+
+// closedVerdict is the verdict on every message under Closed.
+func (f *fallback) closedVerdict(limit Limit) Verdict {
+	return Verdict{Limit: limit.Max, RetryAfter: f.retryAfter, Degraded: true, Unavailable: true}
+}
+
+// enqueueLocked queues an admission for the merge: the newest Max of a key, as long as there is room. The caller must
+// hold f.mu.
+func (f *fallback) enqueueLocked(key string, w *keyWindow, q queued) {
+	if int64(len(w.queue)) >= w.limit.Max {
+		f.unqueueLocked(key, 1, w)
+	}
+	if f.queued >= f.maxQueued {
+		f.m.mergeDropped.Inc()
+		return
+	}
+	w.queue = append(w.queue, q)
+	f.queues[key] = w
+	f.queued++
+}
+
+// standing returns what the process knows of the key's window.
+func (f *fallback) standing(key string, limit Limit, now time.Duration) standing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w, ok := f.windows.Peek(key)
+	if !ok {
+		return standing{}
+	}
+	w.log.trim(now, limit.Window)
+	return w.log.standing(limit, now)
+}
+
+// forget drops the key's window and what of it waits for the merge.
+func (f *fallback) forget(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.windows.Remove(key)
+}
+
+// release gives permits back. It reports whether all of them were still waiting to be merged, so that Redis does not
+// know of them.
+func (f *fallback) release(key string, ids []string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w, ok := f.windows.Peek(key)
+	if !ok {
+		return false
+	}
+	found := 0
+	for _, id := range ids {
+		w.log.remove(maphash.String(f.seed, id))
+		if i := slices.IndexFunc(w.queue, func(q queued) bool { return q.id == id }); i >= 0 {
+			w.queue = slices.Delete(w.queue, i, i+1)
+			f.queued--
+			found++
+		}
+	}
+	if len(w.queue) == 0 {
+		delete(f.queues, key)
+	}
+	return found == len(ids)
+}

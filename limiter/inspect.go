@@ -1,0 +1,204 @@
+package limiter
+
+import (
+	"context"
+	"fmt"
+)
+
+// Query asks for the usage of one key.
+type Query struct {
+	Key   string // without the limiter's prefix
+	Limit Limit
+}
+
+// Check returns what one more message of the key would get. It takes no permit and writes nothing. While Redis is away
+// it answers by the policy. Errors are that of ctx and an invalid limit.
+func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, error) {
+	if err := limit.Validate(); err != nil {
+		return Verdict{}, fmt.Errorf("limiter: key %q: %w", key, err)
+	}
+	switch limit.Max {
+	case Unlimited:
+		return unlimitedVerdict(), nil
+	case 0:
+		return noneVerdict(limit), nil
+	}
+	found, err := l.look(ctx, []Query{{Key: key, Limit: limit}})
+	if err != nil {
+		return Verdict{}, err
+	}
+	v := found[0].peek(limit)
+	if !found[0].degraded {
+		return v, nil
+	}
+	switch l.o.OnRedisDown {
+	case Closed:
+		return l.fallback.closedVerdict(limit), nil
+	case Open:
+		v.Allowed, v.Charged, v.RetryAfter = true, true, 0
+	}
+	v.Degraded = true
+	return v, nil
+}
+
+// Usage returns what the key has used of its limit and writes nothing. While Redis is away it counts what this process
+// knows, except under Closed, where it returns ErrUnavailable. Other errors are that of ctx and an invalid limit.
+func (l *Limiter) Usage(ctx context.Context, key string, limit Limit) (Usage, error) {
+	usages, err := l.Usages(ctx, []Query{{Key: key, Limit: limit}})
+	if err != nil {
+		return Usage{}, err
+	}
+	return usages[0], nil
+}
+
+// Usages is Usage for several keys in one round trip; the answers are in the order of the queries.
+func (l *Limiter) Usages(ctx context.Context, queries []Query) ([]Usage, error) {
+	usages := make([]Usage, len(queries))
+	var ask []Query
+	var places []int // where the answer to each of ask belongs
+	for i, q := range queries {
+		if err := q.Limit.Validate(); err != nil {
+			return nil, fmt.Errorf("limiter: key %q: %w", q.Key, err)
+		}
+		if q.Limit.Max == Unlimited {
+			usages[i] = Usage{Limit: Unlimited, Remaining: Unlimited}
+			continue
+		}
+		ask, places = append(ask, q), append(places, i)
+	}
+	found, err := l.look(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range found {
+		if f.degraded && l.o.OnRedisDown == Closed {
+			return nil, ErrUnavailable
+		}
+		u := f.usage(ask[i].Limit)
+		u.Degraded = f.degraded
+		usages[places[i]] = u
+	}
+	return usages, nil
+}
+
+// sight is what look found of one key.
+type sight struct {
+	standing
+	degraded bool // from memory, not from Redis
+}
+
+// look returns the standing of every key, from Redis in one round trip, or from memory where Redis cannot be used.
+func (l *Limiter) look(ctx context.Context, queries []Query) ([]sight, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	found := make([]sight, len(queries))
+	if len(queries) > 0 && !l.Degraded() {
+		if err := l.roundTrip(ctx, func() error { return l.lookInRedis(ctx, queries, found) }); err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	} else {
+		for i := range found {
+			found[i].degraded = true
+		}
+	}
+	now := l.sinceStart(l.now())
+	for i, q := range queries {
+		if found[i].degraded {
+			found[i].standing = l.fallback.standing(q.Key, q.Limit, now)
+		}
+	}
+	return found, nil
+}
+
+// lookInRedis sets what Redis knows of the keys and marks the rest as degraded. The error says that Redis is away.
+func (l *Limiter) lookInRedis(ctx context.Context, queries []Query, found []sight) (away error) {
+	clock := l.clockArg()
+	calls := make([]*scriptCall, len(queries))
+	for i, q := range queries {
+		calls[i] = new(scriptCall)
+		calls[i].prepare(peekScript, l.o.Prefix+q.Key)
+		calls[i].args = append(calls[i].args, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
+	}
+	l.exec(ctx, peekScript, peekSource, calls)
+	for i, q := range queries {
+		reply, err := calls[i].windowReply(0, q.Limit.Window)
+		switch classify(err) {
+		case faultNone:
+			found[i].standing = reply.standing
+			continue
+		case faultAway:
+			away = err
+		case faultKey:
+			l.logKeyFault(ctx, q.Key, err)
+		}
+		found[i].degraded = true
+	}
+	return away
+}
+
+// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of a Window calls its Forget
+// as well, and other processes ForgetLocal. While Redis is away only the memory is reset, and an error that is
+// ErrUnavailable is returned.
+func (l *Limiter) Reset(ctx context.Context, key string) error {
+	l.fallback.forget(key)
+	err := l.command(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
+	if err != nil {
+		return fmt.Errorf("reset %q: %w", key, err)
+	}
+	// What was learned of the window between the two is of before the reset.
+	l.fallback.forget(key)
+	return nil
+}
+
+// ForgetLocal drops what this process knows of the key, because it was reset elsewhere.
+func (l *Limiter) ForgetLocal(key string) { l.fallback.forget(key) }
+
+// Release gives the permits of the IDs back, for messages that were charged but then refused for another reason. An ID
+// without a permit is left out. The owner of a Window calls its Forget as well. While Redis is away, permits taken from
+// Redis before cannot be given back, and an error that is ErrUnavailable is returned.
+func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if local := l.fallback.release(key, ids); local && l.Degraded() {
+		return nil
+	}
+	members := make([]any, len(ids))
+	for i := range ids {
+		members[i] = &ids[i]
+	}
+	err := l.command(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
+	if err != nil {
+		return fmt.Errorf("release %d permits of %q: %w", len(ids), key, err)
+	}
+	return nil
+}
+
+// command runs one Redis command, unless Redis is away. The error is that of ctx, of the key, or ErrUnavailable.
+func (l *Limiter) command(ctx context.Context, run func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.Degraded() {
+		return ErrUnavailable
+	}
+	var keyErr error
+	away := l.roundTrip(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
+		defer cancel()
+		err := run(ctx)
+		if classify(err) == faultAway {
+			return err
+		}
+		keyErr = err
+		return nil
+	})
+	if away == nil {
+		return keyErr
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, away)
+}

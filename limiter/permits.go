@@ -1,0 +1,118 @@
+package limiter
+
+import (
+	"slices"
+	"sort"
+	"time"
+)
+
+const (
+	// exactPermits is how many permits of one key are kept one by one in memory.
+	exactPermits = 10_000
+	// subWindows is how many parts a window is cut into for the permits beyond those.
+	subWindows = 100
+)
+
+// permit is one admission: a 64-bit hash of its event ID and its time on the process's monotonic clock.
+type permit struct {
+	id uint64
+	at time.Duration
+}
+
+// permitSum counts admissions of one sub-window, all taken to be as late as its end.
+type permitSum struct {
+	at time.Duration
+	n  int64
+}
+
+// permitLog is one key's sliding window log in memory (Figma's "sliding window log", cut to fixed sub-windows for its
+// old end as in Cloudflare's counters). It is pure: now comes in as an argument, ordered or not.
+//
+// The newest exactPermits admissions are exact. Older ones are summed in sub-windows of 1/subWindows of the window and
+// leave with the end of their sub-window: the log errs only toward rejecting, and by at most 1 % of the window. An ID is
+// recognised only while it is among the exact ones.
+type permitLog struct {
+	exact  []permit    // by time, oldest first
+	sums   []permitSum // by time, oldest first; all older than exact
+	summed int64       // total of sums
+}
+
+// trim forgets what has left the window (now-window, now].
+func (g *permitLog) trim(now, window time.Duration) {
+	cut := now - window
+	i := 0
+	for ; i < len(g.sums) && g.sums[i].at <= cut; i++ {
+		g.summed -= g.sums[i].n
+	}
+	g.sums = slices.Delete(g.sums, 0, i)
+	g.exact = g.exact[sort.Search(len(g.exact), func(i int) bool { return g.exact[i].at > cut }):]
+	if len(g.exact) == 0 {
+		g.exact = nil // give the memory back
+	}
+}
+
+// count returns the number of counted admissions.
+func (g *permitLog) count() int64 { return g.summed + int64(len(g.exact)) }
+
+// holds reports whether the ID is known to hold a permit.
+func (g *permitLog) holds(id uint64) bool {
+	for i := len(g.exact) - 1; i >= 0; i-- {
+		if g.exact[i].id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// add records an admission. One that is older than the newest known counts as late as that one.
+func (g *permitLog) add(id uint64, now, window time.Duration) {
+	if n := len(g.exact); n > 0 {
+		now = max(now, g.exact[n-1].at)
+	}
+	g.exact = append(g.exact, permit{id: id, at: now})
+	if len(g.exact) <= exactPermits {
+		return
+	}
+	width := window / subWindows
+	end := (g.exact[0].at + width - 1) / width * width
+	g.exact = g.exact[1:]
+	g.summed++
+	if n := len(g.sums); n > 0 && g.sums[n-1].at >= end {
+		g.sums[n-1].n++
+		return
+	}
+	g.sums = append(g.sums, permitSum{at: end, n: 1})
+}
+
+// remove gives the ID's permit back. It reports false when the ID is not among the exact ones.
+func (g *permitLog) remove(id uint64) bool {
+	i := slices.IndexFunc(g.exact, func(p permit) bool { return p.id == id })
+	if i < 0 {
+		return false
+	}
+	g.exact = slices.Delete(g.exact, i, i+1)
+	return true
+}
+
+// standing returns the window's state at now. The log must have been trimmed to the same now and window.
+func (g *permitLog) standing(limit Limit, now time.Duration) standing {
+	s := standing{count: g.count()}
+	if s.count > 0 {
+		s.resetAfter = g.at(0) + limit.Window - now
+	}
+	if s.count >= limit.Max && s.count > 0 {
+		s.retryAfter = g.at(min(s.count-limit.Max, s.count-1)) + limit.Window - now
+	}
+	return s
+}
+
+// at returns the time of the admission with the given rank, 0 being the oldest.
+func (g *permitLog) at(rank int64) time.Duration {
+	for _, s := range g.sums {
+		if rank < s.n {
+			return s.at
+		}
+		rank -= s.n
+	}
+	return g.exact[rank].at
+}
