@@ -1,0 +1,196 @@
+package tenant
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxLimit is the largest limit that a document may set. Anything above it is
+// meant as unlimited, which is -1.
+const MaxLimit = 1_000_000_000
+
+// Config is a tenant's document as Redis stores it. Members that it leaves
+// out have the default of its tier.
+type Config struct {
+	// CommunityID is what limits, metrics and handlers use. Several stored
+	// configs may name one community. Empty means the ID it is stored under.
+	CommunityID string           `json:"communityId"`
+	GuildID     string           `json:"guildId,omitempty"`
+	Tier        Tier             `json:"tier"`
+	Features    FeatureOverrides `json:"features"`
+	RateLimits  LimitOverrides   `json:"rateLimits"`
+	// CreatedAt and UpdatedAt are set by the store, from the clock of Redis.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
+	UpdatedAt time.Time `json:"updatedAt,omitzero"`
+	// Unknown are members that other writers have put there: a JSON object.
+	// They survive every write by a Store.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// FeatureOverrides switch features on or off; nil leaves the tier's default.
+type FeatureOverrides struct {
+	CustomBranding    *bool          `json:"customBranding,omitempty"`
+	AdvancedAnalytics *bool          `json:"advancedAnalytics,omitempty"`
+	PrioritySupport   *bool          `json:"prioritySupport,omitempty"`
+	UnlimitedCommands *bool          `json:"unlimitedCommands,omitempty"`
+	Unknown           jsontext.Value `json:",embed"`
+}
+
+// LimitOverrides set limits, each the number of admissions in a window: -1 is
+// unlimited, 0 is none, nil leaves the tier's default.
+type LimitOverrides struct {
+	CommandsPerMinute        *int64         `json:"commandsPerMinute,omitempty"`
+	EligibilityChecksPerHour *int64         `json:"eligibilityChecksPerHour,omitempty"`
+	SyncRequestsPerDay       *int64         `json:"syncRequestsPerDay,omitempty"`
+	UserCommandsPerMinute    *int64         `json:"userCommandsPerMinute,omitempty"`
+	Unknown                  jsontext.Value `json:",embed"`
+}
+
+// ParseConfig reads a config that a user gives. It is strict: unknown and
+// duplicate members, wrong types, unknown tiers and numbers out of range are
+// refused, each by a [*FieldError] with the name of the field, all of them
+// joined. null is the same as leaving a member out.
+func ParseConfig(data []byte) (Config, error) {
+	var c Config
+	if err := c.Merge(data); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Merge applies data to the config as a JSON merge patch (RFC 7396) does:
+// members given replace, null takes an override away, the rest stays. It is
+// as strict as [ParseConfig]. On an error the config is unchanged.
+func (c *Config) Merge(data []byte) error {
+	r, next := reader{strict: true}, *c
+	if r.check(data) {
+		next.read(&r, data)
+		next.validate(&r.faults)
+	}
+	if err := r.err(); err != nil {
+		return err
+	}
+	*c = next
+	return nil
+}
+
+// Validate reports what a store would refuse, as [ParseConfig] does.
+func (c *Config) Validate() error {
+	var f faults
+	c.validate(&f)
+	return f.err()
+}
+
+// ClearOverrides gives every feature and limit back to the tier's default.
+func (c *Config) ClearOverrides() {
+	c.Features = FeatureOverrides{Unknown: c.Features.Unknown}
+	c.RateLimits = LimitOverrides{Unknown: c.RateLimits.Unknown}
+}
+
+// parseStored reads a config from Redis, where other writers may have added
+// members.
+func parseStored(data []byte) (Config, error) {
+	var c Config
+	var r reader
+	if r.check(data) {
+		c.read(&r, data)
+		c.validate(&r.faults)
+	}
+	return c, r.err()
+}
+
+func (c *Config) read(r *reader, raw jsontext.Value) {
+	unknown := r.object("", raw, []member{
+		{"communityId", r.text(&c.CommunityID)},
+		{"guildId", r.text(&c.GuildID)},
+		{"tier", value(r, &c.Tier, "a string: "+tierNames)},
+		{"features", func(field string, raw jsontext.Value) { c.Features.read(r, field, raw) }},
+		{"rateLimits", func(field string, raw jsontext.Value) { c.RateLimits.read(r, field, raw) }},
+		{"createdAt", r.time(&c.CreatedAt)},
+		{"updatedAt", r.time(&c.UpdatedAt)},
+	})
+	if !r.strict {
+		c.Unknown = unknown
+	}
+}
+
+func (o *FeatureOverrides) read(r *reader, field string, raw jsontext.Value) {
+	if raw.Kind() == 'n' {
+		*o = FeatureOverrides{Unknown: o.Unknown}
+		return
+	}
+	unknown := r.object(field, raw, []member{
+		{featureNames[0], r.feature(&o.CustomBranding)},
+		{featureNames[1], r.feature(&o.AdvancedAnalytics)},
+		{featureNames[2], r.feature(&o.PrioritySupport)},
+		{featureNames[3], r.feature(&o.UnlimitedCommands)},
+	})
+	if !r.strict {
+		o.Unknown = unknown
+	}
+}
+
+// limitNames are the JSON names of the limits, by action.
+var limitNames = [NumActions]string{
+	Command:          "commandsPerMinute",
+	EligibilityCheck: "eligibilityChecksPerHour",
+	SyncRequest:      "syncRequestsPerDay",
+	UserCommand:      "userCommandsPerMinute",
+}
+
+// fields are where the limits are kept, by action.
+func (o *LimitOverrides) fields() [NumActions]**int64 {
+	return [NumActions]**int64{
+		Command:          &o.CommandsPerMinute,
+		EligibilityCheck: &o.EligibilityChecksPerHour,
+		SyncRequest:      &o.SyncRequestsPerDay,
+		UserCommand:      &o.UserCommandsPerMinute,
+	}
+}
+
+func (o *LimitOverrides) read(r *reader, field string, raw jsontext.Value) {
+	if raw.Kind() == 'n' {
+		*o = LimitOverrides{Unknown: o.Unknown}
+		return
+	}
+	members := make([]member, 0, NumActions)
+	for action, p := range o.fields() {
+		members = append(members, member{limitNames[action], r.limit(p)})
+	}
+	unknown := r.object(field, raw, members)
+	if !r.strict {
+		o.Unknown = unknown
+	}
+}
+
+func (o *LimitOverrides) validate(f *faults, field string) {
+	for action, p := range o.fields() {
+		if limit := *p; limit != nil && (*limit < -1 || *limit > MaxLimit) {
+			f.add(join(field, limitNames[action]), "must be from 0 to %d, or -1 for unlimited", MaxLimit)
+		}
+	}
+}
+
+func (c *Config) validate(f *faults) {
+	const idRule = "must be 1 to 128 letters, digits, '_', ':' or '-'"
+	if c.CommunityID != "" && !ValidID(c.CommunityID) {
+		f.add("communityId", idRule)
+	}
+	if c.GuildID != "" && !ValidID(c.GuildID) {
+		f.add("guildId", idRule)
+	}
+	switch {
+	case c.Tier == "":
+		f.add("tier", "is missing; use %s", tierNames)
+	case !c.Tier.known():
+		f.add("tier", "is unknown: %q; use %s", shorten(string(c.Tier)), tierNames)
+	}
+	c.RateLimits.validate(f, "rateLimits")
+}
+
+// errID is the fault of an ID that no key can be made of.
+func errID(id string) error {
+	return &FieldError{Field: "community", Reason: fmt.Sprintf("%q must be 1 to 128 letters, digits, '_', ':' or '-'", shorten(id))}
+}

@@ -1,0 +1,224 @@
+package tenant_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+
+	"arrakis/tenant"
+)
+
+const fullConfig = `{"communityId":"comm_1","guildId":"123","tier":"pro",
+ "features":{"customBranding":false,"advancedAnalytics":true,"prioritySupport":null},
+ "rateLimits":{"commandsPerMinute":-1,"eligibilityChecksPerHour":0,"syncRequestsPerDay":1000000000,"userCommandsPerMinute":5},
+ "createdAt":"2026-01-31T12:00:00Z","updatedAt":"2026-01-31T13:00:00.123Z"}`
+
+func ptr[T any](v T) *T { return &v }
+
+func TestParseConfig(t *testing.T) {
+	t.Parallel()
+	got, err := tenant.ParseConfig([]byte(fullConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tenant.Config{
+		CommunityID: "comm_1", GuildID: "123", Tier: tenant.Pro,
+		Features: tenant.FeatureOverrides{CustomBranding: ptr(false), AdvancedAnalytics: ptr(true)},
+		RateLimits: tenant.LimitOverrides{
+			CommandsPerMinute: ptr(int64(-1)), EligibilityChecksPerHour: ptr(int64(0)),
+			SyncRequestsPerDay: ptr(int64(1_000_000_000)), UserCommandsPerMinute: ptr(int64(5)),
+		},
+		CreatedAt: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC),
+		UpdatedAt: time.Date(2026, 1, 31, 13, 0, 0, 123e6, time.UTC),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ParseConfig (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		doc    string
+		fields []string // of the faults, in any order
+	}{
+		{``, []string{""}},
+		{`nonsense`, []string{""}},
+		{`[]`, []string{""}},
+		{`null`, []string{""}},
+		{`{"tier":"pro"`, []string{""}},
+		{`{"tier":"pro"} {}`, []string{""}},
+		{"{\"tier\":\"pro\",\"guildId\":\"\xff\"}", []string{""}},
+		{`{"tier":"pro","x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, []string{""}},
+		{`{"tier":"pro"}` + strings.Repeat(" ", tenant.MaxDocument), []string{""}},
+		{`{}`, []string{"tier"}},
+		{`{"tier":null}`, []string{"tier"}},
+		{`{"tier":"Pro"}`, []string{"tier"}},
+		{`{"tier":3}`, []string{"tier"}},
+		{`{"tier":"pro","tier":"free"}`, []string{"tier"}},
+		{`{"tier":"pro","Tier":"free"}`, []string{"Tier"}},
+		{`{"tier":"pro","features":{"customBranding":true,"customBranding":true}}`, []string{"features.customBranding"}},
+		{`{"tier":"pro","features":[]}`, []string{"features"}},
+		{`{"tier":"pro","guildId":123,"communityId":"a b"}`, []string{"guildId", "communityId"}},
+		{
+			`{"teir":"pro","features":{"customBranding":1,"dark":true},"rateLimits":{"commandsPerMinute":-2,"syncRequestsPerDay":1.5,"userCommandsPerMinute":"5","eligibilityChecksPerHour":1000000001}}`,
+			[]string{
+				"teir", "tier", "features.customBranding", "features.dark", "rateLimits.commandsPerMinute",
+				"rateLimits.syncRequestsPerDay", "rateLimits.userCommandsPerMinute", "rateLimits.eligibilityChecksPerHour",
+			},
+		},
+		{`{"tier":"pro","createdAt":"yesterday","updatedAt":1700000000000}`, []string{"createdAt", "updatedAt"}},
+	}
+	for _, tt := range tests {
+		_, err := tenant.ParseConfig([]byte(tt.doc))
+		got := faultFields(err)
+		slices.Sort(got)
+		slices.Sort(tt.fields)
+		if diff := cmp.Diff(tt.fields, got); diff != "" {
+			t.Errorf("%.80s: faults (-want +got):\n%s%v", tt.doc, diff, err)
+		}
+	}
+}
+
+// faultFields are the fields of the FieldErrors that err joins.
+func faultFields(err error) []string {
+	var fields []string
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			fields = append(fields, faultFields(e)...)
+		}
+		return fields
+	}
+	var field *tenant.FieldError
+	if errors.As(err, &field) {
+		fields = append(fields, field.Field)
+	}
+	return fields
+}
+
+// An error does not grow with what it complains of.
+func TestFaultsAreBounded(t *testing.T) {
+	t.Parallel()
+	var doc strings.Builder
+	doc.WriteString(`{"` + strings.Repeat("long", 1000) + `":1`)
+	for i := range 5000 {
+		fmt.Fprintf(&doc, `,"f%d":1`, i)
+	}
+	doc.WriteString("}")
+	_, err := tenant.ParseConfig([]byte(doc.String()))
+	if err == nil || len(err.Error()) > 5000 {
+		t.Errorf("the error is %d bytes long", len(err.Error()))
+	}
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	c, err := tenant.ParseConfig([]byte(fullConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c
+	if err := c.Merge([]byte(`{"tier":"free","guildId":"\u0000"}`)); err == nil {
+		t.Error("a bad patch is accepted")
+	}
+	if diff := cmp.Diff(before, c); diff != "" {
+		t.Errorf("a bad patch changed the config:\n%s", diff)
+	}
+	if err := c.Merge([]byte(`{"tier":"free","features":{"customBranding":null},"rateLimits":null}`)); err != nil {
+		t.Fatal(err)
+	}
+	want := before
+	want.Tier = tenant.Free
+	want.Features.CustomBranding = nil
+	want.RateLimits = tenant.LimitOverrides{}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("Merge (-want +got):\n%s", diff)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		tier tenant.Tier
+		want tenant.TierDefaults
+	}{
+		{tenant.Free, tenant.TierDefaults{Max: [tenant.NumActions]int64{10, 100, 1, -1}}},
+		{tenant.Pro, tenant.TierDefaults{Max: [tenant.NumActions]int64{100, 1000, 10, -1}, Features: tenant.CustomBranding | tenant.AdvancedAnalytics}},
+		{tenant.Enterprise, tenant.TierDefaults{Max: [tenant.NumActions]int64{-1, -1, -1, -1}, Features: 15}},
+	}
+	for _, tt := range tests {
+		got := tenant.Resolve("a", &tenant.Config{Tier: tt.tier}, tenant.DefaultTiers())
+		want := &tenant.Tenant{ID: "a", Tier: tt.tier, Max: tt.want.Max, Features: tt.want.Features, Stored: true}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.tier, diff)
+		}
+	}
+}
+
+func TestActions(t *testing.T) {
+	t.Parallel()
+	windows := map[string]time.Duration{
+		"command": time.Minute, "eligibility_check": time.Hour, "sync_request": 24 * time.Hour, "user_command": time.Minute,
+	}
+	for name, window := range windows {
+		a, err := tenant.ParseAction(name)
+		if err != nil || a.String() != name || a.Window() != window {
+			t.Errorf("%s: %v with window %v, %v", name, a, a.Window(), err)
+		}
+	}
+	if _, err := tenant.ParseAction("Command"); err == nil {
+		t.Error("ParseAction accepts Command")
+	}
+	if got := tenant.Action(9).String(); got != "action(9)" {
+		t.Errorf("no action is %q", got)
+	}
+}
+
+func TestValidID(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]bool{
+		"": false, "a": true, "A:z_0-9": true, "a b": false, "a.b": false, "é": false, "a*": false, "@": false,
+		"[": false, "`": false, "{": false, strings.Repeat("a", 128): true, strings.Repeat("a", 129): false, "a\n": false,
+	} {
+		if got := tenant.ValidID(id); got != want {
+			t.Errorf("ValidID(%q) = %v", id, got)
+		}
+	}
+}
+
+// What ParseConfig accepts is valid, and stays itself when it is written and
+// read again.
+func FuzzParseConfig(f *testing.F) {
+	for _, seed := range []string{fullConfig, `{"tier":"pro"}`, `{"tier":"free","tier":"pro"}`, `{"tier":"\ud800"}`, `{"rateLimits":{"commandsPerMinute":1e3}}`, `[[[[`, ` {"tier":"free"} `} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := tenant.ParseConfig(data)
+		if err != nil {
+			if len(faultFields(err)) == 0 {
+				t.Errorf("the error %v names no fault", err)
+			}
+			return
+		}
+		if err := c.Validate(); err != nil {
+			t.Errorf("accepted, but invalid: %v", err)
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatalf("accepted, but cannot be written: %v", err)
+		}
+		again, err := tenant.ParseConfig(text)
+		if err != nil {
+			t.Fatalf("written as %s, refused: %v", text, err)
+		}
+		if diff := cmp.Diff(c, again); diff != "" {
+			t.Errorf("written and read again (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,200 @@
+package tenant
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxFlags is how many flags there may be.
+const MaxFlags = 1000
+
+const maxDescription = 1024 // bytes
+
+// Flag switches a feature on for some tenants. See [Flag.On] for the rule.
+type Flag struct {
+	ID          string `json:"id"`
+	Description string `json:"description,omitempty"`
+	Enabled     bool   `json:"enabled"`
+	// Tiers that have the flag. Empty: all.
+	Tiers       []Tier          `json:"tiers,omitempty"`
+	Communities FlagCommunities `json:"communities,omitzero"`
+	// RolloutPercent of communities have the flag, from 0 to 100. nil: all.
+	RolloutPercent *float64 `json:"rolloutPercent,omitempty"`
+	// Unknown are members of other writers: a JSON object, kept by writes.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// FlagCommunities are exceptions by the ID of the community.
+type FlagCommunities struct {
+	Include []string `json:"include,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
+}
+
+// IsZero reports whether there are no exceptions.
+func (c FlagCommunities) IsZero() bool { return len(c.Include) == 0 && len(c.Exclude) == 0 }
+
+// ParseFlag reads a flag that a user gives, as strictly as [ParseConfig].
+func ParseFlag(data []byte) (Flag, error) {
+	return readFlag(&reader{strict: true}, data)
+}
+
+func parseStoredFlag(data []byte) (Flag, error) {
+	return readFlag(&reader{}, data)
+}
+
+func readFlag(r *reader, data []byte) (Flag, error) {
+	var f Flag
+	if r.check(data) {
+		f.Unknown = r.object("", data, []member{
+			{"id", r.text(&f.ID)},
+			{"description", r.text(&f.Description)},
+			{"enabled", r.boolean(&f.Enabled)},
+			{"tiers", value(r, &f.Tiers, "a list of tiers")},
+			{"communities", func(field string, raw jsontext.Value) { f.Communities.read(r, field, raw) }},
+			{"rolloutPercent", r.number(&f.RolloutPercent)},
+		})
+		f.validate(&r.faults)
+	}
+	if err := r.err(); err != nil {
+		return Flag{}, err
+	}
+	return f, nil
+}
+
+func (c *FlagCommunities) read(r *reader, field string, raw jsontext.Value) {
+	if raw.Kind() == 'n' {
+		return
+	}
+	// Members of other writers are not kept this deep.
+	r.object(field, raw, []member{
+		{"include", r.texts(&c.Include)},
+		{"exclude", r.texts(&c.Exclude)},
+	})
+}
+
+// Validate reports what a store would refuse, as [ParseFlag] does.
+func (f *Flag) Validate() error {
+	var all faults
+	f.validate(&all)
+	return all.err()
+}
+
+func (f *Flag) validate(all *faults) {
+	switch {
+	case f.ID == "":
+		all.add("id", "is missing")
+	case !ValidFlagID(f.ID):
+		all.add("id", "must be 1 to 128 letters, digits, '_', '.' or '-'")
+	}
+	if len(f.Description) > maxDescription {
+		all.add("description", "holds %d bytes, at most %d are accepted", len(f.Description), maxDescription)
+	}
+	for _, t := range f.Tiers {
+		if !t.known() {
+			all.add("tiers", "has the unknown tier %q; use %s", shorten(string(t)), tierNames)
+		}
+	}
+	validateIDs(all, "communities.include", f.Communities.Include)
+	validateIDs(all, "communities.exclude", f.Communities.Exclude)
+	if p := f.RolloutPercent; p != nil && !(*p >= 0 && *p <= 100) { // NaN is neither
+		all.add("rolloutPercent", "must be from 0 to 100")
+	}
+}
+
+func validateIDs(all *faults, field string, ids []string) {
+	for _, id := range ids {
+		if !ValidID(id) {
+			all.add(field, "has %q; IDs are 1 to 128 letters, digits, '_', ':' or '-'", shorten(id))
+		}
+	}
+}
+
+// ValidFlagID reports whether s can be the ID of a flag:
+// [A-Za-z0-9_.-]{1,128}.
+func ValidFlagID(s string) bool {
+	if s == "" || len(s) > maxID {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c == ':' || c != '.' && !ValidID(s[i:i+1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// On reports whether a tenant has the flag. The first rule that applies
+// decides:
+//
+//  1. The flag is disabled: off.
+//  2. The community is excluded: off.
+//  3. The community is included: on.
+//  4. There are tiers and the tenant's is not among them: off.
+//  5. There is a rollout: on for that share of communities, picked by a hash
+//     of flag and community. One that has the flag keeps it as the percentage
+//     grows, and other flags pick others.
+//  6. On.
+func (f *Flag) On(t *Tenant) bool {
+	switch {
+	case !f.Enabled, slices.Contains(f.Communities.Exclude, t.ID):
+		return false
+	case slices.Contains(f.Communities.Include, t.ID):
+		return true
+	case len(f.Tiers) > 0 && !slices.Contains(f.Tiers, t.Tier):
+		return false
+	}
+	return f.RolloutPercent == nil || rolloutAt(f.ID, t.ID) < *f.RolloutPercent
+}
+
+// rolloutAt is the percentage above which a community has a flag: from 0 up to
+// but not 100, evenly spread. It is the upper 53 bits of the XXH64 of both
+// IDs, which no version of arrakis may change.
+func rolloutAt(flag, community string) float64 {
+	h := xxhash.Sum64String(flag + "\x00" + community)
+	return float64(h>>11) / (1 << 53) * 100
+}
+
+// Flags is a set of flags. It is immutable and may be shared by goroutines.
+// nil is the empty set.
+type Flags struct {
+	byID []*Flag // sorted
+}
+
+// NewFlags makes a set of valid flags. Of two with one ID it keeps the later.
+func NewFlags(flags ...Flag) *Flags {
+	byID := make(map[string]*Flag, len(flags))
+	for _, f := range flags {
+		byID[f.ID] = &f
+	}
+	set := &Flags{byID: make([]*Flag, 0, len(byID))}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		set.byID = append(set.byID, byID[id])
+	}
+	return set
+}
+
+// Enabled lists the IDs of the flags that a tenant has, sorted. It costs a
+// look at every flag; keep the result as long as tenant and flags stay.
+func (s *Flags) Enabled(t *Tenant) []string {
+	if s == nil {
+		return nil
+	}
+	var ids []string
+	for _, f := range s.byID {
+		if f.On(t) {
+			ids = append(ids, f.ID)
+		}
+	}
+	return ids
+}
+
+// Len is the number of flags.
+func (s *Flags) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.byID)
+}

@@ -1,0 +1,138 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// FlagEntry is a stored flag.
+type FlagEntry struct {
+	ID      string // what it is stored under
+	Flag    Flag
+	Version Version
+	Err     error // a *StoredError when the document cannot be used
+}
+
+// Flags reads all flags. One whose document cannot be used is as this store
+// has last seen it, else off, and is logged. Errors are those of Redis and of
+// ctx, and more flags than [MaxFlags]; the caller keeps the set that it has.
+func (s *Store) Flags(ctx context.Context) (*Flags, error) {
+	texts, err := s.flagTexts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	flags := make([]Flag, 0, len(texts))
+	for id, text := range texts {
+		if f := s.flags.read(ctx, flagPlace(id).String(), &text); f != nil {
+			flag := *f
+			flag.ID = id // the field is what events and callers name
+			flags = append(flags, flag)
+		}
+	}
+	return NewFlags(flags...), nil
+}
+
+// ListFlags reads all flags for display, by ID. There are at most [MaxFlags].
+func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
+	texts, err := s.flagTexts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]FlagEntry, 0, len(texts))
+	for _, id := range slices.Sorted(maps.Keys(texts)) {
+		e := FlagEntry{ID: id, Version: versionOf(texts[id])}
+		if e.Flag, err = parseStoredFlag([]byte(texts[id])); err != nil {
+			e.Err = &StoredError{Key: flagPlace(id).String(), Err: err}
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// flagTexts reads the flags as they are stored, after a look at their number.
+func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
+	n, err := s.rdb.HLen(ctx, flagsKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read flags: %w", err)
+	}
+	if n > MaxFlags {
+		return nil, fmt.Errorf("read flags: %s holds %d flags, at most %d are accepted; delete some", flagsKey, n, MaxFlags)
+	}
+	texts, err := s.rdb.HGetAll(ctx, flagsKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read flags: %w", err)
+	}
+	maps.DeleteFunc(texts, func(id, _ string) bool { return !ValidFlagID(id) })
+	return texts, nil
+}
+
+// GetFlag reads a flag. It returns [ErrNotFound] when there is none, and a
+// [*StoredError], together with the version, when it cannot be used.
+func (s *Store) GetFlag(ctx context.Context, id string) (Flag, Version, error) {
+	if !ValidFlagID(id) {
+		return Flag{}, "", errFlagID(id)
+	}
+	f, v, err := get(ctx, s.rdb, flagPlace(id), parseStoredFlag)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("flag %q: %w: it is off for everybody", id, err)
+	}
+	return f, v, err
+}
+
+// PutFlag creates or replaces the flag f.ID and returns it as stored. Errors:
+// [*FieldError], [ErrConflict].
+func (s *Store) PutFlag(ctx context.Context, f Flag, opts PutOptions) (Flag, Version, error) {
+	if err := f.Validate(); err != nil {
+		return Flag{}, "", err
+	}
+	// The bound is looked at outside of the transaction: writers at once may
+	// pass it by a few, and reading then says so.
+	n, err := s.rdb.HLen(ctx, flagsKey).Result()
+	if err != nil {
+		return Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
+	}
+	var next Flag
+	var text string
+	err = s.write(ctx, flagPlace(f.ID), Event{Type: FlagChanged, TargetID: f.ID},
+		func(current string, exists bool, _ time.Time) (string, error) {
+			if err := opts.check(current, exists); err != nil {
+				return "", err
+			}
+			if !exists && n >= MaxFlags {
+				return "", &FieldError{Reason: fmt.Sprintf("there are %d flags, the most there may be; delete some", n)}
+			}
+			next = f
+			if was, err := parseStoredFlag([]byte(current)); exists && err == nil {
+				keep(&next.Unknown, was.Unknown)
+			}
+			var err error
+			text, err = encode(&next)
+			return text, err
+		})
+	if err != nil {
+		return Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
+	}
+	return next, versionOf(text), nil
+}
+
+// DeleteFlag removes a flag, which is then off for everybody. It returns
+// [ErrNotFound] when there is none.
+func (s *Store) DeleteFlag(ctx context.Context, id string) error {
+	if !ValidFlagID(id) {
+		return errFlagID(id)
+	}
+	if err := s.write(ctx, flagPlace(id), Event{Type: FlagChanged, TargetID: id}, remove); err != nil {
+		return fmt.Errorf("delete flag %q: %w", id, err)
+	}
+	return nil
+}
+
+func flagPlace(id string) place { return place{key: flagsKey, field: id} }
+
+func errFlagID(id string) error {
+	return &FieldError{Field: "flag", Reason: fmt.Sprintf("%q must be 1 to 128 letters, digits, '_', '.' or '-'", shorten(id))}
+}

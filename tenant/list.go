@@ -1,0 +1,230 @@
+package tenant
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// MaxListLimit is the largest page of a List.
+	MaxListLimit = 1000
+
+	scansOfPage = 100     // SCANs after which a page ends, full or not
+	leastCount  = 8       // keys that one SCAN looks at, at least
+	maxRest     = 16      // IDs that a cursor carries
+	maxCursor   = 4 << 10 // bytes
+)
+
+// ErrCursor means that a cursor was not made by List, or for a Redis node that
+// is no longer there: list again from the start.
+var ErrCursor = errors.New("cursor is not valid; list again from the start")
+
+// ListOptions ask for a page. The zero value is the first one.
+type ListOptions struct {
+	// Cursor is that of the page before. Empty: from the start.
+	Cursor string
+	// Limit is the most entries wanted, up to MaxListLimit. Defaults to 100.
+	Limit int
+}
+
+// Entry is a stored config.
+type Entry struct {
+	ID      string // what it is stored under
+	Config  Config
+	Version Version
+	Err     error // a *StoredError when the document cannot be used
+}
+
+// Page is a part of the stored configs.
+type Page struct {
+	Entries []Entry // by ID
+	Cursor  string  // of the next page; empty: this is the last
+}
+
+// listCursor is where a List goes on.
+type listCursor struct {
+	Node  string   `json:"n,omitempty"` // address of the master on Cluster
+	Scan  uint64   `json:"s,omitzero"`  // its SCAN cursor
+	After string   `json:"a,omitempty"` // of that SCAN, only IDs greater than this one
+	Rest  []string `json:"r,omitempty"` // IDs of the SCAN before that had no room
+	Done  bool     `json:"d,omitzero"`  // nothing is left to scan
+}
+
+// List returns a page of the stored configs. It walks the keys of Redis by
+// SCAN, with the guarantees of SCAN: configs there from the first page to the
+// last are found, those that come or go meanwhile may be, and one may be found
+// on two pages. Each page is a bounded piece of that walk, so a page may be
+// short, even empty, while its cursor says that there is more. Errors:
+// [ErrCursor].
+func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
+	at, err := parseCursor(opts.Cursor)
+	if err != nil {
+		return Page{}, err
+	}
+	nodes, err := s.nodes(ctx)
+	if err != nil {
+		return Page{}, fmt.Errorf("list tenants: %w", err)
+	}
+	w := walk{nodes: nodes, at: at, limit: min(cmp.Or(max(opts.Limit, 0), 100), MaxListLimit)}
+	if err := w.run(ctx); err != nil {
+		return Page{}, fmt.Errorf("list tenants: %w", err)
+	}
+	page := Page{}
+	if page.Entries, err = s.entries(ctx, w.ids); err != nil {
+		return Page{}, fmt.Errorf("list tenants: %w", err)
+	}
+	if w.at.more() {
+		page.Cursor, err = w.at.encode()
+	}
+	return page, err
+}
+
+// entries reads the configs of ids. Those that are gone are left out.
+func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	texts, err := s.texts(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(ids))
+	for i, text := range texts {
+		if text == nil {
+			continue
+		}
+		e := Entry{ID: ids[i], Version: versionOf(*text)}
+		if c, err := parseStored([]byte(*text)); err != nil {
+			e.Err = &StoredError{Key: configPrefix + e.ID, Err: err}
+		} else {
+			e.Config = c
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// node is a Redis server that holds keys of its own.
+type node struct {
+	addr string // empty where there is only one
+	rdb  redis.Cmdable
+}
+
+// nodes are the servers to scan, by address.
+func (s *Store) nodes(ctx context.Context) ([]node, error) {
+	cluster, ok := s.rdb.(*redis.ClusterClient)
+	if !ok {
+		return []node{{rdb: s.rdb}}, nil
+	}
+	var mu sync.Mutex // protects nodes
+	var nodes []node
+	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, node{addr: c.Options().Addr, rdb: c})
+		return nil
+	})
+	slices.SortFunc(nodes, func(a, b node) int { return cmp.Compare(a.addr, b.addr) })
+	return nodes, err
+}
+
+// walk collects the IDs of one page.
+type walk struct {
+	nodes []node
+	at    listCursor // where the walk goes on
+	limit int
+	ids   []string
+}
+
+// run fills the page.
+func (w *walk) run(ctx context.Context) error {
+	n := slices.IndexFunc(w.nodes, func(n node) bool { return w.at.Node == "" || n.addr == w.at.Node })
+	if n < 0 {
+		return ErrCursor
+	}
+	w.take(w.at.Rest)
+	for scans := 0; !w.at.Done && len(w.ids) < w.limit && scans < scansOfPage; scans++ {
+		w.at.Node = w.nodes[n].addr
+		ids, next, err := w.scan(ctx, w.nodes[n].rdb)
+		if err != nil {
+			return err
+		}
+		if room := w.limit - len(w.ids); len(ids) > room+maxRest {
+			w.ids = append(w.ids, ids[:room]...)
+			w.at.After = ids[room-1]
+			return nil
+		}
+		w.take(ids)
+		w.at.Scan, w.at.After = next, ""
+		if next == 0 {
+			n++
+			w.at.Done = n == len(w.nodes)
+		}
+		if !w.at.Done {
+			w.at.Node = w.nodes[n].addr
+		}
+	}
+	return nil
+}
+
+// take puts ids on the page and those that have no room into the cursor.
+func (w *walk) take(ids []string) {
+	n := min(len(ids), w.limit-len(w.ids))
+	w.ids = append(w.ids, ids[:n]...)
+	w.at.Rest = ids[n:]
+}
+
+// scan makes one SCAN. It asks for as many keys as the page has room for: a
+// server that returns a few more has their IDs carried by the cursor. One that
+// returns all its keys at once, as embedded ones do, is asked again and gone
+// on with by ID.
+func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next uint64, err error) {
+	count := max(w.limit-len(w.ids), leastCount)
+	keys, next, err := rdb.Scan(ctx, w.at.Scan, configPrefix+"*", int64(count)).Result()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, key := range keys {
+		id := strings.TrimPrefix(key, configPrefix)
+		if ValidID(id) && id > w.at.After {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, next, nil
+}
+
+// more reports whether there is anything behind the page.
+func (c *listCursor) more() bool { return !c.Done || len(c.Rest) > 0 }
+
+func (c *listCursor) encode() (string, error) {
+	text, err := json.Marshal(c)
+	return base64.RawURLEncoding.EncodeToString(text), err
+}
+
+// parseCursor reads a cursor that comes back from outside.
+func parseCursor(s string) (listCursor, error) {
+	var c listCursor
+	if s == "" {
+		return c, nil
+	}
+	if len(s) > maxCursor {
+		return c, ErrCursor
+	}
+	text, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || json.Unmarshal(text, &c, json.RejectUnknownMembers(true)) != nil {
+		return c, ErrCursor
+	}
+	if len(c.Rest) > maxRest || slices.ContainsFunc(c.Rest, func(id string) bool { return !ValidID(id) }) {
+		return c, ErrCursor
+	}
+	return c, nil
+}

@@ -1,0 +1,215 @@
+package tenant
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The keys of the contract.
+const (
+	configPrefix = "tenant:config:"
+	tiersKey     = "arrakis:tiers"
+	flagsKey     = "arrakis:flags"
+	changesKey   = "arrakis:config:changes"
+	reloadName   = "arrakis:config:reload"
+)
+
+var (
+	// ErrNotFound means that nothing is stored under the given ID.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict means that a condition of [PutOptions] does not hold, or
+	// that others kept changing the document while it was being updated.
+	ErrConflict = errors.New("changed meanwhile")
+)
+
+// StoredError means that Redis holds a document that arrakis cannot use.
+type StoredError struct {
+	Key string // the key, with the field behind a space if it is a hash
+	Err error  // what is wrong: one or more [*FieldError], joined
+}
+
+func (e *StoredError) Error() string {
+	return fmt.Sprintf("the document in Redis at %s cannot be used; replace or delete it: %v", e.Key, e.Err)
+}
+
+func (e *StoredError) Unwrap() error { return e.Err }
+
+// Version identifies the stored bytes of a document: two documents have the
+// same version only if they are the same, byte for byte. It is 32 hexadecimal
+// digits and serves as a strong ETag. Empty is no version.
+type Version string
+
+func versionOf(text string) Version {
+	sum := sha256.Sum256([]byte(text))
+	return Version(hex.EncodeToString(sum[:16]))
+}
+
+// StoreOptions are the settings of a Store. The zero value is usable.
+type StoreOptions struct {
+	// Source names this process in the events that it publishes. Defaults to
+	// "arrakis".
+	Source string
+	// LastGood is how many configs the store remembers, so that one which goes
+	// bad in Redis is served as it was, and one that has not changed is not
+	// parsed again. Above it the least recently loaded are forgotten. Defaults
+	// to 100 000, at about 500 bytes each.
+	LastGood int
+	// Logger gets an error for each document in Redis that cannot be used,
+	// once for each change of its content. Defaults to none.
+	Logger *slog.Logger
+}
+
+// Store keeps configs, tiers and flags in Redis. It is safe for concurrent
+// use.
+type Store struct {
+	// Set by NewStore, read-only.
+	rdb     redis.UniversalClient
+	cluster bool // keys have slots: no transaction spans them
+	source  string
+	configs *memory[Config]
+	flags   *memory[Flag]
+
+	tiers atomic.Pointer[Tiers] // written by RefreshTiers and PutTiers
+}
+
+// NewStore makes a store on rdb: a single server, a failover client or a
+// Cluster, but not a [redis.Ring]. The caller closes rdb.
+func NewStore(rdb redis.UniversalClient, opts StoreOptions) *Store {
+	if opts.Source == "" {
+		opts.Source = "arrakis"
+	}
+	if opts.LastGood <= 0 {
+		opts.LastGood = 100_000
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	log := opts.Logger.With("component", "tenant")
+	_, cluster := rdb.(*redis.ClusterClient)
+	s := &Store{
+		rdb:     rdb,
+		cluster: cluster,
+		source:  shorten(opts.Source),
+		configs: newMemory(opts.LastGood, log, parseStored),
+		flags:   newMemory(MaxFlags, log, parseStoredFlag),
+	}
+	s.tiers.Store(DefaultTiers())
+	return s
+}
+
+// Load resolves the tenants of ids, in their order, from one round trip to
+// Redis: an MGET, on Cluster a pipeline. A community without a config is a
+// free tenant. One whose config cannot be used is served as this store has
+// last seen it, else as a free tenant, and is logged. The only errors are
+// those of Redis and of ctx.
+func (s *Store) Load(ctx context.Context, ids []string) ([]*Tenant, error) {
+	texts, err := s.texts(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("load %d tenants: %w", len(ids), err)
+	}
+	tiers := s.Tiers()
+	tenants := make([]*Tenant, len(ids))
+	for i, id := range ids {
+		tenants[i] = Resolve(id, s.configs.read(ctx, configPrefix+id, texts[i]), tiers)
+	}
+	return tenants, nil
+}
+
+// texts reads the configs of ids as they are stored. Absent is nil; so is a
+// key of another type.
+func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	texts := make([]*string, len(ids))
+	if s.cluster {
+		return texts, s.textsBySlot(ctx, ids, texts)
+	}
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = configPrefix + id
+	}
+	values, err := s.rdb.MGet(ctx, keys...).Result()
+	if err != nil {
+		return nil, err
+	}
+	if len(values) != len(keys) {
+		return nil, fmt.Errorf("MGET of %d keys returned %d values", len(keys), len(values))
+	}
+	for i, v := range values {
+		if text, ok := v.(string); ok {
+			texts[i] = &text
+		}
+	}
+	return texts, nil
+}
+
+func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) error {
+	cmds := make([]*redis.StringCmd, len(ids))
+	// The first error of any command comes back here; each command's own is
+	// looked at below.
+	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.Get(ctx, configPrefix+id)
+		}
+		return nil
+	})
+	for i, cmd := range cmds {
+		text, err := cmd.Result()
+		switch {
+		case err == nil:
+			texts[i] = &text
+		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE"):
+			return err
+		}
+	}
+	return nil
+}
+
+// Get reads the config stored under id. It returns [ErrNotFound] when there is
+// none, and a [*StoredError], together with the version, when what is there
+// cannot be used.
+func (s *Store) Get(ctx context.Context, id string) (Config, Version, error) {
+	if !ValidID(id) {
+		return Config{}, "", errID(id)
+	}
+	c, v, err := get(ctx, s.rdb, place{key: configPrefix + id}, parseStored)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("tenant %q: %w: it has the free tier; store a config to change that", id, err)
+	}
+	return c, v, err
+}
+
+// Tiers are the defaults in force in this process: those of the last
+// RefreshTiers or PutTiers that succeeded, until then [DefaultTiers].
+func (s *Store) Tiers() *Tiers { return s.tiers.Load() }
+
+// RefreshTiers reads the global tiers document and puts it in force in this
+// process; tenants already resolved keep what they have. Call it at start and
+// at every global_config event, before loading tenants again. On an error,
+// among them a [*StoredError], the tiers in force stay.
+func (s *Store) RefreshTiers(ctx context.Context) error {
+	c, _, err := s.GetTiers(ctx)
+	if err != nil {
+		return err
+	}
+	s.tiers.Store(c.Tiers())
+	return nil
+}
+
+// GetTiers reads the global tiers document. Where there is none it is empty
+// and has no version.
+func (s *Store) GetTiers(ctx context.Context) (TiersConfig, Version, error) {
+	c, v, err := get(ctx, s.rdb, place{key: tiersKey}, parseStoredTiers)
+	if errors.Is(err, ErrNotFound) {
+		return TiersConfig{}, "", nil
+	}
+	return c, v, err
+}

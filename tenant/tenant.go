@@ -1,0 +1,65 @@
+package tenant
+
+import (
+	"cmp"
+	"time"
+)
+
+// maxID is the length in bytes of the longest ID.
+const maxID = 128
+
+// Tenant is what a message needs to know of its community: a config resolved
+// against the tiers. It is immutable and may be shared by goroutines; a change
+// of config makes a new one.
+type Tenant struct {
+	// ID is the community that limits, metrics and handlers use: the config's
+	// communityId, or the ID that messages carry where there is none.
+	ID       string
+	GuildID  string
+	Tier     Tier
+	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
+	Features Features
+	Stored   bool // there is a config; without one the tenant is the free default
+}
+
+// Limit is how many admissions of an action fit into its sliding window: -1 is
+// unlimited, 0 is none. The limits alone decide: the feature unlimitedCommands
+// is a name for handlers and does not lift a limit.
+func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
+	return t.Max[a], a.Window()
+}
+
+// Resolve makes the tenant that messages carrying id belong to. c is its
+// config, or nil for none: the free default. c must be valid.
+func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
+	if c == nil {
+		d := tiers.Of(Free)
+		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max}
+	}
+	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits)
+	return &Tenant{
+		ID:       cmp.Or(c.CommunityID, id),
+		GuildID:  c.GuildID,
+		Tier:     c.Tier,
+		Features: d.Features,
+		Max:      d.Max,
+		Stored:   true,
+	}
+}
+
+// ValidID reports whether s can be the ID of a community:
+// [A-Za-z0-9_:-]{1,128}.
+func ValidID(s string) bool {
+	if s == "" || len(s) > maxID {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		digit := c >= '0' && c <= '9'
+		if !letter && !digit && c != '_' && c != ':' && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,69 @@
+package tenant
+
+import "fmt"
+
+// Tier is what a community has subscribed to. It sets the defaults of its
+// features and limits.
+type Tier string
+
+// The tiers. A community without a config is Free.
+const (
+	Free       Tier = "free"
+	Pro        Tier = "pro"
+	Enterprise Tier = "enterprise"
+)
+
+const tierNames = "free, pro or enterprise"
+
+// ParseTier finds a tier by its name: lower case, nothing around it.
+func ParseTier(s string) (Tier, error) {
+	if t := Tier(s); t.known() {
+		return t, nil
+	}
+	return "", fmt.Errorf("unknown tier %q: use %s", shorten(s), tierNames)
+}
+
+func (t Tier) known() bool { return t == Free || t == Pro || t == Enterprise }
+
+// Features is a set of features, one bit each. The zero value is the empty
+// set.
+type Features uint8
+
+// The features of the contract.
+const (
+	CustomBranding Features = 1 << iota
+	AdvancedAnalytics
+	PrioritySupport
+	UnlimitedCommands
+)
+
+// featureNames are in the order of the constants.
+var featureNames = [...]string{"customBranding", "advancedAnalytics", "prioritySupport", "unlimitedCommands"}
+
+// Has reports whether all features of want are in the set.
+func (f Features) Has(want Features) bool { return f&want == want }
+
+// Names lists the features of the set by their JSON names, in the order of
+// the contract: customBranding, advancedAnalytics, prioritySupport,
+// unlimitedCommands.
+func (f Features) Names() []string {
+	var names []string
+	for i, name := range featureNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// with is the set with the feature bit switched as on says; nil leaves it.
+func (f Features) with(bit Features, on *bool) Features {
+	switch {
+	case on == nil:
+		return f
+	case *on:
+		return f | bit
+	default:
+		return f &^ bit
+	}
+}

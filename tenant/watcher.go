@@ -1,0 +1,276 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// pollTolerance is how far the clocks of writers and Redis nodes may be
+	// apart without the poll missing an entry of the change log.
+	pollTolerance = time.Minute
+
+	maxChanges = 10_000 // entries of one poll; more are one reload of everything
+	maxSeen    = 20_000 // entries remembered so as not to deliver them twice
+	maxMember  = 512    // bytes of an entry that is looked at
+	pingLimit  = 5 * time.Second
+	pollLimit  = 5 * time.Second
+	retryPause = 100 * time.Millisecond // after a failed try to subscribe
+)
+
+// WatcherOptions are the settings of a Watcher. The zero value is usable.
+type WatcherOptions struct {
+	// PollInterval is the time between two looks at the change log, which find
+	// events that pub/sub has missed. Defaults to 30 s.
+	PollInterval time.Duration
+	// OnEvent gets each event, one at a time, from the goroutine of Run. It
+	// should return soon: it holds up the events behind it. Defaults to
+	// counting only.
+	OnEvent func(Event)
+	// Logger gets warnings when Redis goes away and of malformed events.
+	// Defaults to none.
+	Logger *slog.Logger
+	// Registerer gets the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+}
+
+// Watcher hears of changes, by pub/sub within a moment and by polling the
+// change log for what pub/sub has missed.
+type Watcher struct {
+	// Set by NewWatcher, read-only.
+	rdb     redis.UniversalClient
+	opts    WatcherOptions
+	log     *slog.Logger
+	metrics *watcherMetrics
+
+	// Owned by the goroutine of Run.
+	last      time.Time            // last look at the change log, by the clock of Redis
+	seen      map[string]time.Time // members delivered lately, with the score
+	away      bool                 // the last poll failed
+	malformed time.Time            // when a malformed event was last logged
+}
+
+// NewWatcher makes a watcher of the Redis that store is on. It panics when its
+// metrics are registered there already.
+func NewWatcher(store *Store, opts WatcherOptions) *Watcher {
+	if opts.PollInterval <= 0 {
+		opts.PollInterval = 30 * time.Second
+	}
+	if opts.OnEvent == nil {
+		opts.OnEvent = func(Event) {}
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Watcher{
+		rdb:     store.rdb,
+		opts:    opts,
+		log:     opts.Logger.With("component", "tenant"),
+		metrics: newWatcherMetrics(opts.Registerer),
+		seen:    make(map[string]time.Time),
+	}
+}
+
+// Run delivers events until ctx ends, and returns nil then. Redis being away
+// does not end it: it subscribes and polls again when Redis is back, and polls
+// at once after each subscription. Start it before loading what it watches, so
+// that no change falls between. A Watcher runs once.
+func (w *Watcher) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		w.session(ctx)
+	}
+	return nil
+}
+
+// session runs one subscription until ctx ends or the server stops answering.
+// The client reconnects by itself when a connection is cut; one that is silent
+// is given up for a new one.
+func (w *Watcher) session(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	pubsub := w.rdb.Subscribe(ctx, reloadName)
+	received := make(chan any) // sent by receive alone; unbuffered: a slow OnEvent is felt by Redis
+	var wg sync.WaitGroup
+	wg.Go(func() { receive(ctx, pubsub, received) })
+	defer wg.Wait()
+	defer pubsub.Close() //nolint:errcheck // it ends receive's read; nothing else depends on it
+	defer cancel()
+
+	ticker := time.NewTicker(w.opts.PollInterval)
+	defer ticker.Stop()
+	heard := true // anything since the last ping
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case msg := <-received:
+			heard = true
+			switch msg := msg.(type) {
+			case *redis.Subscription:
+				w.poll(ctx)
+			case *redis.Message:
+				w.deliver(msg.Payload)
+			}
+		case <-ticker.C:
+			if !heard {
+				w.log.WarnContext(ctx, "no answer on the reload channel; subscribing again")
+				return
+			}
+			w.poll(ctx)
+			heard = false
+			ping(ctx, pubsub)
+			ticker.Reset(w.opts.PollInterval) // a slow poll must not shorten the time to answer
+		}
+	}
+}
+
+// receive sends what pubsub receives until ctx ends. Receiving subscribes
+// again by itself after an error.
+func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
+	for {
+		msg, err := pubsub.Receive(ctx)
+		if err != nil {
+			if !sleep(ctx, retryPause) {
+				return
+			}
+			continue
+		}
+		select {
+		case received <- msg:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ping asks the server to answer on the subscription's connection. An answer
+// that does not come is what matters, not the error.
+func ping(ctx context.Context, pubsub *redis.PubSub) {
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	_ = pubsub.Ping(ctx)
+}
+
+// deliver hands on an event from the channel. It is never taken for one that a
+// poll has delivered: what is published has just changed.
+func (w *Watcher) deliver(payload string) {
+	ev, err := ParseEvent([]byte(payload))
+	if err != nil {
+		w.refuse(err)
+		return
+	}
+	w.remember(ev.member(), ev.At)
+	w.emit(ev)
+}
+
+func (w *Watcher) emit(ev Event) {
+	w.metrics.reloads[ev.Type][ev.Via].Inc()
+	w.opts.OnEvent(ev)
+}
+
+func (w *Watcher) remember(member string, at time.Time) {
+	if len(w.seen) >= maxSeen {
+		clear(w.seen) // a second delivery does no harm
+	}
+	w.seen[member] = at
+}
+
+// refuse counts a malformed event. It logs one in a poll interval: others
+// write to the channel, and may write anything.
+func (w *Watcher) refuse(err error) {
+	w.metrics.errors.Inc()
+	if now := time.Now(); now.Sub(w.malformed) >= w.opts.PollInterval {
+		w.malformed = now
+		w.log.Warn("malformed config event; check who writes it", "err", err)
+	}
+}
+
+// poll delivers what the change log holds and this watcher has not seen.
+func (w *Watcher) poll(ctx context.Context) {
+	now, entries, err := w.look(ctx)
+	if ctx.Err() != nil {
+		return // shutting down
+	}
+	if err != nil {
+		w.metrics.errors.Inc()
+		if !w.away {
+			w.away = true
+			w.log.WarnContext(ctx, "cannot read the config change log; changes are late until Redis is back", "err", err)
+		}
+		return
+	}
+	missed := w.missed(now) || len(entries) > maxChanges
+	if w.away {
+		w.away = false
+		w.log.InfoContext(ctx, "the config change log is readable again")
+	}
+	w.last = now
+	if missed {
+		clear(w.seen)
+		w.log.WarnContext(ctx, "config changes may have been missed; reloading all", "entries", len(entries))
+		w.emit(Event{Type: GlobalChanged, At: now, Via: Poll})
+		return
+	}
+	for _, z := range entries {
+		w.found(z)
+	}
+	maps.DeleteFunc(w.seen, func(_ string, at time.Time) bool { return at.Before(now.Add(-pollTolerance)) })
+}
+
+// missed reports whether the log cannot tell all that changed before now:
+// this process came up without Redis, has not looked for longer than the log
+// keeps entries, or the clock of Redis was set back.
+func (w *Watcher) missed(now time.Time) bool {
+	if w.last.IsZero() {
+		return w.away
+	}
+	return now.Sub(w.last) > changesKept || now.Before(w.last.Add(-pollTolerance))
+}
+
+// look reads the change log from the last look on, or, at the first one, the
+// last minute: what changed as this process came up.
+func (w *Watcher) look(ctx context.Context) (now time.Time, entries []redis.Z, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pollLimit)
+	defer cancel()
+	if now, err = w.rdb.Time(ctx).Result(); err != nil {
+		return now, nil, err
+	}
+	since := w.last
+	if since.IsZero() || now.Before(since) {
+		since = now
+	}
+	entries, err = w.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+		Key:     changesKey,
+		ByScore: true,
+		Start:   since.Add(-pollTolerance).UnixMilli(),
+		Stop:    "+inf",
+		Count:   maxChanges + 1,
+	}).Result()
+	return now, entries, err
+}
+
+// found delivers an entry of the change log that is new.
+func (w *Watcher) found(z redis.Z) {
+	member, _ := z.Member.(string)
+	at := time.UnixMilli(int64(z.Score)).UTC()
+	if was, ok := w.seen[member]; ok && was.Equal(at) {
+		return
+	}
+	if len(member) > maxMember {
+		w.refuse(fmt.Errorf("entry of %d bytes, at most %d are accepted", len(member), maxMember))
+		return
+	}
+	w.remember(member, at)
+	ev, err := parseMember(member, at.UnixMilli())
+	if err != nil {
+		w.refuse(err)
+		return
+	}
+	w.emit(ev)
+}

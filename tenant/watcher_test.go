@@ -1,0 +1,497 @@
+package tenant_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+)
+
+// recorder keeps the events of a watcher.
+type recorder struct {
+	mu     sync.Mutex
+	events []tenant.Event // protected by mu
+}
+
+func (r *recorder) add(ev tenant.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, ev)
+}
+
+// count is how often an event came, by pub/sub or by poll or, for an empty
+// way, by either.
+func (r *recorder) count(member string, way tenant.Way) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, ev := range r.events {
+		if string(ev.Type)+":"+ev.TargetID == member && (way == "" || ev.Via == way) {
+			n++
+		}
+	}
+	return n
+}
+
+// watch runs a watcher until the test ends. It returns when the watcher has
+// subscribed: a probe that is published has come back.
+func watch(t *testing.T, rdb redis.UniversalClient, opts tenant.WatcherOptions) *recorder {
+	t.Helper()
+	var r recorder
+	opts.OnEvent = r.add
+	start(t, rdb, opts)
+	eventually(t, "the watcher has subscribed", func() bool {
+		rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"global_config","targetId":"probe","timestamp":1}`)
+		return r.count("global_config:probe", tenant.PubSub) > 0
+	})
+	return &r
+}
+
+// start runs a watcher until the test ends.
+func start(t *testing.T, rdb redis.UniversalClient, opts tenant.WatcherOptions) {
+	t.Helper()
+	w := tenant.NewWatcher(tenant.NewStore(rdb, tenant.StoreOptions{}), opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+}
+
+// I5: a change is known everywhere at once by pub/sub, events of every type.
+func TestI5PubSub(t *testing.T) {
+	each(t, func(t *testing.T, rdb redis.UniversalClient) {
+		reg := prometheus.NewRegistry()
+		r := watch(t, rdb, tenant.WatcherOptions{PollInterval: time.Hour, Registerer: reg})
+		s, _ := newStore(rdb)
+		before := time.Now()
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
+		if took := time.Since(before); took > time.Second {
+			t.Errorf("the change was known after %v, want 1 s at most", took)
+		}
+		if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, tenant.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.NotifyReload(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
+			eventually(t, want, func() bool { return r.count(want, tenant.PubSub) == 1 })
+		}
+		eventually(t, "the event is counted", func() bool {
+			return strings.Contains(exposition(t, reg), `arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 1`)
+		})
+	})
+}
+
+// exposition writes what is registered, a line for each series.
+func exposition(t *testing.T, reg *prometheus.Registry) string {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, family := range families {
+		fmt.Fprintf(&out, "# %s %s\n", family.GetName(), family.GetHelp())
+		for _, m := range family.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			fmt.Fprintf(&out, "%s{%s} %v\n", family.GetName(), strings.Join(labels, ","), m.GetCounter().GetValue())
+		}
+	}
+	return out.String()
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewRegistry()
+	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	tenant.NewWatcher(tenant.NewStore(rdb, tenant.StoreOptions{}), tenant.WatcherOptions{Registerer: reg})
+	want := `# arrakis_config_reload_errors_total Config events that were malformed, and polls of the change log that failed.
+arrakis_config_reload_errors_total{} 0
+# arrakis_config_reloads_total Config events delivered, by type and by the way they came: pubsub or poll.
+arrakis_config_reloads_total{type="feature_flag",way="poll"} 0
+arrakis_config_reloads_total{type="feature_flag",way="pubsub"} 0
+arrakis_config_reloads_total{type="global_config",way="poll"} 0
+arrakis_config_reloads_total{type="global_config",way="pubsub"} 0
+arrakis_config_reloads_total{type="limit_reset",way="poll"} 0
+arrakis_config_reloads_total{type="limit_reset",way="pubsub"} 0
+arrakis_config_reloads_total{type="tenant_config",way="poll"} 0
+arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 0
+`
+	if diff := cmp.Diff(want, exposition(t, reg)); diff != "" {
+		t.Errorf("exposition (-want +got):\n%s", diff)
+	}
+}
+
+// I5: what pub/sub has missed is found by the poll, events of every type, each
+// once.
+func TestI5Poll(t *testing.T) {
+	each(t, func(t *testing.T, rdb redis.UniversalClient) {
+		reg := prometheus.NewRegistry()
+		r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 5 * time.Millisecond, Registerer: reg})
+		now := rdb.Time(t.Context()).Val().UnixMilli()
+		members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a"}
+		for _, member := range append(members, "nonsense", "tenant_config:a b", "odd_type:x") {
+			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: member, Score: float64(now)}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, member := range members {
+			eventually(t, member, func() bool { return r.count(member, tenant.Poll) == 1 })
+		}
+		// A later change of the same target is another event.
+		if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: members[0], Score: float64(now + 1)}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second change", func() bool { return r.count(members[0], tenant.Poll) == 2 })
+		for _, member := range members[1:] {
+			if n := r.count(member, ""); n != 1 {
+				t.Errorf("%s came %d times, want once", member, n)
+			}
+		}
+		if got := exposition(t, reg); !strings.Contains(got, "arrakis_config_reload_errors_total{} 3\n") {
+			t.Errorf("want 3 errors:\n%s", got)
+		}
+	})
+}
+
+// An event that came by pub/sub does not come again by poll.
+func TestWatcherDeliversOnce(t *testing.T) {
+	each(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 5 * time.Millisecond})
+		now := rdb.Time(t.Context()).Val().UnixMilli()
+		rdb.Publish(t.Context(), "arrakis:config:reload", fmt.Sprintf(`{"type":"tenant_config","targetId":"a","timestamp":%d}`, now))
+		eventually(t, "the event", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
+		if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: "tenant_config:a", Score: float64(now)}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		pollsLater(t, rdb, r)
+		if got := r.count("tenant_config:a", ""); got != 1 {
+			t.Errorf("the event came %d times", got)
+		}
+	})
+}
+
+// pollsLater waits until the watcher has polled again: it has found an entry
+// that only the log holds.
+func pollsLater(t *testing.T, rdb redis.UniversalClient, r *recorder) {
+	t.Helper()
+	z := redis.Z{Member: "tenant_config:later", Score: float64(rdb.Time(t.Context()).Val().UnixMilli())}
+	if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", z).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another poll", func() bool { return r.count("tenant_config:later", tenant.Poll) == 1 })
+}
+
+func TestWatcherPassesOverMalformedEvents(t *testing.T) {
+	t.Parallel()
+	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: time.Hour})
+	for _, bad := range []string{"", "{", "[]", `{"type":"other","targetId":"a"}`, `{"type":"tenant_config"}`, strings.Repeat("x", 10_000), `{"type":"tenant_config","targetId":"a","timestamp":"now"}`} {
+		rdb.Publish(t.Context(), "arrakis:config:reload", bad)
+	}
+	rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"tenant_config","targetId":"a","timestamp":5,"source":"x","more":1}`)
+	eventually(t, "the good event", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
+	if n := r.count("tenant_config:", ""); n != 0 {
+		t.Error("a malformed event was delivered")
+	}
+}
+
+// After its connection was cut the watcher subscribes again, and polls at once
+// for what it has missed.
+func TestWatcherSubscribesAgain(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends[:2] {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			addr := b.start(t)
+			direct := connect(t, false, addr)
+			p := startProxy(t, addr)
+			r := watch(t, connect(t, false, p.addr), tenant.WatcherOptions{PollInterval: time.Hour})
+			s, _ := newStore(direct)
+
+			p.cut(true)
+			if err := s.NotifyReload(t.Context(), "missed"); err != nil {
+				t.Fatal(err)
+			}
+			p.cut(false)
+			eventually(t, "what was missed is found", func() bool { return r.count("tenant_config:missed", tenant.Poll) == 1 })
+
+			if err := s.NotifyReload(t.Context(), "live"); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "pub/sub works again", func() bool { return r.count("tenant_config:live", tenant.PubSub) == 1 })
+		})
+	}
+}
+
+// A connection that is silent without being cut is given up for a new one.
+func TestWatcherGivesUpSilentConnection(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	direct := connect(t, false, m.Addr())
+	p := startProxy(t, m.Addr())
+	rdb := redis.NewClient(&redis.Options{Addr: p.addr, ReadTimeout: 100 * time.Millisecond})
+	t.Cleanup(func() { _ = rdb.Close() })
+	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 50 * time.Millisecond})
+	p.silence()
+	s, _ := newStore(direct)
+	n := 0
+	eventually(t, "pub/sub works again", func() bool {
+		n++
+		if n%20 == 1 {
+			if err := s.NotifyReload(t.Context(), "live"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r.count("tenant_config:live", tenant.PubSub) > 0
+	})
+}
+
+// A watcher that was away for longer than the log keeps, whose Redis came late
+// or whose clock went back reloads everything.
+func TestWatcherReloadsAll(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	tests := []struct {
+		name string
+		miss func(m *miniredis.Miniredis)
+	}{
+		{"log too young", func(m *miniredis.Miniredis) { m.SetTime(now.Add(25 * time.Hour)) }},
+		{"clock set back", func(m *miniredis.Miniredis) { m.SetTime(now.Add(-time.Hour)) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := miniredis.RunT(t)
+			m.SetTime(now)
+			r := watch(t, connect(t, false, m.Addr()), tenant.WatcherOptions{PollInterval: 5 * time.Millisecond})
+			if n := r.count("global_config:", ""); n != 0 {
+				t.Fatal("everything is reloaded without a reason")
+			}
+			tt.miss(m)
+			eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) == 1 })
+		})
+	}
+}
+
+func TestWatcherStartsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	m.SetError("LOADING")
+	var r recorder
+	reg := prometheus.NewRegistry()
+	start(t, connect(t, false, m.Addr()), tenant.WatcherOptions{PollInterval: 5 * time.Millisecond, OnEvent: r.add, Registerer: reg})
+	eventually(t, "a poll has failed", func() bool {
+		return !strings.Contains(exposition(t, reg), "arrakis_config_reload_errors_total{} 0\n")
+	})
+	m.SetError("")
+	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) == 1 })
+}
+
+// Too many changes for one poll are one reload of everything.
+func TestWatcherManyChanges(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	rdb := connect(t, false, m.Addr())
+	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 20 * time.Millisecond})
+	now := float64(rdb.Time(t.Context()).Val().UnixMilli())
+	zs := make([]redis.Z, 10_001)
+	for i := range zs {
+		zs[i] = redis.Z{Member: fmt.Sprintf("tenant_config:c%d", i), Score: now}
+	}
+	if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", zs...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := rdb.ZCard(t.Context(), "arrakis:config:changes").Val(); n != int64(len(zs)) {
+		t.Fatalf("the log holds %d entries, want %d", n, len(zs))
+	}
+	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) > 0 })
+	if n := r.count("tenant_config:c0", ""); n != 0 {
+		t.Error("entries were delivered one by one")
+	}
+}
+
+func TestResetTarget(t *testing.T) {
+	t.Parallel()
+	all := []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest, tenant.UserCommand}
+	tests := []struct {
+		target, community string
+		actions           []tenant.Action
+	}{
+		{"a", "a", all},
+		{"a:b", "a:b", all},
+		{"a:command", "a", []tenant.Action{tenant.Command}},
+		{"a:command:sync_request", "a:command", []tenant.Action{tenant.SyncRequest}},
+		{":command", ":command", all},
+		{"command", "command", all},
+	}
+	for _, tt := range tests {
+		community, actions, ok := tenant.Event{Type: tenant.LimitReset, TargetID: tt.target}.Reset()
+		if !ok || community != tt.community || !slices.Equal(actions, tt.actions) {
+			t.Errorf("%s: %q, %v, %v", tt.target, community, actions, ok)
+		}
+	}
+	if _, _, ok := (tenant.Event{Type: tenant.TenantChanged, TargetID: "a"}).Reset(); ok {
+		t.Error("a tenant_config event is taken for a reset")
+	}
+}
+
+// A community whose ID ends like an action is reset as itself, not as a
+// shorter one.
+func TestNotifyResetOfMisleadingID(t *testing.T) {
+	t.Parallel()
+	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	s, _ := newStore(rdb)
+	if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
+		t.Fatal(err)
+	}
+	var got []tenant.Action
+	for member := range changes(t.Context(), t, rdb) {
+		_, target, _ := strings.Cut(member, ":")
+		community, actions, _ := tenant.Event{Type: tenant.LimitReset, TargetID: target}.Reset()
+		if community != "a:command" {
+			t.Errorf("%s resets %q", member, community)
+		}
+		got = append(got, actions...)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]tenant.Action{0, 1, 2, 3}, got); diff != "" {
+		t.Errorf("actions reset (-want +got):\n%s", diff)
+	}
+	if err := s.NotifyReset(t.Context(), "a", tenant.NumActions); err == nil {
+		t.Error("a reset of no action is accepted")
+	}
+}
+
+// proxy stands between a client and Redis and can fail like a network.
+type proxy struct {
+	addr string
+
+	mu    sync.Mutex
+	conns []*proxied // protected by mu
+	down  bool       // protected by mu: new connections are closed
+}
+
+// proxied is one connection through a proxy.
+type proxied struct {
+	client, server net.Conn
+	silent         chan struct{} // closed by silence: nothing passes any more
+}
+
+func startProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{addr: l.Addr().String()}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			c := &proxied{client: client, server: server, silent: make(chan struct{})}
+			p.add(c)
+			wg.Go(func() { c.copy(server, client) })
+			wg.Go(func() { c.copy(client, server) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut(true)
+		wg.Wait()
+	})
+	return p
+}
+
+func (c *proxied) copy(dst io.WriteCloser, src io.ReadCloser) {
+	defer func() {
+		_ = dst.Close()
+		_ = src.Close()
+	}()
+	buf := make([]byte, 4096)
+	for {
+		n, err := src.Read(buf)
+		if err != nil {
+			return
+		}
+		select {
+		case <-c.silent:
+			continue
+		default:
+		}
+		if _, err := dst.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) add(c *proxied) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns = append(p.conns, c)
+	if p.down {
+		_ = c.client.Close()
+		_ = c.server.Close()
+	}
+}
+
+// cut closes every connection and, while down, every new one.
+func (p *proxy) cut(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+	if !down {
+		return
+	}
+	for _, c := range p.conns {
+		_ = c.client.Close()
+		_ = c.server.Close()
+	}
+}
+
+// silence lets nothing pass on the connections that there are, without
+// closing them. New ones work. It can be called once.
+func (p *proxy) silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		close(c.silent)
+	}
+}

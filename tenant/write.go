@@ -1,0 +1,252 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// PutOptions are the conditions of a write. The zero value has none. A
+// condition that does not hold makes the write an [ErrConflict].
+type PutOptions struct {
+	// IfMatch is the version that the stored document must have. Empty: any.
+	IfMatch Version
+	// IfNoneMatch demands that there is no stored document yet.
+	IfNoneMatch bool
+}
+
+func (o PutOptions) check(current string, exists bool) error {
+	switch {
+	case o.IfNoneMatch && exists:
+		return fmt.Errorf("%w: it exists already; update it instead", ErrConflict)
+	case o.IfMatch != "" && !exists:
+		return fmt.Errorf("%w: it is gone; create it without a version", ErrConflict)
+	case o.IfMatch != "" && o.IfMatch != versionOf(current):
+		return fmt.Errorf("%w: read it again and repeat the change", ErrConflict)
+	}
+	return nil
+}
+
+// UpgradeOption changes what UpgradeTier does.
+type UpgradeOption uint8
+
+// KeepOverrides keeps the tenant's own features and limits over those of its
+// new tier.
+const KeepOverrides UpgradeOption = 1
+
+// Put creates or replaces the config under id. An empty communityId becomes
+// id; createdAt, where it is not given, stays as stored, and so do members of
+// other writers. It returns the config as stored. Errors: [*FieldError],
+// [ErrConflict].
+func (s *Store) Put(ctx context.Context, id string, c Config, opts PutOptions) (Config, Version, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool) (Config, error) {
+		if err := opts.check(current, exists); err != nil {
+			return Config{}, err
+		}
+		next := c
+		// A stored document that cannot be used has nothing to hand on:
+		// replacing it is how it is repaired.
+		if was, err := parseStored([]byte(current)); exists && err == nil {
+			next.inherit(&was)
+		}
+		return next, nil
+	})
+}
+
+// Update changes the config under id by edit, which gets what is stored, or
+// the free default where nothing is, and may be called several times: it must
+// do nothing but edit. Of concurrent updates none is lost. It returns the
+// config as stored. Errors: that of edit, [*FieldError], [*StoredError] when
+// what is stored cannot be used, [ErrConflict] when others kept changing it.
+func (s *Store) Update(ctx context.Context, id string, edit func(*Config) error) (Config, Version, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool) (Config, error) {
+		next := Config{Tier: Free}
+		if exists {
+			var err error
+			if next, err = parseStored([]byte(current)); err != nil {
+				return Config{}, &StoredError{Key: configPrefix + id, Err: err}
+			}
+		}
+		return next, edit(&next)
+	})
+}
+
+// UpgradeTier sets the tier of id, up or down. The tenant's own features and
+// limits are cleared, so that those of the tier take effect, unless
+// [KeepOverrides] is given. Errors are those of Update.
+func (s *Store) UpgradeTier(ctx context.Context, id string, tier Tier, opts ...UpgradeOption) (Config, Version, error) {
+	keep := false
+	for _, o := range opts {
+		keep = keep || o == KeepOverrides
+	}
+	return s.Update(ctx, id, func(c *Config) error {
+		c.Tier = tier
+		if !keep {
+			c.ClearOverrides()
+		}
+		return nil
+	})
+}
+
+// Delete removes the config under id, which makes it a free tenant. It returns
+// [ErrNotFound] when there is none.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	if !ValidID(id) {
+		return errID(id)
+	}
+	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id}, remove)
+	if err != nil {
+		return fmt.Errorf("delete tenant %q: %w", id, err)
+	}
+	return nil
+}
+
+// PutTiers replaces the global tiers document, here and, by a global_config
+// event, on every process. Errors: [*FieldError], [ErrConflict].
+func (s *Store) PutTiers(ctx context.Context, c TiersConfig, opts PutOptions) (Version, error) {
+	if err := c.Validate(); err != nil {
+		return "", err
+	}
+	var text string
+	err := s.write(ctx, place{key: tiersKey}, Event{Type: GlobalChanged},
+		func(current string, exists bool, _ time.Time) (string, error) {
+			if err := opts.check(current, exists); err != nil {
+				return "", err
+			}
+			next := c
+			if was, err := parseStoredTiers([]byte(current)); exists && err == nil {
+				next.inherit(&was)
+			}
+			var err error
+			text, err = encode(&next)
+			return text, err
+		})
+	if err != nil {
+		return "", fmt.Errorf("put tiers: %w", err)
+	}
+	s.tiers.Store(c.Tiers())
+	return versionOf(text), nil
+}
+
+// putConfig stores what decide makes of the stored config.
+func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (Config, error)) (Config, Version, error) {
+	if !ValidID(id) {
+		return Config{}, "", errID(id)
+	}
+	var c Config
+	var text string
+	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id},
+		func(current string, exists bool, now time.Time) (string, error) {
+			var err error
+			if c, err = decide(current, exists); err != nil {
+				return "", err
+			}
+			if c.CommunityID == "" {
+				c.CommunityID = id
+			}
+			if c.CreatedAt.IsZero() {
+				c.CreatedAt = now
+			}
+			c.UpdatedAt = now
+			if err = c.Validate(); err != nil {
+				return "", err
+			}
+			text, err = encode(&c)
+			return text, err
+		})
+	if err != nil {
+		return Config{}, "", fmt.Errorf("write tenant %q: %w", id, err)
+	}
+	return c, versionOf(text), nil
+}
+
+// decision makes the next text of a document from the current one, where it
+// exists; an empty text deletes it. now is the time of Redis. It may be called
+// several times.
+type decision func(current string, exists bool, now time.Time) (next string, err error)
+
+// remove is the decision to delete.
+func remove(_ string, exists bool, _ time.Time) (string, error) {
+	if !exists {
+		return "", ErrNotFound
+	}
+	return "", nil
+}
+
+// maxAttempts bounds how often a write starts again because others were
+// faster. Of n writers at once one wins each time.
+const maxAttempts = 100
+
+// write stores what decide makes of the document at p and announces ev, in one
+// transaction; on Cluster one after the other.
+func (s *Store) write(ctx context.Context, p place, ev Event, decide decision) error {
+	for attempt := range maxAttempts {
+		err := s.rdb.Watch(ctx, func(tx *redis.Tx) error { return s.attempt(ctx, tx, p, ev, decide) }, p.key)
+		switch {
+		case errors.Is(err, redis.TxFailedErr):
+			if err := pause(ctx, attempt); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case s.cluster:
+			if err := s.announce(ctx, ev); err != nil {
+				return fmt.Errorf("stored, but the other processes are not told: run a reload: %w", err)
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
+}
+
+func (s *Store) attempt(ctx context.Context, tx *redis.Tx, p place, ev Event, decide decision) error {
+	current, err := p.get(ctx, tx).Result()
+	exists := err == nil
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("read %s: %w", p, err)
+	}
+	now, err := tx.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	next, err := decide(current, exists, now.UTC().Truncate(time.Millisecond))
+	if err != nil {
+		return err
+	}
+	_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		p.set(ctx, pipe, next)
+		if s.cluster {
+			return nil
+		}
+		return s.appendChanges(ctx, pipe, ev)
+	})
+	return err
+}
+
+// pause waits before the next attempt: up to 2 ms at first, up to 20 ms later,
+// at random so that writers do not meet again.
+func pause(ctx context.Context, attempt int) error {
+	most := time.Duration(min(attempt+1, 10)) * 2 * time.Millisecond
+	if !sleep(ctx, rand.N(most)) { //nolint:gosec // spreads writers, keeps no secret
+		return ctx.Err()
+	}
+	return nil
+}
+
+// sleep waits for d. It reports false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
