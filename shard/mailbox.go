@@ -1,0 +1,122 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// ErrClosed is returned by [Mailbox.Put] after Close.
+var ErrClosed = errors.New("mailbox closed")
+
+// Mailbox is a bounded queue of items that are put and taken in batches: one
+// lock and at most one wake-up for a batch, where a channel costs both for
+// each item. Any number of goroutines may put; one takes.
+type Mailbox[T any] struct {
+	capacity int           // set by NewMailbox, read-only
+	filled   chan struct{} // size 1, a hint: there are items, or it is closed
+	freed    chan struct{} // size 1, a hint: there is room
+
+	mu     sync.Mutex // protects the fields below
+	queue  []T
+	closed bool
+}
+
+// NewMailbox returns a mailbox that holds up to capacity items, at least 1.
+func NewMailbox[T any](capacity int) *Mailbox[T] {
+	return &Mailbox[T]{
+		capacity: max(capacity, 1),
+		filled:   make(chan struct{}, 1),
+		freed:    make(chan struct{}, 1),
+	}
+}
+
+// Put appends items in their order, and waits while the mailbox is full. It
+// returns ctx's error, with some items put and the rest not, or ErrClosed.
+func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
+	for {
+		put, room, err := m.put(items)
+		if err != nil {
+			return err
+		}
+		if put > 0 {
+			signal(m.filled)
+		}
+		if room {
+			signal(m.freed) // for another sender that waits
+		}
+		if items = items[put:]; len(items) == 0 {
+			return nil
+		}
+		select {
+		case <-m.freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// put appends what fits, and reports whether there is room for more.
+func (m *Mailbox[T]) put(items []T) (n int, room bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return 0, false, ErrClosed
+	}
+	n = min(len(items), m.capacity-len(m.queue))
+	m.queue = append(m.queue, items[:n]...)
+	return n, len(m.queue) < m.capacity, nil
+}
+
+// Take waits for items and returns all of them. It keeps buffer, which it
+// clears, for the next ones: pass what the last Take returned once it is
+// done with. It returns false when the mailbox is closed and empty.
+func (m *Mailbox[T]) Take(buffer []T) ([]T, bool) {
+	clear(buffer)
+	for {
+		items, closed := m.take(buffer[:0])
+		if len(items) > 0 {
+			signal(m.freed)
+			return items, true
+		}
+		if closed {
+			return nil, false
+		}
+		<-m.filled
+	}
+}
+
+func (m *Mailbox[T]) take(empty []T) (items []T, closed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queue) == 0 {
+		return nil, m.closed
+	}
+	items, m.queue = m.queue, empty
+	return items, m.closed
+}
+
+// Close lets the taker end once it has taken what is there. Senders that must
+// not lose an item end before it is called.
+func (m *Mailbox[T]) Close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	signal(m.filled)
+	signal(m.freed)
+}
+
+// Len is how many items wait now.
+func (m *Mailbox[T]) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue)
+}
+
+// signal leaves a hint unless one is there already.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

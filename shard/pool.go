@@ -1,0 +1,178 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/limiter"
+	"arrakis/tenant"
+)
+
+// Options configures a [Pool].
+type Options struct {
+	// Tenants is where tenants are read. Required.
+	Tenants *tenant.Store
+	// Limits decides on what the local windows cannot. Required.
+	Limits *limiter.Limiter
+	// Shards is the number of shards, 1 to 4096. Defaults to 64.
+	Shards int
+	// Mailbox is how many messages each shard's mailbox holds, and so the
+	// largest batch; when it is full its senders wait. Defaults to 1024.
+	Mailbox int
+	// CacheSize is how many tenants are cached over all shards; the least
+	// recently used one makes room. Defaults to 100,000.
+	CacheSize int
+	// CacheTTL is the age at which a cached tenant is read again. Defaults
+	// to 30 s.
+	CacheTTL time.Duration
+	// Logger gets changes of state. Defaults to none.
+	Logger *slog.Logger
+	// Registerer gets the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+}
+
+func (o Options) withDefaults() Options {
+	o.Shards = cmp.Or(o.Shards, 64)
+	o.Mailbox = cmp.Or(o.Mailbox, 1024)
+	o.CacheSize = cmp.Or(o.CacheSize, 100_000)
+	o.CacheTTL = cmp.Or(o.CacheTTL, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.Tenants == nil {
+		errs = append(errs, errors.New("shard: Tenants is required"))
+	}
+	if o.Limits == nil {
+		errs = append(errs, errors.New("shard: Limits is required"))
+	}
+	if o.Shards < 1 || o.Shards > 4096 {
+		errs = append(errs, fmt.Errorf("shard: Shards is %d, want 1 to 4096", o.Shards))
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{{"Mailbox", int64(o.Mailbox)}, {"CacheSize", int64(o.CacheSize)}, {"CacheTTL", int64(o.CacheTTL)}} {
+		if f.value < 1 {
+			errs = append(errs, fmt.Errorf("shard: %s is %d, want at least 1", f.name, f.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Pool is the shards of one process. Its methods are safe for concurrent use.
+type Pool[M Message] struct {
+	shards  []*shard[M] // set by NewPool, read-only
+	tenants *source
+}
+
+// NewPool returns a pool that hands each finished batch to out, which is
+// called by many shards at once and must not keep the slice. It starts
+// nothing.
+func NewPool[M Message](o Options, out func(ctx context.Context, batch []M) error) (*Pool[M], error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	p := &Pool[M]{
+		shards:  make([]*shard[M], o.Shards),
+		tenants: &source{store: o.Tenants, limits: o.Limits, log: o.Logger.With("component", "shard")},
+	}
+	m, err := newMetrics(o.Registerer, p.depths)
+	if err != nil {
+		return nil, err
+	}
+	size := max(1, (o.CacheSize+o.Shards-1)/o.Shards)
+	for i := range p.shards {
+		p.shards[i] = newShard[M](o, size, p.tenants, m, out)
+	}
+	return p, nil
+}
+
+// Run runs the shards until Close has been called and every batch has been
+// handed on, or until out returns an error or ctx ends, which abandons what
+// is queued.
+func (p *Pool[M]) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range p.shards {
+		g.Go(func() error { return s.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// Close ends the intake. All senders must have ended; changes that are
+// notified after it are dropped.
+func (p *Pool[M]) Close() {
+	for _, s := range p.shards {
+		s.mailbox.Close()
+	}
+}
+
+// Notify tells the shards of a change of configuration or a limit reset. It
+// blocks while a mailbox is full.
+func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
+	shards := p.shards
+	if e.Type == tenant.TenantChanged {
+		i := index(e.TargetID, len(shards))
+		shards = shards[i : i+1]
+	}
+	for _, s := range shards {
+		if err := s.mailbox.Put(ctx, item[M]{event: &e}); err != nil && !errors.Is(err, ErrClosed) {
+			return fmt.Errorf("notify shards of %s: %w", e.Type, err)
+		}
+	}
+	return nil
+}
+
+func (p *Pool[M]) depths(each func(shard, depth int)) {
+	for i, s := range p.shards {
+		each(i, s.mailbox.Len())
+	}
+}
+
+// Sorter sorts the messages of one sender by shard, so that each shard is
+// woken once for many messages. It is owned by one goroutine.
+type Sorter[M Message] struct {
+	pool    *Pool[M]
+	groups  [][]item[M] // by shard
+	touched []int       // shards whose group is not empty
+}
+
+// Sorter returns a sorter for one sender.
+func (p *Pool[M]) Sorter() *Sorter[M] {
+	return &Sorter[M]{pool: p, groups: make([][]item[M], len(p.shards))}
+}
+
+// Add takes m, to be put into its shard's mailbox by the next Flush.
+func (s *Sorter[M]) Add(m M) {
+	i := index(m.Request().Community, len(s.groups))
+	if len(s.groups[i]) == 0 {
+		s.touched = append(s.touched, i)
+	}
+	s.groups[i] = append(s.groups[i], item[M]{message: m})
+}
+
+// Flush puts what Add took, and waits while a mailbox is full. After an error,
+// which is ctx's or ErrClosed, some messages have been put and the rest not.
+func (s *Sorter[M]) Flush(ctx context.Context) error {
+	for _, i := range s.touched {
+		if err := s.pool.shards[i].mailbox.Put(ctx, s.groups[i]...); err != nil {
+			return err
+		}
+		clear(s.groups[i])
+		s.groups[i] = s.groups[i][:0]
+	}
+	s.touched = s.touched[:0]
+	return nil
+}
