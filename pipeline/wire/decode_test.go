@@ -30,17 +30,17 @@ func kindOf(name string) wire.Kind {
 	}
 }
 
-func fixtures(t testing.TB, dir string) map[string][]byte {
-	t.Helper()
+func fixtures(tb testing.TB, dir string) map[string][]byte {
+	tb.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "fixtures", dir, "*"))
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures in %s: %v", dir, err)
+		tb.Fatalf("no fixtures in %s: %v", dir, err)
 	}
 	files := make(map[string][]byte, len(paths))
 	for _, p := range paths {
-		data, err := os.ReadFile(p) //nolint:gosec // a path of testdata
+		data, err := os.ReadFile(p)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		files[filepath.Base(p)] = data
 	}

@@ -1,0 +1,94 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func createStream(want jetstream.StreamConfig) Change {
+	return Change{Stream: want.Name, apply: func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, want)
+		return err
+	}}
+}
+
+func createConsumer(stream string, want jetstream.ConsumerConfig) Change {
+	return Change{Stream: stream, Consumer: want.Durable, apply: func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateConsumer(ctx, stream, want)
+		return err
+	}}
+}
+
+func streamChanges(is, want *jetstream.StreamConfig) []Change {
+	var changes []Change
+	for _, s := range streamSettings {
+		if s.show(is) == s.show(want) {
+			continue
+		}
+		changes = append(changes, Change{
+			Stream: want.Name, Setting: s.name, Is: s.show(is), Wanted: s.show(want),
+			apply: func(ctx context.Context, js jetstream.JetStream) error { return updateStream(ctx, js, s, want) },
+		})
+	}
+	return changes
+}
+
+// updateStream changes one setting and leaves the others as they are now.
+func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstream.StreamConfig], want *jetstream.StreamConfig) error {
+	now, err := js.Stream(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	config := now.CachedInfo().Config
+	s.set(&config, want)
+	_, err = js.UpdateStream(ctx, config)
+	if err != nil && s.fixed {
+		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, let the workers "+
+			"empty it, delete it with `nats stream rm %s` (its messages go with it), and apply again", err, want.Name)
+	}
+	return err
+}
+
+func consumerChanges(stream string, is, want *jetstream.ConsumerConfig) []Change {
+	var changes []Change
+	for _, s := range consumerSettings {
+		if s.show(is) == s.show(want) {
+			continue
+		}
+		changes = append(changes, Change{
+			Stream: stream, Consumer: want.Durable, Setting: s.name, Is: s.show(is), Wanted: s.show(want),
+			apply: func(ctx context.Context, js jetstream.JetStream) error {
+				return updateConsumer(ctx, js, stream, s, want)
+			},
+		})
+	}
+	return changes
+}
+
+// updateConsumer changes one setting and leaves the others as they are now.
+func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, s setting[jetstream.ConsumerConfig], want *jetstream.ConsumerConfig) error {
+	now, err := js.Consumer(ctx, stream, want.Durable)
+	if err != nil {
+		return err
+	}
+	config := now.CachedInfo().Config
+	s.set(&config, want)
+	_, err = js.UpdateConsumer(ctx, stream, config)
+	if err != nil && s.fixed {
+		return fmt.Errorf("%w; JetStream cannot change it on a consumer that exists: delete it with "+
+			"`nats consumer rm %s %s` (messages not acknowledged are delivered again), and apply again", err, stream, want.Durable)
+	}
+	return err
+}
+
+// pushConsumer stands for a consumer of a kind that no update can mend.
+func pushConsumer(stream, name string) Change {
+	return Change{
+		Stream: stream, Consumer: name, Setting: "delivery", Is: "push", Wanted: "pull",
+		apply: func(context.Context, jetstream.JetStream) error {
+			return fmt.Errorf("no update makes a push consumer pull: delete it with `nats consumer rm %s %s` and apply again", stream, name)
+		},
+	}
+}

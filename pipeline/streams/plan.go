@@ -1,0 +1,140 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Change is one step from what exists to what arrakis wants.
+type Change struct {
+	Stream   string `json:"stream"`
+	Consumer string `json:"consumer,omitempty"` // "" for the stream itself
+	// Setting is the setting that differs; "" when the stream or consumer is
+	// missing as a whole.
+	Setting string `json:"setting,omitempty"`
+	Is      string `json:"is,omitempty"`
+	Wanted  string `json:"wanted,omitempty"`
+
+	apply func(ctx context.Context, js jetstream.JetStream) error
+}
+
+// Creates reports whether the change creates a stream or a consumer, rather
+// than changing one that exists.
+func (c Change) Creates() bool { return c.Setting == "" }
+
+// String names the stream or consumer, and the setting.
+func (c Change) String() string {
+	what := "stream " + c.Stream
+	if c.Consumer != "" {
+		what = "consumer " + c.Stream + "/" + c.Consumer
+	}
+	if c.Creates() {
+		return "create " + what
+	}
+	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
+}
+
+// Ensure creates the streams and consumers that are missing. What exists is
+// used as it is, and what differs from o is logged. Several processes may call
+// it at once.
+func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Logger) error {
+	changes, err := Plan(ctx, js, o)
+	if err != nil {
+		return err
+	}
+	created := false
+	for _, c := range changes {
+		if !c.Creates() {
+			continue
+		}
+		created = true
+		switch err := c.apply(ctx, js); {
+		case existsAlready(err):
+		case err != nil:
+			return fmt.Errorf("%s: %w", c, err)
+		default:
+			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
+		}
+	}
+	if created {
+		if changes, err = Plan(ctx, js, o); err != nil {
+			return err
+		}
+	}
+	for _, c := range changes {
+		log.Warn("stream differs from the settings and is used as it is",
+			"stream", c.Stream, "consumer", c.Consumer, "setting", c.Setting, "is", c.Is, "wanted", c.Wanted,
+			"hint", "`arrakis provision --apply` changes it")
+	}
+	return nil
+}
+
+// existsAlready reports whether a create found what another process created a
+// moment ago, with settings of its own.
+func existsAlready(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
+		errors.As(err, &api) &&
+			(api.ErrorCode == jetstream.JSErrCodeConsumerExists || api.ErrorCode == jetstream.JSErrCodeConsumerNameExists)
+}
+
+// Plan lists what [Apply] would do, streams before their consumers, in a fixed
+// order. It changes nothing.
+func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
+	var changes []Change
+	for _, want := range wanted(o) {
+		s, err := js.Stream(ctx, want.config.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			changes = append(changes, createStream(want.config))
+			for _, c := range want.consumers {
+				changes = append(changes, createConsumer(want.config.Name, c))
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+		}
+		is := s.CachedInfo().Config
+		changes = append(changes, streamChanges(&is, &want.config)...)
+		for _, c := range want.consumers {
+			more, err := planConsumer(ctx, s, c)
+			if err != nil {
+				return nil, fmt.Errorf("look at consumer %s/%s: %w", want.config.Name, c.Durable, err)
+			}
+			changes = append(changes, more...)
+		}
+	}
+	return changes, nil
+}
+
+func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) ([]Change, error) {
+	stream := s.CachedInfo().Config.Name
+	c, err := s.Consumer(ctx, want.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return []Change{createConsumer(stream, want)}, nil
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		return []Change{pushConsumer(stream, want.Durable)}, nil
+	case err != nil:
+		return nil, err
+	}
+	is := c.CachedInfo().Config
+	return consumerChanges(stream, &is, &want), nil
+}
+
+// Apply makes the changes, which must come from [Plan]. One that JetStream
+// refuses does not keep the others back; the error joins a line for each that
+// failed, with what to do about it.
+func Apply(ctx context.Context, js jetstream.JetStream, changes []Change) error {
+	var errs error
+	for _, c := range changes {
+		if err := c.apply(ctx, js); err != nil && !existsAlready(err) {
+			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,111 @@
+package streams
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// setting is one setting of a Config that arrakis has an opinion about: how
+// people see it, and how it is carried over. All other settings of an
+// existing stream or consumer are the operator's.
+type setting[Config any] struct {
+	name string
+	show func(c *Config) string
+	set  func(to, from *Config)
+	// fixed settings are those that JetStream refuses to change, or to change
+	// to some values: the way out is to delete and create again.
+	fixed bool
+}
+
+var streamSettings = []setting[jetstream.StreamConfig]{
+	{
+		name: "subjects",
+		show: func(c *jetstream.StreamConfig) string { return sorted(c.Subjects) },
+		set:  func(to, from *jetstream.StreamConfig) { to.Subjects = from.Subjects },
+	},
+	{
+		name: "retention", fixed: true,
+		show: func(c *jetstream.StreamConfig) string { return strings.ToLower(c.Retention.String()) },
+		set:  func(to, from *jetstream.StreamConfig) { to.Retention = from.Retention },
+	},
+	{
+		name: "max_age",
+		show: func(c *jetstream.StreamConfig) string { return duration(c.MaxAge) },
+		set: func(to, from *jetstream.StreamConfig) {
+			to.MaxAge = from.MaxAge
+			// A stream may not remember message IDs for longer than messages.
+			to.Duplicates = min(to.Duplicates, from.MaxAge)
+		},
+	},
+	{
+		name: "max_bytes",
+		show: func(c *jetstream.StreamConfig) string { return limit(c.MaxBytes) },
+		set:  func(to, from *jetstream.StreamConfig) { to.MaxBytes = from.MaxBytes },
+	},
+	{
+		name: "storage", fixed: true,
+		show: func(c *jetstream.StreamConfig) string { return strings.ToLower(c.Storage.String()) },
+		set:  func(to, from *jetstream.StreamConfig) { to.Storage = from.Storage },
+	},
+	{
+		name: "replicas",
+		show: func(c *jetstream.StreamConfig) string { return strconv.Itoa(c.Replicas) },
+		set:  func(to, from *jetstream.StreamConfig) { to.Replicas = from.Replicas },
+	},
+}
+
+var consumerSettings = []setting[jetstream.ConsumerConfig]{
+	{
+		name: "filter",
+		show: func(c *jetstream.ConsumerConfig) string {
+			return cmp.Or(c.FilterSubject, sorted(c.FilterSubjects), "everything")
+		},
+		set: func(to, from *jetstream.ConsumerConfig) {
+			to.FilterSubject, to.FilterSubjects = from.FilterSubject, nil
+		},
+	},
+	{
+		name: "ack_policy", fixed: true,
+		show: func(c *jetstream.ConsumerConfig) string { return c.AckPolicy.String() },
+		set:  func(to, from *jetstream.ConsumerConfig) { to.AckPolicy = from.AckPolicy },
+	},
+	{
+		name: "ack_wait",
+		show: func(c *jetstream.ConsumerConfig) string { return duration(c.AckWait) },
+		set:  func(to, from *jetstream.ConsumerConfig) { to.AckWait = from.AckWait },
+	},
+	{
+		name: "max_deliver",
+		show: func(c *jetstream.ConsumerConfig) string { return limit(int64(c.MaxDeliver)) },
+		set:  func(to, from *jetstream.ConsumerConfig) { to.MaxDeliver = from.MaxDeliver },
+	},
+	{
+		name: "max_ack_pending",
+		show: func(c *jetstream.ConsumerConfig) string { return limit(int64(c.MaxAckPending)) },
+		set:  func(to, from *jetstream.ConsumerConfig) { to.MaxAckPending = from.MaxAckPending },
+	},
+}
+
+func sorted(subjects []string) string {
+	return strings.Join(slices.Sorted(slices.Values(subjects)), " ")
+}
+
+// limit shows n, of which JetStream takes everything below 1 for no limit.
+func limit(n int64) string {
+	if n <= 0 {
+		return "unlimited"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func duration(d time.Duration) string {
+	if d <= 0 {
+		return "unlimited"
+	}
+	return d.String()
+}
