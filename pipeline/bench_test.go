@@ -1,0 +1,92 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/streams"
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// fill stores n commands of 420 bytes of 100 communities in COMMANDS.
+func (b *bundle) fill(n int) {
+	b.t.Helper()
+	const body = `{"event_id":"1b4e28ba-2fa1-41d2-883f-%012d","event_type":"interaction.create","shard_id":7,"timestamp":1767225600000,` +
+		`"guild_id":"comm_%03d","channel_id":"700000000000000002","user_id":"700000000000000003",` +
+		`"data":{"interaction_id":"700000000000000010","interaction_type":"ApplicationCommand","interaction_token":"aW50ZXJhY3Rpb24",` +
+		`"command_name":"stats","subcommand":"weekly","options":{"page":2,"public":false,"p":"xxxxxx"}}}`
+	for i := range n {
+		if _, err := b.js.PublishAsync("commands.interaction", fmt.Appendf(nil, body, i, i%100)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	<-b.js.PublishAsyncComplete()
+}
+
+// BenchmarkPipeline is one message from JetStream to its ack, in the mix of
+// 100 communities (10 enterprise, 20 pro, 70 free), beside a bare loop of
+// nats.go that only consumes and acknowledges.
+//
+//	go test -run - -bench Pipeline -benchtime 200000x ./pipeline
+func BenchmarkPipeline(b *testing.B) {
+	b.Run("arrakis", func(b *testing.B) {
+		w := setup(b)
+		for i := range 30 {
+			tier := tenant.Pro
+			if i < 10 {
+				tier = tenant.Enterprise
+			}
+			if _, _, err := w.store.UpgradeTier(b.Context(), fmt.Sprintf("comm_%03d", i), tier); err != nil {
+				b.Fatal(err)
+			}
+		}
+		w.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
+		w.options = func(o *Options) { o.Shards = 64 }
+		w.ensure()
+		w.fill(b.N)
+		b.ReportAllocs()
+		b.ResetTimer()
+		w.start()
+		w.eventually("all messages are acknowledged", func() bool { return w.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+		b.StopTimer()
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	})
+	b.Run("bare", func(b *testing.B) {
+		w := setup(b)
+		w.ensure()
+		w.fill(b.N)
+		c, err := w.js.Consumer(b.Context(), wire.StreamCommands, wire.ConsumerCommand)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		done := make(chan struct{})
+		n := 0
+		consume, err := c.Consume(func(m jetstream.Msg) {
+			_ = m.Ack()
+			if n++; n == b.N {
+				close(done)
+			}
+		}, jetstream.PullMaxMessages(pullBatch))
+		if err != nil {
+			b.Fatal(err)
+		}
+		<-done
+		w.eventually("all messages are acknowledged", func() bool { return w.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+		b.StopTimer()
+		consume.Stop()
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	})
+}
+
+func (b *bundle) ensure() {
+	b.t.Helper()
+	if err := streams.Ensure(b.t.Context(), b.js, streams.Options{Storage: jetstream.MemoryStorage}, discard); err != nil {
+		b.t.Fatal(err)
+	}
+}

@@ -1,0 +1,83 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"arrakis/pipeline/wire"
+)
+
+func TestConcludeHandled(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("handlers.command.x: %w", err) }
+	tests := []struct {
+		name        string
+		err         error
+		attempt     int
+		disposition disposition
+		reason      wire.Reason
+		code        int
+		errorType   errorType
+	}{
+		{"success", nil, 1, acknowledge, "", 0, errorNone},
+		{"plain", errors.New("x"), 1, retry, "", 500, errorHandler},
+		{"plain, last", errors.New("x"), 3, deadLetter, wire.ReasonAttemptsExhausted, 500, errorHandler},
+		{"beyond the last", errors.New("x"), 7, deadLetter, wire.ReasonAttemptsExhausted, 500, errorHandler},
+		{"4xx", Permanent(404, "no such page"), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
+		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
+		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, retry, "", 503, errorHandler},
+		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, wire.ReasonAttemptsExhausted, 503, errorHandler},
+		{"nobody answers", wrap(errNoHandler), 1, retry, "", 503, errorNoHandler},
+		{"time is up", wrap(context.DeadlineExceeded), 1, retry, "", 504, errorTimeout},
+		{"panic", wrap(&panicError{value: "x"}), 1, deadLetter, wire.ReasonPanic, 500, errorPanic},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := concludeHandled(tt.err, tt.attempt, 3)
+			if c.disposition != tt.disposition || c.reason != tt.reason || c.errorType != tt.errorType {
+				t.Errorf("conclusion %+v", c)
+			}
+			if (c.status == wire.StatusOK) != (tt.err == nil) {
+				t.Errorf("status %s", c.status)
+			}
+			code := 0
+			if c.fail != nil {
+				code = c.fail.Code
+			}
+			if code != tt.code {
+				t.Errorf("code %d, want %d", code, tt.code)
+			}
+			if (c.disposition == retry) != (c.delay > 0) {
+				t.Errorf("delay %v", c.delay)
+			}
+		})
+	}
+}
+
+func TestConcludeRefused(t *testing.T) {
+	if c := concludeRefused(false, false, time.Second); c.disposition != acknowledge || c.status != wire.StatusRateLimited || c.fail.Code != 429 {
+		t.Errorf("over the limit: %+v", c)
+	}
+	if c := concludeRefused(true, true, time.Second); c.disposition != acknowledge || c.fail.Code != 503 {
+		t.Errorf("no Redis, the sender waits: %+v", c)
+	}
+	if c := concludeRefused(true, false, time.Second); c.disposition != retry || c.delay < time.Second {
+		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
+	}
+}
+
+func TestBackoffGrowsAndIsBounded(t *testing.T) {
+	last := time.Duration(0)
+	for attempt := 1; attempt < 100; attempt++ {
+		d := backoff(attempt)
+		if d <= 0 || d > longestDelay {
+			t.Fatalf("backoff(%d) = %v", attempt, d)
+		}
+		if attempt <= 5 && d <= last {
+			t.Errorf("backoff(%d) = %v, after %v", attempt, d, last)
+		}
+		last = d
+	}
+}

@@ -1,0 +1,58 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/pipeline/wire"
+)
+
+// deadLetter is the message that is stored in place of d: its body and
+// headers, and why.
+func (d *delivery) deadLetter() *nats.Msg {
+	m := nats.NewMsg(wire.DeadLetterSubject(d.source.stream, d.reason))
+	m.Data = d.Body
+	maps.Copy(m.Header, d.msg.Headers())
+	// They were meant for the stream that the message was published to.
+	for name := range m.Header {
+		if strings.HasPrefix(name, "Nats-") {
+			delete(m.Header, name)
+		}
+	}
+	for name, value := range map[string]string{
+		wire.HeaderReason:   string(d.reason),
+		wire.HeaderError:    clip(d.cause),
+		wire.HeaderStream:   d.source.stream,
+		wire.HeaderSubject:  d.Subject,
+		wire.HeaderSequence: strconv.FormatUint(d.sequence, 10),
+		wire.HeaderAttempts: strconv.Itoa(d.Attempt),
+	} {
+		m.Header[name] = []string{value}
+	}
+	return m
+}
+
+// deadLetterID is unique for a message of a stream, for as long as JetStream
+// looks for duplicates.
+func (d *delivery) deadLetterID() string {
+	return fmt.Sprintf("%s:%d:%d", d.source.stream, d.sequence, d.stored.UnixNano())
+}
+
+// clip bounds what of a message's content goes into headers and logs, and
+// keeps it on one line.
+func clip(s string) string {
+	const most = 512
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s), "\uFFFD")
+}

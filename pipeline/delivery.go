@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+	"arrakis/shard"
+	"arrakis/tenant"
+)
+
+// delivery is one message on its way through the stages. The stage that holds
+// it owns it; sending it to the next gives it away for good.
+type delivery struct {
+	Message
+	request shard.Request
+
+	// Set by decode, read-only then.
+	source   *source
+	msg      jetstream.Msg
+	sequence uint64    // in the stream
+	stored   time.Time // by JetStream's clock
+	received time.Time // when this process got it
+
+	// Set by whoever decides how it ends, read by the metrics stage.
+	conclusion
+	result  json.RawMessage
+	latency time.Duration // from received to the handler's end; 0 if it was not handled
+
+	// Owned by the fair queue, under its lock.
+	next *delivery
+	kept time.Time // when JetStream was last told that it is in progress
+}
+
+// Request makes a delivery a shard.Message.
+func (d *delivery) Request() *shard.Request { return &d.request }
+
+// header returns the first value of a header, "" if there is none.
+func (d *delivery) header(name string) string { return d.msg.Headers().Get(name) }
+
+// replyTo is where the outcome goes, "" if nobody may be told.
+func (d *delivery) replyTo() string {
+	if to := d.header(wire.HeaderReplyTo); wire.ValidReplyTo(to) {
+		return to
+	}
+	return ""
+}
+
+// outcome is what the caller is told.
+func (d *delivery) outcome() wire.Outcome {
+	o := wire.Outcome{
+		EventID:   d.EventID,
+		Community: d.Community,
+		Status:    d.status,
+		Result:    d.result,
+		Error:     d.fail,
+	}
+	if d.Tenant != nil {
+		o.Tier = string(d.Tenant.Tier)
+	}
+	if r := &d.request; r.Limited && r.Tenant != nil && d.status != wire.StatusExpired {
+		v := r.Verdict
+		o.RateLimit = &wire.RateLimit{
+			Action:       r.LimitedBy.String(),
+			Limit:        v.Limit,
+			Remaining:    v.Remaining,
+			ResetMS:      wire.Milliseconds(v.ResetAfter),
+			RetryAfterMS: wire.Milliseconds(v.RetryAfter),
+		}
+	}
+	return o
+}
+
+// actionOf is what a kind of message is limited as; events are not.
+func actionOf(k wire.Kind) (a tenant.Action, limited bool) {
+	switch k {
+	case wire.KindCommand:
+		return tenant.Command, true
+	case wire.KindEligibility:
+		return tenant.EligibilityCheck, true
+	case wire.KindSync:
+		return tenant.SyncRequest, true
+	default:
+		return 0, false
+	}
+}

@@ -1,0 +1,97 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// TestInvariantNothingLost (I3) stops the worker three times under 2,000
+// messages a second; the next one handles what it left. A drain finishes what
+// it has, so that nothing is even delivered twice.
+func TestInvariantNothingLost(t *testing.T) {
+	const messages, perSecond, workers = 6_000, 2_000, 4
+	b := setup(t)
+	if _, _, err := b.store.UpgradeTier(t.Context(), "busy", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	handled := map[string]int{}
+	b.handlers.Command("work", func(_ context.Context, m *Message) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[m.EventID]++
+		return nil, nil
+	})
+	b.ensure()
+
+	published := make(chan struct{})
+	var publisher sync.WaitGroup
+	defer publisher.Wait()
+	publisher.Go(func() {
+		defer close(published)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for i := range messages {
+			if i%(perSecond/100) == 0 {
+				<-tick.C
+			}
+			if _, err := b.js.PublishAsync("commands.interaction", command("busy", "work", fmt.Sprintf("e%d", i))); err != nil {
+				t.Errorf("publish: %v", err)
+			}
+		}
+		<-b.js.PublishAsyncComplete()
+	})
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(handled)
+	}
+	for worker := range workers {
+		_, stop := b.start()
+		if last := worker == workers-1; last {
+			<-published
+			b.eventually("everything is handled", func() bool { return count() == messages })
+		} else {
+			from := count()
+			b.eventually("the worker is in the thick of it", func() bool { return count() > from+200 })
+		}
+		stop()
+	}
+	if left := b.left(wire.StreamCommands, wire.ConsumerCommand); left != 0 {
+		t.Errorf("%d messages are left", left)
+	}
+	for id, n := range handled {
+		if n != 1 {
+			t.Errorf("%s was handled %d times", id, n)
+		}
+	}
+}
+
+// A shutdown whose time is up aborts handlers and gives their messages back.
+func TestShutdownTimeoutGivesBack(t *testing.T) {
+	b := setup(t)
+	running := make(chan struct{}, 1)
+	b.handlers.Command("stuck", func(ctx context.Context, m *Message) (any, error) {
+		if m.Attempt > 1 {
+			return "second attempt", nil
+		}
+		running <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	b.options = func(o *Options) { o.ShutdownTimeout = 50 * time.Millisecond }
+	_, stop := b.start()
+	first := b.publish("commands.interaction", command("c1", "stuck", "e1"))
+	<-running
+	stop()
+	b.start()
+	if o := b.outcome(first); o.Status != wire.StatusOK {
+		t.Errorf("first: %+v", o)
+	}
+}

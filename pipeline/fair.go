@@ -1,0 +1,200 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// fairQueue holds what waits for a handler and what is with one. Communities
+// take turns: however much one of them has waiting, the next free handler goes
+// to the next community. The messages of one community keep their order.
+//
+// Of the idle workers one is woken for a batch, and each that leaves work
+// behind wakes the next: short handlers keep few workers busy, long ones all.
+type fairQueue struct {
+	capacity int           // set by newFairQueue, read-only
+	freed    chan struct{} // size 1, a hint: there is room
+
+	mu          sync.Mutex // protects the fields below
+	filled      sync.Cond  // there is something to take, or the queue is closed
+	lanes       map[string]*lane
+	first, last *lane // the turns: first is next
+	spare       *lane // empty lanes, to be used again
+	waiting     int   // over all lanes
+	idle        int   // workers that wait in take
+	running     []*delivery
+	closed      bool
+}
+
+// lane is what one community has waiting.
+type lane struct {
+	community   string
+	first, last *delivery // linked by delivery.next
+	next        *lane
+}
+
+// newFairQueue returns a queue with room for capacity deliveries beside those
+// that the workers, numbered from 0, have taken.
+func newFairQueue(capacity, workers int) *fairQueue {
+	q := &fairQueue{
+		capacity: max(capacity, 1), freed: make(chan struct{}, 1),
+		lanes: make(map[string]*lane), running: make([]*delivery, workers),
+	}
+	q.filled.L = &q.mu
+	return q
+}
+
+// put appends a batch, and waits while there is no room for all of it. It
+// returns ctx's error.
+func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
+	for len(batch) > 0 {
+		n, room := q.offer(batch)
+		if room {
+			select {
+			case q.freed <- struct{}{}: // for another sender that waits
+			default:
+			}
+		}
+		if batch = batch[n:]; len(batch) == 0 {
+			return nil
+		}
+		select {
+		case <-q.freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// offer appends what there is room for.
+func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = min(len(batch), q.capacity-q.waiting)
+	for _, d := range batch[:n] {
+		q.pushLocked(d)
+	}
+	if n > 0 && q.idle > 0 {
+		q.filled.Signal()
+	}
+	return n, q.waiting < q.capacity
+}
+
+// pushLocked appends d to its community's lane. The caller must hold q.mu.
+func (q *fairQueue) pushLocked(d *delivery) {
+	q.waiting++
+	l, ok := q.lanes[d.Community]
+	if ok {
+		l.last.next = d
+		l.last = d
+		return
+	}
+	if l = q.spare; l != nil {
+		q.spare = l.next
+	} else {
+		l = new(lane)
+	}
+	*l = lane{community: d.Community, first: d, last: d}
+	q.lanes[d.Community] = l
+	q.turnLocked(l)
+}
+
+// turnLocked gives l the last turn. The caller must hold q.mu.
+func (q *fairQueue) turnLocked(l *lane) {
+	l.next = nil
+	if q.first == nil {
+		q.first = l
+	} else {
+		q.last.next = l
+	}
+	q.last = l
+}
+
+// take ends the worker's last delivery, waits for the next and returns it, or
+// returns false when the queue is closed and empty.
+func (q *fairQueue) take(worker int) (*delivery, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running[worker] = nil
+	for q.first == nil {
+		if q.closed {
+			return nil, false
+		}
+		q.idle++
+		q.filled.Wait()
+		q.idle--
+	}
+	d := q.popLocked()
+	q.running[worker] = d
+	if q.first != nil && q.idle > 0 {
+		q.filled.Signal()
+	}
+	select {
+	case q.freed <- struct{}{}:
+	default:
+	}
+	return d, true
+}
+
+// popLocked takes from the lane whose turn it is. The caller must hold q.mu
+// and know that there is one.
+func (q *fairQueue) popLocked() *delivery {
+	l := q.first
+	q.first = l.next
+	d := l.first
+	l.first, d.next = d.next, nil
+	q.waiting--
+	if l.first != nil {
+		q.turnLocked(l)
+		return d
+	}
+	delete(q.lanes, l.community)
+	*l = lane{next: q.spare}
+	q.spare = l
+	return d
+}
+
+// due returns the deliveries, waiting or running, that JetStream was last told
+// of before now minus their ack wait over three, and takes them as told.
+func (q *fairQueue) due(now time.Time) []*delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var due []*delivery
+	check := func(d *delivery) {
+		if d != nil && now.Sub(d.kept) > time.Duration(d.source.ackWait.Load())/3 {
+			d.kept = now
+			due = append(due, d)
+		}
+	}
+	for l := q.first; l != nil; l = l.next {
+		for d := l.first; d != nil; d = d.next {
+			check(d)
+		}
+	}
+	for _, d := range q.running {
+		check(d)
+	}
+	return due
+}
+
+// close lets the workers end once nothing waits. All senders have ended.
+func (q *fairQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.filled.Broadcast()
+}
+
+// depth is how many deliveries wait, and how many run.
+func (q *fairQueue) depth() (waiting, running int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range q.running {
+		if d != nil {
+			running++
+		}
+	}
+	return q.waiting, running
+}

@@ -1,0 +1,130 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// Message is what a handler gets. It must not be changed or kept after the
+// handler has returned; its slices belong to the message.
+type Message struct {
+	// Envelope holds the IDs, the type and Data. Its Community is the
+	// tenant's: the config's communityId, whatever ID the message carries.
+	wire.Envelope
+	// Kind is what the message asks for.
+	Kind wire.Kind
+	// Tenant is whose message it is.
+	Tenant *tenant.Tenant
+	// RequestID follows a request through logs; the event ID if none was given.
+	RequestID string
+	// Subject is where the message was published.
+	Subject string
+	// Attempt counts deliveries from 1. Handlers see a message at least once.
+	Attempt int
+	// Body is the message as it came.
+	Body []byte
+
+	features func(*tenant.Tenant) []string
+}
+
+// Features returns the names of the tenant's features and of the feature flags
+// that are on for it at this moment, sorted.
+func (m *Message) Features() []string { return m.features(m.Tenant) }
+
+// Feature reports whether name is among Features.
+func (m *Message) Feature(name string) bool { return slices.Contains(m.Features(), name) }
+
+// Handler handles one message. The result is marshalled to JSON; a
+// json.RawMessage goes out as it is. ctx ends with the handler's time. An error
+// made by [Permanent] or [Failure] carries a code; any other is a 500. Codes 4xx
+// are not tried again; others are, up to MAX_ATTEMPTS.
+//
+// A handler may run more than once for one EventID, also at the same time.
+type Handler func(ctx context.Context, m *Message) (result any, err error)
+
+// HandlerError is an error with a code, which follows HTTP.
+type HandlerError struct {
+	Code    int    // 400 to 599
+	Message string // goes to the caller
+}
+
+// Error returns the message and the code.
+func (e *HandlerError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+
+// Permanent returns an error that is not tried again. A code outside 400 to 499
+// becomes 400.
+func Permanent(code int, format string, args ...any) error {
+	if code < 400 || code > 499 {
+		code = http.StatusBadRequest
+	}
+	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// errNoHandler is a name that nobody answers for now.
+var errNoHandler = errors.New("no handler")
+
+// Handlers are the registered Go functions. Register all before the pipeline
+// is made; lookups are safe for concurrent use.
+type Handlers struct {
+	mu    sync.RWMutex // protects byKey
+	byKey map[handlerKey]Handler
+}
+
+type handlerKey struct {
+	kind wire.Kind
+	name string
+}
+
+// NewHandlers returns an empty registry: every message goes to the NATS micro
+// services at handlers.>.
+func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}} }
+
+// Command registers f for a command, [a-z0-9_-]{1,32}. Like all that register,
+// it panics if the name is not valid or is taken: that is a bug of the caller.
+func (h *Handlers) Command(name string, f Handler) { h.add(wire.KindCommand, name, f) }
+
+// Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.
+func (h *Handlers) Eligibility(checkType string, f Handler) {
+	h.add(wire.KindEligibility, checkType, f)
+}
+
+// Sync registers f for eligibility syncs of a type, [a-z0-9_-]{1,32}.
+func (h *Handlers) Sync(checkType string, f Handler) { h.add(wire.KindSync, checkType, f) }
+
+// Event registers f for events of a type, such as guild.join.
+func (h *Handlers) Event(eventType string, f Handler) { h.add(wire.KindEvent, eventType, f) }
+
+func (h *Handlers) add(k wire.Kind, name string, f Handler) {
+	if k != wire.KindEvent && !wire.ValidCommand(name) {
+		panic(fmt.Sprintf("pipeline: handler name %q is not [a-z0-9_-]{1,32}", name))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, taken := h.byKey[handlerKey{k, name}]; taken || f == nil {
+		panic(fmt.Sprintf("pipeline: handler for %s %q is nil or registered twice", k, name))
+	}
+	h.byKey[handlerKey{k, name}] = f
+}
+
+func (h *Handlers) find(k wire.Kind, name string) (Handler, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f, ok := h.byKey[handlerKey{k, name}]
+	return f, ok
+}
+
+// each calls f for every registered name.
+func (h *Handlers) each(f func(wire.Kind, string)) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for key := range h.byKey {
+		f(key.kind, key.name)
+	}
+}

@@ -1,0 +1,94 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the pipeline's: those of single tenants, and its own. They are
+// made once for a Registerer.
+type metrics struct {
+	tenants *tenantMetrics
+
+	decode, finish, handle prometheus.Observer // stage latencies
+	retries                prometheus.Counter
+	deadLetters            *prometheus.CounterVec
+}
+
+// stageBuckets reach from 10 µs to 40 s.
+var stageBuckets = prometheus.ExponentialBuckets(1e-5, 4, 12)
+
+func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) (*metrics, error) {
+	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "arrakis_stage_seconds",
+		Help:    "Time in a stage: decode and metrics for one batch, handle for one message.",
+		Buckets: stageBuckets,
+	}, []string{"stage"})
+	m := &metrics{
+		tenants: newTenantMetrics(maxTenants, known),
+		decode:  stages.WithLabelValues("decode"),
+		handle:  stages.WithLabelValues("handle"),
+		finish:  stages.WithLabelValues("metrics"),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "arrakis_retries_total", Help: "Messages given back to JetStream to be delivered again after a delay.",
+		}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "arrakis_dead_letters_total", Help: "Messages stored among the dead letters.",
+		}, []string{"stream", "reason"}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.tenants, stages, m.retries, m.deadLetters} {
+		errs = append(errs, reg.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("pipeline: register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// record counts a batch of messages at their end.
+func (m *metrics) record(batch []*delivery) {
+	m.tenants.mu.Lock()
+	defer m.tenants.mu.Unlock()
+	for _, d := range batch {
+		m.tenants.recordLocked(d)
+	}
+}
+
+func (m *metrics) deadLetter(d *delivery) {
+	m.deadLetters.WithLabelValues(d.source.stream, string(d.reason)).Inc()
+}
+
+// registerGauges registers gauges that are read when they are scraped.
+func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue) error {
+	if reg == nil {
+		return nil
+	}
+	gauge := func(name, help string, labels prometheus.Labels, f func() float64) error {
+		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f))
+	}
+	errs := []error{
+		gauge("arrakis_handle_waiting", "Admitted messages that wait for a handler.", nil, func() float64 {
+			waiting, _ := queue.depth()
+			return float64(waiting)
+		}),
+		gauge("arrakis_handle_running", "Handlers that run.", nil, func() float64 {
+			_, running := queue.depth()
+			return float64(running)
+		}),
+	}
+	for _, s := range sources {
+		errs = append(errs, gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to anybody yet.",
+			prometheus.Labels{"stream": s.stream, "consumer": s.durable},
+			func() float64 { return float64(s.pending.Load()) }))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pipeline: register metrics: %w", err)
+	}
+	return nil
+}

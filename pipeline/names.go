@@ -1,0 +1,60 @@
+package pipeline
+
+import (
+	"strings"
+	"sync"
+
+	"arrakis/pipeline/wire"
+)
+
+// maxNames bounds the names of one kind that become label values.
+const maxNames = 200
+
+// names are the commands, check types and event types that some handler is
+// known to answer: others are made up by senders and share one label value.
+// Safe for concurrent use.
+type names struct {
+	mu   sync.RWMutex // protects sets
+	sets [wire.NumKinds]map[string]struct{}
+}
+
+func newNames(h *Handlers) *names {
+	n := &names{}
+	for k := range n.sets {
+		n.sets[k] = make(map[string]struct{})
+	}
+	h.each(n.add)
+	for _, checkType := range []string{"single", "batch", "community_sync"} { // the contract's
+		n.add(wire.KindEligibility, checkType)
+		n.add(wire.KindSync, checkType)
+	}
+	return n
+}
+
+// add makes name known. Beyond maxNames it stays unknown.
+func (n *names) add(k wire.Kind, name string) {
+	if n.has(k, name) {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.sets[k]) < maxNames {
+		// A name is cut out of a message's text, which must not be kept for it.
+		n.sets[k][strings.Clone(name)] = struct{}{}
+	}
+}
+
+func (n *names) has(k wire.Kind, name string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	_, ok := n.sets[k][name]
+	return ok
+}
+
+// label is the label value for name.
+func (n *names) label(k wire.Kind, name string) string {
+	if n.has(k, name) {
+		return name
+	}
+	return wire.UnknownCommand
+}

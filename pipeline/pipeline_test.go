@@ -1,0 +1,380 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+func TestCommandTravels(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("stats", func(_ context.Context, m *Message) (any, error) {
+		return map[string]any{"community": m.Community, "tier": m.Tenant.Tier, "attempt": m.Attempt, "request": m.RequestID}, nil
+	})
+	b.start()
+	o := b.outcome(b.publish("commands.interaction", command("c1", "stats", "e1"), wire.HeaderRequestID, "r1"))
+	want := wire.Outcome{
+		EventID: "e1", Community: "c1", Tier: "free", Status: wire.StatusOK,
+		Result:    json.RawMessage(`{"attempt":1,"community":"c1","request":"r1","tier":"free"}`),
+		RateLimit: &wire.RateLimit{Action: "command", Limit: 10, Remaining: 9, ResetMS: 60_000},
+	}
+	if diff := cmp.Diff(want, o); diff != "" {
+		t.Errorf("outcome (-want +got)\n%s", diff)
+	}
+	b.eventually("the message is acknowledged", func() bool { return b.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+}
+
+func TestMicroServiceHandles(t *testing.T) {
+	b := setup(t)
+	other := connect(t, b.nc.ConnectedUrl()) // as another process would
+	service, err := micro.AddService(other, micro.Config{Name: "stats", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Stop() //nolint:errcheck // the test is over
+	var got atomic.Pointer[micro.Request]
+	err = service.AddEndpoint("stats", micro.HandlerFunc(func(r micro.Request) {
+		got.Store(&r)
+		_ = r.Respond([]byte(`{"members": 42}`))
+	}), micro.WithEndpointSubject("handlers.command.stats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.store.UpgradeTier(t.Context(), "700000000000000001", tenant.Pro); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	body := fixture(t, "good/interaction-command.json")
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	o := b.outcome(b.publish("commands.interaction", body, wire.HeaderTraceParent, parent))
+	if o.Status != wire.StatusOK || string(o.Result) != `{"members":42}` || o.Tier != "pro" {
+		t.Errorf("outcome %+v, result %s", o, o.Result)
+	}
+	r := *got.Load()
+	if diff := cmp.Diff(string(body), string(r.Data())); diff != "" {
+		t.Errorf("the service got another body (-want +got)\n%s", diff)
+	}
+	for name, want := range map[string]string{
+		wire.HeaderCommunity: "700000000000000001", wire.HeaderTier: "pro",
+		wire.HeaderFeatures: "advancedAnalytics,customBranding", wire.HeaderAttempt: "1",
+		wire.HeaderEventID: o.EventID, wire.HeaderRequestID: o.EventID, wire.HeaderTraceParent: parent,
+	} {
+		if got := r.Headers().Get(name); got != want {
+			t.Errorf("header %s = %q, want %q", name, got, want)
+		}
+	}
+	if r.Headers().Get(wire.HeaderDeadline) == "" {
+		t.Error("no deadline was passed on")
+	}
+}
+
+func TestMicroServiceErrors(t *testing.T) {
+	b := setup(t)
+	service, err := micro.AddService(b.nc, micro.Config{Name: "errors", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Stop() //nolint:errcheck // the test is over
+	err = service.AddEndpoint("no", micro.HandlerFunc(func(r micro.Request) {
+		_ = r.Error("403", "not yours", nil)
+	}), micro.WithEndpointSubject("handlers.command.no"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	o := b.outcome(b.publish("commands.interaction", command("c1", "no", "e1")))
+	if diff := cmp.Diff(&wire.Error{Code: 403, Message: "not yours"}, o.Error); o.Status != wire.StatusError || diff != "" {
+		t.Errorf("status %s, error (-want +got)\n%s", o.Status, diff)
+	}
+	if got := b.deadLetters(wire.ReasonHandlerError); got != 1 {
+		t.Errorf("%d dead letters, want 1", got)
+	}
+}
+
+func fixture(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "fixtures", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	b.start()
+	if _, _, err := b.store.Put(t.Context(), "good", tenant.Config{Tier: tenant.Enterprise}, tenant.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob("testdata/fixtures/bad/*")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	for _, path := range paths {
+		name := filepath.Base(path)
+		body := fixture(t, "bad/"+name)
+		b.publish("commands.interaction", body)
+		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", "after-"+name))); o.Status != wire.StatusOK {
+			t.Errorf("beside %s: %+v", name, o)
+		}
+	}
+	b.eventually("every bad message is a dead letter", func() bool {
+		return b.deadLetters(wire.ReasonMalformed) == uint64(len(paths)-1) && b.deadLetters(wire.ReasonNoCommunity) == 1
+	})
+	b.eventually("no message is left", func() bool { return b.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+
+	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter, err := s.GetLastMsgForSubject(t.Context(), "deadletter.COMMANDS.no_community")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(fixture(t, "bad/no-community.json")), string(letter.Data)); diff != "" {
+		t.Errorf("the dead letter's body (-want +got)\n%s", diff)
+	}
+	for name, want := range map[string]string{
+		wire.HeaderReason: "no_community", wire.HeaderStream: "COMMANDS", wire.HeaderSubject: "commands.interaction", wire.HeaderAttempts: "1",
+	} {
+		if got := letter.Header.Get(name); got != want {
+			t.Errorf("dead letter's %s = %q, want %q", name, got, want)
+		}
+	}
+	if got := letter.Header.Get(wire.HeaderError); !strings.HasPrefix(got, "community_id") {
+		t.Errorf("dead letter's error %q does not name the field", got)
+	}
+}
+
+func TestGoodFixturesAreHandled(t *testing.T) {
+	b := setup(t)
+	handled := make(chan *Message, 32)
+	take := func(_ context.Context, m *Message) (any, error) { handled <- m; return nil, nil }
+	for _, name := range []string{"stats", "leaderboard", "unknown", "profile"} {
+		b.handlers.Command(name, take)
+	}
+	for _, name := range []string{"guild.join", "guild.leave", "member.join", "member.update", "member.leave"} {
+		b.handlers.Event(name, take)
+	}
+	b.handlers.Eligibility("single", take)
+	b.handlers.Sync("community_sync", take)
+	b.start()
+	paths, err := filepath.Glob("testdata/fixtures/good/*")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	for _, path := range paths {
+		name := filepath.Base(path)
+		body := fixture(t, "good/"+name)
+		subject := "commands.interaction"
+		switch {
+		case strings.HasPrefix(name, "eligibility-sync"):
+			subject = "eligibility.sync.community_sync"
+		case strings.HasPrefix(name, "eligibility"):
+			subject = "eligibility.check.single"
+		case !strings.HasPrefix(name, "interaction") && !strings.HasPrefix(name, "unicode"):
+			subject = "events." + strings.ReplaceAll(strings.TrimSuffix(name, ".json"), "-", ".")
+		}
+		if o := b.outcome(b.publish(subject, body)); o.Status != wire.StatusOK {
+			t.Errorf("%s: %+v", name, o)
+			continue
+		}
+		m := <-handled
+		if string(m.Body) != string(body) || !strings.Contains(string(body), string(m.Data)) || len(m.Data) == 0 {
+			t.Errorf("%s: the handler got body %q with data %q", name, m.Body, m.Data)
+		}
+	}
+}
+
+func TestLimitIsToldAndHolds(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	b.start()
+	for i := range 12 {
+		o := b.outcome(b.publish("commands.interaction", command("c1", "ping", fmt.Sprintf("e%d", i))))
+		if i < 10 {
+			if o.Status != wire.StatusOK || o.RateLimit.Remaining != int64(9-i) {
+				t.Errorf("message %d: %+v %+v", i, o, o.RateLimit)
+			}
+			continue
+		}
+		if o.Status != wire.StatusRateLimited || o.Error.Code != 429 || o.RateLimit.RetryAfterMS < 1 || o.RateLimit.RetryAfterMS > 60_000 {
+			t.Errorf("message %d: %+v %+v", i, o, o.RateLimit)
+		}
+	}
+	// Charged once: what was admitted is admitted again.
+	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e0"), wire.HeaderReplay, "1")); o.Status != wire.StatusOK {
+		t.Errorf("a replay of an admitted message: %+v", o)
+	}
+}
+
+func TestGuildsOfOneCommunityShareItsLimit(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) { return m.Community, nil })
+	for _, guild := range []string{"guild-1", "guild-2", "guild-3"} {
+		if _, _, err := b.store.Put(t.Context(), guild, tenant.Config{CommunityID: "all", Tier: tenant.Free}, tenant.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start()
+	admitted := 0
+	for i := range 30 {
+		guild := []string{"guild-1", "guild-2", "guild-3"}[i%3]
+		o := b.outcome(b.publish("commands.interaction", command(guild, "ping", fmt.Sprintf("e%d", i))))
+		if o.Community != "all" {
+			t.Errorf("community %q, want all", o.Community)
+		}
+		if o.Status == wire.StatusOK {
+			admitted++
+		}
+	}
+	if admitted != 10 {
+		t.Errorf("%d admitted, want 10", admitted)
+	}
+}
+
+func TestRetryThenDeadLetter(t *testing.T) {
+	b := setup(t)
+	var attempts atomic.Int64
+	b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
+		if attempts.Add(1) < 2 {
+			return nil, errors.New("not yet")
+		}
+		return m.Attempt, nil
+	})
+	b.handlers.Command("broken", func(context.Context, *Message) (any, error) { return nil, errors.New("never") })
+	b.handlers.Command("panics", func(context.Context, *Message) (any, error) { panic("at the disco") })
+	b.options = func(o *Options) { o.MaxAttempts = 2 }
+	b.start()
+	flaky := b.publish("commands.interaction", command("c1", "flaky", "e1"))
+	broken := b.publish("commands.interaction", command("c1", "broken", "e2"))
+	panics := b.publish("commands.interaction", command("c1", "panics", "e3"))
+	if o := b.outcome(flaky); o.Status != wire.StatusOK || string(o.Result) != "2" || o.RateLimit.Remaining > 9 {
+		t.Errorf("flaky: %+v, result %s", o, o.Result)
+	}
+	if o := b.outcome(broken); o.Status != wire.StatusError || o.Error.Code != 500 {
+		t.Errorf("broken: %+v", o)
+	}
+	if o := b.outcome(panics); o.Status != wire.StatusError || strings.Contains(o.Error.Message, "disco") {
+		t.Errorf("panics: %+v %+v", o, o.Error)
+	}
+	if n := b.deadLetters(wire.ReasonAttemptsExhausted); n != 1 {
+		t.Errorf("%d dead letters of broken, want 1", n)
+	}
+	if n := b.deadLetters(wire.ReasonPanic); n != 1 {
+		t.Errorf("%d dead letters of panics, want 1", n)
+	}
+	if used, err := b.rdb.ZCard(t.Context(), "ratelimit:c1:command").Result(); err != nil || used != 3 {
+		t.Errorf("%d permits taken, want 3: a retry is not charged again (%v)", used, err)
+	}
+}
+
+func TestExpiredCommandIsNotCharged(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	b.options = func(o *Options) { o.CommandTTL = time.Nanosecond }
+	b.start()
+	o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e1")))
+	if o.Status != wire.StatusExpired || o.Error.Code != 410 || o.RateLimit != nil || o.Tier != "free" {
+		t.Errorf("outcome %+v", o)
+	}
+	if b.redis.Exists("ratelimit:c1:command") {
+		t.Error("an expired command was charged")
+	}
+}
+
+func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
+	b := setup(t)
+	b.handlers.Event("guild.join", func(context.Context, *Message) (any, error) { return nil, nil })
+	b.start()
+	if o := b.outcome(b.publish("events.guild.join", fixture(t, "good/guild-join.json"))); o.Status != wire.StatusOK {
+		t.Fatalf("outcome %+v", o)
+	}
+	if keys := b.redis.Keys(); len(keys) != 0 {
+		t.Errorf("Redis holds %v", keys)
+	}
+}
+
+func TestSlowHandlerOfOneCommunityDoesNotHoldUpAnother(t *testing.T) {
+	b := setup(t)
+	release := make(chan struct{})
+	b.handlers.Command("slow", func(ctx context.Context, _ *Message) (any, error) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil, ctx.Err()
+	})
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	b.options = func(o *Options) { o.HandlerConcurrency = 2 }
+	for _, c := range []string{"noisy", "quiet"} {
+		if _, _, err := b.store.Put(t.Context(), c, tenant.Config{Tier: tenant.Enterprise}, tenant.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _ := b.start()
+	for i := range 200 {
+		b.publish("commands.interaction", command("noisy", "slow", fmt.Sprintf("n%d", i)))
+	}
+	b.eventually("the noisy community has all handlers", func() bool { _, running := p.admitted.depth(); return running == 2 })
+	quiet := b.publish("commands.interaction", command("quiet", "ping", "q"))
+	b.eventually("the quiet one waits", func() bool { waiting, _ := p.admitted.depth(); return waiting == 199 })
+	release <- struct{}{} // one turn of the noisy one
+	release <- struct{}{} // and, at most, another that was taken before
+	if o := b.outcome(quiet); o.Status != wire.StatusOK {
+		t.Errorf("quiet: %+v", o)
+	}
+	if waiting, _ := p.admitted.depth(); waiting < 190 {
+		t.Errorf("%d of the noisy community wait: the quiet one had to wait for the others", waiting)
+	}
+	close(release)
+}
+
+func TestLongHandlerKeepsItsMessage(t *testing.T) {
+	b := setup(t)
+	var runs atomic.Int64
+	release := make(chan struct{})
+	b.handlers.Command("long", func(context.Context, *Message) (any, error) {
+		runs.Add(1)
+		<-release
+		return nil, nil
+	})
+	// A consumer that was made with an ack wait far below the handler's time.
+	s, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: wire.StreamCommands, Subjects: []string{"commands.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+		Durable: wire.ConsumerCommand, FilterSubject: "commands.>", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	sub := b.publish("commands.interaction", command("c1", "long", "e1"))
+	began := time.Now()
+	b.eventually("three ack waits have passed", func() bool { return time.Since(began) > 3*time.Second })
+	close(release)
+	if o := b.outcome(sub); o.Status != wire.StatusOK {
+		t.Errorf("outcome %+v", o)
+	}
+	if n := runs.Load(); n != 1 {
+		t.Errorf("the handler ran %d times: the message was delivered again meanwhile", n)
+	}
+}

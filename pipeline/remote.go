@@ -1,0 +1,82 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/pipeline/wire"
+)
+
+// ask sends the message to the NATS micro services at handlers.>, any of which
+// may answer. The body is the message as it came.
+func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, error) {
+	req := nats.NewMsg(wire.HandlerSubject(d.Kind, name))
+	req.Data = d.Body
+	set := func(header, value string) { req.Header[header] = []string{value} }
+	set(wire.HeaderCommunity, d.Community)
+	set(wire.HeaderTier, string(d.Tenant.Tier))
+	set(wire.HeaderFeatures, strings.Join(p.features(d.Tenant), ","))
+	set(wire.HeaderRequestID, d.requestID())
+	set(wire.HeaderEventID, d.EventID)
+	set(wire.HeaderAttempt, strconv.Itoa(d.Attempt))
+	if deadline, ok := ctx.Deadline(); ok {
+		set(wire.HeaderDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
+	}
+	if parent := d.header(wire.HeaderTraceParent); parent != "" {
+		set(wire.HeaderTraceParent, parent)
+	}
+	reply, err := p.o.NATS.RequestMsgWithContext(ctx, req)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("%s: %w", req.Subject, errNoHandler)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", req.Subject, err)
+	}
+	p.known.add(d.Kind, name)
+	if err := serviceError(reply); err != nil {
+		return nil, err
+	}
+	return replyResult(reply.Data), nil
+}
+
+// serviceError reads an error by the NATS micro convention.
+func serviceError(reply *nats.Msg) error {
+	text, code := reply.Header.Get(wire.HeaderServiceError), reply.Header.Get(wire.HeaderServiceErrorCode)
+	if text == "" && code == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(code)
+	if err != nil || n < 400 || n > 599 {
+		n = 500
+	}
+	return &HandlerError{Code: n, Message: cmp.Or(text, "the handler failed")}
+}
+
+// replyResult is a reply's body as JSON: as it is, or as a string.
+func replyResult(body []byte) any {
+	if len(body) == 0 {
+		return nil
+	}
+	if utf8.Valid(body) && json.Valid(body) {
+		return json.RawMessage(body)
+	}
+	return strings.ToValidUTF8(string(body), "\uFFFD")
+}
+
+// requestID is the message's own, or its event ID. Only what is safe in a
+// header is taken over.
+func (d *delivery) requestID() string {
+	id := d.header(wire.HeaderRequestID)
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return d.EventID
+	}
+	return id
+}

@@ -1,0 +1,197 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter"
+	"arrakis/pipeline/streams"
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// bundle is a worker and all that it needs, in this process: a real NATS
+// server with JetStream, and miniredis.
+type bundle struct {
+	t        testing.TB
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	redis    *miniredis.Miniredis
+	rdb      *redis.Client
+	store    *tenant.Store
+	limits   *limiter.Limiter
+	registry *prometheus.Registry
+	handlers *Handlers
+	options  func(*Options) // changes what start uses
+}
+
+func setup(tb testing.TB) *bundle {
+	tb.Helper()
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ns.Start()
+	tb.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		tb.Fatal("nats-server is not ready")
+	}
+	b := &bundle{t: tb, redis: miniredis.RunT(tb), handlers: NewHandlers()}
+	b.nc = connect(tb, ns.ClientURL())
+	if b.js, err = jetstream.New(b.nc); err != nil {
+		tb.Fatal(err)
+	}
+	b.rdb = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true})
+	tb.Cleanup(func() { _ = b.rdb.Close() })
+	b.store = tenant.NewStore(b.rdb, tenant.StoreOptions{Source: "test"})
+	if b.limits, err = limiter.New(b.rdb, limiter.Options{}); err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func connect(tb testing.TB, url string) *nats.Conn {
+	tb.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
+}
+
+// start runs a worker and returns a function that stops it and waits for it.
+func (b *bundle) start() (p *Pipeline, stop func()) {
+	b.t.Helper()
+	b.registry = prometheus.NewRegistry()
+	o := Options{
+		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers, Shards: 4,
+		Streams: streams.Options{Storage: jetstream.MemoryStorage}, Registerer: b.registry,
+		Logger: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	if b.options != nil {
+		b.options(&o)
+	}
+	p, err := New(o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		b.t.Helper()
+		cancel()
+		if stopped {
+			return
+		}
+		stopped = true
+		if err := <-done; err != nil {
+			b.t.Errorf("Run: %v", err)
+		}
+	}
+	b.t.Cleanup(stop)
+	b.eventually("the worker is ready", func() bool { return p.Ready() == nil })
+	return p, stop
+}
+
+// eventually polls a condition that another goroutine makes true.
+func (b *bundle) eventually(what string, met func() bool) {
+	b.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !met() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			b.t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// publish stores a message and returns the subscription that its outcome
+// comes to.
+func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.Subscription {
+	b.t.Helper()
+	inbox := b.nc.NewRespInbox()
+	sub, err := b.nc.SubscribeSync(inbox)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	msg := nats.NewMsg(subject)
+	msg.Data = body
+	msg.Header.Set(wire.HeaderReplyTo, inbox)
+	for i := 0; i < len(headers); i += 2 {
+		msg.Header.Set(headers[i], headers[i+1])
+	}
+	if _, err := b.js.PublishMsg(b.t.Context(), msg); err != nil {
+		b.t.Fatal(err)
+	}
+	return sub
+}
+
+// outcome waits for the outcome of a message.
+func (b *bundle) outcome(sub *nats.Subscription) wire.Outcome {
+	b.t.Helper()
+	msg, err := sub.NextMsg(20 * time.Second)
+	if err != nil {
+		b.t.Fatalf("no outcome: %v", err)
+	}
+	var o wire.Outcome
+	if err := json.Unmarshal(msg.Data, &o); err != nil {
+		b.t.Fatal(err)
+	}
+	return o
+}
+
+// command is the body of a command.
+func command(community, name, eventID string) []byte {
+	return fmt.Appendf(nil, `{"event_id":%q,"event_type":"interaction.create","guild_id":%q,"data":{"command_name":%q,"options":{"n":1}}}`,
+		eventID, community, name)
+}
+
+// deadLetters returns how many there are with a reason, of all streams.
+func (b *bundle) deadLetters(reason wire.Reason) uint64 {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), wire.StreamDeadLetter)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	info, err := s.Info(b.t.Context(), jetstream.WithSubjectFilter("deadletter.*."+string(reason)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var n uint64
+	for _, count := range info.State.Subjects {
+		n += count
+	}
+	return n
+}
+
+// left returns how many messages a consumer still has: waiting or unacknowledged.
+func (b *bundle) left(stream, consumer string) uint64 {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	info := c.CachedInfo()
+	return info.NumPending + uint64(info.NumAckPending)
+}
+
+var discard = slog.New(slog.DiscardHandler)

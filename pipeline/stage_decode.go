@@ -1,0 +1,80 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+	"arrakis/shard"
+)
+
+// decodeBatch is how many messages are sorted by shard before the shards get
+// them, if so many are there: more wake each shard less often.
+const decodeBatch = 256
+
+// decode is the first stage: it makes deliveries of messages and sorts them by
+// shard; what cannot be decoded goes to its end at once. It returns when the
+// source is closed and empty.
+func (p *Pipeline) decode(work context.Context, src *source) error {
+	defer func() {
+		// After an abort: what is on its way goes back to JetStream, and the
+		// source can end.
+		for msg := range src.messages {
+			_ = msg.Nak() // else it is delivered again after its ack wait
+		}
+	}()
+	sorter := p.shards.Sorter()
+	for msg := range src.messages {
+		began := time.Now()
+		if err := p.receive(work, src, msg, sorter); err != nil {
+			return err
+		}
+		// decode is the only receiver: so many are there for certain.
+		for range min(len(src.messages), decodeBatch-1) {
+			if err := p.receive(work, src, <-src.messages, sorter); err != nil {
+				return err
+			}
+		}
+		p.metrics.decode.Observe(time.Since(began).Seconds())
+		if err := sorter.Flush(work); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive decodes one message.
+func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
+	meta, err := msg.Metadata()
+	if err != nil {
+		// A message without JetStream's reply subject cannot be acknowledged either.
+		p.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
+		return nil
+	}
+	d := &delivery{source: src, msg: msg, sequence: meta.Sequence.Stream, stored: meta.Timestamp, received: time.Now()}
+	d.kept = d.received
+	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
+	d.Attempt = int(min(meta.NumDelivered, 1<<30))
+	if d.Envelope, err = wire.Decode(src.kind, d.Body); err != nil {
+		var de *wire.DecodeError
+		errors.As(err, &de) // Decode returns no other error
+		d.conclusion = concludeMalformed(de)
+		return p.finished.Put(work, d)
+	}
+	if src.kind == wire.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored) > p.o.CommandTTL {
+		d.conclusion = concludeExpired()
+	}
+	d.request = shard.Request{
+		Community: d.Community,
+		User:      d.UserID,
+		EventID:   d.EventID,
+		Replay:    d.Attempt > 1 || d.header(wire.HeaderReplay) != "",
+	}
+	d.request.Action, d.request.Limited = actionOf(src.kind)
+	d.request.Limited = d.request.Limited && d.status != wire.StatusExpired
+	sorter.Add(d)
+	return nil
+}
