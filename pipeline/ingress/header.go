@@ -1,0 +1,92 @@
+package ingress
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+)
+
+// visible reports whether s is an ID: 1 to 128 visible ASCII characters.
+func visible(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// newUUID makes a random UUID (RFC 9562, version 4).
+func newUUID() string {
+	var u [16]byte
+	rand.Read(u[:]) // never fails, by its contract
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	var s [36]byte
+	hex.Encode(s[0:], u[0:4])
+	hex.Encode(s[9:], u[4:6])
+	hex.Encode(s[14:], u[6:8])
+	hex.Encode(s[19:], u[8:10])
+	hex.Encode(s[24:], u[10:])
+	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
+	return string(s[:])
+}
+
+// prefersAsync reports whether the values of Prefer (RFC 7240) ask for
+// respond-async: a preference without a value, or with an empty one. What
+// stands in another preference's value or parameters does not count.
+func prefersAsync(values []string) bool {
+	for _, v := range values {
+		for v != "" {
+			var preference string
+			preference, v = cutUnquoted(v, ',')
+			preference, _ = cutUnquoted(preference, ';')
+			name, value, _ := strings.Cut(preference, "=")
+			value = strings.TrimSpace(value)
+			if strings.EqualFold(strings.TrimSpace(name), "respond-async") && (value == "" || value == `""`) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// cutUnquoted is [strings.Cut] at the first sep outside of a quoted string.
+func cutUnquoted(s string, sep byte) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == sep && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// validTraceParent reports whether s is a traceparent of W3C Trace Context:
+// version-trace-parent-flags in lower-case hex, with IDs that are not all
+// zeros. Versions after 00 may have more fields.
+func validTraceParent(s string) bool {
+	const length = 55
+	if len(s) < length || len(s) > 512 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	version, trace, parent, flags := s[:2], s[3:35], s[36:52], s[53:length]
+	if !lowerHex(version) || !lowerHex(trace) || !lowerHex(parent) || !lowerHex(flags) ||
+		version == "ff" || strings.Trim(trace, "0") == "" || strings.Trim(parent, "0") == "" {
+		return false
+	}
+	if len(s) == length {
+		return true
+	}
+	return version != "00" && s[length] == '-' && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func lowerHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

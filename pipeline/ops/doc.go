@@ -1,0 +1,13 @@
+// Package ops is what operators and orchestrators ask a process: its health,
+// on both HTTP addresses, and metrics, profiles and the admin API, on the ops
+// address only.
+//
+//	GET /healthz, /health   200 while the process serves: {"status":"ok"}
+//	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check
+//	GET /metrics            Prometheus or OpenMetrics
+//	    /debug/pprof/       guarded
+//	    /v1/                the admin API, guarded
+//
+// Guarded paths need the admin token where there is one; without one they
+// answer only on a loopback address.
+package ops
