@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// banner is what `arrakis dev` says when it is ready: what runs where, and
+// what to try.
+type banner struct {
+	version  string
+	took     time.Duration
+	ingress  net.Addr
+	ops      net.Addr
+	natsURL  string
+	redisURL string
+	token    bool // the ingress asks for one
+}
+
+func (b banner) write(w io.Writer) error {
+	ingress, ops := urlOf(b.ingress), urlOf(b.ops)
+	auth := ""
+	if b.token {
+		auth = ` -H "Authorization: Bearer $INGRESS_TOKEN"`
+	}
+	post := func(path, body string) string {
+		return fmt.Sprintf("curl -s %s%s -H 'Content-Type: application/json'%s -d '%s'", ingress, path, auth, body)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, `
+arrakis %s is ready after %.1f s. All of it is in this process and gone when it ends: Ctrl-C.
+
+  ingress     %s
+  ops         %s   /metrics /readyz /debug/pprof
+  NATS        %s   with JetStream
+  Redis       %s
+  tenants     comm_000 to comm_009 enterprise, to comm_029 pro, to comm_099 free
+  commands    ping, echo, usage, stats, sleep
+
+Try this: a command, of which a free community has 10 a minute; an eligibility check; the metrics.
+
+  %s
+  %s
+  curl -s %s/metrics | grep ^arrakis_tenant_commands
+`,
+		b.version, b.took.Seconds(), ingress, ops, b.natsURL, b.redisURL,
+		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),
+		post("/v1/eligibility/checks", `{"community_id":"comm_010","user_id":"42","check_type":"single"}`),
+		ops)
+	out.WriteString("\nOr, in another terminal:\n\n")
+	if exports := b.exports(); exports != "" {
+		out.WriteString("  export " + exports + "\n")
+	}
+	out.WriteString("  arrakis send comm_099 ping\n  arrakis usage comm_099\n  arrakis tenant upgrade comm_099 pro\n\n")
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// exports are the variables without which the command line would look for
+// NATS and Redis elsewhere.
+func (b banner) exports() string {
+	var vars []string
+	if b.natsURL != localNATS {
+		vars = append(vars, "NATS_URL="+b.natsURL)
+	}
+	if b.redisURL != "redis://127.0.0.1:6379" {
+		vars = append(vars, "REDIS_URL="+b.redisURL)
+	}
+	return strings.Join(vars, " ")
+}
+
+// urlOf is where a listener is reached from this machine.
+func urlOf(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

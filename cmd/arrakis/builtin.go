@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"arrakis/limiter"
+	"arrakis/pipeline"
+)
+
+// demo is the state behind the built-in handlers of `arrakis dev`.
+type demo struct {
+	limits  *limiter.Limiter
+	started time.Time
+	handled atomic.Int64 // written and read by handlers
+}
+
+// handlers are what `arrakis dev` answers by itself: the built-in commands, and
+// enough for every route of the ingress to succeed.
+func (d *demo) handlers() *pipeline.Handlers {
+	h := pipeline.NewHandlers()
+	for name, f := range map[string]pipeline.Handler{
+		"ping": d.ping, "echo": d.echo, "usage": d.usage, "stats": d.stats, "sleep": d.sleep,
+	} {
+		h.Command(name, d.counted(f))
+	}
+	for _, checkType := range []string{"single", "batch", "community_sync"} {
+		h.Eligibility(checkType, d.counted(d.check))
+		h.Sync(checkType, d.counted(d.sync))
+	}
+	for _, eventType := range []string{"guild.join", "guild.leave", "member.join", "member.leave", "member.update"} {
+		h.Event(eventType, d.counted(d.event))
+	}
+	return h
+}
+
+func (d *demo) counted(f pipeline.Handler) pipeline.Handler {
+	return func(ctx context.Context, m *pipeline.Message) (any, error) {
+		d.handled.Add(1)
+		return f(ctx, m)
+	}
+}
+
+func (d *demo) ping(context.Context, *pipeline.Message) (any, error) {
+	return map[string]string{"message": "pong"}, nil
+}
+
+// commandData is the part of a command's data that the built-ins read.
+type commandData struct {
+	Options json.RawMessage `json:"options"`
+}
+
+func options(m *pipeline.Message) (json.RawMessage, error) {
+	var data commandData
+	if len(m.Data) == 0 {
+		return nil, nil
+	}
+	if err := json.Unmarshal(m.Data, &data); err != nil {
+		return nil, pipeline.Permanent(http.StatusBadRequest, "data: expected an object with options")
+	}
+	return data.Options, nil
+}
+
+// echo returns data.options, or null.
+func (d *demo) echo(_ context.Context, m *pipeline.Message) (any, error) {
+	o, err := options(m)
+	if o == nil {
+		o = json.RawMessage("null")
+	}
+	return o, err
+}
+
+func (d *demo) usage(ctx context.Context, m *pipeline.Message) (any, error) {
+	return usageOf(ctx, d.limits, m.Tenant)
+}
+
+func (d *demo) stats(_ context.Context, m *pipeline.Message) (any, error) {
+	return map[string]any{
+		"community_id": m.Tenant.ID,
+		"tier":         m.Tenant.Tier,
+		"features":     append([]string{}, m.Features()...), // a list, even of none
+		"handled":      d.handled.Load(),                    // by this process, for all communities
+		"uptime_ms":    time.Since(d.started).Milliseconds(),
+	}, nil
+}
+
+// sleep takes options.ms milliseconds.
+func (d *demo) sleep(ctx context.Context, m *pipeline.Message) (any, error) {
+	raw, err := options(m)
+	if err != nil {
+		return nil, err
+	}
+	var o struct {
+		MS int64 `json:"ms"`
+	}
+	if err := json.Unmarshal(raw, &o); err != nil || o.MS < 0 || o.MS > time.Hour.Milliseconds() {
+		return nil, pipeline.Permanent(http.StatusBadRequest, "options.ms: expected a number of milliseconds from 0 to 3600000")
+	}
+	select {
+	case <-time.After(milliseconds(o.MS)):
+		return map[string]int64{"slept_ms": o.MS}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("sleep of %d ms: %w", o.MS, context.Cause(ctx))
+	}
+}
+
+// check calls half of all users eligible, always the same ones.
+func (d *demo) check(_ context.Context, m *pipeline.Message) (any, error) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(m.UserID)) // never fails
+	return map[string]any{"check_type": m.CheckType, "eligible": h.Sum32()%2 == 0}, nil
+}
+
+func (d *demo) sync(_ context.Context, m *pipeline.Message) (any, error) {
+	return map[string]any{"check_type": m.CheckType, "synced": true}, nil
+}
+
+func (d *demo) event(_ context.Context, m *pipeline.Message) (any, error) {
+	return map[string]string{"event_type": m.EventType}, nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage or settings
+)
+
+// commands is the grammar of the command line.
+type commands struct {
+	Dev   devCmd   `cmd:"" help:"Run everything in this process, with nothing else installed." set:"http_addr=127.0.0.1:8080"`
+	Serve serveCmd `cmd:"" help:"Run a worker and its ingress against real NATS and Redis." set:"http_addr=:8080" set:"nats_url=" set:"nats_hint=URL,..." set:"nats_note= Required."`
+
+	Send  sendCmd  `cmd:"" help:"Send a command as a community and print the reply." set:"nats_url=${local_nats}"`
+	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits."`
+
+	Tenant tenantCmd `cmd:"" help:"Read and change tenants."`
+	Flag   flagCmd   `cmd:"" help:"Read and change feature flags."`
+	Reset  resetCmd  `cmd:"" help:"Forget what a community has used of its limits."`
+	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
+
+	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and change them." set:"nats_url=${local_nats}"`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+}
+
+const description = `Arrakis runs the commands of a multi-tenant bot or SaaS: whose message is it, what may they do,
+have they used it up. Start with "arrakis dev".
+
+Every setting is a flag and an environment variable; the flag wins.`
+
+// run parses the command line and runs its command. It returns the exit code
+// and prints errors itself.
+func run(ctx context.Context, args []string, p process) int {
+	exited := false // by --help
+	var grammar commands
+	var f faults
+	parser, err := kong.New(
+		&grammar,
+		kong.Name("arrakis"),
+		kong.Description(description),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(int) { exited = true }),
+		kong.Vars{"local_nats": localNATS, "nats_hint": "", "nats_note": ""},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(describe),
+		kong.Resolvers(fromEnvironment(p.lookupEnv)),
+		f.mappers(),
+		settingGroups,
+	)
+	if err != nil {
+		panic(fmt.Sprintf("the grammar is wrong: %v", err)) // a bug of ours, which every test finds
+	}
+	parsed, err := parser.Parse(args)
+	if exited {
+		return exitDone
+	}
+	if err != nil {
+		return report(p.stderr, usageError{fmt.Errorf(`%w; run "arrakis --help"`, err)})
+	}
+	if v, ok := parsed.Selected().Target.Addr().Interface().(interface{ validate(p process) error }); ok {
+		f.add(v.validate(p))
+	}
+	if err := f.err(); err != nil {
+		return report(p.stderr, usageError{err})
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return report(p.stderr, parsed.Run(p))
+}
+
+// usageError is an error of the command line or of the settings, which ends
+// with exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errSilent ends a command with exit code 1 when it has said why already.
+var errSilent = errors.New("failed")
+
+// report prints err, each of its lines on its own, and returns the exit code.
+func report(stderr io.Writer, err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errSilent):
+		return exitFailed
+	}
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintln(stderr, "arrakis: "+strings.TrimRight(line, "\n"))
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestHelpGolden(t *testing.T) {
+	t.Setenv("COLUMNS", "") // kong asks for the width
+	for _, command := range []string{
+		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant upgrade",
+		"tenant delete", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "provision", "version",
+	} {
+		t.Run(command, func(t *testing.T) {
+			r := arrakis(t, nil, append(strings.Fields(command), "--help")...)
+			if r.code != exitDone || r.stderr != "" {
+				t.Errorf("exit code %d, stderr %q", r.code, r.stderr)
+			}
+			for line := range strings.Lines(r.stdout) {
+				if len(line) > 101 {
+					t.Errorf("wider than 100 columns: %s", line)
+				}
+			}
+			golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
+		})
+	}
+}
+
+// TestEverySettingOfTheContract holds serve's help against the table of
+// DESIGN.md: every setting is a flag and a variable, with its default.
+func TestEverySettingOfTheContract(t *testing.T) {
+	t.Setenv("COLUMNS", "300")
+	help := arrakis(t, nil, "serve", "--help").stdout
+	for variable, value := range map[string]string{
+		"NATS_URL": "", "NATS_CREDS": "", "NATS_TLS_CA": "", "NATS_TLS_CERT": "", "NATS_TLS_KEY": "",
+		"REDIS_URL": `"redis://localhost:6379"`,
+		"HTTP_ADDR": `":8080"`, "OPS_ADDR": `"127.0.0.1:8081"`,
+		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "",
+		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "HANDLER_TIMEOUT": "15s",
+		"MAX_ATTEMPTS": "3", "COMMAND_TTL": "15m", "MAX_ACK_PENDING": "10000",
+		"TENANT_CACHE_SIZE": "100000", "TENANT_CACHE_TTL": "30s", "RELOAD_POLL_INTERVAL": "30s",
+		"LIMIT_ON_REDIS_DOWN": `"local"`, "METRICS_MAX_TENANTS": "10000",
+		"STREAM_STORAGE": `"file"`, "STREAM_REPLICAS": "1", "SHUTDOWN_TIMEOUT": "30s",
+		"LOG_LEVEL": `"info"`, "LOG_FORMAT": "",
+	} {
+		flag := "--" + strings.ToLower(strings.ReplaceAll(variable, "_", "-")) + "=" + value
+		if !strings.Contains(help, flag) || !strings.Contains(help, "$"+variable) {
+			t.Errorf("--help does not say %s and $%s", flag, variable)
+		}
+	}
+	if dev := arrakis(t, nil, "dev", "--help").stdout; !strings.Contains(dev, `--http-addr="127.0.0.1:8080"`) {
+		t.Error("dev must listen on this machine only")
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	closed := environment{"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}
+	for _, tt := range []struct {
+		name   string
+		env    environment
+		args   string
+		code   int
+		stderr string // a part of it
+	}{
+		{"no command", nil, "", exitUsage, "arrakis --help"},
+		{"unknown command", nil, "dance", exitUsage, "dance"},
+		{"unknown flag", nil, "version --loud", exitUsage, "--loud"},
+		{"missing argument", nil, "usage", exitUsage, "<community>"},
+		{"bad community", nil, "usage a.b", exitUsage, `"a.b"`},
+		{"bad tier", nil, "tenant upgrade comm_001 gold", exitUsage, "free, pro or enterprise"},
+		{"bad action", nil, "reset comm_001 dance", exitUsage, "sync_request"},
+		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "--commands"},
+		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
+		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
+		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},
+		{"bad rollout", nil, "flag set x --rollout 101", exitUsage, "rolloutPercent"},
+		{"no Redis", closed, "usage comm_001", exitFailed, "arrakis dev"},
+		{"no NATS", closed, "send comm_001 ping", exitFailed, "arrakis dev"},
+		{"no NATS to provision", closed, "provision", exitFailed, "NATS_URL"},
+		{"version", nil, "version", exitDone, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := arrakis(t, tt.env, strings.Fields(tt.args)...)
+			if r.code != tt.code {
+				t.Errorf("exit code %d, want %d", r.code, tt.code)
+			}
+			if !strings.Contains(r.stderr, tt.stderr) {
+				t.Errorf("stderr does not say %q: %s", tt.stderr, r.stderr)
+			}
+			for line := range strings.Lines(r.stderr) {
+				if !strings.HasPrefix(line, "arrakis: ") {
+					t.Errorf("stderr: %q", line)
+				}
+			}
+		})
+	}
+}
+
+func TestServeWithoutSettings(t *testing.T) {
+	r := arrakis(t, nil, "serve")
+	if r.code != exitUsage || strings.Count(r.stderr, "\n") != 1 ||
+		!strings.Contains(r.stderr, "NATS_URL") || !strings.Contains(r.stderr, "INGRESS_AUTH=none") {
+		t.Errorf("exit code %d, stderr:\n%s", r.code, r.stderr)
+	}
+	r = arrakis(t, environment{"RABBITMQ_URL": "amqp://user:hunter2@rabbit", "INGRESS_AUTH": "none"}, "serve")
+	if r.code != exitUsage || strings.Count(r.stderr, "\n") != 1 || strings.Contains(r.stderr, "INGRESS") ||
+		!strings.Contains(r.stderr, "RABBITMQ_URL is no longer supported") || strings.Contains(r.stderr, "hunter2") {
+		t.Errorf("exit code %d, stderr:\n%s", r.code, r.stderr)
+	}
+}
+
+func TestEveryFaultAtOnce(t *testing.T) {
+	r := arrakis(t, environment{
+		"SHARDS": "none", "SHARD_MAILBOX": "0", "HANDLER_CONCURRENCY": "1.5", "HANDLER_TIMEOUT": "15",
+		"MAX_ATTEMPTS": "-1", "COMMAND_TTL": "-1s", "MAX_ACK_PENDING": "", "TENANT_CACHE_SIZE": "many",
+		"TENANT_CACHE_TTL": "0s", "RELOAD_POLL_INTERVAL": "1ms", "LIMIT_ON_REDIS_DOWN": "Local",
+		"METRICS_MAX_TENANTS": "x", "STREAM_STORAGE": "disk", "STREAM_REPLICAS": "6", "SHUTDOWN_TIMEOUT": "0s",
+		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "INGRESS_AUTH": "maybe", "INGRESS_TOKEN": "two words",
+		"ADMIN_TOKEN": "tab\there", "HTTP_ADDR": "8080", "OPS_ADDR": "localhost:http", "REDIS_URL": "http://redis:hunter2@r",
+		"NATS_URL": "nats://u:hunter2@", "NATS_TLS_CERT": "/no/such/file",
+	}, "serve", "--shards=5000")
+	if r.code != exitUsage {
+		t.Errorf("exit code %d", r.code)
+	}
+	for _, name := range []string{
+		"SHARDS", "SHARD_MAILBOX", "HANDLER_CONCURRENCY", "HANDLER_TIMEOUT", "MAX_ATTEMPTS", "COMMAND_TTL",
+		"TENANT_CACHE_SIZE", "TENANT_CACHE_TTL", "RELOAD_POLL_INTERVAL", "LIMIT_ON_REDIS_DOWN", "METRICS_MAX_TENANTS",
+		"STREAM_STORAGE", "STREAM_REPLICAS", "SHUTDOWN_TIMEOUT", "LOG_LEVEL", "LOG_FORMAT", "INGRESS_AUTH", "INGRESS_TOKEN",
+		"ADMIN_TOKEN", "HTTP_ADDR", "OPS_ADDR", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",
+	} {
+		if n := strings.Count(r.stderr, "arrakis: "+name+" "); n != 1 && !strings.Contains(r.stderr, name) {
+			t.Errorf("%s is not named once, but %d times", name, n)
+		}
+	}
+	if !strings.Contains(r.stderr, `SHARDS (--shards) is "5000": expected a whole number from 1 to 4096`) {
+		t.Error("the flag must win over the variable")
+	}
+	if strings.Contains(r.stderr, "MAX_ACK_PENDING") {
+		t.Error("an empty variable is one that is not set")
+	}
+	if strings.Contains(r.stderr, "hunter2") || strings.Contains(r.stderr, "two words") {
+		t.Error("a secret is printed")
+	}
+	if t.Failed() {
+		t.Log(r.stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	r := arrakis(t, nil, "version", "--json")
+	var b build
+	if err := json.Unmarshal([]byte(r.stdout), &b); err != nil || b.Version == "" || !strings.HasPrefix(b.Go, "go") {
+		t.Errorf("%v: %s", err, r.stdout)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	t.Run("none", func(t *testing.T) {
+		if code := interruptible(nil, t.Output(), func(context.Context) int { return 7 }); code != 7 {
+			t.Errorf("exit code %d", code)
+		}
+	})
+	t.Run("first drains", func(t *testing.T) {
+		signals := make(chan os.Signal, 2)
+		signals <- syscall.SIGTERM
+		code := interruptible(signals, t.Output(), func(ctx context.Context) int { <-ctx.Done(); return exitDone })
+		if code != exitDone {
+			t.Errorf("exit code %d", code)
+		}
+	})
+	t.Run("second leaves", func(t *testing.T) {
+		signals := make(chan os.Signal, 2)
+		signals <- syscall.SIGINT
+		signals <- syscall.SIGINT
+		hang := make(chan struct{})
+		var stderr safeBuffer
+		code := interruptible(signals, &stderr, func(context.Context) int { <-hang; return exitDone })
+		close(hang)
+		if code != exitFailed || !strings.Contains(stderr.String(), "second signal") {
+			t.Errorf("exit code %d, stderr %q", code, stderr.String())
+		}
+	})
+}
+
+func TestShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 900 * time.Millisecond: "900ms", time.Second: "1s", 1100 * time.Millisecond: "2s",
+		time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour: "1h", 24 * time.Hour: "24h",
+		61 * time.Minute: "1h1m", 10 * time.Minute: "10m", 100 * time.Second: "1m40s", time.Hour + 30*time.Second: "1h0m30s",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("short(%d) = %s, want %s", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"arrakis/tenant"
+)
+
+// demoCommunities is how many communities `arrakis dev` has.
+const demoCommunities = 100
+
+// demoCommunity is the ID and the tier of one of them: 10 enterprise, 20 pro
+// and 70 free, in that order.
+func demoCommunity(i int) (id string, tier tenant.Tier) {
+	switch {
+	case i < 10:
+		tier = tenant.Enterprise
+	case i < 30:
+		tier = tenant.Pro
+	default:
+		tier = tenant.Free
+	}
+	return fmt.Sprintf("comm_%03d", i), tier
+}
+
+// storeDemo stores the demo communities.
+func storeDemo(ctx context.Context, store *tenant.Store) error {
+	for i := range demoCommunities {
+		id, tier := demoCommunity(i)
+		if _, _, err := store.Put(ctx, id, tenant.Config{Tier: tier}, tenant.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

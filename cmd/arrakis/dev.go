@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/limiter"
+	"arrakis/pipeline"
+	"arrakis/pipeline/streams"
+	"arrakis/tenant"
+)
+
+type devCmd struct {
+	NATSPort  int `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
+	RedisPort int `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
+	httpSettings
+	workerSettings
+	tenantSettings
+	consumerSettings
+	logSettings
+}
+
+func (c *devCmd) validate(process) error { return c.httpSettings.validate() }
+
+// readyWithin is how long the parts have to come up; they take a second.
+const readyWithin = 30 * time.Second
+
+func (c *devCmd) Run(ctx context.Context, p process) (err error) {
+	start := time.Now()
+	log := c.newLogger(p.stderr)
+	reportRabbitMQ(p, log)
+
+	dir, err := os.MkdirTemp("", "arrakis-dev-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the system clears what is left
+	natsServer, err := startNATS(c.NATSPort, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { natsServer.Shutdown(); natsServer.WaitForShutdown() }()
+	redisServer, err := startRedis(c.RedisPort)
+	if err != nil {
+		return err
+	}
+	defer redisServer.Close()
+
+	nc, err := openNATS(&natsSettings{URL: natsServer.ClientURL()}, log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	rdb := newRedis(redisTarget{single: &redis.Options{Addr: redisServer.Addr()}})
+	defer func() { _ = rdb.Close() }() // all that used it has ended
+	if err := storeDemo(ctx, tenant.NewStore(rdb, tenant.StoreOptions{Source: "dev"})); err != nil {
+		return fmt.Errorf("store the demo communities: %w", err)
+	}
+	w, err := newWorker(workerConfig{
+		http: c.httpSettings, worker: c.workerSettings, tenants: c.tenantSettings,
+		streams: streams.Options{MaxAckPending: c.MaxAckPending},
+		handlers: func(l *limiter.Limiter) *pipeline.Handlers {
+			return (&demo{limits: l, started: start}).handlers()
+		},
+		nats: nc, redis: rdb, log: log,
+	})
+	if err != nil {
+		return err
+	}
+	b := banner{
+		version: buildInfo().Version, ingress: w.httpListener.Addr(), ops: w.opsListener.Addr(),
+		natsURL: natsServer.ClientURL(), redisURL: "redis://" + redisServer.Addr(), token: c.IngressToken != "",
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error { defer stop(); return w.Run(ctx) })
+	g.Go(func() error { turnClock(ctx, redisServer); return nil })
+	g.Go(func() error {
+		if err := w.awaitReady(ctx); err != nil {
+			stop()
+			return err
+		}
+		b.took = time.Since(start)
+		return b.write(p.stdout)
+	})
+	return g.Wait()
+}
+
+// startNATS starts a server with JetStream on the port, or the next free one.
+func startNATS(port int, dir string) (*server.Server, error) {
+	port, err := freePort(port)
+	if err != nil {
+		return nil, fmt.Errorf("find a port for the embedded NATS: %w; choose another with --nats-port", err)
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, ServerName: "arrakis-dev", NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: dir, JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 4 << 30,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(readyWithin) {
+		s.Shutdown()
+		return nil, fmt.Errorf("the embedded NATS is not ready on port %d; choose another with --nats-port", port)
+	}
+	return s, nil
+}
+
+// startRedis starts a Redis in memory on the port, or the next free one.
+func startRedis(port int) (*miniredis.Miniredis, error) {
+	port, err := freePort(port)
+	if err != nil {
+		return nil, fmt.Errorf("find a port for the embedded Redis: %w; choose another with --redis-port", err)
+	}
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr(net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
+		return nil, fmt.Errorf("embedded Redis: %w; choose another port with --redis-port", err)
+	}
+	return m, nil
+}
+
+// freePort is the first port from the given one on that nobody listens on, or
+// any for 0.
+func freePort(port int) (int, error) {
+	const tries = 20
+	for i := 0; ; i++ {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
+		if err == nil {
+			free := l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener's address
+			return free, l.Close()
+		}
+		if port == 0 || i == tries {
+			return 0, err
+		}
+	}
+}
+
+// turnClock makes keys expire: the embedded Redis knows the time, but counts
+// down times to live only when it is told to.
+func turnClock(ctx context.Context, m *miniredis.Miniredis) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			m.FastForward(now.Sub(last))
+			last = now
+		}
+	}
+}
+
+// awaitReady returns when the worker takes messages.
+func (w *worker) awaitReady(ctx context.Context) error {
+	deadline := time.NewTimer(readyWithin)
+	defer deadline.Stop()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := w.pipeline.Ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil // stopped before it was ready, or failed, which says more
+		case <-deadline.C:
+			return fmt.Errorf("not ready after %s: %w", readyWithin, err)
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,61 @@
+// Command arrakis stands between NATS and the code that handles commands of a
+// multi-tenant bot or SaaS. `arrakis dev` runs all of it in one process with
+// nothing else installed; `arrakis serve` is production. Run `arrakis --help`.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// discard is a logger of go-redis.
+type discard struct{}
+
+func (discard) Printf(context.Context, string, ...any) {}
+
+func main() {
+	// go-redis writes to standard error what its errors say as well.
+	redis.SetLogger(discard{})
+	// Room for both signals that interruptible listens to.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(interruptible(signals, os.Stderr, func(ctx context.Context) int {
+		return run(ctx, os.Args[1:], process{lookupEnv: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr})
+	}))
+}
+
+// process is what a command may know of the process it runs in.
+type process struct {
+	lookupEnv func(name string) (value string, set bool)
+	stdout    io.Writer
+	stderr    io.Writer
+}
+
+// interruptible runs f and returns its exit code. The first signal ends f's
+// context, which begins a drain; the second gives up on f and returns 1.
+func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx context.Context) int) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	code := make(chan int, 1)
+	// Not waited for after the second signal: the process ends under it.
+	go func() { code <- f(ctx) }()
+	select {
+	case c := <-code:
+		return c
+	case <-signals:
+		cancel()
+	}
+	select {
+	case c := <-code:
+		return c
+	case s := <-signals:
+		_, _ = fmt.Fprintf(stderr, "arrakis: second signal (%s): leaving without waiting for what is in flight\n", s)
+		return exitFailed
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// outputFlags belong to every command that prints data.
+type outputFlags struct {
+	JSON bool `name:"json" help:"Print JSON, for programs."`
+}
+
+// print writes v as JSON, or what table writes for people.
+func (f outputFlags) print(w io.Writer, v any, table func(t *table)) error {
+	var b bytes.Buffer
+	if f.JSON {
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(v); err != nil {
+			return err
+		}
+	} else {
+		t := newTable(&b)
+		table(t)
+		t.flush()
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// table lays out rows of cells in columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(b *bytes.Buffer) *table {
+	return &table{tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.DiscardEmptyColumns)}
+}
+
+// row adds a row. Cells come from outside: control characters in them would
+// reach the terminal.
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = strings.Map(printable, c)
+	}
+	// The writer under it is a buffer, which takes everything.
+	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() { _ = t.w.Flush() } // as above
+
+func printable(r rune) rune {
+	if r < ' ' || r >= 0x7f && r < 0xa0 {
+		return '?'
+	}
+	return r
+}
+
+// count is a limit or what remains of one.
+func count(n int64) string {
+	if n < 0 {
+		return "unlimited"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// short is d as people write it: 1m, 24h, 15s; whole seconds from a second on.
+func short(d time.Duration) string {
+	if d >= time.Second {
+		d = (d + time.Second - 1).Truncate(time.Second)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// list is names for people, or none.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// when is a time for people, or nothing for the zero time.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}

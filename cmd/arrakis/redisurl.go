@@ -1,0 +1,210 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// redisTarget is what REDIS_URL stands for: exactly one field is set.
+type redisTarget struct {
+	single   *redis.Options
+	cluster  *redis.ClusterOptions
+	sentinel *redis.FailoverOptions
+}
+
+// String says where Redis is, without credentials.
+func (t redisTarget) String() string {
+	switch {
+	case t.cluster != nil:
+		return "cluster " + strings.Join(t.cluster.Addrs, ",")
+	case t.sentinel != nil:
+		return t.sentinel.MasterName + " at sentinels " + strings.Join(t.sentinel.SentinelAddrs, ",")
+	default:
+		return t.single.Addr
+	}
+}
+
+// parseRedisURL reads REDIS_URL:
+//
+//	redis://user:password@host:6379/0, rediss:// with TLS, unix:///path?db=0
+//	redis://user:password@a:6379,b:6379     a cluster; also redis://a,redis://b
+//	redis+sentinel://user:password@s1:26379,s2:26379/master/0
+//
+// Credentials are Redis's; those of sentinels are the parameters
+// sentinel_username and sentinel_password. Other parameters are go-redis's,
+// such as pool_size. Errors never repeat the URL, which may hold a password.
+func parseRedisURL(raw string) (redisTarget, error) {
+	fault := func(format string, args ...any) (redisTarget, error) {
+		return redisTarget{}, fmt.Errorf("REDIS_URL (--redis-url): "+format, args...)
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return fault("expected a URL such as redis://localhost:6379")
+	}
+	switch scheme {
+	case "unix":
+		o, err := redis.ParseURL(raw)
+		if err != nil {
+			return fault("%w", withoutURL(err))
+		}
+		return redisTarget{single: o}, nil
+	case "redis", "rediss", "redis+sentinel", "rediss+sentinel":
+	default:
+		return fault("scheme %q: expected redis, rediss, unix, redis+sentinel or rediss+sentinel", scheme)
+	}
+	base, sentinel := strings.CutSuffix(scheme, "+sentinel")
+	port := "6379"
+	if sentinel {
+		port = "26379"
+	}
+	u, hosts, err := splitHosts(scheme, base, rest, port)
+	if err != nil {
+		return fault("%w", withoutURL(err))
+	}
+	var t redisTarget
+	switch {
+	case sentinel:
+		t.sentinel, err = parseSentinel(u, hosts)
+	case len(hosts) > 1:
+		t.cluster, err = parseCluster(u, hosts)
+	default:
+		t.single, err = redis.ParseURL(u.String())
+	}
+	if err != nil {
+		return fault("%w", withoutURL(err))
+	}
+	return t, nil
+}
+
+// splitHosts takes apart a URL with several hosts, which net/url does not
+// know. The URL it returns has the first of them; each host has a port.
+func splitHosts(scheme, base, rest, port string) (*url.URL, []string, error) {
+	pieces := strings.Split(rest, ","+scheme+"://")
+	authority, tail := pieces[0], ""
+	if i := strings.IndexAny(authority, "/?"); i >= 0 {
+		authority, tail = authority[:i], authority[i:]
+	}
+	user := ""
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		user, authority = authority[:i+1], authority[i+1:]
+	}
+	hosts := strings.Split(authority, ",")
+	for _, piece := range pieces[1:] {
+		u, err := url.Parse(base + "://" + piece)
+		if err != nil {
+			return nil, nil, err
+		}
+		hosts = append(hosts, u.Host)
+	}
+	for i, host := range hosts {
+		u, err := url.Parse("tcp://" + host)
+		if err != nil {
+			return nil, nil, err
+		}
+		if u.Hostname() == "" {
+			return nil, nil, errors.New("an address without a host")
+		}
+		if u.Port() == "" {
+			hosts[i] = net.JoinHostPort(u.Hostname(), port)
+		}
+	}
+	u, err := url.Parse(base + "://" + user + hosts[0] + tail)
+	return u, hosts, err
+}
+
+func parseCluster(u *url.URL, hosts []string) (*redis.ClusterOptions, error) {
+	if db := strings.Trim(u.Path, "/"); db != "" && db != "0" {
+		return nil, fmt.Errorf("database %q: a cluster has only database 0", db)
+	}
+	setQuery(u, map[string][]string{"addr": hosts[1:]})
+	o, err := redis.ParseClusterURL(u.String())
+	if err == nil {
+		namePerHost(o.TLSConfig)
+	}
+	return o, err
+}
+
+func parseSentinel(u *url.URL, hosts []string) (*redis.FailoverOptions, error) {
+	master, db, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	if master == "" {
+		return nil, errors.New("expected the master's name as the path, such as redis+sentinel://host:26379/mymaster")
+	}
+	q := u.Query()
+	set := map[string][]string{
+		"addr": hosts[1:], "master_name": {master},
+		"sentinel_username": nil, "sentinel_password": nil, // become the URL's
+	}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		set["username"], set["password"] = []string{u.User.Username()}, []string{password}
+	}
+	if name, password := q.Get("sentinel_username"), q.Get("sentinel_password"); name != "" || password != "" {
+		u.User = url.UserPassword(name, password)
+	} else {
+		u.User = nil
+	}
+	u.Path = "/" + db
+	setQuery(u, set)
+	o, err := redis.ParseFailoverURL(u.String())
+	if err == nil {
+		namePerHost(o.TLSConfig)
+	}
+	return o, err
+}
+
+// setQuery replaces parameters of u; nil removes one.
+func setQuery(u *url.URL, set map[string][]string) {
+	q := u.Query()
+	for name, values := range set {
+		if values == nil {
+			q.Del(name)
+		} else {
+			q[name] = values
+		}
+	}
+	u.RawQuery = q.Encode()
+}
+
+// namePerHost makes every connection check the certificate for the host that
+// it dials, and not for the first address of the list.
+func namePerHost(c *tls.Config) {
+	if c != nil {
+		c.ServerName = ""
+	}
+}
+
+// withoutURL drops the URL that an error of net/url repeats.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// newRedis makes a client, which connects when it is first used.
+func newRedis(t redisTarget) redis.UniversalClient {
+	// Clients announce failovers to themselves only on Redis Enterprise.
+	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	const name = "arrakis"
+	switch {
+	case t.cluster != nil:
+		t.cluster.ClientName, t.cluster.ContextTimeoutEnabled = name, true
+		t.cluster.MaintNotificationsConfig = noNotifications
+		return redis.NewClusterClient(t.cluster)
+	case t.sentinel != nil:
+		t.sentinel.ClientName, t.sentinel.ContextTimeoutEnabled = name, true
+		return redis.NewFailoverClient(t.sentinel)
+	default:
+		t.single.ClientName, t.single.ContextTimeoutEnabled = name, true
+		t.single.MaintNotificationsConfig = noNotifications
+		return redis.NewClient(t.single)
+	}
+}

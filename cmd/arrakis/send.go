@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"arrakis/pipeline/wire"
+)
+
+type sendCmd struct {
+	Community string        `arg:"" help:"ID that the message carries."`
+	Command   string        `arg:"" help:"Command; with --kind a check type or an event type."`
+	Data      string        `placeholder:"JSON" help:"The message's data, an object such as '{\"options\":{\"text\":\"hi\"}}'."`
+	Kind      choice        `oneof:"command,eligibility,sync,event" default:"command" help:"command, eligibility, sync or event."`
+	Wait      time.Duration `default:"10s" max:"1h" help:"How long to wait for the reply."`
+	outputFlags
+	natsSettings
+}
+
+func (c *sendCmd) validate(process) error { return c.natsSettings.validate() }
+
+// message is what is published, checked as a worker will check it.
+func (c *sendCmd) message() (subject string, body []byte, err error) {
+	e := map[string]any{
+		"event_id": nuid.Next(), "community_id": c.Community, "timestamp": time.Now().UnixMilli(),
+	}
+	data := map[string]any{}
+	if c.Data != "" {
+		if err := json.Unmarshal([]byte(c.Data), &data); err != nil || data == nil {
+			return "", nil, fmt.Errorf("--data: expected a JSON object, such as '{\"options\":{}}'")
+		}
+	}
+	e["data"] = data
+	var kind wire.Kind
+	switch c.Kind {
+	case "eligibility":
+		kind = wire.KindEligibility
+		subject = wire.SubjectEligibilityCheck + "." + c.Command
+		e["event_type"], e["check_type"] = "eligibility.check", c.Command
+	case "sync":
+		kind = wire.KindSync
+		subject = wire.SubjectEligibilitySync + "." + c.Command
+		e["event_type"], e["check_type"] = "eligibility.sync", c.Command
+	case "event":
+		kind = wire.KindEvent
+		subject = wire.SubjectEvents + "." + c.Command
+		e["event_type"] = c.Command
+	default:
+		kind = wire.KindCommand
+		subject = wire.SubjectCommandInteraction
+		e["event_type"] = "interaction.create"
+		data["command_name"] = c.Command
+	}
+	if body, err = json.Marshal(e); err != nil {
+		return "", nil, err
+	}
+	if _, err := wire.Decode(kind, body); err != nil {
+		return "", nil, err
+	}
+	return subject + "." + c.Community, body, nil
+}
+
+func (c *sendCmd) Run(ctx context.Context, p process) error {
+	subject, body, err := c.message()
+	if err != nil {
+		return usageError{err}
+	}
+	nc, err := connectNATS(&c.natsSettings)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(ctx, c.Wait)
+	defer cancel()
+	reply, err := request(ctx, nc, subject, body)
+	if err != nil {
+		return err
+	}
+	var o wire.Outcome
+	if err := json.Unmarshal(reply, &o); err != nil {
+		return fmt.Errorf("the reply is not an outcome: %w", err)
+	}
+	if c.JSON { // as it came
+		_, err = p.stdout.Write(append(reply, '\n'))
+	} else {
+		err = c.print(p.stdout, nil, func(t *table) { outcomeTable(t, &o) })
+	}
+	if err != nil {
+		return err
+	}
+	if o.Status != wire.StatusOK {
+		return errSilent // the outcome that was printed says why
+	}
+	return nil
+}
+
+// request stores a message and waits until ctx ends for its outcome.
+func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([]byte, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	inbox := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	m := nats.NewMsg(subject)
+	m.Header.Set(wire.HeaderReplyTo, inbox)
+	m.Data = body
+	switch ack, err := js.PublishMsg(ctx, m); {
+	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("no stream takes %s: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", subject)
+	case err != nil:
+		return nil, fmt.Errorf("publish on %s: %w", subject, jetStreamError(err))
+	default:
+		reply, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("stored in %s as %d, but no reply came in time: is a worker running? It will still be handled; wait longer with --wait",
+				ack.Stream, ack.Sequence)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("wait for the reply: %w", err)
+		}
+		return reply.Data, nil
+	}
+}
+
+func outcomeTable(t *table, o *wire.Outcome) {
+	t.row("status", string(o.Status))
+	if o.Error != nil {
+		t.row("error", fmt.Sprintf("%s (%d)", o.Error.Message, o.Error.Code))
+	}
+	if len(o.Result) > 0 {
+		t.row("result", string(o.Result))
+	}
+	t.row("community", o.Community+" ("+o.Tier+")")
+	if r := o.RateLimit; r != nil {
+		left := count(r.Remaining)
+		if r.Limit >= 0 {
+			left = fmt.Sprintf("%d of %d (%s)", r.Remaining, r.Limit, r.Action)
+			if r.ResetMS > 0 {
+				left += ", resets in " + short(milliseconds(r.ResetMS))
+			}
+		}
+		t.row("remaining", left)
+		if r.RetryAfterMS > 0 {
+			t.row("retry after", short(milliseconds(r.RetryAfterMS)))
+		}
+	}
+	t.row("event", o.EventID)
+}

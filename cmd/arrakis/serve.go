@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+type serveCmd struct {
+	natsSettings
+	redisSettings
+	httpSettings
+	workerSettings
+	tenantSettings
+	streamSettings
+	logSettings
+}
+
+// validate names all faults of the settings at once. What is missing is one
+// line, and what is wrong a line each.
+func (c *serveCmd) validate(p process) error {
+	var missing []string
+	if c.natsSettings.URL == "" {
+		need := "NATS_URL (such as nats://nats:4222"
+		if value, _ := p.lookupEnv("RABBITMQ_URL"); value != "" {
+			need += "; RABBITMQ_URL is no longer supported, NATS is the only broker"
+		}
+		missing = append(missing, need+")")
+	}
+	if c.IngressToken == "" && c.IngressAuth == "" {
+		missing = append(missing, "INGRESS_TOKEN (or INGRESS_AUTH=none, to let everybody in who reaches the ingress)")
+	}
+	var errs []error
+	if len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without any, run `arrakis dev`",
+			strings.Join(missing, " and ")))
+	}
+	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate())...)
+}
+
+func (c *serveCmd) Run(ctx context.Context, p process) error {
+	log := c.newLogger(p.stderr)
+	reportRabbitMQ(p, log)
+	target, err := parseRedisURL(c.redisSettings.URL)
+	if err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "arrakis serve", "version", buildInfo().Version,
+		"nats", withoutSecrets(c.natsSettings.URL), "redis", target.String(),
+		"shards", c.Shards, "handler_concurrency", c.HandlerConcurrency, "max_attempts", c.MaxAttempts,
+		"command_ttl", c.CommandTTL.String(), "limit_on_redis_down", string(c.LimitOnRedisDown),
+		"ingress_auth", c.IngressToken != "")
+	nc, err := openNATS(&c.natsSettings, log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	rdb := newRedis(target)
+	defer func() { _ = rdb.Close() }() // all that used it has ended
+	w, err := newWorker(workerConfig{
+		http: c.httpSettings, worker: c.workerSettings, tenants: c.tenantSettings,
+		streams: c.streamSettings.options(), nats: nc, redis: rdb, log: log,
+	})
+	if err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "listening", "http", w.httpListener.Addr().String(), "ops", w.opsListener.Addr().String())
+	if err := w.Run(ctx); err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "stopped")
+	return nil
+}
+
+// reportRabbitMQ says once that a broker of the past is not used.
+func reportRabbitMQ(p process, log *slog.Logger) {
+	if value, _ := p.lookupEnv("RABBITMQ_URL"); value != "" {
+		log.Warn("RABBITMQ_URL is set but no longer supported: NATS is the only broker; unset it")
+	}
+}

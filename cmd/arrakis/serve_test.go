@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// natsAt starts a NATS server with JetStream, on any port for -1.
+func natsAt(t *testing.T, port int) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		JetStreamMaxStore: 4 << 30, JetStreamMaxMemory: 256 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("nats-server is not ready after 10 s")
+	}
+	return s
+}
+
+// serveEnv are settings with which serve starts.
+func serveEnv(natsURL, redisAddr string) environment {
+	return environment{
+		"NATS_URL": natsURL, "REDIS_URL": "redis://" + redisAddr, "INGRESS_AUTH": "none",
+		"HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0",
+	}
+}
+
+// addresses are what the log says serve listens on.
+func addresses(t *testing.T, b *background) (ingress, ops string) {
+	t.Helper()
+	listening := regexp.MustCompile(`"msg":"listening","http":"([^"]+)","ops":"([^"]+)"`)
+	var m []string
+	eventually(t, "serve listens", func() bool {
+		m = listening.FindStringSubmatch(b.stderr.String())
+		return m != nil
+	})
+	return "http://" + m[1], "http://" + m[2]
+}
+
+func ready(t *testing.T, c *http.Client, ops string) bool {
+	t.Helper()
+	return do(t, c, http.MethodGet, ops+"/readyz", "").status == http.StatusOK
+}
+
+// TestServe runs a command whose handler is a NATS micro service elsewhere.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	natsServer := natsAt(t, -1)
+	env := serveEnv(natsServer.ClientURL(), miniredis.RunT(t).Addr())
+	env["RABBITMQ_URL"] = "amqp://rabbit"
+	b := start(t, env, "serve")
+	ingress, ops := addresses(t, b)
+	client := newClient(t)
+	eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
+	if n := strings.Count(b.stderr.String(), "RABBITMQ_URL"); n != 1 {
+		t.Errorf("RABBITMQ_URL is reported %d times", n)
+	}
+
+	nc, err := nats.Connect(natsServer.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	_, err = nc.Subscribe("handlers.command.stats", func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"community":"` + m.Header.Get("Arrakis-Community") + `","tier":"` + m.Header.Get("Arrakis-Tier") + `"}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := do(t, client, http.MethodPost, ingress+"/v1/commands", `{"guild_id":"700000000000000001","data":{"command_name":"stats"}}`)
+	if r.status != http.StatusOK || !bytes.Contains(r.body, []byte(`"result":{"community":"700000000000000001","tier":"free"}`)) {
+		t.Errorf("status %d, %s", r.status, r.body)
+	}
+
+	b.stop()
+	if code := b.exit(t); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	if log := b.stderr.String(); !strings.Contains(log, `"msg":"stopped"`) || strings.Contains(log, `"level":"ERROR"`) {
+		t.Error("the log does not end well")
+	}
+}
+
+// TestServeWaits starts serve before NATS and Redis.
+func TestServeWaits(t *testing.T) {
+	t.Parallel()
+	natsPort, err := freePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redisPort, err := freePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redisAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(redisPort))
+	env := serveEnv("nats://user:hunter2@127.0.0.1:"+strconv.Itoa(natsPort), redisAddr)
+	b := start(t, env, "serve")
+	ingress, ops := addresses(t, b)
+	client := newClient(t)
+	eventually(t, "serve says what it waits for", func() bool {
+		log := b.stderr.String()
+		return strings.Contains(log, "waiting for NATS") && strings.Contains(log, "waiting for Redis")
+	})
+	if r := do(t, client, http.MethodGet, ingress+"/healthz", ""); r.status != http.StatusOK {
+		t.Errorf("/healthz: status %d: an orchestrator would restart it", r.status)
+	}
+	r := do(t, client, http.MethodGet, ops+"/readyz", "")
+	if r.status != http.StatusServiceUnavailable || !bytes.Contains(r.body, []byte(`"nats":{"status":"failed"`)) {
+		t.Errorf("/readyz: status %d, %s", r.status, r.body)
+	}
+	r = do(t, client, http.MethodPost, ingress+"/v1/commands", `{"guild_id":"1","data":{"command_name":"stats"}}`)
+	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
+		t.Errorf("the ingress: status %d, %v", r.status, r.header)
+	}
+	natsAt(t, natsPort)
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr(redisAddr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
+	if strings.Contains(b.stderr.String(), "hunter2") {
+		t.Error("the log holds a password")
+	}
+}
+
+// TestServeStopsWhileWaiting is Ctrl-C before anything is there.
+func TestServeStopsWhileWaiting(t *testing.T) {
+	t.Parallel()
+	b := start(t, serveEnv("nats://127.0.0.1:1", "127.0.0.1:1"), "serve")
+	eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), "waiting for Redis") })
+	b.stop()
+	if code := b.exit(t); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestTakenAddress(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	for _, flag := range []string{"--http-addr", "--ops-addr"} {
+		args := append([]string{"dev"}, anyPorts...)
+		r := arrakis(t, nil, append(args, flag+"="+taken.Addr().String())...)
+		if r.code != exitFailed || !strings.Contains(r.stderr, flag) || !strings.Contains(r.stderr, taken.Addr().String()) {
+			t.Errorf("%s: exit code %d, stderr %s", flag, r.code, r.stderr)
+		}
+	}
+}
+
+func TestDevTakesTheNextFreePorts(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	port := taken.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener's address
+	free, err := freePort(port)
+	if err != nil || free <= port || free > port+20 {
+		t.Errorf("freePort(%d) = %d, %v", port, free, err)
+	}
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		start := time.Now()
+		var at []time.Duration
+		err := retry(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), "Redis", func(context.Context) error {
+			if at = append(at, time.Since(start)); len(at) < 8 {
+				return errors.New("refused")
+			}
+			return nil
+		})
+		if err != nil || len(at) != 8 {
+			t.Fatalf("%v after %d tries", err, len(at))
+		}
+		wait := firstRetry
+		for i := 1; i < len(at); i++ {
+			if d := at[i] - at[i-1]; d > wait || d < wait*3/4 {
+				t.Errorf("wait %d is %s, want up to a quarter less than %s", i, d, wait)
+			}
+			wait = min(2*wait, lastRetry)
+		}
+		if n := strings.Count(log.String(), "waiting for Redis"); n != 7 || !strings.Contains(log.String(), "Redis is there") {
+			t.Errorf("the log:\n%s", log.String())
+		}
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err = retry(ctx, slog.New(slog.DiscardHandler), "Redis", func(context.Context) error { return errors.New("refused") })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after the end of ctx: %v", err)
+		}
+	})
+}
+
+func TestTurnClock(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	m.Set("key", "value") //nolint:errcheck // a string key on an empty server
+	m.SetTTL("key", time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); turnClock(ctx, m) }()
+	eventually(t, "the key expires", func() bool { return !m.Exists("key") })
+	cancel()
+	<-done
+}
