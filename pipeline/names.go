@@ -18,12 +18,14 @@ type names struct {
 	sets [wire.NumKinds]map[string]struct{}
 }
 
-func newNames(h *Handlers) *names {
+func newNames(registries ...*Handlers) *names {
 	n := &names{}
 	for k := range n.sets {
 		n.sets[k] = make(map[string]struct{})
 	}
-	h.each(n.add)
+	for _, h := range registries {
+		h.each(n.add)
+	}
 	for _, checkType := range []string{"single", "batch", "community_sync"} { // the contract's
 		n.add(wire.KindEligibility, checkType)
 		n.add(wire.KindSync, checkType)

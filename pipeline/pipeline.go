@@ -35,6 +35,9 @@ type Options struct {
 	// Handlers are the Go functions that handle messages; what they do not
 	// handle goes to NATS micro services. Defaults to none.
 	Handlers *Handlers
+	// Fallbacks handle what neither Handlers nor a micro service answers: a
+	// service that is started takes over from them. Defaults to none.
+	Fallbacks *Handlers
 	// Shards, ShardMailbox, TenantCacheSize and TenantCacheTTL are those of
 	// [shard.Options], with its defaults.
 	Shards, ShardMailbox, TenantCacheSize int
@@ -70,6 +73,9 @@ func (o Options) withDefaults() Options {
 	o.Streams.MaxAckPending = cmp.Or(o.Streams.MaxAckPending, 10_000)
 	if o.Handlers == nil {
 		o.Handlers = NewHandlers()
+	}
+	if o.Fallbacks == nil {
+		o.Fallbacks = NewHandlers()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -132,7 +138,7 @@ func New(o Options) (*Pipeline, error) {
 		o:     o,
 		log:   o.Logger.With("component", "pipeline"),
 		js:    js,
-		known: newNames(o.Handlers),
+		known: newNames(o.Handlers, o.Fallbacks),
 		sources: []*source{
 			newSource(js, wire.KindCommand, wire.StreamCommands, wire.ConsumerCommand, o.Logger),
 			newSource(js, wire.KindEvent, wire.StreamEvents, wire.ConsumerEvent, o.Logger),

@@ -82,6 +82,31 @@ func TestMicroServiceHandles(t *testing.T) {
 	}
 }
 
+// What `arrakis dev` answers by itself yields to a service that is started.
+func TestFallbackYieldsToMicroService(t *testing.T) {
+	b := setup(t)
+	fallbacks := NewHandlers()
+	fallbacks.Command("stats", func(context.Context, *Message) (any, error) { return "fallback", nil })
+	b.options = func(o *Options) { o.Fallbacks = fallbacks }
+	b.start()
+	if o := b.outcome(b.publish("commands.interaction", command("c1", "stats", "e1"))); string(o.Result) != `"fallback"` {
+		t.Errorf("without a service: %+v, result %s", o, o.Result)
+	}
+	service, err := micro.AddService(b.nc, micro.Config{Name: "stats", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Stop() //nolint:errcheck // the test is over
+	err = service.AddEndpoint("stats", micro.HandlerFunc(func(r micro.Request) { _ = r.Respond([]byte(`"service"`)) }),
+		micro.WithEndpointSubject("handlers.command.stats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := b.outcome(b.publish("commands.interaction", command("c1", "stats", "e2"))); string(o.Result) != `"service"` {
+		t.Errorf("with a service: %+v, result %s", o, o.Result)
+	}
+}
+
 func TestMicroServiceErrors(t *testing.T) {
 	b := setup(t)
 	service, err := micro.AddService(b.nc, micro.Config{Name: "errors", Version: "1.0.0"})

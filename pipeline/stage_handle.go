@@ -67,21 +67,32 @@ func (p *Pipeline) serve(work context.Context, d *delivery) {
 	}
 }
 
-// call runs the Go function that is registered for d, or asks the NATS micro
-// services. It is the one place where a handler's panic is contained.
-func (p *Pipeline) call(ctx context.Context, d *delivery) (result any, err error) {
+// call has d handled: by the Go function that is registered for it, by a NATS
+// micro service, or by a fallback.
+func (p *Pipeline) call(ctx context.Context, d *delivery) (any, error) {
 	name := d.Name(d.Kind)
-	handler, ok := p.o.Handlers.find(d.Kind, name)
-	if !ok {
-		return p.ask(ctx, d, name)
+	if f, ok := p.o.Handlers.find(d.Kind, name); ok {
+		return p.invoke(ctx, f, d)
 	}
+	result, err := p.ask(ctx, d, name)
+	if errors.Is(err, errNoHandler) {
+		if f, ok := p.o.Fallbacks.find(d.Kind, name); ok {
+			return p.invoke(ctx, f, d)
+		}
+	}
+	return result, err
+}
+
+// invoke runs a Go function. It is the one place where a handler's panic is
+// contained.
+func (p *Pipeline) invoke(ctx context.Context, f Handler, d *delivery) (result any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			result, err = nil, &panicError{value: v, stack: debug.Stack()}
 		}
 	}()
 	d.RequestID, d.features = d.requestID(), p.features
-	return handler(ctx, &d.Message)
+	return f(ctx, &d.Message)
 }
 
 // encodeResult makes JSON of what a handler returned.

@@ -20,7 +20,7 @@ const (
 // commands is the grammar of the command line.
 type commands struct {
 	Dev   devCmd   `cmd:"" help:"Run everything in this process, with nothing else installed." set:"http_addr=127.0.0.1:8080"`
-	Serve serveCmd `cmd:"" help:"Run a worker and its ingress against real NATS and Redis." set:"http_addr=:8080" set:"nats_url=" set:"nats_hint=URL,..." set:"nats_note= Required."`
+	Serve serveCmd `cmd:"" help:"Run a worker and its ingress against real NATS and Redis." set:"http_addr=:8080" set:"nats_url=" set:"nats_hint=URL,..." set:"nats_note= Required."` //nolint:staticcheck // kong reads every set
 
 	Send  sendCmd  `cmd:"" help:"Send a command as a community and print the reply." set:"nats_url=${local_nats}"`
 	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits."`

@@ -37,14 +37,14 @@ func retry(ctx context.Context, log *slog.Logger, what string, try func(ctx cont
 		err := try(ctx)
 		if err == nil {
 			if attempt > 1 {
-				log.InfoContext(ctx, what+" is there", "attempts", attempt)
+				log.InfoContext(ctx, "wait is over", "for", what, "attempts", attempt)
 			}
 			return nil
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 		}
-		log.WarnContext(ctx, "waiting for "+what, "err", err, "attempt", attempt, "retry_in", wait.String())
+		log.WarnContext(ctx, "waiting", "for", what, "err", err, "attempt", attempt, "retry_in", wait.String())
 		select {
 		case <-ctx.Done():
 		case <-time.After(jittered(wait)):

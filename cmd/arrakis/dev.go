@@ -68,7 +68,7 @@ func (c *devCmd) Run(ctx context.Context, p process) (err error) {
 	w, err := newWorker(workerConfig{
 		http: c.httpSettings, worker: c.workerSettings, tenants: c.tenantSettings,
 		streams: streams.Options{MaxAckPending: c.MaxAckPending},
-		handlers: func(l *limiter.Limiter) *pipeline.Handlers {
+		fallbacks: func(l *limiter.Limiter) *pipeline.Handlers {
 			return (&demo{limits: l, started: start}).handlers()
 		},
 		nats: nc, redis: rdb, log: log,

@@ -83,7 +83,7 @@ func start(t *testing.T, env environment, args ...string) *background {
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
-		if true {
+		if t.Failed() {
 			t.Logf("arrakis %s\n%s%s", strings.Join(args, " "), b.stdout.String(), b.stderr.String())
 		}
 	})
@@ -130,7 +130,7 @@ func golden(t *testing.T, name, got string) {
 		}
 		return
 	}
-	want, err := os.ReadFile(path) //nolint:gosec // a path of testdata
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatalf("%v; run the test with -update", err)
 	}
@@ -149,6 +149,6 @@ func shell(t *testing.T, line string) string {
 		t.Skip(err)
 	}
 	// grep fails when it finds nothing, which the caller sees.
-	out, _ := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput() //nolint:gosec // a line of the banner
+	out, _ := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput()
 	return string(out)
 }

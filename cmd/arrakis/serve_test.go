@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,7 +123,7 @@ func TestServeWaits(t *testing.T) {
 	client := newClient(t)
 	eventually(t, "serve says what it waits for", func() bool {
 		log := b.stderr.String()
-		return strings.Contains(log, "waiting for NATS") && strings.Contains(log, "waiting for Redis")
+		return strings.Contains(log, `"msg":"waiting","for":"NATS"`) && strings.Contains(log, `"msg":"waiting","for":"Redis"`)
 	})
 	if r := do(t, client, http.MethodGet, ingress+"/healthz", ""); r.status != http.StatusOK {
 		t.Errorf("/healthz: status %d: an orchestrator would restart it", r.status)
@@ -145,13 +146,17 @@ func TestServeWaits(t *testing.T) {
 	if strings.Contains(b.stderr.String(), "hunter2") {
 		t.Error("the log holds a password")
 	}
+	b.stop() // before NATS, which the drain would wait for
+	if code := b.exit(t); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // TestServeStopsWhileWaiting is Ctrl-C before anything is there.
 func TestServeStopsWhileWaiting(t *testing.T) {
 	t.Parallel()
 	b := start(t, serveEnv("nats://127.0.0.1:1", "127.0.0.1:1"), "serve")
-	eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), "waiting for Redis") })
+	eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), `"msg":"waiting","for":"Redis"`) })
 	b.stop()
 	if code := b.exit(t); code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -210,7 +215,7 @@ func TestRetry(t *testing.T) {
 			}
 			wait = min(2*wait, lastRetry)
 		}
-		if n := strings.Count(log.String(), "waiting for Redis"); n != 7 || !strings.Contains(log.String(), "Redis is there") {
+		if n := strings.Count(log.String(), "msg=waiting for=Redis"); n != 7 || !strings.Contains(log.String(), "wait is over") {
 			t.Errorf("the log:\n%s", log.String())
 		}
 
@@ -229,9 +234,9 @@ func TestTurnClock(t *testing.T) {
 	m.Set("key", "value") //nolint:errcheck // a string key on an empty server
 	m.SetTTL("key", time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); turnClock(ctx, m) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { turnClock(ctx, m) })
 	eventually(t, "the key expires", func() bool { return !m.Exists("key") })
 	cancel()
-	<-done
+	wg.Wait()
 }

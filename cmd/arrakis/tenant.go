@@ -171,8 +171,8 @@ func listTable(t *table, store *tenant.Store, entries []tenant.Entry, cursor str
 
 type tenantSetCmd struct {
 	Community string            `arg:"" help:"ID that messages carry."`
-	Tier      string            `placeholder:"TIER" help:"free, pro or enterprise."`
-	Guild     string            `placeholder:"ID" help:"Guild ID."`
+	Tier      string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike upgrade, it keeps the tenant's own features and limits."`
+	Guild     string            `placeholder:"ID" help:"Guild that the tenant belongs to."`
 	Commands  string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the tier's."`
 	Checks    string            `placeholder:"LIMIT" help:"Eligibility checks an hour."`
 	Syncs     string            `placeholder:"LIMIT" help:"Sync requests a day."`
@@ -276,7 +276,7 @@ func parseLimit(s string) (any, error) {
 
 type tenantUpgradeCmd struct {
 	Community     string `arg:"" help:"ID that messages carry."`
-	Tier          string `arg:"" help:"free, pro or enterprise."`
+	Tier          string `arg:"" help:"New tier: free, pro or enterprise."`
 	KeepOverrides bool   `help:"Keep the tenant's own features and limits, which are otherwise given back to the new tier."`
 	outputFlags
 	redisSettings

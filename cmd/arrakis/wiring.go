@@ -26,14 +26,14 @@ import (
 
 // workerConfig is what `dev`, `serve` and the end-to-end tests give a worker.
 type workerConfig struct {
-	http     httpSettings
-	worker   workerSettings
-	tenants  tenantSettings
-	streams  streams.Options
-	handlers func(*limiter.Limiter) *pipeline.Handlers // nil for none
-	nats     *nats.Conn                                // the caller closes it after Run
-	redis    redis.UniversalClient                     // the caller closes it after Run
-	log      *slog.Logger
+	http      httpSettings
+	worker    workerSettings
+	tenants   tenantSettings
+	streams   streams.Options
+	fallbacks func(*limiter.Limiter) *pipeline.Handlers // built-in handlers, which yield to micro services; nil for none
+	nats      *nats.Conn                                // the caller closes it after Run
+	redis     redis.UniversalClient                     // the caller closes it after Run
+	log       *slog.Logger
 }
 
 // worker is all parts of one process.
@@ -59,7 +59,7 @@ func newWorker(c workerConfig) (*worker, error) {
 	w := &worker{c: c, registry: newRegistry()}
 	var err error
 	w.limiter, err = limiter.New(c.redis, limiter.Options{
-		OnRedisDown: c.tenants.policy(), Logger: c.log, Registerer: w.registry,
+		OnRedisDown: c.tenants.policy(), MaxKeys: c.tenants.TenantCacheSize, Logger: c.log, Registerer: w.registry,
 	})
 	if err != nil {
 		return nil, err
@@ -75,8 +75,8 @@ func newWorker(c workerConfig) (*worker, error) {
 		ShutdownTimeout:   c.worker.ShutdownTimeout - ingressDrain(c.worker.ShutdownTimeout),
 		Logger:            c.log, Registerer: w.registry,
 	}
-	if c.handlers != nil {
-		o.Handlers = c.handlers(w.limiter)
+	if c.fallbacks != nil {
+		o.Fallbacks = c.fallbacks(w.limiter)
 	}
 	if w.pipeline, err = pipeline.New(o); err != nil {
 		return nil, err
