@@ -88,8 +88,11 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 			c.disposition, c.reason = deadLetter, wire.ReasonHandlerError
 			return c
 		}
+		if handler.Code == http.StatusServiceUnavailable {
+			c.fail.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
+		}
 	case errors.Is(err, errNoHandler):
-		c.fail = &wire.Error{Code: http.StatusServiceUnavailable, Message: "no handler answers"}
+		c.fail = &wire.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
 		c.errorType = errorNoHandler
 	case errors.Is(err, context.DeadlineExceeded):
 		c.fail = &wire.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}

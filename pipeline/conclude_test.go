@@ -27,9 +27,9 @@ func TestConcludeHandled(t *testing.T) {
 		{"beyond the last", errors.New("x"), 7, deadLetter, wire.ReasonAttemptsExhausted, 500, errorHandler},
 		{"4xx", Permanent(404, "no such page"), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
 		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
-		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, retry, "", 503, errorHandler},
-		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, wire.ReasonAttemptsExhausted, 503, errorHandler},
-		{"nobody answers", wrap(errNoHandler), 1, retry, "", 503, errorNoHandler},
+		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, retry, "", 502, errorHandler},
+		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, wire.ReasonAttemptsExhausted, 502, errorHandler},
+		{"nobody answers", wrap(errNoHandler), 1, retry, "", 502, errorNoHandler},
 		{"time is up", wrap(context.DeadlineExceeded), 1, retry, "", 504, errorTimeout},
 		{"panic", wrap(&panicError{value: "x"}), 1, deadLetter, wire.ReasonPanic, 500, errorPanic},
 	}

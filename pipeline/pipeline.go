@@ -171,7 +171,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err := p.ensure(ctx); err != nil {
 		return err
 	}
-	p.refreshFlags(ctx)
+	p.refresh(ctx)
 
 	// work outlives ctx by the time for the shutdown.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))

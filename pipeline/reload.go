@@ -15,10 +15,7 @@ import (
 func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error {
 	switch e.Type {
 	case tenant.GlobalChanged:
-		if err := p.o.Tenants.RefreshTiers(ctx); err != nil {
-			p.log.ErrorContext(ctx, "the tiers in force stay", "err", err)
-		}
-		p.refreshFlags(ctx)
+		p.refresh(ctx)
 	case tenant.FlagChanged:
 		p.refreshFlags(ctx)
 	case tenant.LimitReset:
@@ -30,6 +27,14 @@ func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error {
 	case tenant.TenantChanged: // is the shards' alone
 	}
 	return p.shards.Notify(ctx, e)
+}
+
+// refresh reads what all tenants have in common.
+func (p *Pipeline) refresh(ctx context.Context) {
+	if err := p.o.Tenants.RefreshTiers(ctx); err != nil {
+		p.log.ErrorContext(ctx, "the tiers in force stay", "err", err)
+	}
+	p.refreshFlags(ctx)
 }
 
 // refreshFlags reads the feature flags. On an error those in force stay.

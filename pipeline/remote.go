@@ -74,9 +74,8 @@ func replyResult(body []byte) any {
 // requestID is the message's own, or its event ID. Only what is safe in a
 // header is taken over.
 func (d *delivery) requestID() string {
-	id := d.header(wire.HeaderRequestID)
-	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return d.EventID
+	if id := d.header(wire.HeaderRequestID); wire.ValidEventID(id) {
+		return id
 	}
-	return id
+	return d.EventID
 }

@@ -121,7 +121,7 @@ func ExampleFlag_On() {
 func ExampleEvent_Reset() {
 	ev := tenant.Event{Type: tenant.LimitReset, TargetID: "guild:7:sync_request"}
 	community, actions, _ := ev.Reset()
-	fmt.Println(community, actions)
+	fmt.Println(community, len(actions), actions[0])
 	// Output:
-	// guild:7 [sync_request]
+	// guild:7 1 sync_request
 }

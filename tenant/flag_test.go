@@ -45,13 +45,15 @@ func TestRolloutGrows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := tenant.Flag{ID: rapid.StringMatching(`[a-z.-]{1,20}`).Draw(t, "flag"), Enabled: true}
 		who := &tenant.Tenant{ID: rapid.StringMatching(`[A-Za-z0-9_:-]{1,40}`).Draw(t, "community")}
-		low := rapid.Float64Range(0, 100).Draw(t, "low")
-		high := rapid.Float64Range(low, 100).Draw(t, "high")
-		f.RolloutPercent = &low
-		before := f.On(who)
-		f.RolloutPercent = &high
-		if before && !f.On(who) {
-			t.Fatalf("on at %v%%, off at %v%%", low, high)
+		step := rapid.Float64Range(0.5, 20).Draw(t, "step")
+		before := false
+		for share := 0.0; share <= 100; share += step {
+			f.RolloutPercent = &share
+			on := f.On(who)
+			if before && !on {
+				t.Fatalf("on below %v%%, off there", share)
+			}
+			before = on
 		}
 	})
 }

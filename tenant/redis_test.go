@@ -40,6 +40,7 @@ var backends = []backend{
 
 // each runs a test on every Redis, each empty.
 func each(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
+	t.Helper()
 	t.Parallel()
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {

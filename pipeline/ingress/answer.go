@@ -38,8 +38,8 @@ func accepted(m *message) answer {
 }
 
 // outcomeView is what of an outcome decides the answer; the rest, the result
-// above all, is only checked to be JSON. Decoding it by this library takes half the
-// time of encoding/json, and no more than walking its tokens.
+// above all, is only checked to be JSON. Bytes that are not JSON are no
+// outcome.
 type outcomeView struct {
 	Status    wire.Status    `json:"status"`
 	Error     wire.Error     `json:"error"`

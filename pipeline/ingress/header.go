@@ -6,19 +6,6 @@ import (
 	"strings"
 )
 
-// visible reports whether s is an ID: 1 to 128 visible ASCII characters.
-func visible(s string) bool {
-	if s == "" || len(s) > 128 {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
 // newUUID makes a random UUID (RFC 9562, version 4).
 func newUUID() string {
 	var u [16]byte

@@ -287,9 +287,10 @@ func TestDrain(t *testing.T) {
 // TestDrainTimeout: who still waits at the end of the drain is told that the
 // message is stored.
 func TestDrainTimeout(t *testing.T) {
-	b := newBed(t, func(o *Options) { o.DrainTimeout = 50 * time.Millisecond })
+	b := newBed(t, func(o *Options) { o.Wait, o.DrainTimeout = 20*time.Second, 50*time.Millisecond })
 	held := b.hold(t.Context(), t)
 	b.stop()
+	eventually(t, "the request is answered, long before Wait", func() bool { return len(held) == 1 })
 	if r := <-held; r.code != http.StatusGatewayTimeout {
 		t.Errorf("%d %s", r.code, r.body)
 	}

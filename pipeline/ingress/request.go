@@ -164,7 +164,7 @@ func eventID(values []string) (id string, ok bool) {
 			return "", false
 		}
 	}
-	return id, len(values) == 1 && visible(id)
+	return id, len(values) == 1 && wire.ValidEventID(id)
 }
 
 // appendMember appends "name":"value", to b. Both are visible ASCII, which Go

@@ -82,7 +82,7 @@ func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 		rt = in.routes[pathOther]
 	}
 	requestID := r.Header.Get("X-Request-Id")
-	if !visible(requestID) {
+	if !wire.ValidEventID(requestID) {
 		requestID = newUUID()
 	}
 	w.Header().Set("X-Request-Id", requestID)

@@ -140,7 +140,7 @@ func (d *decoder) envelope() error {
 func (d *decoder) member(name string) (err error) {
 	switch name {
 	case "event_id":
-		d.e.EventID, err = d.required(name, validEventID, "1 to 128 visible ASCII characters")
+		d.e.EventID, err = d.required(name, ValidEventID, "1 to 128 visible ASCII characters")
 	case "event_type":
 		d.e.EventType, err = d.required(name, validEventType, "tokens of letters, digits, _ and -, joined by dots, at most 128 bytes")
 	case "community_id":
@@ -287,7 +287,9 @@ func ValidCommunity(s string) bool { return within(s, 128, &idBytes) }
 // ValidCommand reports whether s is a command name: [a-z0-9_-]{1,32}.
 func ValidCommand(s string) bool { return within(s, 32, &commandBytes) }
 
-func validEventID(s string) bool { return within(s, 128, &visibleBytes) }
+// ValidEventID reports whether s is an event ID: 1 to 128 visible ASCII
+// characters.
+func ValidEventID(s string) bool { return within(s, 128, &visibleBytes) }
 
 func validEventType(s string) bool {
 	return within(s, 128, &typeBytes) && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..")
