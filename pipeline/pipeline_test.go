@@ -312,9 +312,14 @@ func TestRetryThenDeadLetter(t *testing.T) {
 func TestExpiredCommandIsNotCharged(t *testing.T) {
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
-	b.options = func(o *Options) { o.CommandTTL = time.Nanosecond }
+	const ttl = 100 * time.Millisecond
+	b.options = func(o *Options) { o.CommandTTL = ttl }
+	b.ensure()
+	sub := b.publish("commands.interaction", command("c1", "ping", "e1"))
+	stored := time.Now()
+	b.eventually("the command is too old", func() bool { return time.Since(stored) > 5*ttl })
 	b.start()
-	o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e1")))
+	o := b.outcome(sub)
 	if o.Status != wire.StatusExpired || o.Error.Code != 410 || o.RateLimit != nil || o.Tier != "free" {
 		t.Errorf("outcome %+v", o)
 	}

@@ -21,7 +21,8 @@ type source struct {
 	durable  string
 	js       jetstream.JetStream
 	log      *slog.Logger
-	messages chan jetstream.Msg // sent by the consumer's callback, closed by pull, received by decode
+	messages chan jetstream.Msg // sent by the consumer's callback, received by decode, never closed
+	ended    chan struct{}      // closed by run: no message comes any more
 
 	ackWait atomic.Int64 // ns; written by pull, read by the handle stage
 	pulling atomic.Bool  // written by pull, read by Ready
@@ -46,16 +47,17 @@ func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, l
 		kind: kind, stream: stream, durable: durable, js: js,
 		log:      log.With("component", "source", "stream", stream, "consumer", durable),
 		messages: make(chan jetstream.Msg, pullBatch),
+		ended:    make(chan struct{}),
 	}
 	s.ackWait.Store(int64(30 * time.Second))
 	return s
 }
 
 // run pulls until ctx ends, then hands over what was already on its way and
-// closes messages. A consumer that vanishes is waited for; ensure makes it
+// closes ended. A consumer that vanishes is waited for; ensure makes it
 // again.
 func (s *source) run(ctx context.Context, ensure func(context.Context) error) {
-	defer close(s.messages)
+	defer close(s.ended)
 	for ctx.Err() == nil {
 		if err := s.pull(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay)
@@ -78,7 +80,7 @@ func (s *source) pull(ctx context.Context) error {
 	}
 	lost := make(chan error, 1)
 	consume, err := consumer.Consume(
-		func(m jetstream.Msg) { s.messages <- m }, // blocks while decode is behind: that is the backpressure
+		s.take,
 		jetstream.PullMaxMessages(pullBatch),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -104,8 +106,21 @@ func (s *source) pull(ctx context.Context) error {
 		err = errors.New("the subscription was closed")
 	}
 	consume.Drain()
-	<-consume.Closed()
+	select {
+	case <-consume.Closed():
+	case <-time.After(requestTimeout): // the connection is away; what it still had comes again
+		consume.Stop()
+	}
 	return err
+}
+
+// take is called by the consumer with each message. It blocks while decode is
+// behind: that is the backpressure.
+func (s *source) take(m jetstream.Msg) {
+	select {
+	case s.messages <- m:
+	case <-s.ended: // it is delivered again after its ack wait
+	}
 }
 
 // consumer looks the consumer up and learns its ack wait and the server's clock.

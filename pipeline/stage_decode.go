@@ -11,39 +11,43 @@ import (
 	"arrakis/shard"
 )
 
-// decodeBatch is how many messages are sorted by shard before the shards get
+// mostDecoded is how many messages are sorted by shard before the shards get
 // them, if so many are there: more wake each shard less often.
-const decodeBatch = 256
+const mostDecoded = 256
 
 // decode is the first stage: it makes deliveries of messages and sorts them by
 // shard; what cannot be decoded goes to its end at once. It returns when the
-// source is closed and empty.
+// source has ended and nothing is left of it.
 func (p *Pipeline) decode(work context.Context, src *source) error {
-	defer func() {
-		// After an abort: what is on its way goes back to JetStream, and the
-		// source can end.
-		for msg := range src.messages {
-			_ = msg.Nak() // else it is delivered again after its ack wait
-		}
-	}()
 	sorter := p.shards.Sorter()
-	for msg := range src.messages {
-		began := time.Now()
-		if err := p.receive(work, src, msg, sorter); err != nil {
-			return err
-		}
-		// decode is the only receiver: so many are there for certain.
-		for range min(len(src.messages), decodeBatch-1) {
-			if err := p.receive(work, src, <-src.messages, sorter); err != nil {
+	for {
+		select {
+		case msg := <-src.messages:
+			if err := p.decodeBatch(work, src, msg, sorter); err != nil {
 				return err
 			}
+		case <-src.ended:
+			if len(src.messages) == 0 {
+				return nil
+			}
 		}
-		p.metrics.decode.Observe(time.Since(began).Seconds())
-		if err := sorter.Flush(work); err != nil {
+	}
+}
+
+// decodeBatch decodes first and what has gathered behind it.
+func (p *Pipeline) decodeBatch(work context.Context, src *source, first jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
+	began := time.Now()
+	if err := p.receive(work, src, first, sorter); err != nil {
+		return err
+	}
+	// decode is the only receiver: so many are there for certain.
+	for range min(len(src.messages), mostDecoded-1) {
+		if err := p.receive(work, src, <-src.messages, sorter); err != nil {
 			return err
 		}
 	}
-	return nil
+	p.metrics.decode.Observe(time.Since(began).Seconds())
+	return sorter.Flush(work)
 }
 
 // receive decodes one message.
