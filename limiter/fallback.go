@@ -3,6 +3,7 @@ package limiter
 import (
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,7 +154,7 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 			v.Allowed, v.Charged = true, true
 			w.log.add(hash, now, c.limit.Window)
 			if c.fault == faultAway {
-				f.enqueueLocked(c.window.key, w, queued{id: req.ID, at: now})
+				f.enqueueLocked(c.window.key, w, queued{id: strings.Clone(req.ID), at: now})
 			}
 		}
 		s := w.log.standing(c.limit, now)

@@ -125,22 +125,21 @@ func concludeExpired() conclusion {
 // concludeRefused ends a message that the limiter did not admit. Where Redis
 // is away under the policy closed, a message whose sender does not wait for an
 // answer is kept for later rather than lost.
-func concludeRefused(unavailable, answered bool, after time.Duration) conclusion {
+func concludeRefused(unavailable bool, replyTo func() string, after time.Duration) conclusion {
 	if !unavailable {
-		return conclusion{
-			status: wire.StatusRateLimited,
-			fail:   &wire.Error{Code: http.StatusTooManyRequests, Message: "the limit of this community is used up"},
-		}
+		return conclusion{status: wire.StatusRateLimited, fail: overLimit}
 	}
 	c := conclusion{
 		status: wire.StatusError, errorType: errorUnavailable,
 		fail: &wire.Error{Code: http.StatusServiceUnavailable, Message: "limits cannot be checked now"},
 	}
-	if !answered {
+	if replyTo() == "" {
 		c.disposition, c.delay = retry, max(after, unavailableDelay)
 	}
 	return c
 }
+
+var overLimit = &wire.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
 // concludeAborted gives a message back that the shutdown did not leave time for.
 func concludeAborted() conclusion { return conclusion{disposition: retry} }

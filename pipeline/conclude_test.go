@@ -57,13 +57,14 @@ func TestConcludeHandled(t *testing.T) {
 }
 
 func TestConcludeRefused(t *testing.T) {
-	if c := concludeRefused(false, false, time.Second); c.disposition != acknowledge || c.status != wire.StatusRateLimited || c.fail.Code != 429 {
+	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
+	if c := concludeRefused(false, nobody, time.Second); c.disposition != acknowledge || c.status != wire.StatusRateLimited || c.fail.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
-	if c := concludeRefused(true, true, time.Second); c.disposition != acknowledge || c.fail.Code != 503 {
+	if c := concludeRefused(true, somebody, time.Second); c.disposition != acknowledge || c.fail.Code != 503 {
 		t.Errorf("no Redis, the sender waits: %+v", c)
 	}
-	if c := concludeRefused(true, false, time.Second); c.disposition != retry || c.delay < time.Second {
+	if c := concludeRefused(true, nobody, time.Second); c.disposition != retry || c.delay < time.Second {
 		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
 	}
 }

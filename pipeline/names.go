@@ -14,14 +14,14 @@ const maxNames = 200
 // known to answer: others are made up by senders and share one label value.
 // Safe for concurrent use.
 type names struct {
-	mu   sync.RWMutex // protects sets
-	sets [wire.NumKinds]map[string]struct{}
+	mu   sync.RWMutex                     // protects sets
+	sets [wire.NumKinds]map[string]string // the names by themselves
 }
 
 func newNames(registries ...*Handlers) *names {
 	n := &names{}
 	for k := range n.sets {
-		n.sets[k] = make(map[string]struct{})
+		n.sets[k] = make(map[string]string)
 	}
 	for _, h := range registries {
 		h.each(n.add)
@@ -42,21 +42,21 @@ func (n *names) add(k wire.Kind, name string) {
 	defer n.mu.Unlock()
 	if len(n.sets[k]) < maxNames {
 		// A name is cut out of a message's text, which must not be kept for it.
-		n.sets[k][strings.Clone(name)] = struct{}{}
+		name = strings.Clone(name)
+		n.sets[k][name] = name
 	}
 }
 
 func (n *names) has(k wire.Kind, name string) bool {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	_, ok := n.sets[k][name]
-	return ok
+	return n.label(k, name) != wire.UnknownCommand
 }
 
-// label is the label value for name.
+// label is the label value for name. It does not keep name alive.
 func (n *names) label(k wire.Kind, name string) string {
-	if n.has(k, name) {
-		return name
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if known, ok := n.sets[k][name]; ok {
+		return known
 	}
 	return wire.UnknownCommand
 }

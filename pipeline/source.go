@@ -166,8 +166,8 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	}
 }
 
-// age is how long ago JetStream stored a message, by JetStream's own clock:
+// age is how long before now JetStream stored a message, by JetStream's own clock:
 // the clock of this process may be wrong by minutes.
-func (s *source) age(stored time.Time) time.Duration {
-	return time.Since(stored) + time.Duration(s.ahead.Load())
+func (s *source) age(stored, now time.Time) time.Duration {
+	return now.Sub(stored) + time.Duration(s.ahead.Load())
 }

@@ -7,13 +7,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/limiter"
 	"arrakis/pipeline/wire"
 	"arrakis/shard"
 )
 
 // mostDecoded is how many messages are sorted by shard before the shards get
 // them, if so many are there: more wake each shard less often.
-const mostDecoded = 256
+const mostDecoded = pullBatch
 
 // decode is the first stage: it makes deliveries of messages and sorts them by
 // shard; what cannot be decoded goes to its end at once. It returns when the
@@ -37,12 +38,12 @@ func (p *Pipeline) decode(work context.Context, src *source) error {
 // decodeBatch decodes first and what has gathered behind it.
 func (p *Pipeline) decodeBatch(work context.Context, src *source, first jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
-	if err := p.receive(work, src, first, sorter); err != nil {
+	if err := p.receive(work, src, first, began, sorter); err != nil {
 		return err
 	}
 	// decode is the only receiver: so many are there for certain.
 	for range min(len(src.messages), mostDecoded-1) {
-		if err := p.receive(work, src, <-src.messages, sorter); err != nil {
+		if err := p.receive(work, src, <-src.messages, began, sorter); err != nil {
 			return err
 		}
 	}
@@ -50,32 +51,30 @@ func (p *Pipeline) decodeBatch(work context.Context, src *source, first jetstrea
 	return sorter.Flush(work)
 }
 
-// receive decodes one message.
-func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
-	meta, err := msg.Metadata()
+// receive decodes one message that came at now.
+func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
+	at, err := placeOf(msg)
 	if err != nil {
 		// A message without JetStream's reply subject cannot be acknowledged either.
 		p.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
-	d := &delivery{source: src, msg: msg, sequence: meta.Sequence.Stream, stored: meta.Timestamp, received: time.Now()}
-	d.kept = d.received
+	d := &delivery{source: src, msg: msg, sequence: at.sequence, stored: at.stored, received: now, kept: now}
 	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
-	d.Attempt = int(min(meta.NumDelivered, 1<<30))
+	d.Attempt = int(min(at.delivered, 1<<30))
 	if d.Envelope, err = wire.Decode(src.kind, d.Body); err != nil {
 		var de *wire.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.conclusion = concludeMalformed(de)
 		return p.finished.Put(work, d)
 	}
-	if src.kind == wire.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored) > p.o.CommandTTL {
+	if src.kind == wire.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
 		d.conclusion = concludeExpired()
 	}
 	d.request = shard.Request{
 		Community: d.Community,
 		User:      d.UserID,
-		EventID:   d.EventID,
-		Replay:    d.Attempt > 1 || d.header(wire.HeaderReplay) != "",
+		Request:   limiter.Request{ID: d.EventID, Replay: d.Attempt > 1 || d.header(wire.HeaderReplay) != ""},
 	}
 	d.request.Action, d.request.Limited = actionOf(src.kind)
 	d.request.Limited = d.request.Limited && d.status != wire.StatusExpired

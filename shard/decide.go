@@ -27,19 +27,19 @@ func (s *shard[M]) decide(ctx context.Context) error {
 		case r.refusedByUser():
 			r.Verdict, r.LimitedBy = r.user.Verdict, tenant.UserCommand
 		default:
-			r.ask = s.question(r, r.entry.window(r.Action), r.Action)
-			s.asks = append(s.asks, &r.ask)
+			r.Window, r.Limit = r.entry.window(r.Action), limitOf(r.Tenant, r.Action)
+			s.asks = append(s.asks, &r.Request)
 		}
+	}
+	if len(s.asks) == 0 {
+		return nil
 	}
 	if err := s.limits.AllowBatch(ctx, s.asks); err != nil {
 		return fmt.Errorf("decide on %d messages: %w", len(s.asks), err)
 	}
 	for _, m := range s.batch {
 		r := m.Request()
-		if !r.Limited || r.refusedByUser() {
-			continue
-		}
-		if r.Verdict = r.ask.Verdict; !r.Verdict.Allowed && r.user.Verdict.Charged {
+		if r.user != nil && r.user.Verdict.Charged && !r.Verdict.Allowed {
 			if err := s.giveBack(ctx, r); err != nil {
 				return err
 			}
@@ -62,8 +62,10 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 		if _, full := r.entry.window(r.Action).Reject(limitOf(r.Tenant, r.Action), now); full && !r.Replay {
 			continue
 		}
-		r.user = s.question(r, s.userWindow(r), tenant.UserCommand)
-		s.asks = append(s.asks, &r.user)
+		r.user = &limiter.Request{
+			Window: s.userWindow(r), Limit: limitOf(r.Tenant, tenant.UserCommand), ID: r.ID, Replay: r.Replay,
+		}
+		s.asks = append(s.asks, r.user)
 	}
 	if len(s.asks) == 0 {
 		return nil
@@ -74,11 +76,6 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	return nil
 }
 
-// question is what the limiter is asked for r under the limit of a.
-func (s *shard[M]) question(r *Request, w *limiter.Window, a tenant.Action) limiter.Request {
-	return limiter.Request{Window: w, Limit: limitOf(r.Tenant, a), ID: r.EventID, Replay: r.Replay}
-}
-
 // limitOf translates a tenant's numbers into a limit.
 func limitOf(t *tenant.Tenant, a tenant.Action) limiter.Limit {
 	n, window := t.Limit(a)
@@ -86,7 +83,7 @@ func limitOf(t *tenant.Tenant, a tenant.Action) limiter.Limit {
 }
 
 // refusedByUser reports whether the user's own limit was asked and refused.
-func (r *Request) refusedByUser() bool { return r.user.Window != nil && !r.user.Verdict.Allowed }
+func (r *Request) refusedByUser() bool { return r.user != nil && !r.user.Verdict.Allowed }
 
 func (s *shard[M]) userWindow(r *Request) *limiter.Window {
 	if w, ok := s.users.Get(userKey{r.Tenant.ID, r.User}); ok {
@@ -107,7 +104,7 @@ func (s *shard[M]) giveBack(ctx context.Context, r *Request) error {
 	if r.user.Verdict.Degraded || s.limits.Degraded() {
 		return nil
 	}
-	if err := s.limits.Release(ctx, r.user.Window.Key(), r.EventID); err != nil && ctx.Err() != nil {
+	if err := s.limits.Release(ctx, r.user.Window.Key(), r.ID); err != nil && ctx.Err() != nil {
 		return fmt.Errorf("give back a permit: %w", err)
 	}
 	return nil

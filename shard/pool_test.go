@@ -23,7 +23,9 @@ type note struct{ request Request }
 func (n *note) Request() *Request { return &n.request }
 
 func commandOf(community, id string) *note {
-	return &note{Request{Community: community, EventID: id, Action: tenant.Command, Limited: true}}
+	return &note{Request{
+		Community: community, Action: tenant.Command, Limited: true, Request: limiter.Request{ID: id},
+	}}
 }
 
 // bundle is a pool on miniredis whose batches are collected.
@@ -127,10 +129,10 @@ func TestOrderWithinACommunity(t *testing.T) {
 	}
 	last := map[string]string{}
 	for _, n := range b.send(notes...) {
-		if r := &n.request; r.EventID <= last[r.Community] {
-			t.Errorf("%s: %s came after %s", r.Community, r.EventID, last[r.Community])
+		if r := &n.request; r.ID <= last[r.Community] {
+			t.Errorf("%s: %s came after %s", r.Community, r.ID, last[r.Community])
 		} else {
-			last[r.Community] = r.EventID
+			last[r.Community] = r.ID
 		}
 	}
 }

@@ -14,26 +14,23 @@ type Request struct {
 	Community string
 	// User is the ID of the user inside the community, "" if there is none.
 	User string
-	// EventID keys the permit, so that a message is charged once.
-	EventID string
 	// Action is what is limited. It counts only if Limited.
 	Action  tenant.Action
 	Limited bool
-	// Replay marks a message that was delivered before and may hold its
-	// permit already: Redis is asked, even if the limit is known to be full.
-	Replay bool
-
-	// Tenant is never nil in what the shard hands on.
-	Tenant *tenant.Tenant
-	// Verdict is Allowed for every message that is not Limited.
-	Verdict limiter.Verdict
 	// LimitedBy is the action whose limit decided: Action, or
-	// tenant.UserCommand if the user's own limit refused the message.
+	// tenant.UserCommand if the user's own limit refused the message. The
+	// shard sets it.
 	LimitedBy tenant.Action
+	// Request is what the limiter is asked. The sender sets ID, the event ID,
+	// by which a message is charged once, and Replay for a message that was
+	// delivered before and may hold its permit already. The shard sets the
+	// rest; Verdict is Allowed for every message that is not Limited.
+	limiter.Request
+	// Tenant is set by the shard, never nil in what it hands on.
+	Tenant *tenant.Tenant
 
 	entry *entry
-	ask   limiter.Request // for Action
-	user  limiter.Request // for tenant.UserCommand
+	user  *limiter.Request // for tenant.UserCommand, nil if that limit is not asked
 }
 
 // Message is what a shard limits: anything that carries a Request.

@@ -28,7 +28,8 @@ type Problem struct {
 	Title     string          `json:"title"`
 	Status    int             `json:"status"` // the HTTP status code
 	Detail    string          `json:"detail"`
-	Field     string          `json:"field,omitempty"` // the member or header at fault
+	Field     string          `json:"field,omitempty"`  // the member or header at fault
+	Errors    []Fault         `json:"errors,omitempty"` // all faults, where several are looked for
 	EventID   string          `json:"event_id,omitempty"`
 	Community string          `json:"community_id,omitempty"`
 	RequestID string          `json:"request_id,omitempty"`
@@ -37,6 +38,12 @@ type Problem struct {
 	// succeed. Where it is set, and for every 429, the header Retry-After says
 	// the same in whole seconds, rounded up and at least 1.
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+}
+
+// Fault is one of several things that are wrong with a request.
+type Fault struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"` // what is wrong with it, and what would be right
 }
 
 // New makes a problem of the type TypePrefix + name. Its title is name in

@@ -1,0 +1,82 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"arrakis/tenant"
+)
+
+// entityTag is a version as a strong ETag (RFC 9110, section 8.8.3).
+func entityTag(v tenant.Version) string { return `"` + string(v) + `"` }
+
+// conditions are the preconditions of a request. The zero value has none.
+type conditions struct {
+	exists  bool           // If-Match: *
+	absent  bool           // If-None-Match: *
+	version tenant.Version // If-Match with one tag
+}
+
+// parseConditions reads If-Match and If-None-Match. Several tags are refused:
+// a document has one version at a time, and a client that has read it knows
+// which. So is a weak tag, which arrakis never gives.
+func parseConditions(r *http.Request) (conditions, error) {
+	var c conditions
+	if values := r.Header.Values("If-Match"); len(values) > 0 {
+		value := strings.TrimSpace(values[0])
+		tag, quoted := strings.CutPrefix(value, `"`)
+		tag, closed := strings.CutSuffix(tag, `"`)
+		switch {
+		case len(values) > 1:
+			return c, fault("If-Match", "is given twice: expected one ETag")
+		case value == "*":
+			c.exists = true
+		case quoted && closed && tag != "" && !strings.Contains(tag, `"`):
+			c.version = tenant.Version(tag)
+		default:
+			return c, fault("If-Match", `expected one ETag as GET returns it, quotes included, or *`)
+		}
+	}
+	if values := r.Header.Values("If-None-Match"); len(values) > 0 {
+		if len(values) > 1 || strings.TrimSpace(values[0]) != "*" {
+			return c, fault("If-None-Match", "expected *, which only creates")
+		}
+		c.absent = true
+	}
+	return c, nil
+}
+
+// noConditions refuses preconditions where they would not be kept, rather
+// than passing them over.
+func noConditions(r *http.Request, names ...string) error {
+	for _, name := range names {
+		if r.Header.Get(name) != "" {
+			return fault(name, "is not supported by %s here; leave it out", r.Method)
+		}
+	}
+	return nil
+}
+
+// options are the conditions of a write, given the version that is stored, ""
+// for none.
+func (c conditions) options(stored tenant.Version) (tenant.PutOptions, error) {
+	o := tenant.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
+	if c.exists {
+		if stored == "" {
+			return o, tenant.ErrConflict
+		}
+		o.IfMatch = stored
+	}
+	return o, nil
+}
+
+// storedVersion is the version that a Get of the store found, "" for none. A
+// document that cannot be used has one: replacing it is how it is repaired.
+func storedVersion(v tenant.Version, err error) (tenant.Version, error) {
+	var bad *tenant.StoredError
+	if errors.Is(err, tenant.ErrNotFound) || errors.As(err, &bad) {
+		return v, nil
+	}
+	return v, err
+}

@@ -1,0 +1,142 @@
+package deadletter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+)
+
+const (
+	// MaxLimit is the largest page of a List.
+	MaxLimit = 1000
+
+	defaultLimit = 100
+	maxPage      = 8 << 20 // bytes of bodies, above which a page ends early
+	// timeout bounds one request to JetStream.
+	timeout = 5 * time.Second
+)
+
+// ErrNotFound means that there is no dead letter of that sequence: it was
+// never there, has been replayed or has become too old.
+var ErrNotFound = errors.New("no such dead letter")
+
+// QueryError says what is wrong with a [Query].
+type QueryError struct {
+	Field  string // limit, stream or reason
+	Reason string // what would be right
+}
+
+func (e *QueryError) Error() string { return e.Field + ": " + e.Reason }
+
+// Query asks for a page. The zero value is the first one.
+type Query struct {
+	// After is the sequence after which the page begins. Defaults to 0: the
+	// oldest dead letter.
+	After uint64
+	// Limit is the most letters wanted, 1 to MaxLimit. Defaults to 100.
+	Limit int
+	// Stream selects the letters of one stream. Defaults to all.
+	Stream string
+	// Reason selects the letters of one reason. Defaults to all.
+	Reason wire.Reason
+}
+
+// Page is a part of the dead letters, oldest first.
+type Page struct {
+	Letters []Letter
+	// Next is the After of the next page; 0: this is the last.
+	Next uint64
+}
+
+// Letters are the dead letters of a JetStream. It is safe for concurrent use.
+type Letters struct {
+	js jetstream.JetStream
+}
+
+// New makes the dead letters of js, which may be away.
+func New(js jetstream.JetStream) *Letters { return &Letters{js: js} }
+
+// List returns a page. It costs a request to JetStream for each letter, takes
+// no consumer and changes nothing. A page ends early when its bodies come to
+// more than 8 MiB. Errors: [*QueryError].
+func (l *Letters) List(ctx context.Context, q Query) (Page, error) {
+	subject, err := q.subject()
+	if err != nil {
+		return Page{}, err
+	}
+	stream, err := l.stream(ctx)
+	if err != nil {
+		return Page{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	limit := cmp.Or(q.Limit, defaultLimit)
+	page, size := Page{}, 0
+	for next := q.After + 1; next > 0; { // not after the last sequence there can be
+		m, err := message(ctx, stream, next, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, ErrNotFound) {
+			return page, nil
+		}
+		if err != nil {
+			return Page{}, fmt.Errorf("list dead letters: %w", err)
+		}
+		if size += len(m.Data); len(page.Letters) == limit || len(page.Letters) > 0 && size > maxPage {
+			page.Next = page.Letters[len(page.Letters)-1].Seq
+			return page, nil
+		}
+		page.Letters = append(page.Letters, newLetter(m))
+		next = m.Sequence + 1
+	}
+	return page, nil
+}
+
+// subject is what the letters asked for are stored under.
+func (q *Query) subject() (string, error) {
+	if q.Limit < 0 || q.Limit > MaxLimit {
+		return "", &QueryError{"limit", fmt.Sprintf("must be from 1 to %d", MaxLimit)}
+	}
+	streams := []string{wire.StreamCommands, wire.StreamEvents, wire.StreamEligibility}
+	if q.Stream != "" && !slices.Contains(streams, q.Stream) {
+		return "", &QueryError{"stream", "must be one of " + strings.Join(streams, ", ")}
+	}
+	reasons := []string{
+		string(wire.ReasonMalformed), string(wire.ReasonNoCommunity), string(wire.ReasonHandlerError),
+		string(wire.ReasonAttemptsExhausted), string(wire.ReasonPanic),
+	}
+	if q.Reason != "" && !slices.Contains(reasons, string(q.Reason)) {
+		return "", &QueryError{"reason", "must be one of " + strings.Join(reasons, ", ")}
+	}
+	if q.Stream == "" && q.Reason == "" {
+		return wire.SubjectDeadLetter + ".>", nil
+	}
+	return wire.DeadLetterSubject(cmp.Or(q.Stream, "*"), cmp.Or(q.Reason, "*")), nil
+}
+
+// stream looks the stream up, or says at once that NATS is away: a request
+// would wait for its time-out, and a publish would be sent much later.
+func (l *Letters) stream(ctx context.Context) (jetstream.Stream, error) {
+	if !l.js.Conn().IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return l.js.Stream(ctx, wire.StreamDeadLetter)
+}
+
+// message reads the message at seq, or with options another.
+func message(ctx context.Context, s jetstream.Stream, seq uint64, o ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	m, err := s.GetMsg(ctx, seq, o...)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNotFound
+	}
+	return m, err
+}

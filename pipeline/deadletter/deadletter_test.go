@@ -1,0 +1,407 @@
+package deadletter
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"arrakis/pipeline/streams"
+	"arrakis/pipeline/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bed is a NATS server with the streams of the contract.
+type bed struct {
+	server  *server.Server
+	js      jetstream.JetStream
+	letters *Letters
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 4 << 30,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("nats-server is not ready after 10 s")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = streams.Ensure(t.Context(), js, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bed{server: s, js: js, letters: New(js)}
+}
+
+// bury stores a dead letter as the pipeline does and returns its sequence.
+func (b *bed) bury(t *testing.T, stream string, reason wire.Reason, header map[string]string, body string) uint64 {
+	t.Helper()
+	m := nats.NewMsg(wire.DeadLetterSubject(stream, reason))
+	m.Data = []byte(body)
+	all := map[string]string{wire.HeaderStream: stream, wire.HeaderReason: string(reason)}
+	maps.Copy(all, header)
+	for name, value := range all {
+		m.Header[name] = []string{value}
+	}
+	ack, err := b.js.PublishMsg(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// stored are the messages of a stream, oldest first.
+func (b *bed) stored(t *testing.T, stream string) []*jetstream.RawStreamMsg {
+	t.Helper()
+	s, err := b.js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
+		m, err := s.GetMsg(t.Context(), seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// sequences are those of a page's letters.
+func sequences(p Page) []uint64 {
+	var all []uint64
+	for _, l := range p.Letters {
+		all = append(all, l.Seq)
+	}
+	return all
+}
+
+const ping = `{"event_id":"e1","event_type":"interaction.create","guild_id":"comm_007","data":{"command_name":"ping"}}`
+
+func TestListShowsLetters(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
+		wire.HeaderSubject: "commands.interaction", wire.HeaderSequence: "17", wire.HeaderAttempts: "3",
+		wire.HeaderError: "the handler panicked", wire.HeaderRequestID: "r1",
+	}, ping)
+	b.bury(t, wire.StreamEligibility, wire.ReasonMalformed, map[string]string{wire.HeaderSubject: "eligibility.check.single.c"}, "\xff{")
+	b.bury(t, wire.StreamEvents, wire.ReasonNoCommunity, map[string]string{
+		wire.HeaderSubject: "events.guild.join", wire.HeaderSequence: "many", wire.HeaderError: "\xff",
+	}, `{"event_id":"e3"}`)
+	got, err := b.letters.List(t.Context(), Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Page{Letters: []Letter{
+		{
+			Seq: 1, Stream: "COMMANDS", Subject: "commands.interaction", Sequence: 17, Reason: "panic",
+			Error: "the handler panicked", Attempts: 3, RequestID: "r1", EventID: "e1", Community: "comm_007", Body: ping,
+		},
+		{Seq: 2, Stream: "ELIGIBILITY", Subject: "eligibility.check.single.c", Reason: "malformed", BodyBase64: []byte("\xff{")},
+		{
+			Seq: 3, Stream: "EVENTS", Subject: "events.guild.join", Reason: "no_community", Error: "\uFFFD",
+			EventID: "e3", Body: `{"event_id":"e3"}`,
+		},
+	}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Letter{}, "Time")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if age := time.Since(got.Letters[0].Time); age < -time.Minute || age > time.Minute {
+		t.Errorf("time %s", got.Letters[0].Time)
+	}
+}
+
+func TestListPages(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	if p, err := b.letters.List(t.Context(), Query{}); err != nil || len(p.Letters) > 0 || p.Next != 0 {
+		t.Errorf("of none: %+v, %v", p, err)
+	}
+	for i := range 25 { // 1 to 25
+		stream, reason := wire.StreamCommands, wire.ReasonPanic
+		if i%2 == 1 {
+			stream = wire.StreamEvents
+		}
+		if i%5 == 0 {
+			reason = wire.ReasonHandlerError
+		}
+		b.bury(t, stream, reason, nil, strconv.Itoa(i))
+	}
+	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteMsg(t.Context(), 12); err != nil { // a gap
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		query Query
+		want  [][]uint64 // pages
+	}{
+		{Query{Limit: 10}, [][]uint64{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {11, 13, 14, 15, 16, 17, 18, 19, 20, 21}, {22, 23, 24, 25}}},
+		{Query{Limit: 12}, [][]uint64{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13}, {14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25}}},
+		{Query{After: 22}, [][]uint64{{23, 24, 25}}},
+		{Query{After: 25}, [][]uint64{nil}},
+		{Query{After: 1<<64 - 1}, [][]uint64{nil}},
+		{Query{Reason: wire.ReasonHandlerError, Limit: 2}, [][]uint64{{1, 6}, {11, 16}, {21}}},
+		{Query{Stream: wire.StreamEvents, Reason: wire.ReasonHandlerError}, [][]uint64{{6, 16}}},
+		{Query{Stream: wire.StreamEvents, Limit: 1, After: 21}, [][]uint64{{22}, {24}}},
+		{Query{Stream: wire.StreamEligibility}, [][]uint64{nil}},
+	} {
+		var got [][]uint64
+		for query, more := tt.query, true; more; {
+			page, err := b.letters.List(t.Context(), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, sequences(page))
+			query.After, more = page.Next, page.Next > 0
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%+v (-want +got)\n%s", tt.query, diff)
+		}
+	}
+}
+
+func TestListRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		query Query
+		field string
+	}{
+		{Query{Limit: -1}, "limit"},
+		{Query{Limit: MaxLimit + 1}, "limit"},
+		{Query{Stream: "INTERNAL"}, "stream"},
+		{Query{Stream: "*"}, "stream"},
+		{Query{Reason: ">"}, "reason"},
+	} {
+		_, err := New(nil).List(t.Context(), tt.query)
+		var got *QueryError
+		if !errors.As(err, &got) || got.Field != tt.field {
+			t.Errorf("%+v: %v", tt.query, err)
+		}
+	}
+}
+
+// TestI6PageOfLargeLetters: a page is bounded by bytes too.
+func TestI6PageOfLargeLetters(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	large := strings.Repeat("x", 900<<10)
+	for range 10 {
+		b.bury(t, wire.StreamCommands, wire.ReasonMalformed, nil, large)
+	}
+	page, err := b.letters.List(t.Context(), Query{})
+	if err != nil || len(page.Letters) != 9 || page.Next != 9 {
+		t.Errorf("%d letters, next %d, %v", len(page.Letters), page.Next, err)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.bury(t, wire.StreamEvents, wire.ReasonPanic, nil, "another")
+	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
+		wire.HeaderSubject: "commands.interaction.comm_007", wire.HeaderSequence: "17", wire.HeaderAttempts: "3",
+		wire.HeaderError: "x", wire.HeaderReplyTo: "_INBOX.gone", wire.HeaderRequestID: "r1", wire.HeaderReplay: "1",
+		"Nats-Msg-Id": "COMMANDS:17:1", "traceparent": "00-1", "X-Mine": "kept",
+	}, ping)
+	got, err := b.letters.Replay(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Replayed{Seq: seq, Stream: "COMMANDS", Subject: "commands.interaction.comm_007", Sequence: 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	back := b.stored(t, wire.StreamCommands)
+	if len(back) != 1 || back[0].Subject != want.Subject || string(back[0].Data) != ping {
+		t.Fatalf("stored: %+v", back)
+	}
+	header := back[0].Header
+	if id := header.Get("Nats-Msg-Id"); !strings.HasPrefix(id, "replay:2:") {
+		t.Errorf("message ID %q", id)
+	}
+	header.Del("Nats-Msg-Id")
+	header.Del("Nats-Expected-Stream")
+	if diff := cmp.Diff(nats.Header{
+		wire.HeaderRequestID: {"r1"}, wire.HeaderReplay: {"2"}, "traceparent": {"00-1"}, "X-Mine": {"kept"},
+	}, header); diff != "" {
+		t.Errorf("headers (-want +got)\n%s", diff)
+	}
+	left, err := b.letters.List(t.Context(), Query{})
+	if diff := cmp.Diff([]uint64{1}, sequences(left)); err != nil || diff != "" {
+		t.Errorf("%v, left (-want +got)\n%s", err, diff)
+	}
+	for _, gone := range []uint64{seq, 99, 0} {
+		if _, err := b.letters.Replay(t.Context(), gone); !errors.Is(err, ErrNotFound) {
+			t.Errorf("replay of %d: %v", gone, err)
+		}
+	}
+}
+
+// TestReplayIsStoredOnce: of clicks at once, and of a repetition after the
+// dead letter could not be deleted.
+func TestReplayIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	header := map[string]string{wire.HeaderSubject: "commands.interaction"}
+	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
+	var wg sync.WaitGroup
+	results := make(chan error, 8)
+	for range cap(results) {
+		wg.Go(func() {
+			_, err := b.letters.Replay(t.Context(), seq)
+			results <- err
+		})
+	}
+	wg.Wait()
+	close(results)
+	done := 0
+	for err := range results {
+		if err == nil {
+			done++
+		} else if !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+	}
+	if n := len(b.stored(t, wire.StreamCommands)); n != 1 || done == 0 {
+		t.Errorf("%d stored, %d done", n, done)
+	}
+
+	// The letter of before, published by a replay that got no further.
+	seq = b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
+	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter, err := s.GetMsg(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := fmt.Sprintf("replay:%d:%d", seq, letter.Time.UnixNano())
+	if _, err := b.js.Publish(t.Context(), "commands.interaction", nil, jetstream.WithMsgID(id)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.letters.Replay(t.Context(), seq)
+	if err != nil || !got.Duplicate || len(b.stored(t, wire.StreamCommands)) != 2 || len(b.stored(t, wire.StreamDeadLetter)) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestReplayRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for _, subject := range []string{
+		"", "commands", "commands.", "commands.*", "commands.>", "commands..x", ".commands.x", "commands.a b", "commands.ü",
+		"deadletter.COMMANDS.panic", "internal.x", "eligibility.other", "_INBOX.x", "$JS.API.STREAM.DELETE.COMMANDS",
+		"commandsx.y", "commands." + strings.Repeat("x", maxSubject),
+	} {
+		header := map[string]string{}
+		if subject != "" {
+			header[wire.HeaderSubject] = subject
+		}
+		seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
+		_, err := b.letters.Replay(t.Context(), seq)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Seq != seq || refused.Subject != subject {
+			t.Errorf("%.40q: %v", subject, err)
+		}
+	}
+	if n := len(b.stored(t, wire.StreamDeadLetter)); n != 16 {
+		t.Errorf("%d dead letters are left, want 16", n)
+	}
+}
+
+// TestReplayKeepsTheLetter: where the message cannot be stored, it stays.
+func TestReplayKeepsTheLetter(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{wire.HeaderSubject: "commands.interaction"}, ping)
+	if err := b.js.DeleteStream(t.Context(), wire.StreamCommands); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.letters.Replay(t.Context(), seq); err == nil {
+		t.Error("replayed into a stream that is not there")
+	}
+	if left := b.stored(t, wire.StreamDeadLetter); len(left) != 1 {
+		t.Errorf("%d dead letters are left, want 1", len(left))
+	}
+}
+
+func TestAway(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+	deadline := time.After(10 * time.Second)
+	for b.js.Conn().IsConnected() {
+		select {
+		case <-deadline:
+			t.Fatal("still connected after 10 s")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	start := time.Now()
+	_, listed := b.letters.List(t.Context(), Query{})
+	_, replayed := b.letters.Replay(t.Context(), 1)
+	if !errors.Is(listed, nats.ErrDisconnected) || !errors.Is(replayed, nats.ErrDisconnected) {
+		t.Errorf("%v, %v", listed, replayed)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func FuzzLetter(f *testing.F) {
+	f.Add("commands.interaction", ping, "3")
+	f.Add("events.guild.join", "\xff", "x")
+	f.Add("eligibility.sync.x", "{", "-1")
+	f.Fuzz(func(t *testing.T, subject, body, attempts string) {
+		m := &jetstream.RawStreamMsg{Data: []byte(body), Header: nats.Header{
+			wire.HeaderSubject: {subject}, wire.HeaderAttempts: {attempts},
+		}}
+		l := newLetter(m)
+		if l.Body != body && string(l.BodyBase64) != body {
+			t.Errorf("body %q became %+v", body, l)
+		}
+		if _, ok := originOf(subject); ok && (slices.ContainsFunc(strings.Split(subject, "."), func(token string) bool { return token == "" }) ||
+			strings.ContainsAny(subject, "*> \t\r\n")) {
+			t.Errorf("subject %q would be published to", subject)
+		}
+	})
+}

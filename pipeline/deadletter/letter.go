@@ -1,0 +1,107 @@
+package deadletter
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+)
+
+// Letter is one dead letter. What its headers do not say is zero.
+type Letter struct {
+	Seq       uint64      `json:"seq"`      // among the dead letters; what Replay takes
+	Time      time.Time   `json:"time"`     // when it was stored there
+	Stream    string      `json:"stream"`   // that the message came from
+	Subject   string      `json:"subject"`  // that it was published to
+	Sequence  uint64      `json:"sequence"` // in that stream
+	Reason    wire.Reason `json:"reason"`
+	Error     string      `json:"error"`
+	Attempts  int         `json:"attempts"` // how often it was delivered
+	RequestID string      `json:"request_id,omitempty"`
+	// EventID and Community are those of the body, as far as it can be decoded.
+	EventID   string `json:"event_id,omitempty"`
+	Community string `json:"community_id,omitempty"`
+	// Body is the message as it came, if it is valid UTF-8; BodyBase64 is any
+	// other.
+	Body       string `json:"body,omitempty"`
+	BodyBase64 []byte `json:"body_base64,omitempty"`
+}
+
+// newLetter reads a message of the stream of dead letters. Whoever may publish
+// there has written it, so nothing in it is relied on.
+func newLetter(m *jetstream.RawStreamMsg) Letter {
+	header := func(name string) string { return strings.ToValidUTF8(m.Header.Get(name), "\uFFFD") }
+	// A header that is no number is shown as 0.
+	sequence, _ := strconv.ParseUint(header(wire.HeaderSequence), 10, 64)
+	attempts, _ := strconv.Atoi(header(wire.HeaderAttempts))
+	l := Letter{
+		Seq:       m.Sequence,
+		Time:      m.Time.UTC(),
+		Stream:    header(wire.HeaderStream),
+		Subject:   header(wire.HeaderSubject),
+		Sequence:  sequence,
+		Reason:    wire.Reason(header(wire.HeaderReason)),
+		Error:     header(wire.HeaderError),
+		Attempts:  attempts,
+		RequestID: header(wire.HeaderRequestID),
+	}
+	if utf8.Valid(m.Data) {
+		l.Body = string(m.Data)
+	} else {
+		l.BodyBase64 = m.Data
+	}
+	if o, ok := originOf(l.Subject); ok {
+		// On an error it holds what was decoded before.
+		e, _ := wire.DecodePartial(o.kind, m.Data)
+		l.EventID, l.Community = e.EventID, e.Community
+	}
+	return l
+}
+
+// origin is a stream that messages become dead letters of.
+type origin struct {
+	prefix string // of its subjects
+	stream string
+	kind   wire.Kind
+}
+
+var origins = [...]origin{
+	{"commands.", wire.StreamCommands, wire.KindCommand},
+	{wire.SubjectEvents + ".", wire.StreamEvents, wire.KindEvent},
+	{wire.SubjectEligibilityCheck + ".", wire.StreamEligibility, wire.KindEligibility},
+	{wire.SubjectEligibilitySync + ".", wire.StreamEligibility, wire.KindSync},
+}
+
+// originOf finds where messages published to subject are stored. ok is false
+// for a subject outside these streams and for one that cannot be published to.
+func originOf(subject string) (o origin, ok bool) {
+	if !publishable(subject) {
+		return origin{}, false
+	}
+	for _, o := range origins {
+		if strings.HasPrefix(subject, o.prefix) {
+			return o, true
+		}
+	}
+	return origin{}, false
+}
+
+// publishable reports whether subject is non-empty tokens of visible ASCII,
+// joined by dots, without a wildcard.
+func publishable(subject string) bool {
+	last := byte('.')
+	for i := range len(subject) {
+		c := subject[i]
+		if c <= ' ' || c > '~' || c == '*' || c == '>' || c == '.' && last == '.' {
+			return false
+		}
+		last = c
+	}
+	return last != '.' && len(subject) <= maxSubject
+}
+
+const maxSubject = 1024 // bytes

@@ -1,0 +1,84 @@
+package pipeline
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+)
+
+func TestParsePlace(t *testing.T) {
+	want := place{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789)}
+	tests := []struct {
+		reply string
+		ok    bool
+	}{
+		{"$JS.ACK.COMMANDS.command-worker.2.123.9.1767225600123456789.77", true},
+		{"$JS.ACK.hub.ACCHASH.COMMANDS.command-worker.2.123.9.1767225600123456789.77", true},
+		{"$JS.ACK._.ACCHASH.COMMANDS.command-worker.2.123.9.1767225600123456789.77.token", true},
+		{"", false},
+		{"_INBOX.abc", false},
+		{"$JS.ACK.COMMANDS.command-worker.2.123.9.1767225600123456789", false},
+		{"$JS.ACK.COMMANDS.command-worker.x.123.9.1767225600123456789.77", false},
+		{"$JS.ACK.COMMANDS.command-worker.-2.123.9.1767225600123456789.77", false},
+		{"$JS.ACK.COMMANDS.command-worker.2.123.9.99999999999999999999.77", false},
+	}
+	for _, tt := range tests {
+		got, ok := parsePlace(tt.reply)
+		if ok != tt.ok || ok && got != want {
+			t.Errorf("%q: %+v, %v", tt.reply, got, ok)
+		}
+	}
+}
+
+// delivered is a message as JetStream delivers it.
+func delivered(b *bundle) jetstream.Msg {
+	b.t.Helper()
+	b.ensure()
+	if _, err := b.js.Publish(b.t.Context(), "commands.interaction", command("c1", "ping", "e1")); err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := b.js.Consumer(b.t.Context(), wire.StreamCommands, wire.ConsumerCommand)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return msg
+}
+
+func TestPlaceIsWhatTheLibraryReads(t *testing.T) {
+	msg := delivered(setup(t))
+	meta, err := msg.Metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp}
+	if got, ok := parsePlace(msg.Reply()); !ok || got != want {
+		t.Errorf("%q: %+v, %v; want %+v", msg.Reply(), got, ok, want)
+	}
+}
+
+func BenchmarkPlace(b *testing.B) {
+	msg := delivered(setup(b))
+	b.Run("arrakis", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := placeOf(msg); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("library", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := msg.Metadata(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
