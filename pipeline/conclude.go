@@ -131,7 +131,7 @@ func concludeRefused(unavailable bool, replyTo func() string, after time.Duratio
 	}
 	c := conclusion{
 		status: wire.StatusError, errorType: errorUnavailable,
-		fail: &wire.Error{Code: http.StatusServiceUnavailable, Message: "limits cannot be checked now"},
+		fail: &wire.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
 		c.disposition, c.delay = retry, max(after, unavailableDelay)

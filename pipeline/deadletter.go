@@ -36,6 +36,21 @@ func (d *delivery) deadLetter() *nats.Msg {
 	return m
 }
 
+// cutDeadLetter is a dead letter that is too large to be published with the
+// headers that say why: its body is cut to fit, and a header tells its size.
+func (d *delivery) cutDeadLetter(maxPayload int64) *nats.Msg {
+	const headers = 8 << 10 // room for those of deadLetter and the longest cause
+	m := d.deadLetter()
+	m.Header.Set(wire.HeaderTruncated, strconv.Itoa(len(d.Body)))
+	for name := range m.Header {
+		if !strings.HasPrefix(name, "Arrakis-") {
+			delete(m.Header, name)
+		}
+	}
+	m.Data = d.Body[:max(0, min(len(d.Body), int(maxPayload)-headers))]
+	return m
+}
+
 // deadLetterID is unique for a message of a stream, for as long as JetStream
 // looks for duplicates.
 func (d *delivery) deadLetterID() string {

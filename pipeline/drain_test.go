@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -94,4 +95,32 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 	if o := b.outcome(first); o.Status != wire.StatusOK {
 		t.Errorf("first: %+v", o)
 	}
+}
+
+// A handler that ignores its context must not hang the process.
+func TestShutdownNamesAHandlerThatIgnoresItsContext(t *testing.T) {
+	b := setup(t)
+	running, release := make(chan struct{}), make(chan struct{})
+	b.handlers.Command("deaf", func(context.Context, *Message) (any, error) {
+		close(running)
+		<-release
+		return nil, nil
+	})
+	p, err := New(Options{
+		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers, ShutdownTimeout: 50 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	b.eventually("the worker is ready", func() bool { return p.Ready() == nil })
+	b.publish("commands.interaction", command("c1", "deaf", "e1"))
+	<-running
+	cancel()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "command deaf") {
+		t.Errorf("Run returned %v, want an error that names the handler", err)
+	}
+	close(release)
 }

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +16,7 @@ import (
 // behind wakes the next: short handlers keep few workers busy, long ones all.
 type fairQueue struct {
 	capacity int           // set by newFairQueue, read-only
+	bytes    int           // the same, for the bodies
 	freed    chan struct{} // size 1, a hint: there is room
 
 	mu          sync.Mutex // protects the fields below
@@ -22,6 +25,7 @@ type fairQueue struct {
 	first, last *lane // the turns: first is next
 	spare       *lane // empty lanes, to be used again
 	waiting     int   // over all lanes
+	held        int   // bytes of their bodies
 	idle        int   // workers that wait in take
 	running     []*delivery
 	closed      bool
@@ -34,11 +38,15 @@ type lane struct {
 	next        *lane
 }
 
+// queueBytes bounds the bodies in the fair queue. With the 420 bytes of a usual
+// command its capacity is reached long before.
+const queueBytes = 256 << 20
+
 // newFairQueue returns a queue with room for capacity deliveries beside those
 // that the workers, numbered from 0, have taken.
 func newFairQueue(capacity, workers int) *fairQueue {
 	q := &fairQueue{
-		capacity: max(capacity, 1), freed: make(chan struct{}, 1),
+		capacity: max(capacity, 1), bytes: queueBytes, freed: make(chan struct{}, 1),
 		lanes: make(map[string]*lane), running: make([]*delivery, workers),
 	}
 	q.filled.L = &q.mu
@@ -72,19 +80,23 @@ func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
 func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n = min(len(batch), q.capacity-q.waiting)
-	for _, d := range batch[:n] {
-		q.pushLocked(d)
+	for n < len(batch) && q.roomLocked() {
+		q.pushLocked(batch[n])
+		n++
 	}
 	if n > 0 && q.idle > 0 {
 		q.filled.Signal()
 	}
-	return n, q.waiting < q.capacity
+	return n, q.roomLocked()
 }
+
+// roomLocked reports whether one more fits. The caller must hold q.mu.
+func (q *fairQueue) roomLocked() bool { return q.waiting < q.capacity && q.held < q.bytes }
 
 // pushLocked appends d to its community's lane. The caller must hold q.mu.
 func (q *fairQueue) pushLocked(d *delivery) {
 	q.waiting++
+	q.held += len(d.Body)
 	l, ok := q.lanes[d.Community]
 	if ok {
 		l.last.next = d
@@ -146,6 +158,7 @@ func (q *fairQueue) popLocked() *delivery {
 	d := l.first
 	l.first, d.next = d.next, nil
 	q.waiting--
+	q.held -= len(d.Body)
 	if l.first != nil {
 		q.turnLocked(l)
 		return d
@@ -177,6 +190,20 @@ func (q *fairQueue) due(now time.Time) []*delivery {
 		check(d)
 	}
 	return due
+}
+
+// names are the handlers that run, for people.
+func (q *fairQueue) names() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var names []string
+	for _, d := range q.running {
+		if d != nil {
+			names = append(names, d.Kind.String()+" "+d.Name(d.Kind))
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // close lets the workers end once nothing waits. All senders have ended.

@@ -42,9 +42,11 @@ func (m *Message) Features() []string { return m.features(m.Tenant) }
 func (m *Message) Feature(name string) bool { return slices.Contains(m.Features(), name) }
 
 // Handler handles one message. The result is marshalled to JSON; a
-// json.RawMessage goes out as it is. ctx ends with the handler's time. An error
-// made by [Permanent] or [Failure] carries a code; any other is a 500. Codes 4xx
-// are not tried again; others are, up to MAX_ATTEMPTS.
+// json.RawMessage goes out as it is. ctx ends with the handler's time, and a
+// handler must return then: one that does not keeps its place among the
+// running handlers, and makes a shutdown fail. An error of type
+// [*HandlerError], which [Permanent] makes, carries a code; any other is a
+// 500. Codes 4xx are not tried again; others are, up to MAX_ATTEMPTS.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)

@@ -51,16 +51,23 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) (*metri
 	return m, nil
 }
 
-// record counts a batch of messages at their end.
+// record counts a batch of messages at their end. Dead letters are counted by
+// buried, once they are stored.
 func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
-		m.tenants.recordLocked(d)
+		if d.disposition != deadLetter {
+			m.tenants.recordLocked(d)
+		}
 	}
 }
 
-func (m *metrics) deadLetter(d *delivery) {
+// buried counts a dead letter that is stored.
+func (m *metrics) buried(d *delivery) {
+	m.tenants.mu.Lock()
+	m.tenants.recordLocked(d)
+	m.tenants.mu.Unlock()
 	m.deadLetters.WithLabelValues(d.source.stream, string(d.reason)).Inc()
 }
 

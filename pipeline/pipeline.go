@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -121,7 +122,15 @@ type Pipeline struct {
 	admitted *fairQueue                   // filled by the shards, emptied by the handle stage's workers
 	finished *shard.Mailbox[*delivery]    // filled by the first three stages, emptied by the metrics stage
 	flags    atomic.Pointer[tenant.Flags] // written by refresh, read by handlers
+	letters  chan *delivery               // to be buried: sent and closed by the metrics stage, received by its writers
+	unstored atomic.Bool                  // dead letters cannot be stored now: it has been logged
+
+	ensuring sync.Mutex // held while streams are made; protects ensured
+	ensured  time.Time
 }
+
+// abortGrace is what the stages have to end once work has been aborted.
+const abortGrace = 2 * time.Second
 
 // New makes a pipeline. It reports all faults of the options at once, and
 // starts nothing.
@@ -146,6 +155,7 @@ func New(o Options) (*Pipeline, error) {
 			newSource(js, wire.KindSync, wire.StreamEligibility, wire.ConsumerSync, o.Logger),
 		},
 		finished: shard.NewMailbox[*delivery](finishedQueue),
+		letters:  make(chan *delivery, letterQueue),
 	}
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
 	p.admitted = newFairQueue(len(p.sources)*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
@@ -168,8 +178,8 @@ func New(o Options) (*Pipeline, error) {
 // returns nil; what takes longer than ShutdownTimeout is aborted and given back
 // to JetStream. Any other return is an error with which the process cannot go on.
 func (p *Pipeline) Run(ctx context.Context) error {
-	if err := p.ensure(ctx); err != nil {
-		return err
+	if !p.waitForStreams(ctx) {
+		return nil
 	}
 	p.refresh(ctx)
 
@@ -181,7 +191,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	timer := time.AfterFunc(math.MaxInt64, abort)
 	defer timer.Stop()
 	defer context.AfterFunc(intake, func() {
-		p.log.InfoContext(work, "draining: not pulling any more", "timeout", p.o.ShutdownTimeout)
+		p.log.InfoContext(work, "draining: not pulling any more", "timeout", p.o.ShutdownTimeout.String())
 		timer.Reset(p.o.ShutdownTimeout)
 	})()
 
@@ -202,30 +212,82 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	stage("limit", func() error { return p.shards.Run(work) }, p.admitted.close)
 	stage("handle", func() error { return p.handle(work) }, p.finished.Close)
 	stage("metrics", func() error { return p.finish(work) }, func() {})
-	err := stages.Wait()
-	// The last acks are on their way when the server has seen a ping behind them.
-	if flushErr := p.o.NATS.FlushTimeout(requestTimeout); err == nil && flushErr != nil {
-		p.log.WarnContext(work, "the last acknowledgements may be lost: their messages will be delivered again", "err", flushErr)
+	if err := p.waitForStages(work, &stages); err != nil {
+		return err
 	}
-	return err
+	// The last acks are on their way when the server has seen a ping behind them.
+	err := nats.ErrDisconnected
+	if p.o.NATS.IsConnected() {
+		err = p.o.NATS.FlushTimeout(requestTimeout)
+	}
+	if err != nil {
+		p.log.WarnContext(work, "the last acknowledgements may be lost: their messages will be delivered again", "err", err)
+	}
+	return nil
+}
+
+// waitForStages waits for the stages to end. Once work has been aborted they
+// have a moment: only a handler that ignores its context takes longer, and
+// for it the process must not hang.
+func (p *Pipeline) waitForStages(work context.Context, stages *errgroup.Group) error {
+	ended := make(chan error, 1)
+	go func() { ended <- stages.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-work.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(abortGrace):
+		return fmt.Errorf("aborted handlers still run: %s; a handler must return when its context ends", p.admitted.names())
+	}
+}
+
+// waitForStreams makes the streams that are missing, and tries until it has,
+// or ctx ends.
+func (p *Pipeline) waitForStreams(ctx context.Context) bool {
+	for attempt := 1; ctx.Err() == nil; attempt++ {
+		err := p.ensure(ctx)
+		if err == nil {
+			return true
+		}
+		delay := backoff(attempt)
+		p.log.WarnContext(ctx, "streams cannot be made or checked: trying again", "err", err, "delay", delay.String())
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+	}
+	return false
 }
 
 // intake runs the sources and their decoders until intake ends.
 func (p *Pipeline) intake(intake, work context.Context) error {
 	g, intake := errgroup.WithContext(intake)
 	for _, src := range p.sources {
-		g.Go(func() error { src.run(intake, p.ensure); return nil })
+		g.Go(func() error { src.run(intake, work, p.ensure); return nil })
 		g.Go(func() error { src.watch(intake); return nil })
 		g.Go(func() error { return p.decode(work, src) })
 	}
 	return g.Wait()
 }
 
-// ensure makes missing streams and consumers.
+// ensure makes missing streams and consumers. Those who miss one at the same
+// time wait for one of them to do it.
 func (p *Pipeline) ensure(ctx context.Context) error {
-	if err := streams.Ensure(ctx, p.js, p.o.Streams, p.o.Logger); err != nil {
-		return fmt.Errorf("pipeline: streams: %w", err)
+	p.ensuring.Lock()
+	defer p.ensuring.Unlock()
+	if time.Since(p.ensured) < rejoinDelay {
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
+	defer cancel()
+	if err := streams.Ensure(ctx, p.js, p.o.Streams, p.o.Logger); err != nil {
+		return err
+	}
+	p.ensured = time.Now()
 	return nil
 }
 

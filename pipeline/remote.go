@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -37,6 +38,8 @@ func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, erro
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%s: %w", req.Subject, errNoHandler)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return nil, Permanent(http.StatusRequestEntityTooLarge, "the message is too large to be sent to a handler")
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", req.Subject, err)
 	}

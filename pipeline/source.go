@@ -23,6 +23,7 @@ type source struct {
 	log      *slog.Logger
 	messages chan jetstream.Msg // sent by the consumer's callback, received by decode, never closed
 	ended    chan struct{}      // closed by run: no message comes any more
+	lost     chan error         // size 1, a hint from the callbacks and watch to pull: the consumer is gone
 
 	ackWait atomic.Int64 // ns; written by pull, read by the handle stage
 	pulling atomic.Bool  // written by pull, read by Ready
@@ -34,8 +35,13 @@ const (
 	// pullBatch is how many messages a consumer has under way to this process.
 	// They are buffered here while the decode stage is blocked.
 	pullBatch = 1_000
-	// watchInterval is how often a consumer is asked for its lag.
-	watchInterval = 10 * time.Second
+	// pullBytes bounds the same in bytes.
+	pullBytes = 16 << 20
+	// watchInterval is how often a consumer is asked for its lag, and so how
+	// long one that was lost with its server's storage can go unnoticed.
+	watchInterval = 5 * time.Second
+	// drainCheck is how often a drain looks whether its connection is still there.
+	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
 	// rejoinDelay is how long after its consumer was lost a source looks for it again.
@@ -48,19 +54,20 @@ func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, l
 		log:      log.With("component", "source", "stream", stream, "consumer", durable),
 		messages: make(chan jetstream.Msg, pullBatch),
 		ended:    make(chan struct{}),
+		lost:     make(chan error, 1),
 	}
 	s.ackWait.Store(int64(30 * time.Second))
 	return s
 }
 
-// run pulls until ctx ends, then hands over what was already on its way and
-// closes ended. A consumer that vanishes is waited for; ensure makes it
-// again.
-func (s *source) run(ctx context.Context, ensure func(context.Context) error) {
+// run pulls until ctx ends, then hands over what was already on its way, as
+// long as work goes on, and closes ended. A consumer that vanishes is waited
+// for; ensure makes it again.
+func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
 	defer close(s.ended)
 	for ctx.Err() == nil {
-		if err := s.pull(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay)
+		if err := s.pull(ctx, work); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay.String())
 			select {
 			case <-ctx.Done():
 			case <-time.After(rejoinDelay):
@@ -73,24 +80,21 @@ func (s *source) run(ctx context.Context, ensure func(context.Context) error) {
 }
 
 // pull pulls from the consumer until ctx ends or the consumer is lost.
-func (s *source) pull(ctx context.Context) error {
+func (s *source) pull(ctx, work context.Context) error {
 	consumer, err := s.consumer(ctx)
 	if err != nil {
 		return err
 	}
-	lost := make(chan error, 1)
+	select {
+	case <-s.lost: // said of the one before
+	default:
+	}
 	consume, err := consumer.Consume(
 		s.take,
-		jetstream.PullMaxMessages(pullBatch),
+		jetstream.PullMaxMessagesWithBytesLimit(pullBatch, pullBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-				select {
-				case lost <- err:
-				default:
-				}
-				return
-			}
 			s.log.DebugContext(ctx, "pull", "err", err)
+			s.checkLost(err)
 		}))
 	if err != nil {
 		return fmt.Errorf("consume: %w", err)
@@ -101,17 +105,39 @@ func (s *source) pull(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		err = nil
-	case err = <-lost:
+	case err = <-s.lost:
 	case <-consume.Closed():
 		err = errors.New("the subscription was closed")
 	}
 	consume.Drain()
-	select {
-	case <-consume.Closed():
-	case <-time.After(requestTimeout): // the connection is away; what it still had comes again
-		consume.Stop()
+	for {
+		select {
+		case <-consume.Closed():
+			return err
+		case <-work.Done():
+		case <-time.After(drainCheck):
+			if s.js.Conn().IsConnected() {
+				continue // it drains as fast as decode takes
+			}
+		}
+		consume.Stop() // what it still had is delivered again after its ack wait
+		return err
 	}
-	return err
+}
+
+// checkLost tells pull if err says that the stream or the consumer is gone.
+func (s *source) checkLost(err error) {
+	for _, gone := range []error{
+		jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrStreamNotFound,
+	} {
+		if errors.Is(err, gone) {
+			select {
+			case s.lost <- err:
+			default:
+			}
+			return
+		}
+	}
 }
 
 // take is called by the consumer with each message. It blocks while decode is
@@ -151,6 +177,7 @@ func (s *source) watch(ctx context.Context) {
 		case <-tick.C:
 			if _, err := s.consumer(ctx); err != nil && ctx.Err() == nil {
 				s.log.DebugContext(ctx, "consumer info", "err", err)
+				s.checkLost(err)
 			}
 		}
 	}

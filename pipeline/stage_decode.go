@@ -20,6 +20,18 @@ const mostDecoded = pullBatch
 // shard; what cannot be decoded goes to its end at once. It returns when the
 // source has ended and nothing is left of it.
 func (p *Pipeline) decode(work context.Context, src *source) error {
+	defer func() {
+		// After an abort: what is on its way goes back to JetStream, until the
+		// source has ended.
+		for {
+			select {
+			case msg := <-src.messages:
+				_ = msg.Nak() // else it is delivered again after its ack wait
+			case <-src.ended:
+				return
+			}
+		}
+	}()
 	sorter := p.shards.Sorter()
 	for {
 		select {

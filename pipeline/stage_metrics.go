@@ -18,36 +18,60 @@ const (
 	// finishedQueue is how many messages wait for the metrics stage; when it
 	// is full the stages before it wait.
 	finishedQueue = 8_192
-	// deadLetterWriters is how many dead letters are being stored at once;
-	// when all are busy the metrics stage waits.
-	deadLetterWriters = 64
+	// letterWriters is how many dead letters are being stored at once.
+	letterWriters = 64
+	// letterQueue is how many wait for that. When it is full a message goes
+	// back to JetStream for a while, so that a flood of malformed ones holds
+	// up nobody else.
+	letterQueue = 1_024
 )
 
 // finish is the last stage, where every message ends: it is counted, its
 // sender is told, and JetStream is told. It returns when its queue is closed
-// and empty.
+// and empty and the last dead letter is stored.
 func (p *Pipeline) finish(work context.Context) error {
 	var writers errgroup.Group
-	writers.SetLimit(deadLetterWriters)
+	for range letterWriters {
+		writers.Go(func() error {
+			for d := range p.letters {
+				p.bury(work, d)
+			}
+			return nil
+		})
+	}
+	defer func() {
+		close(p.letters)
+		_ = writers.Wait() // returns nil only
+	}()
 	var batch []*delivery
 	for {
 		var ok bool
 		if batch, ok = p.finished.Take(batch); !ok {
-			return writers.Wait()
+			return nil
 		}
 		began := time.Now()
 		p.metrics.record(batch)
 		for _, d := range batch {
-			if d.disposition == deadLetter {
-				writers.Go(func() error { p.bury(work, d); return nil })
-				continue
-			}
-			if d.disposition == acknowledge {
-				p.reply(work, d)
-			}
-			p.settle(work, d)
+			p.end(work, d)
 		}
 		p.metrics.finish.Observe(time.Since(began).Seconds())
+	}
+}
+
+// end tells the sender and JetStream how d ended, or has it buried.
+func (p *Pipeline) end(work context.Context, d *delivery) {
+	switch d.disposition {
+	case deadLetter:
+		select {
+		case p.letters <- d:
+		default:
+			p.giveBack(work, d)
+		}
+	case acknowledge:
+		p.reply(work, d)
+		p.settle(work, d)
+	case retry:
+		p.settle(work, d)
 	}
 }
 
@@ -95,20 +119,36 @@ func (p *Pipeline) settle(work context.Context, d *delivery) {
 // bury stores a dead letter, then tells the sender and terminates the message:
 // in that order, so that the message is in one of the two streams at all times.
 func (p *Pipeline) bury(work context.Context, d *delivery) {
-	log := p.log.With("stream", d.source.stream, "stream_seq", d.sequence, "reason", d.reason)
 	if err := p.store(context.WithoutCancel(work), d); err != nil {
-		log.ErrorContext(work, "a dead letter could not be stored: its message will be delivered again", "err", err)
-		d.conclusion = conclusion{disposition: retry, delay: backoff(d.Attempt)}
-		p.settle(work, d)
+		if p.unstored.CompareAndSwap(false, true) {
+			p.log.ErrorContext(work, "dead letters cannot be stored: their messages are delivered again", "err", err)
+		}
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+			_ = p.ensure(work) // the error that counts is logged above
+		}
+		p.giveBack(work, d)
 		return
 	}
-	p.metrics.deadLetter(d)
-	log.LogAttrs(work, slog.LevelDebug, "dead letter", slog.String("event_id", d.EventID),
-		slog.String("community_id", d.Community), slog.Int("attempt", d.Attempt), slog.String("cause", clip(d.cause)))
+	if p.unstored.CompareAndSwap(true, false) {
+		p.log.InfoContext(work, "dead letters can be stored again")
+	}
+	p.metrics.buried(d)
+	p.log.LogAttrs(work, slog.LevelDebug, "dead letter",
+		slog.String("stream", d.source.stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
+		slog.String("event_id", d.EventID), slog.String("community_id", d.Community), slog.Int("attempt", d.Attempt),
+		slog.String("cause", clip(d.cause)))
 	p.reply(work, d)
 	if err := d.msg.TermWithReason(string(d.reason)); err != nil {
-		log.WarnContext(work, "not terminated: it will be delivered and dead-lettered again", "err", err)
+		p.log.WarnContext(work, "not terminated: it will be delivered and dead-lettered again",
+			"stream", d.source.stream, "stream_seq", d.sequence, "err", err)
 	}
+}
+
+// giveBack returns a message to JetStream that ought to be buried and cannot
+// be now.
+func (p *Pipeline) giveBack(work context.Context, d *delivery) {
+	d.conclusion = conclusion{disposition: retry, delay: backoff(d.Attempt)}
+	p.settle(work, d)
 }
 
 // store publishes the dead letter and waits until it is stored. Its message ID
@@ -116,6 +156,10 @@ func (p *Pipeline) bury(work context.Context, d *delivery) {
 func (p *Pipeline) store(ctx context.Context, d *delivery) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := p.js.PublishMsg(ctx, d.deadLetter(), jetstream.WithMsgID(d.deadLetterID()))
+	id := jetstream.WithMsgID(d.deadLetterID())
+	_, err := p.js.PublishMsg(ctx, d.deadLetter(), id)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		_, err = p.js.PublishMsg(ctx, d.cutDeadLetter(p.o.NATS.MaxPayload()), id)
+	}
 	return err
 }

@@ -45,6 +45,9 @@ const (
 	HeaderSubject   = "Arrakis-Subject"
 	HeaderSequence  = "Arrakis-Sequence"
 	HeaderAttempts  = "Arrakis-Attempts"
+	// HeaderTruncated tells the body's size, in bytes, of a dead letter whose
+	// body had to be cut to be stored.
+	HeaderTruncated = "Arrakis-Truncated"
 	// HeaderReplay marks a dead letter that was put back: its event ID may
 	// still hold a permit, so the limiter asks Redis.
 	HeaderReplay = "Arrakis-Replay"

@@ -1,0 +1,91 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// What is deleted while the worker runs is made again, and traffic goes on.
+func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
+	b := setup(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	p, _ := b.start()
+	for name, remove := range map[string]func() error{
+		"consumer": func() error { return b.js.DeleteConsumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand) },
+		"stream":   func() error { return b.js.DeleteStream(t.Context(), wire.StreamCommands) },
+	} {
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		b.eventually(name+" is missed", func() bool { return p.Ready() != nil })
+		b.eventually(name+" is made again", func() bool { return p.Ready() == nil })
+		if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "after-"+name))); o.Status != wire.StatusOK {
+			t.Errorf("after the %s was lost: %+v", name, o)
+		}
+	}
+}
+
+// Without the stream of dead letters malformed messages wait, and nobody else.
+func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
+	const bad = 2_000
+	b := setup(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	if _, _, err := b.store.UpgradeTier(t.Context(), "good", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := b.start()
+	p.ensuring.Lock() // nobody makes it again for now
+	if err := b.js.DeleteStream(t.Context(), wire.StreamDeadLetter); err != nil {
+		t.Fatal(err)
+	}
+	for range bad {
+		if _, err := b.js.PublishAsync("commands.interaction", []byte("not JSON")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-b.js.PublishAsyncComplete()
+	for i := range 5 {
+		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", fmt.Sprintf("e%d", i)))); o.Status != wire.StatusOK {
+			t.Errorf("a good message beside: %+v", o)
+		}
+	}
+	if left := b.left(wire.StreamCommands, wire.ConsumerCommand); left != bad {
+		t.Errorf("%d messages are left, want the %d malformed ones", left, bad)
+	}
+	p.ensuring.Unlock()
+	b.eventually("all are stored once they can be", func() bool {
+		_, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+		return err == nil && b.deadLetters(wire.ReasonMalformed) == bad
+	})
+}
+
+// A body that leaves no room for the headers of a dead letter is cut.
+func TestLargestMessageIsBuried(t *testing.T) {
+	b := setup(t)
+	b.start()
+	body := bytes.Repeat([]byte("x"), int(b.nc.MaxPayload())-100)
+	if _, err := b.js.Publish(t.Context(), "commands.interaction", body); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("it is a dead letter", func() bool { return b.deadLetters(wire.ReasonMalformed) == 1 })
+	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter, err := s.GetLastMsgForSubject(t.Context(), "deadletter.COMMANDS.malformed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := letter.Header.Get(wire.HeaderTruncated); got != strconv.Itoa(len(body)) {
+		t.Errorf("%s is %q, want %d", wire.HeaderTruncated, got, len(body))
+	}
+	if !bytes.HasPrefix(body, letter.Data) || len(letter.Data) < len(body)-10_000 {
+		t.Errorf("the dead letter holds %d bytes", len(letter.Data))
+	}
+}
