@@ -111,13 +111,13 @@ func (r *round) messages() int {
 }
 
 // settle sets the verdicts of one call from its reply, or its fault.
-func (c *call) settle(sent time.Time) {
+func (c *call) settle(sent, received time.Time) {
 	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
 	if c.fault, c.err = classify(err), err; err != nil {
 		return
 	}
 	s := reply.standing
-	c.window.learn(c.limit, s, sent)
+	c.window.learn(c.limit, s, sent, received)
 	used := s.count
 	for i := range c.reqs {
 		if reply.verdicts[i] == replyCharged {

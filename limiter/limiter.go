@@ -147,9 +147,10 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	calls := r.inUse()
 	away := l.roundTrip(ctx, func() error {
 		l.exec(ctx, allowScript, allowSource, r.prepare(l.o.Prefix, l.clockArg()))
+		received := l.now()
 		var away error
 		for _, c := range calls {
-			if c.settle(sent); c.fault == faultAway {
+			if c.settle(sent, received); c.fault == faultAway {
 				away = c.err
 			}
 		}

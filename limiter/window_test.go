@@ -41,7 +41,7 @@ func TestWindowReject(t *testing.T) {
 	}
 	for _, tt := range tests {
 		w := NewWindow("k")
-		w.learn(limit, tt.state, sent)
+		w.learn(limit, tt.state, sent, sent)
 		got, known := w.Reject(tt.limit, sent.Add(tt.after))
 		if diff := cmp.Diff(tt.want, got); known != tt.known || diff != "" {
 			t.Errorf("%s: known %t, want %t (-want +got):\n%s", tt.name, known, tt.known, diff)
@@ -57,6 +57,21 @@ func TestWindowReject(t *testing.T) {
 }
 
 // TestFloodCostsNoCommand counts what the server ran: one script for a batch, and nothing once the window is full.
+// What is told must not be too short, however long Redis took to answer.
+func TestRetryAfterCoversTheRoundTrip(t *testing.T) {
+	limit := Limit{Max: 1, Window: time.Minute}
+	sent := time.Now()
+	received := sent.Add(300 * time.Millisecond)
+	w := NewWindow("k")
+	// Redis answered at the last moment of the round trip that a permit is free in 10 s.
+	w.learn(limit, standing{count: 1, resetAfter: 10 * time.Second, retryAfter: 10 * time.Second}, sent, received)
+	now := received.Add(time.Second)
+	v, full := w.Reject(limit, now)
+	if free := received.Add(10 * time.Second); !full || now.Add(v.RetryAfter).Before(free) || now.Add(v.ResetAfter).Before(free) {
+		t.Errorf("verdict %+v: a caller that waits so long comes %v too early", v, free.Sub(now.Add(v.RetryAfter)))
+	}
+}
+
 func TestFloodCostsNoCommand(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
@@ -167,7 +182,7 @@ func TestLimitChangeInBatch(t *testing.T) {
 // fullWindow returns a window that rejects for a minute from now.
 func fullWindow(limit Limit, now time.Time) *Window {
 	w := NewWindow("comm_007:command")
-	w.learn(limit, standing{count: limit.Max, resetAfter: limit.Window, retryAfter: limit.Window}, now)
+	w.learn(limit, standing{count: limit.Max, resetAfter: limit.Window, retryAfter: limit.Window}, now, now)
 	return w
 }
 
