@@ -11,6 +11,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
+	"arrakis/pipeline/admin"
 )
 
 // demo is the state behind the built-in handlers of `arrakis dev`.
@@ -76,7 +77,7 @@ func (d *demo) echo(_ context.Context, m *pipeline.Message) (any, error) {
 }
 
 func (d *demo) usage(ctx context.Context, m *pipeline.Message) (any, error) {
-	return usageOf(ctx, d.limits, m.Tenant)
+	return admin.UsageOf(ctx, d.limits, m.Tenant)
 }
 
 func (d *demo) stats(_ context.Context, m *pipeline.Message) (any, error) {

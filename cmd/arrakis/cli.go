@@ -26,6 +26,7 @@ type commands struct {
 	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits."`
 
 	Tenant tenantCmd `cmd:"" help:"Read and change tenants."`
+	Tiers  tiersCmd  `cmd:"" help:"Read and change what tiers may do."`
 	Flag   flagCmd   `cmd:"" help:"Read and change feature flags."`
 	Reset  resetCmd  `cmd:"" help:"Forget what a community has used of its limits."`
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`

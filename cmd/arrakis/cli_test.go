@@ -14,7 +14,7 @@ func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "") // kong asks for the width
 	for _, command := range []string{
 		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant upgrade",
-		"tenant delete", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "provision", "version",
+		"tenant delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "provision", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
 			r := arrakis(t, nil, append(strings.Fields(command), "--help")...)
@@ -74,7 +74,8 @@ func TestExitCodes(t *testing.T) {
 		{"bad community", nil, "usage a.b", exitUsage, `"a.b"`},
 		{"bad tier", nil, "tenant upgrade comm_001 gold", exitUsage, "free, pro or enterprise"},
 		{"bad action", nil, "reset comm_001 dance", exitUsage, "sync_request"},
-		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "--commands"},
+		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "commandsPerMinute"},
+		{"no limit", nil, "tenant set comm_001 --commands=many", exitUsage, "--commands"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},

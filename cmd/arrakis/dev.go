@@ -34,33 +34,22 @@ func (c *devCmd) validate(process) error { return c.httpSettings.validate() }
 // readyWithin is how long the parts have to come up; they take a second.
 const readyWithin = 30 * time.Second
 
-func (c *devCmd) Run(ctx context.Context, p process) (err error) {
+func (c *devCmd) Run(ctx context.Context, p process) error {
 	start := time.Now()
 	log := c.newLogger(p.stderr)
 	reportRabbitMQ(p, log)
+	e, err := startEmbedded(c.NATSPort, c.RedisPort)
+	if err != nil {
+		return err
+	}
+	defer e.close()
 
-	dir, err := os.MkdirTemp("", "arrakis-dev-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // the system clears what is left
-	natsServer, err := startNATS(c.NATSPort, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { natsServer.Shutdown(); natsServer.WaitForShutdown() }()
-	redisServer, err := startRedis(c.RedisPort)
-	if err != nil {
-		return err
-	}
-	defer redisServer.Close()
-
-	nc, err := openNATS(&natsSettings{URL: natsServer.ClientURL()}, log)
+	nc, err := openNATS(&natsSettings{URL: e.nats.ClientURL()}, log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	rdb := newRedis(redisTarget{single: &redis.Options{Addr: redisServer.Addr()}})
+	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}})
 	defer func() { _ = rdb.Close() }() // all that used it has ended
 	if err := storeDemo(ctx, tenant.NewStore(rdb, tenant.StoreOptions{Source: "dev"})); err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
@@ -76,24 +65,62 @@ func (c *devCmd) Run(ctx context.Context, p process) (err error) {
 	if err != nil {
 		return err
 	}
-	b := banner{
-		version: buildInfo().Version, ingress: w.httpListener.Addr(), ops: w.opsListener.Addr(),
-		natsURL: natsServer.ClientURL(), redisURL: "redis://" + redisServer.Addr(), token: c.IngressToken != "",
+	if c.IngressToken == "" && !loopback(w.httpListener.Addr()) {
+		log.WarnContext(ctx, "the ingress lets everybody in who reaches this machine: set INGRESS_TOKEN, or HTTP_ADDR to 127.0.0.1")
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var g errgroup.Group
 	g.Go(func() error { defer stop(); return w.Run(ctx) })
-	g.Go(func() error { turnClock(ctx, redisServer); return nil })
+	g.Go(func() error { turnClock(ctx, e.redis); return nil })
 	g.Go(func() error {
-		if err := w.awaitReady(ctx); err != nil {
+		if err := w.awaitReady(ctx); err != nil || ctx.Err() != nil {
 			stop()
 			return err
 		}
-		b.took = time.Since(start)
-		return b.write(p.stdout)
+		return banner{
+			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
+			ingress: w.httpListener.Addr(), ops: w.opsListener.Addr(),
+			natsURL: e.nats.ClientURL(), redisURL: "redis://" + e.redis.Addr(),
+		}.write(p.stdout)
 	})
 	return g.Wait()
+}
+
+// embedded is what `arrakis dev` brings along instead of having it installed.
+type embedded struct {
+	dir   string // JetStream's, removed at the end
+	nats  *server.Server
+	redis *miniredis.Miniredis
+}
+
+func startEmbedded(natsPort, redisPort int) (e *embedded, err error) {
+	e = &embedded{}
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if e.dir, err = os.MkdirTemp("", "arrakis-dev-"); err != nil {
+		return e, err
+	}
+	if e.nats, err = startNATS(natsPort, e.dir); err != nil {
+		return e, err
+	}
+	e.redis, err = startRedis(redisPort)
+	return e, err
+}
+
+// close stops what was started.
+func (e *embedded) close() {
+	if e.redis != nil {
+		e.redis.Close()
+	}
+	if e.nats != nil {
+		e.nats.Shutdown()
+		e.nats.WaitForShutdown()
+	}
+	_ = os.RemoveAll(e.dir) // the system clears what is left
 }
 
 // startNATS starts a server with JetStream on the port, or the next free one.
@@ -147,18 +174,19 @@ func freePort(port int) (int, error) {
 }
 
 // turnClock makes keys expire: the embedded Redis knows the time, but counts
-// down times to live only when it is told to.
+// down times to live only when it is told to. A step takes time from a key that
+// was set just before it, too: steps are shorter than the time by which the
+// limiter lets its keys expire late, and one that was missed is not made up for.
 func turnClock(ctx context.Context, m *miniredis.Miniredis) {
-	ticker := time.NewTicker(time.Second)
+	const step = 50 * time.Millisecond
+	ticker := time.NewTicker(step)
 	defer ticker.Stop()
-	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			m.FastForward(now.Sub(last))
-			last = now
+		case <-ticker.C:
+			m.FastForward(step)
 		}
 	}
 }

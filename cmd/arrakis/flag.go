@@ -149,11 +149,7 @@ func (c *flagSetCmd) edit(f *tenant.Flag) error {
 	if c.Tiers != nil {
 		f.Tiers = nil
 		for _, name := range given(c.Tiers, "all") {
-			tier, err := tenant.ParseTier(name)
-			if err != nil {
-				return fmt.Errorf("--tiers: %w", err)
-			}
-			f.Tiers = append(f.Tiers, tier)
+			f.Tiers = append(f.Tiers, tenant.Tier(name)) // checked by Validate
 		}
 	}
 	switch c.Rollout {

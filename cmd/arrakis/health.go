@@ -8,7 +8,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"arrakis/limiter"
+	"arrakis/pipeline/admin"
+	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/ops"
 )
 
@@ -53,10 +57,28 @@ func (w *worker) httpHandler() http.Handler {
 	return mux
 }
 
+// newAdmin serves the admin API.
+func (w *worker) newAdmin() (http.Handler, error) {
+	js, err := jetstream.New(w.c.nats)
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return admin.Handler(admin.Options{
+		Limits:      &admin.Limits{Tenants: w.tenants, Limiter: w.limiter, Redis: w.c.redis},
+		DeadLetters: deadletter.New(js),
+		Logger:      w.c.log,
+	})
+}
+
 // newOpsServer serves the ops address. A profile may take minutes.
 func (w *worker) newOpsServer() (*http.Server, error) {
+	api, err := w.newAdmin()
+	if err != nil {
+		return nil, err
+	}
 	h, err := ops.Handler(ops.Options{
-		Health: w.health, Gatherer: w.registry, AdminToken: w.c.http.AdminToken, Loopback: loopback(w.opsListener.Addr()),
+		Health: w.health, Gatherer: w.registry, Admin: api,
+		AdminToken: w.c.http.AdminToken, Loopback: loopback(w.opsListener.Addr()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ops address: %w", err)

@@ -3,59 +3,39 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
-	"arrakis/shard"
+	"arrakis/pipeline/admin"
 	"arrakis/tenant"
 )
 
 type resetCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
-	Action    string `arg:"" optional:"" help:"command, eligibility_check or sync_request. Default: all of them."`
+	Action    string `arg:"" optional:"" help:"command, eligibility_check, sync_request or user_command, which is each user's commands. Default: all of them."`
 	outputFlags
 	redisSettings
 }
 
+func (c *resetCmd) validate(process) error {
+	_, err := admin.ParseActions(c.Action)
+	return errors.Join(admin.CheckID(c.Community), err)
+}
+
 func (c *resetCmd) Run(ctx context.Context, p process) error {
-	var actions []tenant.Action
-	if c.Action != "" {
-		a, err := tenant.ParseAction(c.Action)
-		if err != nil {
-			return usageError{err}
-		}
-		if a == tenant.UserCommand {
-			return usageError{errors.New("user_command is counted by user and forgotten after a minute: there is nothing to reset by community")}
-		}
-		actions = []tenant.Action{a}
+	actions, err := admin.ParseActions(c.Action)
+	if err != nil {
+		return usageError{err}
 	}
-	return withLimits(ctx, p, &c.redisSettings, c.Community, func(l *limits) error {
-		names, err := resetLimits(ctx, l, actions)
+	return withLimits(ctx, p, &c.redisSettings, func(l *admin.Limits) error {
+		done, err := l.Reset(ctx, c.Community, actions...)
 		if err != nil {
 			return err
 		}
-		document := map[string]any{"community_id": l.tenant.ID, "reset": names}
-		return c.print(p.stdout, document, func(t *table) {
-			t.row(fmt.Sprintf("reset %s of %s", strings.Join(names, ", "), l.tenant.ID))
+		return c.print(p.stdout, done, func(t *table) {
+			t.row("reset " + strings.Join(done.Actions, ", ") + " of " + done.Community)
 		})
 	})
-}
-
-// resetLimits forgets the admissions of the actions, or of all for none, and
-// tells the workers, which may be rejecting from what they know.
-func resetLimits(ctx context.Context, l *limits, actions []tenant.Action) (names []string, err error) {
-	all := actions
-	if len(all) == 0 {
-		all = counted
-	}
-	for _, a := range all {
-		if err := l.limiter.Reset(ctx, shard.Key(l.tenant.ID, a)); err != nil {
-			return nil, fmt.Errorf("reset %s of %q: %w", a, l.tenant.ID, err)
-		}
-		names = append(names, a.String())
-	}
-	return names, l.store.NotifyReset(ctx, l.tenant.ID, actions...)
 }
 
 type reloadCmd struct {

@@ -33,10 +33,13 @@ func withStoreOn(ctx context.Context, p process, s *redisSettings, f func(redis.
 		return err
 	}
 	defer func() { _ = rdb.Close() }() // nothing is pending
-	store := tenant.NewStore(rdb, tenant.StoreOptions{
-		Source: "cli", Logger: (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr),
-	})
-	if err := store.RefreshTiers(ctx); err != nil {
+	log := (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr)
+	store := tenant.NewStore(rdb, tenant.StoreOptions{Source: "cli", Logger: log})
+	err = store.RefreshTiers(ctx)
+	var bad *tenant.StoredError
+	if errors.As(err, &bad) {
+		log.WarnContext(ctx, "the tiers keep their defaults until `arrakis tiers set` replaces their overrides", "err", err)
+	} else if err != nil {
 		return fmt.Errorf("read the tiers: %w", err)
 	}
 	return f(rdb, store)
@@ -188,15 +191,19 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		config, _, err := store.Update(ctx, c.Community, func(config *tenant.Config) error {
-			for _, patch := range patches {
-				if err := config.Merge(patch); err != nil {
-					return err
-				}
+	edit := func(config *tenant.Config) error {
+		for _, patch := range patches {
+			if err := config.Merge(patch); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
+		return nil
+	}
+	if err := edit(&tenant.Config{Tier: tenant.Free}); err != nil {
+		return usageError{err}
+	}
+	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
+		config, _, err := store.Update(ctx, c.Community, edit)
 		if err != nil {
 			return err
 		}
@@ -258,8 +265,9 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 	return patches, errors.Join(errs...)
 }
 
-// parseLimit reads a limit as a member of a patch: nil gives it back to the
-// tier. The error says what was expected.
+// parseLimit reads a limit as a member of a patch, which has its range checked
+// like any other: nil gives it back to the tier. The error says what was
+// expected.
 func parseLimit(s string) (any, error) {
 	switch s {
 	case "unlimited":
@@ -268,7 +276,7 @@ func parseLimit(s string) (any, error) {
 		return nil, nil //nolint:nilnil // null is a value here
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < -1 {
+	if err != nil {
 		return nil, errors.New("a number from 0, unlimited or default")
 	}
 	return n, nil
@@ -283,8 +291,8 @@ type tenantUpgradeCmd struct {
 }
 
 func (c *tenantUpgradeCmd) Run(ctx context.Context, p process) error {
-	tier, err := tenant.ParseTier(c.Tier)
-	if err != nil {
+	tier := tenant.Tier(c.Tier)
+	if err := (&tenant.Config{Tier: tier}).Validate(); err != nil {
 		return usageError{err}
 	}
 	var options []tenant.UpgradeOption

@@ -183,9 +183,6 @@ func (w *worker) work(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := w.tenants.RefreshTiers(ctx); err != nil {
-		w.c.log.ErrorContext(ctx, "the tiers keep their defaults", "err", err)
-	}
 	return w.pipeline.Run(ctx)
 }
 
