@@ -86,7 +86,8 @@ func (s *source) pull(ctx, work context.Context) error {
 		return err
 	}
 	select {
-	case <-s.lost: // said of the one before
+	case old := <-s.lost:
+		s.log.DebugContext(ctx, "said of the consumer before", "err", old)
 	default:
 	}
 	consume, err := consumer.Consume(

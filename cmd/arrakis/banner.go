@@ -50,7 +50,7 @@ Try this: a command, of which a free community has 10 a minute; an eligibility c
 		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),
 		post("/v1/eligibility/checks", `{"community_id":"comm_010","user_id":"42","check_type":"single"}`),
 		ops)
-	out.WriteString("\nOr, in another terminal:\n\n")
+	out.WriteString("\nOr, in another terminal (arrakis is `go run ./cmd/arrakis` in the checkout):\n\n")
 	if exports := b.exports(); exports != "" {
 		out.WriteString("  export " + exports + "\n")
 	}

@@ -38,6 +38,8 @@ func (w *worker) newHealth() *ops.Health {
 // checkRedis finds the process degraded while Redis is away: taking it out of
 // service would not bring Redis back.
 func (w *worker) checkRedis(ctx context.Context) ops.Result {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // short of the time that health gives a check
+	defer cancel()
 	if !w.limiter.Degraded() && w.c.redis.Ping(ctx).Err() == nil {
 		return ops.Result{Status: ops.OK}
 	}

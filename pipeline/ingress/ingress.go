@@ -167,11 +167,11 @@ func (in *Ingress) Run(ctx context.Context) error {
 	}
 	in.setPhase(running)
 	in.log.Info("ingress takes requests",
-		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait, "auth", in.bearer.Required())
+		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait.String(), "auth", in.bearer.Required())
 	<-ctx.Done()
 
 	in.setPhase(draining)
-	in.log.Info("ingress drains", "drain_timeout", in.options.DrainTimeout)
+	in.log.Info("ingress drains", "drain_timeout", in.options.DrainTimeout.String())
 	timer := time.NewTimer(in.options.DrainTimeout)
 	defer timer.Stop()
 	select {
