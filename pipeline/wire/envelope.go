@@ -2,13 +2,14 @@ package wire
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
-// Envelope is what arrakis reads of a message. All strings are views of one
-// copy of the message; Data is a view of the message itself.
+// Envelope is what arrakis reads of a message. Its strings and Data are views of
+// the message's body, which must not be written to: what outlives the message
+// clones them.
 type Envelope struct {
 	EventID   string // 1 to 128 visible ASCII characters; unique for a message
 	EventType string // dot-separated tokens, at most 128 bytes
@@ -55,8 +56,8 @@ func malformed(field, format string, args ...any) error {
 }
 
 // Decode reads a message of kind k as it arrives on JetStream. An error is
-// always a *[DecodeError]. Cost: one copy of the message and no other
-// allocation, unless a name or an ID holds escapes.
+// always a *[DecodeError]. It allocates nothing, unless a name or an ID holds
+// escapes.
 func Decode(k Kind, body []byte) (Envelope, error) {
 	e, err := decode(k, body)
 	if err != nil {
@@ -90,7 +91,10 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 func decode(k Kind, body []byte) (Envelope, error) {
 	d, _ := decoders.Get().(*decoder)
 	defer d.release()
-	d.text, d.body = string(body), body
+	// The scanner and the envelope look at body as a string: a copy would be
+	// the hot path's largest allocation. Body belongs to the message and is not
+	// written to, here or by handlers.
+	d.text, d.body = unsafe.String(unsafe.SliceData(body), len(body)), body //nolint:gosec // as said above
 	if err := d.envelope(); err != nil {
 		if de, ok := err.(*DecodeError); ok { //nolint:errorlint // made by this package, never wrapped
 			return d.e, de
@@ -266,11 +270,26 @@ func (d *decoder) milliseconds(field string) (int64, error) {
 	if err := d.number(); err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseInt(d.text[start:d.pos], 10, 64)
-	if err != nil || n < 0 || n > 1<<53 {
+	n, ok := natural(d.text[start:d.pos])
+	if !ok || n > 1<<53 {
 		return 0, malformed(field, "%s: expected %s", clip(d.text[start:d.pos]), want)
 	}
 	return n, nil
+}
+
+// natural reads 1 to 18 digits.
+func natural(s string) (n int64, ok bool) {
+	if s == "" || len(s) > 18 {
+		return 0, false
+	}
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c > 9 {
+			return 0, false
+		}
+		n = 10*n + int64(c)
+	}
+	return n, true
 }
 
 // typeError tells JSON of the wrong type from text that is no JSON.

@@ -57,7 +57,17 @@ func (s *scanner) value() error {
 type object struct {
 	entered bool
 	first   int
+	marks   uint64 // by mark: a name whose bit is not set is new
 	seen    map[string]struct{}
+}
+
+// mark is one of 64 bits for a name, the same for equal names.
+func mark(name string) uint64 {
+	n := len(name)
+	if n == 0 {
+		return 1
+	}
+	return 1 << ((uint(n)*7 + uint(name[0])*3 + uint(name[n-1])) % 64)
 }
 
 // next moves to the next member of o, entering it on the first call, and
@@ -106,9 +116,11 @@ func (s *scanner) next(o *object) (name string, ok bool, err error) {
 // unique adds name to those of o, or reports false if it is there.
 func (s *scanner) unique(o *object, name string) bool {
 	if o.seen == nil {
-		if slices.Contains(s.names[o.first:], name) {
+		m := mark(name)
+		if o.marks&m != 0 && slices.Contains(s.names[o.first:], name) {
 			return false
 		}
+		o.marks |= m
 		s.names = append(s.names, name)
 		if len(s.names)-o.first > linearNames {
 			o.seen = make(map[string]struct{}, 4*linearNames)
