@@ -38,6 +38,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	start := time.Now()
 	log := c.newLogger(p.stderr)
 	reportRabbitMQ(p, log)
+	tuneGC(p)
 	e, err := startEmbedded(c.NATSPort, c.RedisPort)
 	if err != nil {
 		return err

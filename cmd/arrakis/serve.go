@@ -41,6 +41,7 @@ func (c *serveCmd) validate(p process) error {
 }
 
 func (c *serveCmd) Run(ctx context.Context, p process) error {
+	tuneGC(p)
 	log := c.newLogger(p.stderr)
 	reportRabbitMQ(p, log)
 	target, err := parseRedisURL(c.redisSettings.URL)
