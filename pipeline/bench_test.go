@@ -12,19 +12,35 @@ import (
 	"arrakis/tenant"
 )
 
-// fill stores n commands of 420 bytes of 100 communities in COMMANDS.
+// typical is a command of 420 bytes, of an event number and a community.
+const typical = `{"event_id":"1b4e28ba-2fa1-41d2-883f-%012d","event_type":"interaction.create","shard_id":7,"timestamp":1767225600000,` +
+	`"guild_id":"%s","channel_id":"700000000000000002","user_id":"700000000000000003",` +
+	`"data":{"interaction_id":"700000000000000010","interaction_type":"ApplicationCommand","interaction_token":"aW50ZXJhY3Rpb24",` +
+	`"command_name":"stats","subcommand":"weekly","options":{"page":2,"public":false,"p":"xxxxxx"}}}`
+
+// fill stores n commands of 100 communities in COMMANDS.
 func (b *bundle) fill(n int) {
 	b.t.Helper()
-	const body = `{"event_id":"1b4e28ba-2fa1-41d2-883f-%012d","event_type":"interaction.create","shard_id":7,"timestamp":1767225600000,` +
-		`"guild_id":"comm_%03d","channel_id":"700000000000000002","user_id":"700000000000000003",` +
-		`"data":{"interaction_id":"700000000000000010","interaction_type":"ApplicationCommand","interaction_token":"aW50ZXJhY3Rpb24",` +
-		`"command_name":"stats","subcommand":"weekly","options":{"page":2,"public":false,"p":"xxxxxx"}}}`
 	for i := range n {
-		if _, err := b.js.PublishAsync("commands.interaction", fmt.Appendf(nil, body, i, i%100)); err != nil {
+		if _, err := b.js.PublishAsync("commands.interaction", fmt.Appendf(nil, typical, i, fmt.Sprintf("comm_%03d", i%100))); err != nil {
 			b.t.Fatal(err)
 		}
 	}
 	<-b.js.PublishAsyncComplete()
+}
+
+// storeMix makes the tenants of the mix: 10 enterprise, 20 pro, 70 free.
+func storeMix(b *bundle) {
+	b.t.Helper()
+	for i := range 30 {
+		tier := tenant.Pro
+		if i < 10 {
+			tier = tenant.Enterprise
+		}
+		if _, _, err := b.store.UpgradeTier(b.t.Context(), fmt.Sprintf("comm_%03d", i), tier); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkPipeline is one message from JetStream to its ack, in the mix of
@@ -35,15 +51,7 @@ func (b *bundle) fill(n int) {
 func BenchmarkPipeline(b *testing.B) {
 	b.Run("arrakis", func(b *testing.B) {
 		w := setup(b)
-		for i := range 30 {
-			tier := tenant.Pro
-			if i < 10 {
-				tier = tenant.Enterprise
-			}
-			if _, _, err := w.store.UpgradeTier(b.Context(), fmt.Sprintf("comm_%03d", i), tier); err != nil {
-				b.Fatal(err)
-			}
-		}
+		storeMix(w)
 		w.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
 		w.options = func(o *Options) { o.Shards = 64 }
 		w.ensure()

@@ -118,6 +118,8 @@ type Pipeline struct {
 	sources []*source
 	metrics *metrics
 	known   *names
+	// featuresOf is the method features, as one value for all messages.
+	featuresOf func(*tenant.Tenant) []string
 
 	admitted *fairQueue                   // filled by the shards, emptied by the handle stage's workers
 	finished *shard.Mailbox[*delivery]    // filled by the first three stages, emptied by the metrics stage
@@ -160,6 +162,7 @@ func New(o Options) (*Pipeline, error) {
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
 	p.admitted = newFairQueue(len(p.sources)*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	p.flags.Store(&tenant.Flags{})
+	p.featuresOf = p.features
 	p.shards, err = shard.NewPool(shard.Options{
 		Tenants: o.Tenants, Limits: o.Limiter, Shards: o.Shards, Mailbox: o.ShardMailbox,
 		CacheSize: o.TenantCacheSize, CacheTTL: o.TenantCacheTTL, Logger: o.Logger, Registerer: o.Registerer,

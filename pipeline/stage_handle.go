@@ -23,6 +23,7 @@ func (p *Pipeline) handle(work context.Context) error {
 		_ = keeper.Wait() // returns nil only
 	}()
 
+	finishing := context.WithoutCancel(work) // what has run has to end, also after an abort
 	var workers errgroup.Group
 	for worker := range p.o.HandlerConcurrency {
 		workers.Go(func() error {
@@ -32,7 +33,7 @@ func (p *Pipeline) handle(work context.Context) error {
 					return nil
 				}
 				p.serve(work, d)
-				if err := p.finished.Put(context.WithoutCancel(work), d); err != nil {
+				if err := p.finished.Put(finishing, d); err != nil {
 					return err
 				}
 			}
@@ -91,7 +92,7 @@ func (p *Pipeline) invoke(ctx context.Context, f Handler, d *delivery) (result a
 			result, err = nil, &panicError{value: v, stack: debug.Stack()}
 		}
 	}()
-	d.RequestID, d.features = d.requestID(), p.features
+	d.RequestID, d.features = d.requestID(), p.featuresOf
 	return f(ctx, &d.Message)
 }
 

@@ -1,0 +1,151 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/shard"
+	"arrakis/tenant"
+)
+
+// stored is a message as JetStream delivers it, without a connection: what the
+// stages cost is measured without what NATS costs.
+type stored struct {
+	jetstream.Msg
+	reply string
+	data  []byte
+	acked *atomic.Int64
+}
+
+func (s *stored) Data() []byte         { return s.data }
+func (s *stored) Reply() string        { return s.reply }
+func (s *stored) Subject() string      { return "commands.interaction" }
+func (s *stored) Headers() nats.Header { return nil }
+func (s *stored) Ack() error           { s.acked.Add(1); return nil }
+
+// stages are the stages of a worker without its sources.
+type stages struct {
+	*bundle
+	p      *Pipeline
+	sorter *shard.Sorter[*delivery]
+	acked  atomic.Int64
+	sent   int64
+}
+
+func runStages(b *bundle) *stages {
+	b.t.Helper()
+	b.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
+	p, err := New(Options{NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var g errgroup.Group
+	ctx := context.Background()
+	g.Go(func() error { defer p.admitted.close(); return p.shards.Run(ctx) })
+	g.Go(func() error { defer p.finished.Close(); return p.handle(ctx) })
+	g.Go(func() error { return p.finish(ctx) })
+	b.t.Cleanup(func() {
+		p.shards.Close()
+		if err := g.Wait(); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return &stages{bundle: b, p: p, sorter: p.shards.Sorter()}
+}
+
+// messages makes n commands of 420 bytes, of communities named by community.
+func (s *stages) messages(n int, community func(i int) string) []jetstream.Msg {
+	msgs := make([]jetstream.Msg, n)
+	for i := range msgs {
+		msgs[i] = &stored{
+			acked: &s.acked,
+			reply: fmt.Sprintf("$JS.ACK.COMMANDS.command-worker.1.%d.%d.1767225600123456789.77", i, i),
+			data:  fmt.Appendf(nil, typical, i, community(i)),
+		}
+	}
+	return msgs
+}
+
+// process has the messages go through the stages, in batches as they come from
+// a source at saturation, and waits until all are acknowledged.
+func (s *stages) process(msgs []jetstream.Msg) {
+	src := s.p.sources[0]
+	for len(msgs) > 0 {
+		batch := msgs[:min(len(msgs), pullBatch)]
+		for _, m := range batch[1:] {
+			src.messages <- m
+		}
+		if err := s.p.decodeBatch(context.Background(), src, batch[0], s.sorter); err != nil {
+			s.t.Fatal(err)
+		}
+		s.sent += int64(len(batch))
+		msgs = msgs[len(batch):]
+	}
+	for s.acked.Load() < s.sent {
+		runtime.Gosched()
+	}
+}
+
+func enterprise(int) string { return "comm_000" }
+
+// TestAllocationBudget is what one message may allocate from decode to ack, its
+// handler's call included.
+func TestAllocationBudget(t *testing.T) {
+	const messages = 5_000
+	for _, tt := range []struct {
+		name      string
+		community string
+		most      float64
+	}{
+		{"handled", "comm_000", 6},
+		{"rejected", "comm_099", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := setup(t)
+			if _, _, err := b.store.UpgradeTier(t.Context(), "comm_000", tenant.Enterprise); err != nil {
+				t.Fatal(err)
+			}
+			s := runStages(b)
+			all := s.messages(2*messages, func(int) string { return tt.community })
+			s.process(all[:messages]) // warm: queues have grown, the tenant is cached, its limit is known to be full
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			s.process(all[messages:])
+			runtime.ReadMemStats(&after)
+			got := float64(after.Mallocs-before.Mallocs) / messages
+			t.Logf("%.2f allocations, %.0f bytes a message", got, float64(after.TotalAlloc-before.TotalAlloc)/messages)
+			if got > tt.most {
+				t.Errorf("%.2f allocations a message, want at most %v", got, tt.most)
+			}
+		})
+	}
+}
+
+// BenchmarkStages is one message from decode to ack, without NATS.
+//
+//	go test -run - -bench Stages ./pipeline
+func BenchmarkStages(b *testing.B) {
+	for name, community := range map[string]func(int) string{
+		"handled":  enterprise,
+		"rejected": func(i int) string { return fmt.Sprintf("comm_%03d", 30+i%70) },
+		"mix":      func(i int) string { return fmt.Sprintf("comm_%03d", i%100) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := setup(b)
+			storeMix(w)
+			s := runStages(w)
+			s.process(s.messages(10_000, community))
+			msgs := s.messages(b.N, community)
+			b.ReportAllocs()
+			b.ResetTimer()
+			s.process(msgs)
+		})
+	}
+}
