@@ -16,7 +16,7 @@ import (
 func (d *delivery) deadLetter() *nats.Msg {
 	m := nats.NewMsg(wire.DeadLetterSubject(d.source.stream, d.reason))
 	m.Data = d.Body
-	maps.Copy(m.Header, d.msg.Headers())
+	maps.Copy(m.Header, d.headers)
 	// They were meant for the stream that the message was published to.
 	for name := range m.Header {
 		if strings.HasPrefix(name, "Nats-") {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/wire"
@@ -20,9 +21,10 @@ type delivery struct {
 	// Set by decode, read-only then.
 	source   *source
 	msg      jetstream.Msg
-	sequence uint64    // in the stream
-	stored   time.Time // by JetStream's clock
-	received time.Time // when this process got it
+	headers  nats.Header // of msg, nil if it has none
+	sequence uint64      // in the stream
+	stored   time.Time   // by JetStream's clock
+	received time.Time   // when this process got it
 
 	// Set by whoever decides how it ends, read by the metrics stage.
 	conclusion
@@ -38,7 +40,12 @@ type delivery struct {
 func (d *delivery) Request() *shard.Request { return &d.request }
 
 // header returns the first value of a header, "" if there is none.
-func (d *delivery) header(name string) string { return d.msg.Headers().Get(name) }
+func (d *delivery) header(name string) string {
+	if d.headers == nil {
+		return ""
+	}
+	return d.headers.Get(name)
+}
 
 // replyTo is where the outcome goes, "" if nobody may be told.
 func (d *delivery) replyTo() string {

@@ -71,7 +71,7 @@ func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg,
 		p.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
-	d := &delivery{source: src, msg: msg, sequence: at.sequence, stored: at.stored, received: now, kept: now}
+	d := &delivery{source: src, msg: msg, headers: msg.Headers(), sequence: at.sequence, stored: at.stored, received: now, kept: now}
 	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(at.delivered, 1<<30))
 	if d.Envelope, err = wire.Decode(src.kind, d.Body); err != nil {

@@ -17,7 +17,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.decideUsers(ctx); err != nil {
 		return err
 	}
-	s.asks = s.asks[:0]
+	defer s.forgetAsks()
 	for _, m := range s.batch {
 		r := m.Request()
 		r.LimitedBy = r.Action
@@ -53,7 +53,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 // Redis nothing.
 func (s *shard[M]) decideUsers(ctx context.Context) error {
 	now := time.Now()
-	s.asks = s.asks[:0]
+	defer s.forgetAsks()
 	for _, m := range s.batch {
 		r := m.Request()
 		if !r.Limited || r.Action != tenant.Command || r.User == "" || r.Tenant.Max[tenant.UserCommand] < 0 {
@@ -74,6 +74,12 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 		return fmt.Errorf("decide on the users of %d messages: %w", len(s.asks), err)
 	}
 	return nil
+}
+
+// forgetAsks empties asks, which point into messages.
+func (s *shard[M]) forgetAsks() {
+	clear(s.asks)
+	s.asks = s.asks[:0]
 }
 
 // limitOf translates a tenant's numbers into a limit.

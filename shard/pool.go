@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,8 +27,9 @@ type Options struct {
 	// Mailbox is how many messages each shard's mailbox holds, and so the
 	// largest batch; when it is full its senders wait. Defaults to 1024.
 	Mailbox int
-	// CacheSize is how many tenants are cached over all shards; the least
-	// recently used one makes room. Defaults to 100,000.
+	// CacheSize is how many tenants are cached over all shards, up to a tenth
+	// more where they fall unevenly; the least recently used one makes room.
+	// Defaults to 100,000.
 	CacheSize int
 	// CacheTTL is the age at which a cached tenant is read again. Defaults
 	// to 30 s.
@@ -93,7 +95,10 @@ func NewPool[M Message](o Options, out func(ctx context.Context, batch []M) erro
 	if err != nil {
 		return nil, err
 	}
-	size := max(1, (o.CacheSize+o.Shards-1)/o.Shards)
+	// Communities do not fall evenly: room for four standard deviations more than
+	// an even share, so that as many as CacheSize are cached and none goes round.
+	share := float64(o.CacheSize) / float64(o.Shards)
+	size := int(math.Ceil(share + 4*math.Sqrt(share)))
 	for i := range p.shards {
 		p.shards[i] = newShard[M](o, size, p.tenants, m, out)
 	}

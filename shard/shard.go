@@ -85,7 +85,7 @@ func (s *shard[M]) run(ctx context.Context) error {
 		if err := s.out(ctx, s.batch); err != nil {
 			return err
 		}
-		clear(s.batch)
+		clear(s.batch) // messages are not to live on in what is kept for the next batch
 	}
 }
 

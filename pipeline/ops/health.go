@@ -19,6 +19,9 @@ const (
 	// reportAge is how long results are served again, so that probes, however
 	// many, cost NATS and Redis one round of checks a second.
 	reportAge = time.Second
+	// startAge is the same while the process is not ready: who waits for it is
+	// told soon.
+	startAge = 50 * time.Millisecond
 )
 
 // Status is the result of one check.
@@ -106,8 +109,14 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 // report is the last round of checks, or a new one if that is old. Probes that
 // come while a round is under way share it.
 func (h *Health) report(ctx context.Context) *report {
-	if rep := h.last.Load(); rep != nil && time.Since(rep.at) < reportAge {
-		return rep
+	if rep := h.last.Load(); rep != nil {
+		age := reportAge
+		if rep.status == "not_ready" {
+			age = startAge // who waits for it to be ready is told soon
+		}
+		if time.Since(rep.at) < age {
+			return rep
+		}
 	}
 	// The round outlives the probe that began it, for others wait for it too.
 	ctx = context.WithoutCancel(ctx)
