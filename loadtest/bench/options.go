@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+var errUsage = errors.New("wrong usage")
+
+// options are what a benchmark is asked for, and how large it is.
+type options struct {
+	runs    int      // of each contender
+	only    []string // names of the sections to run; all if empty
+	out     string   // folder of the report
+	profile string   // folder of CPU profiles; "" for none
+	root    string   // the repository; "" if it is not known
+	arrakis string   // the binary of arrakis; "" if there is none
+	line    string   // the command, for the report
+	size
+}
+
+// size is how much is measured.
+type size struct {
+	run       time.Duration // how long a run of a contender takes, about
+	admitted  int           // messages of the run in which all are admitted
+	many      int           // communities of the run with many
+	configs   int           // tenants that are stored when a process starts
+	latency   time.Duration // of requests at a fixed rate
+	saturated time.Duration // of requests as fast as they are answered
+}
+
+var (
+	fullSize = size{
+		run: 2 * time.Second, admitted: 200_000, many: 100_000, configs: 1_000_000,
+		latency: 5 * time.Second, saturated: 3 * time.Second,
+	}
+	quickSize = size{
+		run: 500 * time.Millisecond, admitted: 20_000, many: 10_000, configs: 50_000,
+		latency: 2 * time.Second, saturated: time.Second,
+	}
+)
+
+// parseOptions reads the command line. Errors are errUsage, or flag.ErrHelp.
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	var only string
+	var quick bool
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.runs, "runs", 0, "runs of each contender, in turn (default 3, or 1 with --quick)")
+	f.StringVar(&only, "only", "", "sections to run, comma-separated: "+strings.Join(sectionNames(), ", "))
+	f.BoolVar(&quick, "quick", false, "about a minute instead of ten: to try it; its numbers are rough")
+	f.StringVar(&o.out, "out", "loadtest/report", "folder for report.md and its plots")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of arrakis's pipeline runs")
+	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
+	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary whose start is timed (set by go run ./loadtest)")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return o, err
+		}
+		return o, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%w: unexpected %q; all settings are flags, see --help", errUsage, f.Arg(0))
+	}
+	o.size = fullSize
+	if quick {
+		o.size = quickSize
+	}
+	if o.runs == 0 {
+		o.runs = 3
+		if quick {
+			o.runs = 1
+		}
+	}
+	if o.runs < 1 || o.runs > 100 {
+		return o, fmt.Errorf("%w: --runs is %d, want 1 to 100", errUsage, o.runs)
+	}
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	for _, name := range o.only {
+		if !slices.Contains(sectionNames(), name) {
+			return o, fmt.Errorf("%w: --only %q is none of %s", errUsage, name, strings.Join(sectionNames(), ", "))
+		}
+	}
+	o.line = strings.Join(append([]string{"go run ./loadtest bench"}, given(f)...), " ")
+	return o, nil
+}
+
+// given are the flags that a person has set.
+func given(f *flag.FlagSet) []string {
+	var set []string
+	f.Visit(func(fl *flag.Flag) {
+		if fl.Name != "root" && fl.Name != "arrakis" {
+			set = append(set, "--"+fl.Name+"="+fl.Value.String())
+		}
+	})
+	return set
+}

@@ -1,0 +1,78 @@
+package workload
+
+import (
+	"testing"
+
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+func TestMessagesAreWhatArrakisDecodes(t *testing.T) {
+	for _, i := range []int{0, 99, 99_999} {
+		body := Message(3, 123_456, i)
+		if len(body) != MessageSize {
+			t.Errorf("community %d: %d bytes, want %d", i, len(body), MessageSize)
+		}
+		e, err := wire.Decode(wire.KindCommand, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Community != ID(i) || e.Command != Command || e.EventID != EventID(3, 123_456) {
+			t.Errorf("decoded as %+v", e)
+		}
+	}
+}
+
+func TestMixesHaveTheirShares(t *testing.T) {
+	for _, m := range []Mix{Tiers, Admitted, Steady} {
+		got := map[int64]int{}
+		for i := range Communities {
+			got[m.Limit(i)]++
+		}
+		want := map[Mix]map[int64]int{
+			Tiers: {Unlimited: 10, 100: 20, 10: 70}, Admitted: {10_000: 100}, Steady: {Unlimited: 10, 1: 90},
+		}[m]
+		for limit, n := range want {
+			if got[limit] != n {
+				t.Errorf("%s: %d communities with limit %d, want %d", m, got[limit], limit, n)
+			}
+		}
+	}
+}
+
+func TestDocumentsSayWhatLimitSays(t *testing.T) {
+	for _, m := range []Mix{Tiers, Admitted, Steady} {
+		for _, i := range []int{0, 9, 10, 29, 30, 99, 12_345} {
+			c, err := tenant.ParseConfig([]byte(m.Document(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resolved, _ := tenant.Resolve(ID(i), &c, tenant.DefaultTiers()).Limit(tenant.Command)
+			if want := m.Limit(i); resolved != want {
+				t.Errorf("%s: community %d has %d, want %d", m, i, resolved, want)
+			}
+		}
+	}
+}
+
+func TestIndexIsTheInverseOfID(t *testing.T) {
+	for _, i := range []int{0, 7, 999, 1_000, 123_456} {
+		if got, err := Index(ID(i)); err != nil || got != i {
+			t.Errorf("%s is %d (%v), want %d", ID(i), got, err, i)
+		}
+	}
+	for _, id := range []string{"", "comm_", "guild_1", "comm_x"} {
+		if _, err := Index(id); err == nil {
+			t.Errorf("%q has an index", id)
+		}
+	}
+}
+
+func TestPickerRepeatsItself(t *testing.T) {
+	a, b := NewPicker(1, Communities), NewPicker(1, Communities)
+	for range 1_000 {
+		if x, y := a.Next(), b.Next(); x != y || x < 0 || x >= Communities {
+			t.Fatalf("picked %d and %d", x, y)
+		}
+	}
+}

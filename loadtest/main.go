@@ -1,0 +1,99 @@
+// Command loadtest builds and runs the benchmark of loadtest/bench, which is a
+// module of its own so that arrakis does not depend on its rivals:
+//
+//	go run ./loadtest bench [flags]
+//
+// It needs Go and redis-server, and works from any folder of the repository.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const usage = `usage: go run ./loadtest bench [flags]
+
+Runs arrakis beside what would be used instead, on this machine, and prints how
+they compare. go run ./loadtest bench --help lists the flags.
+`
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
+}
+
+// run returns the exit code: that of the benchmark, 1 if it cannot be built,
+// 2 for wrong usage.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	if len(args) == 0 || args[0] != "bench" {
+		_, _ = io.WriteString(stderr, usage)
+		return 2
+	}
+	// The benchmark gets the same signals and stops what it has started.
+	signals := make(chan os.Signal, 2) // room for both
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	err := bench(ctx, args[1:], signals, stderr)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode() // it has said why
+	default:
+		_, _ = fmt.Fprintln(stderr, "loadtest:", err)
+		return 1
+	}
+}
+
+// bench builds the benchmark and arrakis, and runs the benchmark.
+func bench(ctx context.Context, args []string, signals <-chan os.Signal, stderr io.Writer) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w; run it inside the repository", err)
+	}
+	dir := strings.TrimSpace(string(root))
+	built, err := os.MkdirTemp("", "arrakis-loadtest-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(built) }() // the system clears what is left
+	_, _ = fmt.Fprintln(stderr, "building the benchmark and arrakis: a minute the first time")
+	benchmark, arrakis := filepath.Join(built, "bench"), filepath.Join(built, "arrakis")
+	for _, build := range []*exec.Cmd{
+		exec.CommandContext(ctx, "go", "-C", filepath.Join(dir, "loadtest", "bench"), "build", "-o", benchmark, "."), //nolint:gosec // this repository
+		exec.CommandContext(ctx, "go", "-C", dir, "build", "-o", arrakis, "./cmd/arrakis"),                           //nolint:gosec // as above
+	} {
+		build.Stdout, build.Stderr = stderr, stderr
+		if err := forward(build, signals); err != nil {
+			return fmt.Errorf("build: %w", err)
+		}
+	}
+	cmd := exec.CommandContext(ctx, benchmark, append([]string{"--root", dir, "--arrakis", arrakis}, args...)...) //nolint:gosec // just built
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, stderr
+	return forward(cmd, signals)
+}
+
+// forward runs a command and passes signals on to it.
+func forward(cmd *exec.Cmd, signals <-chan os.Signal) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }() // ends with the command, which is waited for below
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case s := <-signals:
+			_ = cmd.Process.Signal(s) // it may have ended just now
+		}
+	}
+}
