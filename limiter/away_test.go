@@ -280,6 +280,22 @@ func TestReleaseAndResetWhileAway(t *testing.T) {
 	}
 }
 
+// TestForgetLocalPrefix: the keys that begin with the prefix are forgotten, and what of them waits for the merge.
+func TestForgetLocalPrefix(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, "127.0.0.1:1", quick(Local), newTestClock())
+	limit := Limit{Max: 1, Window: time.Hour}
+	for _, key := range []string{"a:user/1", "a:user/2", "b:a:user/1", "a:user"} {
+		if got, _ := ask(t, l, key, limit, "id"); got != "1" {
+			t.Fatalf("%s: verdict %s, want 1", key, got)
+		}
+	}
+	l.ForgetLocalPrefix("a:user/")
+	if diff := cmp.Diff([]string{"b:a:user/1", "a:user"}, l.fallback.windows.Keys()); diff != "" || l.fallback.queued != 2 {
+		t.Errorf("%d admissions queued, want 2; keys (-want +got):\n%s", l.fallback.queued, diff)
+	}
+}
+
 func TestCallerGone(t *testing.T) {
 	t.Parallel()
 	for name, start := range redises {

@@ -1,7 +1,9 @@
 package limiter
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -55,5 +57,109 @@ func TestCluster(t *testing.T) {
 	}
 	if !poll(patience, func() bool { return l.probe(t.Context()) != nil }) {
 		t.Error("probe of a cluster that is down finds it up")
+	}
+}
+
+// startMasters starts a cluster of three masters and returns them. The slots are theirs in equal parts.
+func startMasters(t *testing.T) []*testServer {
+	t.Helper()
+	const slots = 16384
+	masters := make([]*testServer, 3)
+	for i := range masters {
+		bus := freePort(t)
+		masters[i] = startRedis(t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000")
+		c := masters[i].client(t)
+		first, behind := slots*i/len(masters), slots*(i+1)/len(masters)
+		if err := c.ClusterAddSlotsRange(t.Context(), first, behind-1).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
+			t.Fatal(err)
+		}
+		host, port, _ := net.SplitHostPort(masters[i].addr)
+		if err := masters[0].client(t).Do(t.Context(), "CLUSTER", "MEET", host, port, bus).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range masters {
+		c := m.client(t)
+		if !poll(patience, func() bool {
+			info := c.ClusterInfo(t.Context()).Val()
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
+		}) {
+			t.Fatalf("the cluster is not up: %s", c.ClusterInfo(t.Context()).Val())
+		}
+	}
+	return masters
+}
+
+// TestClusterOfThree: one batch over the keys of all masters is exact, and so is what is merged after an outage.
+func TestClusterOfThree(t *testing.T) {
+	t.Parallel()
+	const keys = 300
+	masters := startMasters(t)
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].addr}, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	l, err := New(rdb, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := Limit{Max: 2, Window: time.Hour}
+	// decide asks for three messages of every key in one batch.
+	decide := func(want string, ids ...string) {
+		t.Helper()
+		batch := make([]*Request, 0, keys*len(ids))
+		for k := range keys {
+			w := NewWindow(fmt.Sprintf("comm_%03d:command", k))
+			for _, id := range ids {
+				batch = append(batch, &Request{Window: w, Limit: limit, ID: id})
+			}
+		}
+		if err := l.AllowBatch(context.Background(), batch); err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(batch); i += len(ids) {
+			var vs []Verdict
+			for _, r := range batch[i : i+len(ids)] {
+				vs = append(vs, r.Verdict)
+			}
+			if got := spell(vs); got != want || vs[0].Degraded != l.Degraded() {
+				t.Fatalf("%s: verdicts %s (%+v), want %s", batch[i].Window.Key(), got, vs[0], want)
+			}
+		}
+	}
+	held := func() (total int64) {
+		t.Helper()
+		for _, m := range masters {
+			n := m.client(t).DBSize(t.Context()).Val()
+			if n < keys/6 {
+				t.Errorf("%s holds %d of %d keys: they are not spread", m.addr, n, keys)
+			}
+			total += n
+		}
+		return total
+	}
+	decide("11", "a", "b")
+	decide("220", "a", "b", "c")
+	if n := held(); n != keys {
+		t.Errorf("the masters hold %d keys, want %d", n, keys)
+	}
+	for _, m := range masters {
+		if err := m.client(t).FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.fallback.setAway()
+	decide("220", "a", "b", "c") // by memory
+	for k := range keys {
+		l.ForgetLocal(fmt.Sprintf("comm_%03d:command", k))
+	}
+	decide("110", "d", "e", "f")
+	if err := l.recover(t.Context()); err != nil || l.Degraded() {
+		t.Fatalf("recover: %v, degraded %t", err, l.Degraded())
+	}
+	decide("220", "d", "e", "f")
+	if n := held(); n != keys {
+		t.Errorf("the masters hold %d keys after the merge, want %d", n, keys)
 	}
 }

@@ -71,7 +71,7 @@
 // its newest member leaves the window. With UUIDs for IDs a permit takes 52 to 57 bytes for up to 128 members and about
 // 140 bytes beyond (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter).
 //
-// A Window takes 96 bytes beside its key. The memory for outages keeps Options.MaxKeys keys, least recently used first
+// A Window takes 104 bytes beside its key. The memory for outages keeps Options.MaxKeys keys, least recently used first
 // out: 16 bytes for each of a key's newest 10,000 permits, and for older ones counts in sub-windows of a hundredth of the
 // window. Those err only toward rejecting, and by at most 1 % of the window. An ID is recognised there by a 64-bit hash
 // with a seed of the process.

@@ -205,6 +205,17 @@ func (f *fallback) forget(key string) {
 	f.windows.Remove(key)
 }
 
+// forgetPrefix is forget for all keys that begin with prefix.
+func (f *fallback) forgetPrefix(prefix string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, key := range f.windows.Keys() {
+		if strings.HasPrefix(key, prefix) {
+			f.windows.Remove(key)
+		}
+	}
+}
+
 // release gives permits back. It reports whether all of them were still waiting to be merged, so that Redis does not
 // know of them.
 func (f *fallback) release(key string, ids []string) bool {

@@ -154,6 +154,10 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 // ForgetLocal drops what this process knows of the key, because it was reset elsewhere.
 func (l *Limiter) ForgetLocal(key string) { l.fallback.forget(key) }
 
+// ForgetLocalPrefix is ForgetLocal for all keys that begin with prefix. It looks at every key in memory, which are
+// Options.MaxKeys at most.
+func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(prefix) }
+
 // Release gives the permits of the IDs back, for messages that were charged but then refused for another reason. An ID
 // without a permit is left out. The owner of a Window calls its Forget as well. While Redis is away, permits taken from
 // Redis before cannot be given back, and an error that is ErrUnavailable is returned.

@@ -340,7 +340,9 @@ func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
 	}
 }
 
-func TestSlowHandlerOfOneCommunityDoesNotHoldUpAnother(t *testing.T) {
+// TestInvariantIsolated checks I4: a slow handler of one community does not hold
+// up another.
+func TestInvariantIsolated(t *testing.T) {
 	b := setup(t)
 	release := make(chan struct{})
 	b.handlers.Command("slow", func(ctx context.Context, _ *Message) (any, error) {

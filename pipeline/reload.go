@@ -21,12 +21,22 @@ func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error {
 	case tenant.LimitReset:
 		if community, actions, ok := e.Reset(); ok {
 			for _, a := range actions {
-				p.o.Limiter.ForgetLocal(shard.Key(community, a))
+				p.forgetLocal(community, a)
 			}
 		}
 	case tenant.TenantChanged: // is the shards' alone
 	}
 	return p.shards.Notify(ctx, e)
+}
+
+// forgetLocal drops what this process's limiter knows of an action of a
+// community; of user_command that are the keys of all its users.
+func (p *Pipeline) forgetLocal(community string, a tenant.Action) {
+	if a == tenant.UserCommand {
+		p.o.Limiter.ForgetLocalPrefix(shard.UserKey(community, ""))
+		return
+	}
+	p.o.Limiter.ForgetLocal(shard.Key(community, a))
 }
 
 // refresh reads what all tenants have in common.

@@ -119,13 +119,13 @@ func (s *Store) PutFlag(ctx context.Context, f Flag, opts PutOptions) (Flag, Ver
 	return next, versionOf(text), nil
 }
 
-// DeleteFlag removes a flag, which is then off for everybody. It returns
-// [ErrNotFound] when there is none.
-func (s *Store) DeleteFlag(ctx context.Context, id string) error {
+// DeleteFlag removes a flag, which is then off for everybody. ifMatch and the
+// errors are those of Delete.
+func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) error {
 	if !ValidFlagID(id) {
 		return errFlagID(id)
 	}
-	if err := s.write(ctx, flagPlace(id), Event{Type: FlagChanged, TargetID: id}, remove); err != nil {
+	if err := s.write(ctx, flagPlace(id), Event{Type: FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
 		return fmt.Errorf("delete flag %q: %w", id, err)
 	}
 	return nil

@@ -38,16 +38,10 @@ var backends = []backend{
 	{name: "cluster", cluster: true, start: oneCluster.borrow},
 }
 
-// each runs a test on every Redis, each empty.
-func each(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
+// open returns a client of an empty Redis.
+func (b backend) open(t *testing.T) redis.UniversalClient {
 	t.Helper()
-	t.Parallel()
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			test(t, connect(t, b.cluster, b.start(t)))
-		})
-	}
+	return connect(t, b.cluster, b.start(t))
 }
 
 func connect(t *testing.T, cluster bool, addr string) redis.UniversalClient {
@@ -98,7 +92,7 @@ func runServer(t *testing.T, dir string, args ...string) (addr string, stop func
 		t.Fatal(err)
 	}
 	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}, args...)
-	cmd := exec.Command(path, args...) //nolint:gosec // the server under test
+	cmd := exec.Command(path, args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

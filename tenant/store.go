@@ -24,8 +24,8 @@ const (
 var (
 	// ErrNotFound means that nothing is stored under the given ID.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict means that a condition of [PutOptions] does not hold, or
-	// that others kept changing the document while it was being updated.
+	// ErrConflict means that the condition of a write does not hold, or that
+	// others kept changing the document while it was being updated.
 	ErrConflict = errors.New("changed meanwhile")
 )
 

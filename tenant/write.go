@@ -92,13 +92,15 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier Tier, opts ...U
 	})
 }
 
-// Delete removes the config under id, which makes it a free tenant. It returns
-// [ErrNotFound] when there is none.
-func (s *Store) Delete(ctx context.Context, id string) error {
+// Delete removes the config under id, which makes it a free tenant: the one of
+// the version ifMatch, or for an empty ifMatch whichever is stored. Errors:
+// [ErrNotFound] when there is none and none was demanded, [ErrConflict] when
+// there is not the one that was.
+func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	if !ValidID(id) {
 		return errID(id)
 	}
-	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id}, remove)
+	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id}, remove(ifMatch))
 	if err != nil {
 		return fmt.Errorf("delete tenant %q: %w", id, err)
 	}
@@ -169,12 +171,20 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 // several times.
 type decision func(current string, exists bool, now time.Time) (next string, err error)
 
-// remove is the decision to delete.
-func remove(_ string, exists bool, _ time.Time) (string, error) {
-	if !exists {
-		return "", ErrNotFound
+// remove is the decision to delete the document of a version, or for an empty
+// one whichever there is.
+func remove(ifMatch Version) decision {
+	return func(current string, exists bool, _ time.Time) (string, error) {
+		switch {
+		case !exists && ifMatch == "":
+			return "", ErrNotFound
+		case !exists:
+			return "", fmt.Errorf("%w: it is gone already", ErrConflict)
+		case ifMatch != "" && ifMatch != versionOf(current):
+			return "", fmt.Errorf("%w: read it again before deleting it", ErrConflict)
+		}
+		return "", nil
 	}
-	return "", nil
 }
 
 // maxAttempts bounds how often a write starts again because others were

@@ -115,9 +115,9 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	}
 }
 
-// TestI2ReplayIsChargedOnce dead-letters a command that nobody handles, and
-// replays it when somebody does.
-func TestI2ReplayIsChargedOnce(t *testing.T) {
+// TestInvariantChargedOnceReplay checks I2: a command that nobody handles is
+// dead-lettered, and replayed when somebody does, for one charge.
+func TestInvariantChargedOnceReplay(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")
 	nc, _ := d.connect(t)

@@ -222,7 +222,7 @@ type flagDeleteCmd struct {
 
 func (c *flagDeleteCmd) Run(ctx context.Context, p process) error {
 	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if err := store.DeleteFlag(ctx, c.ID); err != nil {
+		if err := store.DeleteFlag(ctx, c.ID, ""); err != nil {
 			return err
 		}
 		return c.print(p.stdout, map[string]string{"deleted": c.ID}, func(t *table) {

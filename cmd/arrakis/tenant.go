@@ -316,7 +316,7 @@ type tenantDeleteCmd struct {
 
 func (c *tenantDeleteCmd) Run(ctx context.Context, p process) error {
 	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if err := store.Delete(ctx, c.Community); err != nil {
+		if err := store.Delete(ctx, c.Community, ""); err != nil {
 			return err
 		}
 		return c.print(p.stdout, map[string]string{"deleted": c.Community}, func(t *table) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -69,6 +70,25 @@ func (c conditions) options(stored tenant.Version) (tenant.PutOptions, error) {
 		o.IfMatch = stored
 	}
 	return o, nil
+}
+
+// versionToDelete is the version that a DELETE demands, "" for any. get reads
+// the document of the path, which only If-Match: * asks for.
+func versionToDelete[T any](r *http.Request, get func(context.Context, string) (T, tenant.Version, error)) (tenant.Version, error) {
+	if err := noConditions(r, "If-None-Match"); err != nil {
+		return "", err
+	}
+	given, err := parseConditions(r)
+	if err != nil || !given.exists {
+		return given.version, err
+	}
+	_, v, err := get(r.Context(), r.PathValue("id"))
+	current, err := storedVersion(v, err)
+	if err != nil {
+		return "", err
+	}
+	o, err := given.options(current)
+	return o.IfMatch, err
 }
 
 // storedVersion is the version that a Get of the store found, "" for none. A

@@ -36,8 +36,8 @@
 //
 // # Concurrency
 //
-// Every document has a strong ETag. With If-Match, PUT and PATCH change only
-// that version, or with * only what exists; with If-None-Match: * PUT only
+// Every document has a strong ETag. With If-Match, PUT, PATCH and DELETE change
+// only that version, or with * only what exists; with If-None-Match: * PUT only
 // creates. A condition that does not hold is 412. Without one PUT replaces
 // whatever is there, and of concurrent PATCHes none is lost.
 //

@@ -217,8 +217,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestI6TooManyRequests: more than are bounded are refused, not queued.
-func TestI6TooManyRequests(t *testing.T) {
+// TestInvariantBoundedRequests checks I6: more than are bounded are refused, not queued.
+func TestInvariantBoundedRequests(t *testing.T) {
 	t.Parallel()
 	a := &api{slots: make(chan struct{}, 1)}
 	inside := false

@@ -97,10 +97,11 @@ func (a *api) deleteFlag(_ http.ResponseWriter, r *http.Request) (answer, error)
 	if _, err := query(r); err != nil {
 		return answer{}, err
 	}
-	if err := noConditions(r, "If-Match", "If-None-Match"); err != nil {
+	ifMatch, err := versionToDelete(r, a.tenants.GetFlag)
+	if err != nil {
 		return answer{}, err
 	}
-	return answer{}, a.tenants.DeleteFlag(r.Context(), r.PathValue("id"))
+	return answer{}, a.tenants.DeleteFlag(r.Context(), r.PathValue("id"), ifMatch)
 }
 
 // listedFlag is one flag of a list.

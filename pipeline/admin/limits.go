@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -161,8 +160,12 @@ func (l *Limits) resetUsers(ctx context.Context, community string) error {
 	if l.Limiter.Degraded() {
 		return limiter.ErrUnavailable
 	}
+	users := shard.UserKey(community, "")
+	l.Limiter.ForgetLocalPrefix(users)
+	// What was learned of them until they are deleted is of before the reset.
+	defer l.Limiter.ForgetLocalPrefix(users)
 	// No ID holds a character that a pattern would take for more than itself.
-	pattern := limitPrefix + shard.UserKey(community, "*")
+	pattern := limitPrefix + users + "*"
 	if cluster, ok := l.Redis.(*redis.ClusterClient); ok {
 		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			return l.unlink(ctx, node, pattern)
@@ -177,9 +180,6 @@ func (l *Limits) unlink(ctx context.Context, node redis.Cmdable, pattern string)
 		keys, next, err := node.Scan(ctx, cursor, pattern, scanCount).Result()
 		if err != nil {
 			return err
-		}
-		for _, key := range keys {
-			l.Limiter.ForgetLocal(strings.TrimPrefix(key, limitPrefix))
 		}
 		// One command for each key: on a cluster they have slots of their own.
 		_, err = l.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -118,10 +118,11 @@ func (a *api) deleteTenant(_ http.ResponseWriter, r *http.Request) (answer, erro
 	if _, err := query(r); err != nil {
 		return answer{}, err
 	}
-	if err := noConditions(r, "If-Match", "If-None-Match"); err != nil {
+	ifMatch, err := versionToDelete(r, a.tenants.Get)
+	if err != nil {
 		return answer{}, err
 	}
-	return answer{}, a.tenants.Delete(r.Context(), r.PathValue("id"))
+	return answer{}, a.tenants.Delete(r.Context(), r.PathValue("id"), ifMatch)
 }
 
 // listedTenant is one tenant of a list: its config, with what it is stored

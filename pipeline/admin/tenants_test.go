@@ -125,9 +125,43 @@ func TestPreconditions(t *testing.T) {
 	b.do(t, "PATCH", "/v1/tenants/absent", `{"tier":"free"}`, ifMatch, "*").want(t, 412)
 	b.do(t, "PATCH", "/v1/tenants/there", `{"tear":"free"}`, ifMatch, "*").want(t, 400)
 	b.do(t, "PATCH", "/v1/tenants/there", `{}`, ifNoneMatch, "*").want(t, 400)
-	b.do(t, "DELETE", "/v1/tenants/there", "", ifMatch, "*").want(t, 400)
-	b.do(t, "DELETE", "/v1/flags/there", "", ifMatch, "*").want(t, 400)
 }
+
+// TestDeleteIfMatch: a DELETE takes away only what its client has read.
+func TestDeleteIfMatch(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for _, kind := range []string{"/v1/tenants/", "/v1/flags/"} {
+		path, absent := kind+"there", kind+"absent"
+		old := b.do(t, "PUT", path, documents[kind[:9]]).want(t, 201).header.Get("ETag")
+		etag := b.do(t, "PUT", path, otherDocuments[kind[:9]]).want(t, 200).header.Get("ETag")
+		for _, refused := range []struct {
+			path, header, value string
+			status              int
+		}{
+			{path, ifMatch, old, 412},
+			{absent, ifMatch, etag, 412},
+			{absent, ifMatch, "*", 412},
+			{absent, "X", "", 404},
+			{path, ifMatch, "abc", 400},
+			{path, ifNoneMatch, "*", 400},
+		} {
+			r := b.do(t, "DELETE", refused.path, "", refused.header, refused.value)
+			if r.status != refused.status || r.status == 400 && r.problem(t).Field != refused.header {
+				t.Errorf("DELETE %s with %s %s: %d, want %d: %s", refused.path, refused.header, refused.value, r.status, refused.status, r.body)
+			}
+		}
+		b.do(t, "GET", path, "").want(t, 200)
+		b.do(t, "DELETE", path, "", ifMatch, etag).want(t, 204)
+		b.do(t, "DELETE", path, "", ifMatch, etag).want(t, 412)
+		b.do(t, "PUT", path, documents[kind[:9]]).want(t, 201)
+		b.do(t, "DELETE", path, "", ifMatch, "*").want(t, 204)
+		b.do(t, "GET", path, "").want(t, 404)
+	}
+}
+
+// otherDocuments are other bodies for the paths of documents.
+var otherDocuments = map[string]string{"/v1/tenan": `{"tier":"free"}`, "/v1/flags": `{"enabled":false}`}
 
 // documents are good bodies of a PUT, by the beginning of their path.
 var documents = map[string]string{"/v1/tenan": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`}

@@ -217,8 +217,8 @@ func TestListRefuses(t *testing.T) {
 	}
 }
 
-// TestI6PageOfLargeLetters: a page is bounded by bytes too.
-func TestI6PageOfLargeLetters(t *testing.T) {
+// TestInvariantBoundedPage checks I6: a page is bounded by bytes too.
+func TestInvariantBoundedPage(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	large := strings.Repeat("x", 900<<10)

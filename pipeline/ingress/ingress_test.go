@@ -245,8 +245,8 @@ func (b *bed) hold(ctx context.Context, t *testing.T) <-chan response {
 	return answered
 }
 
-// TestI6InFlight: requests in flight are bounded; one more is refused at once.
-func TestI6InFlight(t *testing.T) {
+// TestInvariantBoundedInFlight checks I6: requests in flight are bounded; one more is refused at once.
+func TestInvariantBoundedInFlight(t *testing.T) {
 	b := newBed(t, func(o *Options) { o.MaxInFlight = 1 })
 	held := b.hold(t.Context(), t)
 	checkGolden(t, "503-busy", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))

@@ -1,0 +1,180 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter"
+	"arrakis/pipeline/wire"
+	"arrakis/tenant"
+)
+
+// startRedis starts redis-server on a free loopback port and returns a client
+// of it. Both end with the test.
+func startRedis(t *testing.T) *redis.Client {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("redis-server is not installed; CI needs it")
+		}
+		t.Skip("redis-server is not installed: skipping the test on a real Redis")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed: the error says so
+	})
+	rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// setupOnRedis is setup on a redis-server, with the mix of 100 communities (10
+// enterprise, 20 pro, 70 free) and a handler of their command.
+func setupOnRedis(t *testing.T) *bundle {
+	t.Helper()
+	rdb := startRedis(t)
+	b := setup(t)
+	_ = b.rdb.Close() // that of miniredis
+	b.rdb = rdb
+	b.store = tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})
+	var err error
+	if b.limits, err = limiter.New(rdb, limiter.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("redis-server answers", func() bool { return rdb.Ping(t.Context()).Err() == nil })
+	for i := range 30 {
+		tier := tenant.Pro
+		if i < 10 {
+			tier = tenant.Enterprise
+		}
+		if _, _, err := b.store.UpgradeTier(t.Context(), community(i), tier); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
+	b.options = func(o *Options) { o.Shards = 64 }
+	return b
+}
+
+func community(i int) string { return fmt.Sprintf("comm_%03d", i) }
+
+// process stores n commands of the first communities, faster than the worker
+// takes them, and waits until all are acknowledged. Event IDs begin with the
+// name.
+func (b *bundle) process(name string, n, communities int) {
+	b.t.Helper()
+	began := time.Now()
+	for i := range n {
+		body := command(community(i%communities), "stats", fmt.Sprint(name, i))
+		if _, err := b.js.PublishAsync("commands.interaction", body); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	select {
+	case <-b.js.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		b.t.Fatal("the messages are not stored after a minute")
+	}
+	stored, left := time.Since(began), b.left(wire.StreamCommands, wire.ConsumerCommand)
+	for _, share := range []int{2, 4, n + 1} { // each in its time, which the race detector needs
+		b.eventually("messages are acknowledged", func() bool {
+			return b.left(wire.StreamCommands, wire.ConsumerCommand) <= uint64(n/share)
+		})
+	}
+	b.t.Logf("%s: %d messages stored in %v, when %d were left, and done in %v", name, n, stored, left, time.Since(began))
+}
+
+// commandStats returns how often Redis has run each command, those inside
+// scripts too, but for those that clients run for themselves.
+func (b *bundle) commandStats() map[string]int {
+	b.t.Helper()
+	info, err := b.rdb.Info(b.t.Context(), "commandstats").Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	calls := map[string]int{}
+	for line := range strings.Lines(info) {
+		name, stats, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if !ok {
+			continue
+		}
+		count, _, _ := strings.Cut(stats, ",")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			b.t.Fatalf("%q: %v", line, err)
+		}
+		command, _, _ := strings.Cut(name, "|")
+		if !slices.Contains([]string{"info", "ping", "hello", "client"}, command) {
+			calls[name] = n
+		}
+	}
+	return calls
+}
+
+// spent returns what f makes Redis do.
+func (b *bundle) spent(f func()) (calls map[string]int, total int) {
+	b.t.Helper()
+	before := b.commandStats()
+	f()
+	calls = b.commandStats()
+	for name := range calls {
+		calls[name] -= before[name]
+		total += calls[name]
+	}
+	maps.DeleteFunc(calls, func(_ string, n int) bool { return n == 0 })
+	return calls, total
+}
+
+// TestInvariantLittleRedis: what is over its limit and what is unlimited costs
+// Redis nothing, so a saturated worker costs it next to nothing. It is warm when
+// each community has sent more than its limit of 100 or 10 a minute.
+func TestInvariantLittleRedis(t *testing.T) {
+	t.Run("mix", func(t *testing.T) {
+		const warm, messages = 12_000, 60_000
+		b := setupOnRedis(t)
+		b.start()
+		cold, n := b.spent(func() { b.process("warm", warm, 100) })
+		t.Logf("cold: %.2f commands for 1,000 messages: %v", float64(n)*1000/warm, cold)
+		calls, n := b.spent(func() { b.process("hot", messages, 100) })
+		t.Logf("warm: %.2f commands for 1,000 messages: %v", float64(n)*1000/messages, calls)
+		if n >= messages/100 {
+			t.Errorf("%d commands for %d messages, want under 1 for 100: %v", n, messages, calls)
+		}
+	})
+	t.Run("unlimited", func(t *testing.T) {
+		const messages, tenants = 10_000, 10
+		b := setupOnRedis(t)
+		b.start()
+		calls, n := b.spent(func() { b.process("hot", messages, tenants) })
+		t.Logf("%.2f commands for 1,000 messages: %v", float64(n)*1000/messages, calls)
+		// Each tenant is read once, or twice if the test takes longer than the cache keeps it.
+		if n > calls["mget"] || n == 0 || n > 2*tenants {
+			t.Errorf("%d commands, want the tenants' MGET alone: %v", n, calls)
+		}
+	})
+}
