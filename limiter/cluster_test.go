@@ -14,7 +14,7 @@ import (
 // TestCluster runs a batch of many keys on a cluster of one node, where a script of several keys would be refused.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t, "--cluster-enabled", "yes")
+	s := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
 	admin := s.client(t)
 	if err := admin.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)

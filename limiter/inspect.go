@@ -3,6 +3,8 @@ package limiter
 import (
 	"context"
 	"fmt"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Query asks for the usage of one key.
@@ -142,7 +144,7 @@ func (l *Limiter) lookInRedis(ctx context.Context, queries []Query, found []sigh
 // ErrUnavailable is returned.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
-	err := l.command(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
+	err := l.Guard(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
 	if err != nil {
 		return fmt.Errorf("reset %q: %w", key, err)
 	}
@@ -172,15 +174,41 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 	for i := range ids {
 		members[i] = &ids[i]
 	}
-	err := l.command(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
+	err := l.Guard(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
 	if err != nil {
 		return fmt.Errorf("release %d permits of %q: %w", len(ids), key, err)
 	}
 	return nil
 }
 
-// command runs one Redis command, unless Redis is away. The error is that of ctx, of the key, or ErrUnavailable.
-func (l *Limiter) command(ctx context.Context, run func(context.Context) error) error {
+// ReleaseBatch is Release for requests of any keys, in one round trip. Their owner's Windows forget.
+func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	for _, r := range batch {
+		r.Window.Forget()
+		l.fallback.release(r.Window.key, []string{r.ID})
+	}
+	err := l.Guard(ctx, func(ctx context.Context) error {
+		_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, r := range batch {
+				p.ZRem(ctx, l.o.Prefix+r.Window.key, r.ID)
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("release %d permits: %w", len(batch), err)
+	}
+	return nil
+}
+
+// Guard runs other work on the same Redis under the limiter's time limit and breaker: what only reads must not wait for
+// a Redis that hangs either. While Redis is away it returns ErrUnavailable and runs nothing. The error is else that of
+// ctx, that of run where it is not the server's fault, or ErrUnavailable with run's.
+func (l *Limiter) Guard(ctx context.Context, run func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -127,6 +127,9 @@ type Pipeline struct {
 	letters  chan *delivery               // to be buried: sent and closed by the metrics stage, received by its writers
 	unstored atomic.Bool                  // dead letters cannot be stored now: it has been logged
 
+	refreshing sync.Mutex  // held while tiers and flags are read
+	outdated   atomic.Bool // the last reading has failed
+
 	ensuring sync.Mutex // held while streams are made; protects ensured
 	ensured  time.Time
 }
@@ -269,6 +272,7 @@ func (p *Pipeline) waitForStreams(ctx context.Context) bool {
 // intake runs the sources and their decoders until intake ends.
 func (p *Pipeline) intake(intake, work context.Context) error {
 	g, intake := errgroup.WithContext(intake)
+	g.Go(func() error { p.keepFresh(intake); return nil })
 	for _, src := range p.sources {
 		g.Go(func() error { src.run(intake, work, p.ensure); return nil })
 		g.Go(func() error { src.watch(intake); return nil })

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"slices"
+	"time"
 
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -14,10 +15,8 @@ import (
 // change reaches all tenants within a second. An error is ctx's.
 func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error {
 	switch e.Type {
-	case tenant.GlobalChanged:
+	case tenant.GlobalChanged, tenant.FlagChanged:
 		p.refresh(ctx)
-	case tenant.FlagChanged:
-		p.refreshFlags(ctx)
 	case tenant.LimitReset:
 		if community, actions, ok := e.Reset(); ok {
 			for _, a := range actions {
@@ -39,22 +38,45 @@ func (p *Pipeline) forgetLocal(community string, a tenant.Action) {
 	p.o.Limiter.ForgetLocal(shard.Key(community, a))
 }
 
-// refresh reads what all tenants have in common.
+// refresh reads what all tenants have in common: tiers and flags. On an error
+// those in force stay, and keepFresh tries again. Two that run at once would
+// let the older reading win: one waits for the other.
 func (p *Pipeline) refresh(ctx context.Context) {
-	if err := p.o.Tenants.RefreshTiers(ctx); err != nil {
-		p.log.ErrorContext(ctx, "the tiers in force stay", "err", err)
+	p.refreshing.Lock()
+	defer p.refreshing.Unlock()
+	var flags *tenant.Flags
+	err := p.o.Limiter.Guard(ctx, func(ctx context.Context) (err error) {
+		if flags, err = p.o.Tenants.Flags(ctx); err != nil {
+			return err
+		}
+		return p.o.Tenants.RefreshTiers(ctx)
+	})
+	if flags != nil {
+		p.flags.Store(flags)
 	}
-	p.refreshFlags(ctx)
+	if failed := err != nil; p.outdated.Swap(failed) != failed && ctx.Err() == nil {
+		if failed {
+			p.log.ErrorContext(ctx, "tiers and feature flags in force stay until they can be read", "err", err)
+		} else {
+			p.log.InfoContext(ctx, "tiers and feature flags can be read again")
+		}
+	}
 }
 
-// refreshFlags reads the feature flags. On an error those in force stay.
-func (p *Pipeline) refreshFlags(ctx context.Context) {
-	flags, err := p.o.Tenants.Flags(ctx)
-	if err != nil {
-		p.log.ErrorContext(ctx, "the feature flags in force stay", "err", err)
-		return
+// keepFresh repeats a refresh that has failed, until ctx ends.
+func (p *Pipeline) keepFresh(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if p.outdated.Load() {
+				p.refresh(ctx)
+			}
+		}
 	}
-	p.flags.Store(flags)
 }
 
 // features are the names of a tenant's features and of the flags that are on

@@ -37,15 +37,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.limits.AllowBatch(ctx, s.asks); err != nil {
 		return fmt.Errorf("decide on %d messages: %w", len(s.asks), err)
 	}
-	for _, m := range s.batch {
-		r := m.Request()
-		if r.user != nil && r.user.Verdict.Charged && !r.Verdict.Allowed {
-			if err := s.giveBack(ctx, r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s.giveBack(ctx)
 }
 
 // decideUsers asks for the users whose tenants limit them. What is known to be
@@ -102,16 +94,18 @@ func (s *shard[M]) userWindow(r *Request) *limiter.Window {
 	return w
 }
 
-// giveBack returns the user's permit of a message that the community's limit
-// refused. While Redis is away the permit stays taken: the user is rejected
-// too early rather than too late.
-func (s *shard[M]) giveBack(ctx context.Context, r *Request) error {
-	r.user.Window.Forget()
-	if r.user.Verdict.Degraded || s.limits.Degraded() {
-		return nil
+// giveBack returns the users' permits of messages that the community's limit
+// refused, in one round trip. While Redis is away a permit stays taken: the
+// user is rejected too early rather than too late.
+func (s *shard[M]) giveBack(ctx context.Context) error {
+	s.forgetAsks()
+	for _, m := range s.batch {
+		if r := m.Request(); r.user != nil && r.user.Verdict.Charged && !r.Verdict.Allowed {
+			s.asks = append(s.asks, r.user)
+		}
 	}
-	if err := s.limits.Release(ctx, r.user.Window.Key(), r.ID); err != nil && ctx.Err() != nil {
-		return fmt.Errorf("give back a permit: %w", err)
+	if err := s.limits.ReleaseBatch(ctx, s.asks); err != nil && ctx.Err() != nil {
+		return fmt.Errorf("give back permits: %w", err)
 	}
 	return nil
 }

@@ -34,7 +34,11 @@ func (s *source) load(ctx context.Context, ids []string) ([]*tenant.Tenant, bool
 	if until != 0 && !s.pausedUntil.CompareAndSwap(until, now+int64(pause)) {
 		return nil, false // another shard tries
 	}
-	tenants, err := s.store.Load(ctx, ids)
+	var tenants []*tenant.Tenant
+	err := s.limits.Guard(ctx, func(ctx context.Context) (err error) {
+		tenants, err = s.store.Load(ctx, ids)
+		return err
+	})
 	if err != nil {
 		s.pausedUntil.Store(time.Now().Add(pause).UnixNano())
 		if s.failing.CompareAndSwap(false, true) {

@@ -132,7 +132,7 @@ func (c *sharedCluster) borrow(t *testing.T) string {
 			t.Fatal(err)
 		}
 		c.dir = dir
-		c.addr, c.kill = runServer(t, dir, "--cluster-enabled", "yes")
+		c.addr, c.kill = runServer(t, dir, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
 		rdb := redis.NewClient(&redis.Options{Addr: c.addr})
 		defer func() { _ = rdb.Close() }()
 		if err := rdb.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {

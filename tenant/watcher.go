@@ -118,11 +118,11 @@ func (w *Watcher) session(ctx context.Context) {
 				w.deliver(msg.Payload)
 			}
 		case <-ticker.C:
+			w.poll(ctx)
 			if !heard {
 				w.log.WarnContext(ctx, "no answer on the reload channel; subscribing again")
 				return
 			}
-			w.poll(ctx)
 			heard = false
 			ping(ctx, pubsub)
 			ticker.Reset(w.opts.PollInterval) // a slow poll must not shorten the time to answer

@@ -189,7 +189,8 @@ func (w *worker) work(ctx context.Context) error {
 // newWatcher makes the watcher that puts changes in force until ctx ends.
 func (w *worker) newWatcher(ctx context.Context) *tenant.Watcher {
 	return tenant.NewWatcher(w.tenants, tenant.WatcherOptions{
-		PollInterval: w.c.tenants.ReloadPollInterval, Logger: w.c.log, Registerer: w.registry,
+		// A little sooner, so that what a poll finds is in force within the interval: a change of all tenants is spread.
+		PollInterval: w.c.tenants.ReloadPollInterval * 9 / 10, Logger: w.c.log, Registerer: w.registry,
 		OnEvent: func(e tenant.Event) {
 			if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
 				w.c.log.Error("a change is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)

@@ -88,6 +88,23 @@ func TestProcessesShareAStream(t *testing.T) {
 	}
 }
 
+// Gubernator's processes are peers, so that two of them admit no more than one.
+func TestGubernatorSharesItsLimits(t *testing.T) {
+	b := &bench{servers: setup(t)}
+	m, err := b.decide(t.Context(), contender.Gubernator, workload.Tiers, trialDecisions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.over != 0 {
+		t.Errorf("%d admitted above the limits", m.over)
+	}
+	// 1,000 of unlimited communities; 100 each of the 90 others, of which pro admits about all and free 10 each.
+	const want = 1_000 + 20*95 + 70*10
+	if m.admitted < want*8/10 || m.admitted > want*12/10 {
+		t.Errorf("%d admitted, want about %d", m.admitted, want)
+	}
+}
+
 // A small benchmark of all that is not a pipeline alone, from flags to report.
 func TestBenchmark(t *testing.T) {
 	needRedis(t)
@@ -101,7 +118,7 @@ func TestBenchmark(t *testing.T) {
 	if err := benchmark(t.Context(), o, &stdout, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	for _, want := range []string{"limiter-single", "redis_rate", "go-limiter", "minimal", "ingress", "Targets"} {
+	for _, want := range []string{"limiter-single", "redis_rate", "gubernator", "go-limiter", "minimal", "ingress", "Targets"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("the output lacks %q:\n%s", want, stdout.String())
 		}

@@ -11,6 +11,9 @@ import (
 	"arrakis/loadtest/bench/contender"
 )
 
+// gcPercent is what arrakis sets for itself; all contenders get the same.
+const gcPercent = "400"
+
 // child is a contender in a process of its own. It is used by one goroutine.
 type child struct {
 	name    contender.Name
@@ -33,6 +36,7 @@ func startChild(ctx context.Context, spec contender.Spec) (*child, error) {
 	}
 	c := &child{name: spec.Contender}
 	c.cmd, c.said = newProcess(ctx, self, "contender", string(arg))
+	c.cmd.Env = append([]string{"GOGC=" + gcPercent}, os.Environ()...) // a GOGC of the caller's comes later and wins
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 // deciders only decide. Two processes of each share the limits, as in
 // production, where a limit that is not shared is no limit.
 var deciders = []contender.Name{
-	contender.Limiter, contender.LimiterSingle, contender.RedisRate, contender.GoLimiter,
+	contender.Limiter, contender.LimiterSingle, contender.RedisRate, contender.Gubernator, contender.GoLimiter,
 }
 
 const (
@@ -113,7 +113,8 @@ func (b *bench) showDecisions(name, title string, all measurements) {
 		Columns: []string{"limiter", "decisions/s", "min .. max", "CPU s/M", "Redis/1k", "over"},
 		Notes: []string{"limiter is arrakis's in batches, as its shards ask it; limiter-single is the same with one message a " +
 			"call. go-limiter is in memory, each process for itself, so that two admit twice the limit. redis_rate " +
-			"(GCRA) refills while the window runs. over: admissions above the limits of all communities, the worst run."},
+			"(GCRA) refills while the window runs. gubernator (token bucket, in batches) is in memory: its two processes are " +
+			"peers, and each key belongs to one of them. over: admissions above the limits of all communities, the worst run."},
 	}
 	var bars []report.Bar
 	for _, c := range deciders {

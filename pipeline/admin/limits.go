@@ -93,23 +93,36 @@ func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action)
 	if err != nil {
 		return Reset{}, err
 	}
-	all := actions
-	if len(all) == 0 {
-		all = append([]tenant.Action{tenant.UserCommand}, counted...)
-	}
 	done := Reset{Community: t.ID}
-	for _, a := range all {
+	if len(actions) > 0 {
+		err := l.reset(ctx, &done, actions, actions)
+		return done, err
+	}
+	// Users come last, and are told once more: looking for their keys takes its time.
+	if err := l.reset(ctx, &done, counted, nil); err != nil {
+		return done, err
+	}
+	users := []tenant.Action{tenant.UserCommand}
+	err = l.reset(ctx, &done, users, users)
+	return done, err
+}
+
+// reset forgets the admissions of some actions and tells every process that
+// those of told were, all of them for none.
+func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.Action) error {
+	for _, a := range actions {
+		var err error
 		if a == tenant.UserCommand {
-			err = l.resetUsers(ctx, t.ID)
+			err = l.resetUsers(ctx, done.Community)
 		} else {
-			err = l.Limiter.Reset(ctx, shard.Key(t.ID, a))
+			err = l.Limiter.Reset(ctx, shard.Key(done.Community, a))
 		}
 		if err != nil {
-			return Reset{}, fmt.Errorf("reset %s of %q: %w", a, t.ID, err)
+			return fmt.Errorf("reset %s of %q: %w", a, done.Community, err)
 		}
 		done.Actions = append(done.Actions, a.String())
 	}
-	return done, l.Tenants.NotifyReset(ctx, t.ID, actions...)
+	return l.Tenants.NotifyReset(ctx, done.Community, told...)
 }
 
 func (l *Limits) tenant(ctx context.Context, id string) (*tenant.Tenant, error) {

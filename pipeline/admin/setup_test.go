@@ -242,15 +242,8 @@ func startServer(t *testing.T, args ...string) (addr string) {
 		}
 		t.Skip("redis-server is not installed: skipping the test on a real Redis")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := freePort(t)
+	addr = net.JoinHostPort("127.0.0.1", port)
 	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, args...)
 	cmd := exec.Command(path, args...)
 	if err := cmd.Start(); err != nil {
@@ -266,10 +259,22 @@ func startServer(t *testing.T, args ...string) (addr string) {
 	return addr
 }
 
+// freePort is a loopback port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nothing was accepted
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
 // startCluster starts a Redis Cluster of one node that owns every slot.
 func startCluster(t *testing.T) (addr string) {
 	t.Helper()
-	addr = startServer(t, "--cluster-enabled", "yes")
+	addr = startServer(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
 	rdb := redis.NewClient(&redis.Options{Addr: addr})
 	defer rdb.Close() //nolint:errcheck // nothing is pending
 	if err := rdb.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {

@@ -32,6 +32,7 @@ const (
 	Limiter       Name = "limiter"        // arrakis's, as its shards use it
 	LimiterSingle Name = "limiter-single" // arrakis's, one message at a time
 	RedisRate     Name = "redis_rate"
+	Gubernator    Name = "gubernator" // in memory: the processes are peers
 	GoLimiter     Name = "go-limiter" // in memory: each process for itself
 
 	Ingress Name = "ingress" // arrakis with its ingress
@@ -82,6 +83,7 @@ var starters = map[Name]func(context.Context, *env) (*running, error){
 	Limiter:       startLimiter,
 	LimiterSingle: startLimiterSingle,
 	RedisRate:     startRedisRate,
+	Gubernator:    startGubernator,
 	GoLimiter:     startGoLimiter,
 	Ingress:       startIngress,
 	Minimal:       startMinimal,
