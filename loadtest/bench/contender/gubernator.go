@@ -18,8 +18,8 @@ import (
 const (
 	// peersKey is the Redis set in which the processes find one another's addresses.
 	peersKey = "bench:gubernator:peers"
-	// peerTimeout is Gubernator's BatchTimeout. Its default of 500 ms fails
-	// decisions when peers share few cores.
+	// peerTimeout is Gubernator's BatchTimeout: longer than its default of
+	// 500 ms, for here its peers share few cores.
 	peerTimeout = 5 * time.Second
 )
 
