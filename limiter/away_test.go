@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // quick are options by which an outage is seen and over at once.
 func quick(p Policy) Options {

@@ -22,7 +22,7 @@ const typical = `{"event_id":"1b4e28ba-2fa1-41d2-883f-%012d","event_type":"inter
 func (b *bundle) fill(n int) {
 	b.t.Helper()
 	for i := range n {
-		if _, err := b.js.PublishAsync("commands.interaction", fmt.Appendf(nil, typical, i, fmt.Sprintf("comm_%03d", i%100))); err != nil {
+		if _, err := b.js.PublishAsync("commands.interaction", fmt.Appendf(nil, typical, i, fmt.Sprintf("comm_%03d", i%100)), patient); err != nil {
 			b.t.Fatal(err)
 		}
 	}

@@ -91,14 +91,14 @@ func (b *bundle) process(name string, n, communities int) {
 	began := time.Now()
 	for i := range n {
 		body := command(community(i%communities), "stats", fmt.Sprint(name, i))
-		if _, err := b.js.PublishAsync("commands.interaction", body); err != nil {
+		if _, err := b.js.PublishAsync("commands.interaction", body, patient); err != nil {
 			b.t.Fatal(err)
 		}
 	}
 	select {
 	case <-b.js.PublishAsyncComplete():
-	case <-time.After(time.Minute):
-		b.t.Fatal("the messages are not stored after a minute")
+	case <-time.After(patience):
+		b.t.Fatalf("the messages are not stored after %v", patience)
 	}
 	stored, left := time.Since(began), b.left(wire.StreamCommands, wire.ConsumerCommand)
 	for _, share := range []int{2, 4, n + 1} { // each in its time, which the race detector needs

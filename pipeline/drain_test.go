@@ -42,7 +42,7 @@ func TestInvariantNothingLost(t *testing.T) {
 			if i%(perSecond/100) == 0 {
 				<-tick.C
 			}
-			if _, err := b.js.PublishAsync("commands.interaction", command("busy", "work", fmt.Sprintf("e%d", i))); err != nil {
+			if _, err := b.js.PublishAsync("commands.interaction", command("busy", "work", fmt.Sprintf("e%d", i)), patient); err != nil {
 				t.Errorf("publish: %v", err)
 			}
 		}

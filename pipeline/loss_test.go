@@ -45,7 +45,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range bad {
-		if _, err := b.js.PublishAsync("commands.interaction", []byte("not JSON")); err != nil {
+		if _, err := b.js.PublishAsync("commands.interaction", []byte("not JSON"), patient); err != nil {
 			t.Fatal(err)
 		}
 	}

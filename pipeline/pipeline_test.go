@@ -387,6 +387,7 @@ func TestLongHandlerKeepsItsMessage(t *testing.T) {
 		return nil, nil
 	})
 	// A consumer that was made with an ack wait far below the handler's time.
+	const ackWait = 3 * time.Second
 	s, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: wire.StreamCommands, Subjects: []string{"commands.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
 	})
@@ -394,14 +395,14 @@ func TestLongHandlerKeepsItsMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
-		Durable: wire.ConsumerCommand, FilterSubject: "commands.>", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second,
+		Durable: wire.ConsumerCommand, FilterSubject: "commands.>", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	b.start()
 	sub := b.publish("commands.interaction", command("c1", "long", "e1"))
 	began := time.Now()
-	b.eventually("three ack waits have passed", func() bool { return time.Since(began) > 3*time.Second })
+	b.eventually("two ack waits have passed", func() bool { return time.Since(began) > 2*ackWait })
 	close(release)
 	if o := b.outcome(sub); o.Status != wire.StatusOK {
 		t.Errorf("outcome %+v", o)

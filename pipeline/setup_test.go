@@ -46,7 +46,7 @@ func setup(tb testing.TB) *bundle {
 	}
 	ns.Start()
 	tb.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
+	if !ns.ReadyForConnections(patience) {
 		tb.Fatal("nats-server is not ready")
 	}
 	b := &bundle{t: tb, redis: miniredis.RunT(tb), handlers: NewHandlers()}
@@ -112,14 +112,14 @@ func (b *bundle) start() (p *Pipeline, stop func()) {
 // eventually polls a condition that another goroutine makes true.
 func (b *bundle) eventually(what string, met func() bool) {
 	b.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !met() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			b.t.Fatalf("not within 20 s: %s", what)
+			b.t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.S
 // outcome waits for the outcome of a message.
 func (b *bundle) outcome(sub *nats.Subscription) wire.Outcome {
 	b.t.Helper()
-	msg, err := sub.NextMsg(20 * time.Second)
+	msg, err := sub.NextMsg(patience)
 	if err != nil {
 		b.t.Fatalf("no outcome: %v", err)
 	}
@@ -193,5 +193,12 @@ func (b *bundle) left(stream, consumer string) uint64 {
 	info := c.CachedInfo()
 	return info.NumPending + uint64(info.NumAckPending)
 }
+
+// patience bounds every wait: far above what a loaded machine needs under the
+// race detector, reached only by a test that fails.
+const patience = time.Minute
+
+// patient makes PublishAsync wait for room rather than fail.
+var patient = jetstream.WithStallWait(patience)
 
 var discard = slog.New(slog.DiscardHandler)

@@ -44,6 +44,9 @@ const (
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
+	// unknownAckWait is what a source takes its ack wait for until the consumer has
+	// said it: so short that no message falls due before the first look.
+	unknownAckWait = time.Second
 	// rejoinDelay is how long after its consumer was lost a source looks for it again.
 	rejoinDelay = time.Second
 )
@@ -56,7 +59,7 @@ func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, l
 		ended:    make(chan struct{}),
 		lost:     make(chan error, 1),
 	}
-	s.ackWait.Store(int64(30 * time.Second))
+	s.ackWait.Store(int64(unknownAckWait))
 	return s
 }
 

@@ -155,8 +155,8 @@ func TestInvariantChargedOnceReplay(t *testing.T) {
 		if id != letter.EventID {
 			t.Errorf("event ID %q, want %q", id, letter.EventID)
 		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the replay is not handled after 10 s")
+	case <-time.After(time.Minute):
+		t.Fatal("the replay is not handled after a minute")
 	}
 	var used admin.Usage
 	r := do(t, d.client, http.MethodGet, d.ops+"/v1/tenants/comm_070/usage", "")

@@ -227,7 +227,7 @@ func publishTwice(ctx context.Context, t *testing.T, js jetstream.JetStream, per
 		case <-tick.C:
 			body := fmt.Appendf(nil, `{"event_id":"e%d","event_type":"interaction.create","guild_id":"flooded","data":{"command_name":"work"}}`, i)
 			for range 2 {
-				if _, err := js.PublishAsync("commands.interaction", body); err != nil {
+				if _, err := js.PublishAsync("commands.interaction", body, jetstream.WithStallWait(time.Minute)); err != nil {
 					t.Errorf("publish: %v", err)
 				}
 			}

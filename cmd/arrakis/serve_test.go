@@ -32,8 +32,8 @@ func natsAt(t *testing.T, port int) *server.Server {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready after 10 s")
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("nats-server is not ready after a minute")
 	}
 	return s
 }

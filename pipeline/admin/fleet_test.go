@@ -129,7 +129,7 @@ func testReset(t *testing.T, b *bed) {
 	}
 }
 
-// subscribe gives the type and target of the next event, or "" after 10 s.
+// subscribe gives the type and target of the next event, or "" after a minute.
 func (b *bed) subscribe(t *testing.T) <-chan string {
 	t.Helper()
 	sub := b.redis.Subscribe(t.Context(), "arrakis:config:reload")
@@ -151,7 +151,7 @@ func (b *bed) subscribe(t *testing.T) <-chan string {
 				t.Error(err)
 			}
 			next <- e.Type + " " + e.TargetID
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 		}
 	}()
 	t.Cleanup(func() {

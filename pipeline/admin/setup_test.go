@@ -103,8 +103,8 @@ func (b *bed) startNATS(tb testing.TB) {
 	}
 	b.nats.Start()
 	tb.Cleanup(func() { b.nats.Shutdown(); b.nats.WaitForShutdown() })
-	if !b.nats.ReadyForConnections(10 * time.Second) {
-		tb.Fatal("nats-server is not ready after 10 s")
+	if !b.nats.ReadyForConnections(time.Minute) {
+		tb.Fatal("nats-server is not ready after a minute")
 	}
 	nc, err := nats.Connect(b.nats.ClientURL())
 	if err != nil {
@@ -216,17 +216,17 @@ func checkGolden(t *testing.T, name, got string) {
 	}
 }
 
-// eventually polls until ok, for 10 s at most.
+// eventually polls until ok, for a minute at most.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			tb.Fatalf("not within 10 s: %s", what)
+			tb.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func startNATS(tb testing.TB) *server.Server {
 	}
 	s.Start()
 	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		tb.Fatal("the NATS server did not start")
 	}
 	return s
@@ -221,17 +221,17 @@ func problemOf(tb testing.TB, r response) (p struct{ Type, Field, Detail string 
 	return p
 }
 
-// eventually polls until ok, for 10 s at most.
+// eventually polls until ok, for a minute at most.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			tb.Fatalf("not within 10 s: %s", what)
+			tb.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func startJetStream(t *testing.T) jetstream.JetStream {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready after 10 s")
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("nats-server is not ready after a minute")
 	}
 	nc, err := nats.Connect(s.ClientURL())
 	if err != nil {
