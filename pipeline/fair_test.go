@@ -148,6 +148,7 @@ func TestFairQueueDue(t *testing.T) {
 	batch := []*delivery{queued("a", 0), queued("a", 1), queued("b", 0)}
 	for _, d := range batch {
 		d.kept = now
+		d.source.ackWait.Store(int64(30 * time.Second))
 	}
 	if err := q.put(t.Context(), batch); err != nil {
 		t.Fatal(err)

@@ -91,20 +91,37 @@ func checkMedia(h http.Header, r *http.Request) *problem.Problem {
 	return p
 }
 
+// discardMost is how much of a body is read beyond its limit: see discard.
+const discardMost = 1 << 20
+
 // readBody reads at most maxBody bytes. Its errors are *http.MaxBytesError, or
 // those of the connection.
 func readBody(w http.ResponseWriter, r *http.Request, maxBody int) ([]byte, error) {
 	limit := int64(maxBody)
-	body := http.MaxBytesReader(w, r.Body, limit)
-	switch {
-	case r.ContentLength > limit:
+	if r.ContentLength > limit {
+		discard(r)
 		return nil, &http.MaxBytesError{Limit: limit}
-	case r.ContentLength < 0: // chunked
-		return io.ReadAll(body)
+	}
+	body := http.MaxBytesReader(w, r.Body, limit)
+	if r.ContentLength < 0 { // chunked
+		data, err := io.ReadAll(body)
+		if err != nil {
+			discard(r)
+		}
+		return data, err
 	}
 	data := make([]byte, r.ContentLength)
 	_, err := io.ReadFull(body, data)
 	return data, err
+}
+
+// discard reads on beyond the limit: a client that sends all before it looks
+// for the answer finds the answer, and not a connection that was reset. One
+// that asks before it sends has sent nothing.
+func discard(r *http.Request) {
+	if r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, discardMost) // the answer is the same, whatever comes
+	}
 }
 
 // bodyProblem says why a body could not be read.
