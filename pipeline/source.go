@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/wire"
+	"arrakis/shard"
 )
 
 // source pulls the messages of one durable consumer.
@@ -21,9 +22,8 @@ type source struct {
 	durable  string
 	js       jetstream.JetStream
 	log      *slog.Logger
-	messages chan jetstream.Msg // sent by the consumer's callback, received by decode, never closed
-	ended    chan struct{}      // closed by run: no message comes any more
-	lost     chan error         // size 1, a hint from the callbacks and watch to pull: the consumer is gone
+	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
+	lost     chan error                    // size 1, a hint from the callbacks and watch to pull: the consumer is gone
 
 	ackWait atomic.Int64 // ns; written by pull, read by the handle stage
 	pulling atomic.Bool  // written by pull, read by Ready
@@ -55,8 +55,7 @@ func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, l
 	s := &source{
 		kind: kind, stream: stream, durable: durable, js: js,
 		log:      log.With("component", "source", "stream", stream, "consumer", durable),
-		messages: make(chan jetstream.Msg, pullBatch),
-		ended:    make(chan struct{}),
+		messages: shard.NewMailbox[jetstream.Msg](pullBatch),
 		lost:     make(chan error, 1),
 	}
 	s.ackWait.Store(int64(unknownAckWait))
@@ -64,10 +63,10 @@ func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, l
 }
 
 // run pulls until ctx ends, then hands over what was already on its way, as
-// long as work goes on, and closes ended. A consumer that vanishes is waited
+// long as work goes on, and closes messages. A consumer that vanishes is waited
 // for; ensure makes it again.
 func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
-	defer close(s.ended)
+	defer s.messages.Close()
 	for ctx.Err() == nil {
 		if err := s.pull(ctx, work); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay.String())
@@ -147,14 +146,18 @@ func (s *source) checkLost(err error) {
 // take is called by the consumer with each message. It blocks while decode is
 // behind: that is the backpressure.
 func (s *source) take(m jetstream.Msg) {
-	select {
-	case s.messages <- m: // a select of one and default costs a third of the one below
-		return
-	default:
-	}
-	select {
-	case s.messages <- m:
-	case <-s.ended: // it is delivered again after its ack wait
+	// It fails only once run has ended: the message is delivered again after its ack wait.
+	_ = s.messages.Put(context.Background(), m)
+}
+
+// giveBack returns to JetStream the rest of an aborted batch and all that comes
+// until the source has ended. What had reached a shard is settled twice:
+// JetStream takes what it hears first.
+func (s *source) giveBack(batch []jetstream.Msg) {
+	for ok := true; ok; batch, ok = s.messages.Take(batch) {
+		for _, m := range batch {
+			_ = m.Nak() // else it is delivered again after its ack wait
+		}
 	}
 }
 

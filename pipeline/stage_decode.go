@@ -12,50 +12,30 @@ import (
 	"arrakis/shard"
 )
 
-// mostDecoded is how many messages are sorted by shard before the shards get
-// them, if so many are there: more wake each shard less often.
-const mostDecoded = pullBatch
-
 // decode is the first stage: it makes deliveries of messages and sorts them by
 // shard; what cannot be decoded goes to its end at once. It returns when the
 // source has ended and nothing is left of it.
 func (p *Pipeline) decode(work context.Context, src *source) error {
-	defer func() {
-		// After an abort: what is on its way goes back to JetStream, until the
-		// source has ended.
-		for {
-			select {
-			case msg := <-src.messages:
-				_ = msg.Nak() // else it is delivered again after its ack wait
-			case <-src.ended:
-				return
-			}
-		}
-	}()
 	sorter := p.shards.Sorter()
+	var batch []jetstream.Msg
 	for {
-		select {
-		case msg := <-src.messages:
-			if err := p.decodeBatch(work, src, msg, sorter); err != nil {
-				return err
-			}
-		case <-src.ended:
-			if len(src.messages) == 0 {
-				return nil
-			}
+		var ok bool
+		if batch, ok = src.messages.Take(batch); !ok {
+			return nil
+		}
+		if err := p.decodeBatch(work, src, batch, sorter); err != nil {
+			src.giveBack(batch)
+			return err
 		}
 	}
 }
 
-// decodeBatch decodes first and what has gathered behind it.
-func (p *Pipeline) decodeBatch(work context.Context, src *source, first jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
+// decodeBatch decodes what has gathered, so that a shard is woken once for all
+// of it.
+func (p *Pipeline) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
-	if err := p.receive(work, src, first, began, sorter); err != nil {
-		return err
-	}
-	// decode is the only receiver: so many are there for certain.
-	for range min(len(src.messages), mostDecoded-1) {
-		if err := p.receive(work, src, <-src.messages, began, sorter); err != nil {
+	for _, msg := range batch {
+		if err := p.receive(work, src, msg, began, sorter); err != nil {
 			return err
 		}
 	}

@@ -79,10 +79,7 @@ func (s *stages) process(msgs []jetstream.Msg) {
 	src := s.p.sources[0]
 	for len(msgs) > 0 {
 		batch := msgs[:min(len(msgs), pullBatch)]
-		for _, m := range batch[1:] {
-			src.messages <- m
-		}
-		if err := s.p.decodeBatch(context.Background(), src, batch[0], s.sorter); err != nil {
+		if err := s.p.decodeBatch(context.Background(), src, batch, s.sorter); err != nil {
 			s.t.Fatal(err)
 		}
 		s.sent += int64(len(batch))
