@@ -142,7 +142,7 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	}
 	switch d.Kind {
 	case wire.KindCommand:
-		c := s.command(m.known.label(d.Kind, d.Command))
+		c := s.command(m.known, d.Command)
 		c.statuses[statusIndex(d.status)]++
 		if d.latency > 0 {
 			c.observe(d.latency.Seconds())
@@ -152,8 +152,18 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	}
 }
 
-// command returns the counts of a command, whose label is one of a bounded set.
-func (s *tenantSeries) command(label string) *commandCounts {
+// command returns the counts of a command: its own if it is known.
+func (s *tenantSeries) command(known *names, name string) *commandCounts {
+	for i := range s.commands {
+		if s.commands[i].command == name { // only what is known is there
+			return &s.commands[i]
+		}
+	}
+	return s.labelled(known.label(wire.KindCommand, name))
+}
+
+// labelled returns the counts of a command's label, which is one of a bounded set.
+func (s *tenantSeries) labelled(label string) *commandCounts {
 	for i := range s.commands {
 		if s.commands[i].command == label {
 			return &s.commands[i]
@@ -186,7 +196,7 @@ func (c *commandCounts) observe(seconds float64) {
 func (s *tenantSeries) add(gone *tenantSeries) {
 	for i := range gone.commands {
 		from := &gone.commands[i]
-		to := s.command(from.command)
+		to := s.labelled(from.command)
 		for status, n := range from.statuses {
 			to.statuses[status] += n
 		}

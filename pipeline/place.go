@@ -12,6 +12,7 @@ type place struct {
 	sequence  uint64 // in the stream
 	delivered uint64 // how often, from 1
 	stored    time.Time
+	pending   uint64 // messages behind it that the consumer has not delivered
 }
 
 // placeOf reads a message's reply subject,
@@ -29,7 +30,7 @@ func placeOf(msg jetstream.Msg) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	return place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp}, nil
+	return place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}, nil
 }
 
 func parsePlace(reply string) (p place, ok bool) {
@@ -47,33 +48,34 @@ func parsePlace(reply string) (p place, ok bool) {
 		return p, false
 	}
 	for range skip {
-		_, rest, _ = strings.Cut(rest, ".")
+		rest = rest[strings.IndexByte(rest, '.')+1:]
 	}
-	var numbers [4]uint64
+	var numbers [5]uint64
 	for i := range numbers {
-		var token string
-		token, rest, _ = strings.Cut(rest, ".")
-		if numbers[i], ok = decimal(token); !ok {
+		if numbers[i], rest, ok = decimal(rest); !ok {
 			return p, false
 		}
 	}
 	return place{
 		delivered: numbers[0], sequence: numbers[1],
-		stored: time.Unix(0, int64(numbers[3])), //nolint:gosec // decimal is below 9e18
+		stored:  time.Unix(0, int64(numbers[3])), //nolint:gosec // decimal is below 9e18
+		pending: numbers[4],
 	}, true
 }
 
-// decimal reads 1 to 19 digits, below 9e18, which fits into an int64.
-func decimal(s string) (n uint64, ok bool) {
-	if s == "" || len(s) > 19 || len(s) == 19 && s[0] > '8' {
-		return 0, false
-	}
-	for i := range len(s) {
+// decimal reads 1 to 19 digits, below 9e18, which fits into an int64, up to a
+// dot or the end. It returns what is behind the dot.
+func decimal(s string) (n uint64, rest string, ok bool) {
+	i := 0
+	for ; i < len(s) && i < 20 && s[i] != '.'; i++ {
 		c := s[i] - '0'
 		if c > 9 {
-			return 0, false
+			return 0, "", false
 		}
 		n = 10*n + uint64(c)
 	}
-	return n, true
+	if i == 0 || i > 19 || i == 19 && s[0] > '8' {
+		return 0, "", false
+	}
+	return n, s[min(i+1, len(s)):], true
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestParsePlace(t *testing.T) {
-	want := place{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789)}
+	want := place{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789), pending: 77}
 	tests := []struct {
 		reply string
 		ok    bool
@@ -57,7 +57,7 @@ func TestPlaceIsWhatTheLibraryReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp}
+	want := place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}
 	if got, ok := parsePlace(msg.Reply()); !ok || got != want {
 		t.Errorf("%q: %+v, %v; want %+v", msg.Reply(), got, ok, want)
 	}

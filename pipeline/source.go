@@ -25,6 +25,8 @@ type source struct {
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
 	lost     chan error                    // size 1, a hint from the callbacks and watch to pull: the consumer is gone
 
+	backlog uint64 // messages that JetStream has not delivered; owned by decode
+
 	ackWait atomic.Int64 // ns; written by pull, read by the handle stage
 	pulling atomic.Bool  // written by pull, read by Ready
 	pending atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
@@ -37,6 +39,11 @@ const (
 	pullBatch = 1_000
 	// pullBytes bounds the same in bytes.
 	pullBytes = 16 << 20
+	// A source that is behind by more than a pull gathers gatherMost messages, or as
+	// many as come within gatherTime, before they are decoded: the more of them go to
+	// a shard at once, the less each costs. What is behind waits longer than that anyway.
+	gatherMost = pullBatch / 2
+	gatherTime = 20 * time.Millisecond
 	// watchInterval is how often a consumer is asked for its lag, and so how
 	// long one that was lost with its server's storage can go unnoticed.
 	watchInterval = 5 * time.Second

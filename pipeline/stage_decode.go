@@ -19,6 +19,9 @@ func (p *Pipeline) decode(work context.Context, src *source) error {
 	sorter := p.shards.Sorter()
 	var batch []jetstream.Msg
 	for {
+		if src.backlog > pullBatch {
+			src.messages.Gather(gatherMost, gatherTime)
+		}
 		var ok bool
 		if batch, ok = src.messages.Take(batch); !ok {
 			return nil
@@ -51,6 +54,7 @@ func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg,
 		p.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
+	src.backlog = at.pending
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), sequence: at.sequence, stored: at.stored, received: now, kept: now}
 	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(at.delivered, 1<<30))

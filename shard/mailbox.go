@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // ErrClosed is returned by [Mailbox.Put] after Close.
@@ -19,6 +20,7 @@ type Mailbox[T any] struct {
 
 	mu     sync.Mutex // protects the fields below
 	queue  []T
+	least  int // as many must wait before the taker is woken
 	closed bool
 }
 
@@ -35,11 +37,11 @@ func NewMailbox[T any](capacity int) *Mailbox[T] {
 // returns ctx's error, with some items put and the rest not, or ErrClosed.
 func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	for {
-		put, room, err := m.put(items)
+		put, enough, room, err := m.put(items)
 		if err != nil {
 			return err
 		}
-		if put > 0 {
+		if enough {
 			signal(m.filled)
 		}
 		if room {
@@ -56,16 +58,45 @@ func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	}
 }
 
-// put appends what fits, and reports whether there is room for more.
-func (m *Mailbox[T]) put(items []T) (n int, room bool, err error) {
+// put appends what fits, and reports whether the taker is to be woken and
+// whether there is room for more.
+func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return 0, false, ErrClosed
+		return 0, false, false, ErrClosed
 	}
 	n = min(len(items), m.capacity-len(m.queue))
 	m.queue = append(m.queue, items[:n]...)
-	return n, len(m.queue) < m.capacity, nil
+	return n, n > 0 && len(m.queue) >= m.least, len(m.queue) < m.capacity, nil
+}
+
+// Gather waits until at least n items wait, the mailbox is full or closed, or d
+// has passed. It is the taker's, before it takes.
+func (m *Mailbox[T]) Gather(n int, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for !m.wake(min(n, m.capacity)) {
+		select {
+		case <-m.filled: // it may be an old hint
+		case <-timer.C:
+			m.wake(0)
+			return
+		}
+	}
+}
+
+// wake sets how many items must wait before the taker is woken, and reports
+// whether there is a reason to be.
+func (m *Mailbox[T]) wake(least int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.least = least
+	if m.closed || len(m.queue) >= least {
+		m.least = 0
+		return true
+	}
+	return false
 }
 
 // Take waits for items and returns all of them. It keeps buffer, which it

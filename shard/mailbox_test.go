@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestMailboxBlocksWhenFull(t *testing.T) {
@@ -93,5 +94,55 @@ func TestMailboxManySendersLoseNothing(t *testing.T) {
 	}
 	if n != senders*each || sum != senders*each*(each-1)/2 {
 		t.Errorf("took %d items with sum %d", n, sum)
+	}
+}
+
+func TestMailboxGather(t *testing.T) {
+	const most = time.Second
+	for _, tt := range []struct {
+		name  string
+		n     int
+		puts  []int         // how many items come, each after a tenth of a second
+		close bool          // after them
+		want  time.Duration // how long it gathers
+	}{
+		{name: "until there are enough", n: 3, puts: []int{1, 1, 1}, want: 300 * time.Millisecond},
+		{name: "not if there are enough", n: 0, want: 0},
+		{name: "until the time is over", n: 4, puts: []int{1, 1}, want: most},
+		{name: "until it is full", n: 100, puts: []int{1, 3}, want: 200 * time.Millisecond},
+		{name: "until it is closed", n: 4, puts: []int{1}, close: true, want: 200 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMailbox[int](4)
+				signal(m.filled) // an old hint
+				go func() {
+					for _, n := range tt.puts {
+						time.Sleep(most / 10) //nolint:forbidigo // in a bubble
+						if err := m.Put(t.Context(), make([]int, n)...); err != nil {
+							t.Error(err)
+						}
+					}
+					if tt.close {
+						time.Sleep(most / 10) //nolint:forbidigo // in a bubble
+						m.Close()
+					}
+				}()
+				began := time.Now()
+				m.Gather(tt.n, most)
+				if got := time.Since(began); got != tt.want {
+					t.Errorf("gathers for %v, want %v", got, tt.want)
+				}
+				if tt.close {
+					return
+				}
+				// From now on one item wakes the taker again.
+				if len(tt.puts) > 0 {
+					m.Take(nil)
+				}
+				go func() { _ = m.Put(t.Context(), 1) }()
+				m.Take(nil)
+			})
+		})
 	}
 }

@@ -74,7 +74,7 @@ func TestProcessesShareAStream(t *testing.T) {
 	s := setup(t)
 	m, err := s.run(t.Context(), pipelineRun{
 		contender: contender.Arrakis, mix: workload.Steady, storage: jetstream.FileStorage,
-		messages: 2_000, communities: 200, processes: 2, warm: true,
+		messages: 2_000, communities: 200, processes: 2, warm: 1,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ type pipelineRun struct {
 	communities int
 	shards      int    // of arrakis; 0 is its default
 	processes   int    // 0 is one
-	warm        bool   // every community has had one message before the clock starts
+	warm        int    // messages that every community has had before the clock starts
 	profile     string // file for a CPU profile of the first process; "" for none
 }
 
@@ -95,11 +95,11 @@ func (s *servers) runOnce(ctx context.Context, r pipelineRun) (m measurement, er
 		return m, err
 	}
 	var delivered uint64
-	if r.warm {
+	if r.warm > 0 {
 		if m.heap, err = s.warmUp(ctx, r, children); err != nil {
 			return m, err
 		}
-		delivered = uint64(r.communities) //nolint:gosec // above 0
+		delivered = uint64(r.communities * r.warm) //nolint:gosec // above 0
 	}
 	run := s.nextRun()
 	picker := workload.NewPicker(uint64(run), r.communities)
@@ -146,15 +146,16 @@ func started(children []*child) []*child {
 	return up
 }
 
-// warmUp lets every community have one message, and returns the heap in use.
+// warmUp lets every community have its first messages, and returns the heap in use.
 func (s *servers) warmUp(ctx context.Context, r pipelineRun, children []*child) (heap float64, err error) {
-	if err := s.fill(ctx, s.nextRun(), r.communities, func(n int) int { return n }); err != nil {
+	n := r.communities * r.warm
+	if err := s.fill(ctx, s.nextRun(), n, func(i int) int { return i % r.communities }); err != nil {
 		return 0, err
 	}
 	if _, err := s.release(ctx); err != nil {
 		return 0, err
 	}
-	if _, err := s.drained(ctx, 0, r.communities, nil); err != nil {
+	if _, err := s.drained(ctx, 0, n, nil); err != nil {
 		return 0, err
 	}
 	if err := s.pause(ctx); err != nil {

@@ -36,12 +36,13 @@ func (b *bench) pipelineAdmitted(ctx context.Context) error {
 
 // pipeline compares the contenders on one stream.
 func (b *bench) pipeline(ctx context.Context, name, title string, r pipelineRun) error {
-	r.communities = workload.Communities
+	r.communities, r.warm = workload.Communities, fillWindows
 	sizes, err := b.calibrate(ctx, name, r)
 	if err != nil {
 		return err
 	}
 	if r.mix == workload.Admitted {
+		r.warm = 1 // its windows are not to fill
 		sizes[contender.Bare], sizes[contender.Arrakis] = b.admitted, b.admitted
 	}
 	all, err := b.inTurn(name, "msg/s", pipelineContenders, func(c contender.Name, round int) (measurement, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -12,6 +13,11 @@ import (
 	"arrakis/loadtest/bench/workload"
 )
 
+// fillWindows is how many messages of each community fill every window of the tiers
+// mix, and show it to every one of four processes: what a worker meets in all but
+// the first moments of a minute.
+const fillWindows = 120
+
 // variant is arrakis in one of the ways that a section compares. Its name
 // stands where other sections have contenders.
 type variant struct {
@@ -19,12 +25,12 @@ type variant struct {
 	pipelineRun
 }
 
-// variants runs arrakis in each way, in turn.
+// variants runs each way in turn, with arrakis unless it names another contender.
 func (b *bench) variants(ctx context.Context, what string, ways []variant) (measurements, error) {
 	runs := map[contender.Name]pipelineRun{}
 	names := make([]contender.Name, len(ways))
 	for i, w := range ways {
-		w.contender, w.storage = contender.Arrakis, jetstream.MemoryStorage
+		w.contender, w.storage = cmp.Or(w.contender, contender.Arrakis), jetstream.MemoryStorage
 		first := w.pipelineRun
 		first.messages = trial
 		m, err := b.servers.run(ctx, first)
@@ -43,8 +49,8 @@ func (b *bench) variants(ctx context.Context, what string, ways []variant) (meas
 
 // scale compares few communities with many.
 func (b *bench) scale(ctx context.Context) error {
-	few := variant{"few", pipelineRun{mix: workload.Steady, communities: workload.Communities, warm: true}}
-	many := variant{"many", pipelineRun{mix: workload.Steady, communities: b.many, warm: true}}
+	few := variant{"few", pipelineRun{mix: workload.Steady, communities: workload.Communities, warm: 1}}
+	many := variant{"many", pipelineRun{mix: workload.Steady, communities: b.many, warm: 1}}
 	all, err := b.variants(ctx, "scale", []variant{few, many})
 	if err != nil {
 		return err
@@ -99,9 +105,14 @@ func (b *bench) shardCounts(ctx context.Context) error {
 func (b *bench) processes(ctx context.Context) error {
 	ways := make([]variant, 0, 3)
 	for _, n := range []int{1, 2, 4} {
-		ways = append(ways, variant{
-			contender.Name(strconv.Itoa(n)), pipelineRun{mix: workload.Tiers, communities: workload.Communities, processes: n},
-		})
+		ways = append(ways, variant{contender.Name(strconv.Itoa(n)), pipelineRun{
+			mix: workload.Tiers, communities: workload.Communities, warm: fillWindows, processes: n,
+		}})
+	}
+	for _, n := range []int{1, 4} {
+		ways = append(ways, variant{contender.Name(fmt.Sprintf("bare %d", n)), pipelineRun{
+			contender: contender.Bare, mix: workload.Tiers, communities: workload.Communities, warm: fillWindows, processes: n,
+		}})
 	}
 	all, err := b.variants(ctx, "processes", ways)
 	if err != nil {
@@ -109,7 +120,8 @@ func (b *bench) processes(ctx context.Context) error {
 	}
 	b.showVariants(&report.Table{
 		Title: "arrakis by processes on one stream, at saturation",
-		Notes: []string{"CPU s/M: CPU seconds of all processes for a million messages."},
+		Notes: []string{"CPU s/M: CPU seconds of all processes for a million messages. Every window is full before the clock " +
+			"starts. bare is the loop that only acknowledges: what more processes cost the client alone."},
 	}, "processes", ways, all)
 	b.target(report.Target{
 		Name: "processes: CPU per message at 4 of that at 1", Got: all.of("4", cpu).Over(all.of("1", cpu)), Most: 1.1, Unit: "x",
