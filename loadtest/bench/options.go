@@ -36,7 +36,7 @@ type size struct {
 
 var (
 	fullSize = size{
-		run: 2 * time.Second, admitted: 200_000, many: 100_000, configs: 1_000_000,
+		run: 1500 * time.Millisecond, admitted: 200_000, many: 100_000, configs: 1_000_000,
 		latency: 5 * time.Second, saturated: 3 * time.Second,
 	}
 	quickSize = size{

@@ -84,7 +84,7 @@ func (b *bench) calibrate(ctx context.Context, name string, r pipelineRun) (map[
 	sizes := map[contender.Name]int{}
 	for _, c := range pipelineContenders {
 		r := r
-		r.contender, r.messages = c, trial
+		r.contender, r.messages, r.warm = c, trial, 0
 		if c == contender.Watermill || c == contender.Textbook {
 			r.messages = slowTrial
 		}
