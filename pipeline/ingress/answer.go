@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"arrakis/pipeline/ingress/problem"
 	"arrakis/pipeline/wire"
 	"arrakis/tenant"
@@ -37,20 +35,10 @@ func accepted(m *message) answer {
 	return answer{status: http.StatusAccepted, body: b}
 }
 
-// outcomeView is what of an outcome decides the answer; the rest, the result
-// above all, is only checked to be JSON. Bytes that are not JSON are no
-// outcome.
-type outcomeView struct {
-	Status    wire.Status    `json:"status"`
-	Error     wire.Error     `json:"error"`
-	RateLimit wire.RateLimit `json:"rate_limit"`
-}
-
 // newAnswer turns the outcome of e into the answer, which has the outcome's
 // bytes as its body, or into a problem.
 func newAnswer(outcome []byte, e wire.Envelope) answer {
-	var o outcomeView
-	err := json.Unmarshal(outcome, &o)
+	o, err := wire.DecodeOutcome(outcome)
 	if err == nil && o.Status == wire.StatusOK {
 		return answer{status: http.StatusOK, body: outcome, rateLimit: o.RateLimit}
 	}
@@ -59,7 +47,7 @@ func newAnswer(outcome []byte, e wire.Envelope) answer {
 
 // outcomeProblem is the problem for an outcome that is no success, or that
 // could not be decoded because of err.
-func outcomeProblem(o outcomeView, err error) *problem.Problem {
+func outcomeProblem(o wire.OutcomeView, err error) *problem.Problem {
 	switch {
 	case err != nil:
 		return problem.New(http.StatusBadGateway, badOutcome,
