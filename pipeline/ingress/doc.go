@@ -52,7 +52,8 @@
 //
 // At most MaxInFlight requests are being read, stored or waited for; the next
 // is answered 503 at once. So bodies, waiting goroutines and unacknowledged
-// publishes are bounded by the same number.
+// publishes are bounded by the same number. One community can take a fourth of
+// it, so that its slow handlers leave room for the others.
 //
 // # Shutdown
 //

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -11,7 +12,12 @@ import (
 var (
 	errNotRunning = errors.New("the ingress is not running")
 	errBusy       = errors.New("too many requests are in flight")
+	errCrowded    = errors.New("too many requests of the community are in flight")
 )
+
+// share is the part of MaxInFlight that one community may take, a fourth: none
+// fills the ingress for the others.
+const share = 4
 
 // enter lets a request in, which then calls leave, or says why not:
 // errNotRunning or errBusy.
@@ -35,6 +41,30 @@ func (in *Ingress) leave() {
 	in.inFlight--
 	in.metrics.inFlight.Dec()
 	in.closeIdleLocked()
+}
+
+// join counts a request that was let in for its community, and reports false if
+// that has its share in flight. Who joins parts.
+func (in *Ingress) join(community string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n, ok := in.perCommunity[community]
+	if n >= max(1, in.options.MaxInFlight/share) {
+		return false
+	}
+	if !ok {
+		community = strings.Clone(community) // it is a view of one request's body
+	}
+	in.perCommunity[community] = n + 1
+	return true
+}
+
+func (in *Ingress) part(community string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.perCommunity[community]--; in.perCommunity[community] == 0 {
+		delete(in.perCommunity, community)
+	}
 }
 
 func (in *Ingress) setPhase(p phase) {

@@ -40,7 +40,8 @@ type Options struct {
 	// context has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
 	// MaxInFlight bounds the requests being read, stored or waited for; more
-	// are answered 503. Defaults to 4,096.
+	// are answered 503, and so is a community that has a fourth of them being
+	// stored or waited for. Defaults to 4,096.
 	MaxInFlight int
 	// Logger defaults to discarding.
 	Logger *slog.Logger
@@ -98,11 +99,12 @@ type Ingress struct {
 	// cutOff is closed by Run when requests in flight must end.
 	cutOff chan struct{}
 
-	mu       sync.Mutex // protects the fields below
-	phase    phase
-	inFlight int
-	idle     chan struct{}          // made by Run; closed when inFlight is 0 while draining
-	waiting  map[string]chan []byte // by token; each of capacity 1, sent to at most once
+	mu           sync.Mutex // protects the fields below
+	phase        phase
+	inFlight     int
+	perCommunity map[string]int         // requests in flight, above 0
+	idle         chan struct{}          // made by Run; closed when inFlight is 0 while draining
+	waiting      map[string]chan []byte // by token; each of capacity 1, sent to at most once
 }
 
 // phase is where an Ingress is in its life.
@@ -136,15 +138,16 @@ func New(o Options) (*Ingress, error) {
 		return nil, fmt.Errorf("ingress: register metrics: %w", err)
 	}
 	return &Ingress{
-		options: o,
-		log:     o.Logger.With("component", "ingress"),
-		bearer:  bearer,
-		js:      js,
-		inbox:   wire.ReplyPrefix + nuid.Next(),
-		routes:  newRoutes(m),
-		metrics: m,
-		cutOff:  make(chan struct{}),
-		waiting: make(map[string]chan []byte),
+		options:      o,
+		log:          o.Logger.With("component", "ingress"),
+		bearer:       bearer,
+		js:           js,
+		inbox:        wire.ReplyPrefix + nuid.Next(),
+		routes:       newRoutes(m),
+		metrics:      m,
+		cutOff:       make(chan struct{}),
+		perCommunity: make(map[string]int),
+		waiting:      make(map[string]chan []byte),
 	}, nil
 }
 

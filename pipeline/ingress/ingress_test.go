@@ -259,6 +259,33 @@ func TestInvariantBoundedInFlight(t *testing.T) {
 	}
 }
 
+// TestInvariantIsolatedInFlight checks I4: a community that has its share in flight
+// is refused, and the others are not.
+func TestInvariantIsolatedInFlight(t *testing.T) {
+	b := newBed(t, func(o *Options) { o.MaxInFlight = 4 })
+	held := b.hold(t.Context(), t)
+	checkGolden(t, "503-crowded", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+	other := strings.ReplaceAll(good, "comm_099", "comm_098")
+	if other == good {
+		t.Fatalf("%s is not of comm_099", good)
+	}
+	if r := b.post(t, "/v1/commands", other, "Prefer", "respond-async"); r.code != http.StatusAccepted {
+		t.Errorf("another community: %d %s", r.code, r.body)
+	}
+	b.work(t, always(`{"status":"ok"}`))
+	if r := <-held; r.code != http.StatusOK {
+		t.Errorf("%d %s", r.code, r.body)
+	}
+	eventually(t, "nothing is counted any more", func() bool {
+		b.in.mu.Lock()
+		defer b.in.mu.Unlock()
+		return len(b.in.perCommunity) == 0
+	})
+	if r := b.post(t, "/v1/commands", good); r.code != http.StatusOK {
+		t.Errorf("after the first has ended: %d %s", r.code, r.body)
+	}
+}
+
 // TestDrain: after Run's context has ended new requests are refused, and the
 // one that waits gets its outcome before Run returns.
 func TestDrain(t *testing.T) {

@@ -116,6 +116,10 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	if p != nil {
 		return answer{problem: p}
 	}
+	if !in.join(m.envelope.Community) {
+		return answer{problem: about(refused(h, errCrowded), m.envelope)}
+	}
+	defer in.part(m.envelope.Community)
 	m.setHeader(wire.HeaderRequestID, h.Get("X-Request-Id"))
 	preferAsync := prefersAsync(r.Header.Values("Prefer"))
 	waits := rt.waits && !preferAsync
@@ -140,12 +144,14 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 // refused says why a request was not let in.
 func refused(h http.Header, err error) *problem.Problem {
 	p := problem.New(http.StatusServiceUnavailable, "busy", "Too many requests are in flight. Nothing was stored; repeat the request later.")
-	p.RetryAfterMS = retrySoon.Milliseconds()
-	if errors.Is(err, errNotRunning) {
+	switch {
+	case errors.Is(err, errCrowded):
+		p.Detail = "Too many requests of this community are in flight. Nothing was stored; repeat the request later."
+	case errors.Is(err, errNotRunning):
 		p = problem.New(http.StatusServiceUnavailable, "not-running",
 			"This process is starting or shutting down. Nothing was stored; repeat the request.")
-		p.RetryAfterMS = retrySoon.Milliseconds()
 		h.Set("Connection", "close") // the next one may reach another process
 	}
+	p.RetryAfterMS = retrySoon.Milliseconds()
 	return p
 }
