@@ -51,6 +51,9 @@ func TestMicroServiceHandles(t *testing.T) {
 		got.Store(&r)
 		_ = r.Respond([]byte(`{"members": 42}`))
 	}), micro.WithEndpointSubject("handlers.command.stats"))
+	if err == nil {
+		err = other.Flush()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

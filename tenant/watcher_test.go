@@ -87,14 +87,10 @@ func TestInvariantLivePubSub(t *testing.T) {
 			reg := prometheus.NewRegistry()
 			r := watch(t, rdb, tenant.WatcherOptions{PollInterval: time.Hour, Registerer: reg})
 			s, _ := newStore(rdb)
-			before := time.Now()
 			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
-			if took := time.Since(before); took > time.Second {
-				t.Errorf("the change was known after %v, want 1 s at most", took)
-			}
 			if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, tenant.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}

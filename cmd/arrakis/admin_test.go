@@ -59,8 +59,12 @@ func TestValidatesAlike(t *testing.T) {
 	}
 }
 
+// soon is far below the interval of the poll, 30 s, and far above the second
+// within which pub/sub tells of a change: a loaded machine may take longer.
+const soon = 10 * time.Second
+
 // TestAdminChangesAreInForce makes every kind of change by HTTP, and looks for
-// it where commands are answered: within a second.
+// it where commands are answered, before the poll could have found it.
 func TestAdminChangesAreInForce(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -77,8 +81,8 @@ func TestAdminChangesAreInForce(t *testing.T) {
 		t.Helper()
 		start := time.Now()
 		eventually(t, what, ok)
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("%s: it took %s", what, took)
+		if took := time.Since(start); took > soon {
+			t.Errorf("%s: it took %s: pub/sub has not told of it", what, took)
 		}
 	}
 	admitted := func() bool { return d.command(t, "comm_060", "ping", "{}").status == http.StatusOK }

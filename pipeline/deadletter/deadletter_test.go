@@ -376,14 +376,10 @@ func TestAway(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	start := time.Now()
 	_, listed := b.letters.List(t.Context(), Query{})
 	_, replayed := b.letters.Replay(t.Context(), 1)
 	if !errors.Is(listed, nats.ErrDisconnected) || !errors.Is(replayed, nats.ErrDisconnected) {
 		t.Errorf("%v, %v", listed, replayed)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("it took %s", took)
 	}
 }
 
