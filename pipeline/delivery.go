@@ -24,7 +24,7 @@ type delivery struct {
 	headers  nats.Header // of msg, nil if it has none
 	sequence uint64      // in the stream
 	stored   time.Time   // by JetStream's clock
-	received time.Time   // when this process got it
+	received time.Time   // when this process began to decode it
 
 	// Set by whoever decides how it ends, read by the metrics stage.
 	conclusion

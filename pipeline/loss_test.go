@@ -23,8 +23,10 @@ func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
-		b.eventually(name+" is missed", func() bool { return p.Ready() != nil })
-		b.eventually(name+" is made again", func() bool { return p.Ready() == nil })
+		b.eventually(name+" is made again", func() bool {
+			_, err := b.js.Consumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand)
+			return err == nil && p.Ready() == nil
+		})
 		if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "after-"+name))); o.Status != wire.StatusOK {
 			t.Errorf("after the %s was lost: %+v", name, o)
 		}

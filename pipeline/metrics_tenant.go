@@ -249,7 +249,7 @@ var (
 	commandsDesc = prometheus.NewDesc("arrakis_tenant_commands_total",
 		"Commands by how they ended.", []string{"community_id", "tier", "command", "status"}, nil)
 	latencyDesc = prometheus.NewDesc("arrakis_tenant_command_latency_seconds",
-		"Time from the arrival of a command in this process to the end of its handler.", []string{"community_id", "tier", "command"}, nil)
+		"Time from the decoding of a command to the end of its handler.", []string{"community_id", "tier", "command"}, nil)
 	checksDesc = prometheus.NewDesc("arrakis_tenant_eligibility_checks_total",
 		"Eligibility checks and syncs by how they ended.", []string{"community_id", "tier", "check_type", "result"}, nil)
 	errorsDesc = prometheus.NewDesc("arrakis_tenant_errors_total",

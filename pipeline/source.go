@@ -27,10 +27,11 @@ type source struct {
 
 	backlog uint64 // messages that JetStream has not delivered; owned by decode
 
-	ackWait atomic.Int64 // ns; written by pull, read by the handle stage
-	pulling atomic.Bool  // written by pull, read by Ready
-	pending atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
-	ahead   atomic.Int64 // ns by which the server's clock is ahead of this process's; written by watch
+	gathered atomic.Int64 // messages that are gathered when it is behind; written by pull, read by decode
+	ackWait  atomic.Int64 // ns; written by pull, read by the handle stage
+	pulling  atomic.Bool  // written by pull, read by Ready
+	pending  atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
+	ahead    atomic.Int64 // ns by which the server's clock is ahead of this process's; written by watch
 }
 
 const (
@@ -39,11 +40,17 @@ const (
 	pullBatch = 1_000
 	// pullBytes bounds the same in bytes.
 	pullBytes = 16 << 20
-	// A source that is behind by more than a pull gathers gatherMost messages, or as
-	// many as come within gatherTime, before they are decoded: the more of them go to
-	// a shard at once, the less each costs. What is behind waits longer than that anyway.
-	gatherMost = pullBatch / 2
-	gatherTime = 20 * time.Millisecond
+	// A source that is behind by more than a pull gathers gatherMost messages before
+	// they are decoded, or as many as come within gatherTime and without a pause of
+	// gatherPause: the more of them go to a shard at once, the less each costs. What
+	// is behind waits longer than that anyway.
+	gatherMost  = pullBatch / 2
+	gatherTime  = 20 * time.Millisecond
+	gatherPause = 2 * time.Millisecond
+	// gatherShare is the part of what a consumer may have outstanding, over all
+	// processes, that one source gathers at most: it must not wait for messages that
+	// come only once others are acknowledged.
+	gatherShare = 20
 	// watchInterval is how often a consumer is asked for its lag, and so how
 	// long one that was lost with its server's storage can go unnoticed.
 	watchInterval = 5 * time.Second
@@ -157,9 +164,19 @@ func (s *source) take(m jetstream.Msg) {
 	_ = s.messages.Put(context.Background(), m)
 }
 
-// giveBack returns to JetStream the rest of an aborted batch and all that comes
-// until the source has ended. What had reached a shard is settled twice:
-// JetStream takes what it hears first.
+// next returns what has come, after a wait for more if the source is behind. It
+// returns false when the source has ended and nothing is left. batch is what the
+// last call returned.
+func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
+	if s.backlog > pullBatch {
+		s.messages.Gather(int(s.gathered.Load()), gatherTime, gatherPause)
+	}
+	return s.messages.Take(batch)
+}
+
+// giveBack returns to JetStream an aborted batch and all that comes until the
+// source has ended. What had reached a shard is settled twice: JetStream takes
+// what it hears first.
 func (s *source) giveBack(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
@@ -178,6 +195,10 @@ func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.durable, s.stream, err)
 	}
 	info := consumer.CachedInfo()
+	s.gathered.Store(gatherMost)
+	if most := info.Config.MaxAckPending; most > 0 {
+		s.gathered.Store(int64(min(gatherMost, most/gatherShare)))
+	}
 	if info.Config.AckWait > 0 {
 		s.ackWait.Store(int64(info.Config.AckWait))
 	}

@@ -19,11 +19,8 @@ func (p *Pipeline) decode(work context.Context, src *source) error {
 	sorter := p.shards.Sorter()
 	var batch []jetstream.Msg
 	for {
-		if src.backlog > pullBatch {
-			src.messages.Gather(gatherMost, gatherTime)
-		}
 		var ok bool
-		if batch, ok = src.messages.Take(batch); !ok {
+		if batch, ok = src.next(batch); !ok {
 			return nil
 		}
 		if err := p.decodeBatch(work, src, batch, sorter); err != nil {

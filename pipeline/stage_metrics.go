@@ -111,7 +111,7 @@ func (p *Pipeline) settle(work context.Context, d *delivery) {
 	default:
 		err = d.msg.Nak()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) { // an aborted batch is settled twice
 		p.log.WarnContext(work, "not acknowledged: it will be delivered again", "stream", d.source.stream, "stream_seq", d.sequence, "err", err)
 	}
 }

@@ -39,6 +39,7 @@ func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	for {
 		put, enough, room, err := m.put(items)
 		if err != nil {
+			signal(m.freed) // for another sender that waits
 			return err
 		}
 		if enough {
@@ -71,14 +72,24 @@ func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 	return n, n > 0 && len(m.queue) >= m.least, len(m.queue) < m.capacity, nil
 }
 
-// Gather waits until at least n items wait, the mailbox is full or closed, or d
-// has passed. It is the taker's, before it takes.
-func (m *Mailbox[T]) Gather(n int, d time.Duration) {
-	timer := time.NewTimer(d)
+// Gather waits until at least n items wait, the mailbox is full or closed, most
+// has passed, or nothing has come between two ticks. It is the taker's, before it
+// takes.
+func (m *Mailbox[T]) Gather(n int, most, tick time.Duration) {
+	n = min(n, m.capacity)
+	timer, ticker := time.NewTimer(most), time.NewTicker(tick)
 	defer timer.Stop()
-	for !m.wake(min(n, m.capacity)) {
+	defer ticker.Stop()
+	for before := m.Len(); !m.wake(n); {
 		select {
 		case <-m.filled: // it may be an old hint
+		case <-ticker.C:
+			now := m.Len()
+			if now == before {
+				m.wake(0)
+				return
+			}
+			before = now
 		case <-timer.C:
 			m.wake(0)
 			return

@@ -98,23 +98,25 @@ func TestMailboxManySendersLoseNothing(t *testing.T) {
 }
 
 func TestMailboxGather(t *testing.T) {
-	const most = time.Second
+	const most, tick = time.Second, 150 * time.Millisecond
 	for _, tt := range []struct {
 		name  string
+		room  int
 		n     int
 		puts  []int         // how many items come, each after a tenth of a second
 		close bool          // after them
 		want  time.Duration // how long it gathers
 	}{
-		{name: "until there are enough", n: 3, puts: []int{1, 1, 1}, want: 300 * time.Millisecond},
-		{name: "not if there are enough", n: 0, want: 0},
-		{name: "until the time is over", n: 4, puts: []int{1, 1}, want: most},
-		{name: "until it is full", n: 100, puts: []int{1, 3}, want: 200 * time.Millisecond},
-		{name: "until it is closed", n: 4, puts: []int{1}, close: true, want: 200 * time.Millisecond},
+		{name: "until there are enough", room: 4, n: 3, puts: []int{1, 1, 1}, want: 300 * time.Millisecond},
+		{name: "not if there are enough", room: 4, n: 0, want: 0},
+		{name: "until nothing comes any more", room: 4, n: 4, puts: []int{1, 1}, want: 450 * time.Millisecond},
+		{name: "until the time is over", room: 20, n: 14, puts: []int{1, 1, 1, 1, 1, 1, 1, 1, 1}, want: most},
+		{name: "until it is full", room: 4, n: 100, puts: []int{1, 3}, want: 200 * time.Millisecond},
+		{name: "until it is closed", room: 4, n: 4, puts: []int{1}, close: true, want: 200 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := NewMailbox[int](4)
+				m := NewMailbox[int](tt.room)
 				signal(m.filled) // an old hint
 				go func() {
 					for _, n := range tt.puts {
@@ -129,7 +131,7 @@ func TestMailboxGather(t *testing.T) {
 					}
 				}()
 				began := time.Now()
-				m.Gather(tt.n, most)
+				m.Gather(tt.n, most, tick)
 				if got := time.Since(began); got != tt.want {
 					t.Errorf("gathers for %v, want %v", got, tt.want)
 				}

@@ -18,7 +18,7 @@ import (
 // the first moments of a minute.
 const fillWindows = 120
 
-// variant is arrakis in one of the ways that a section compares. Its name
+// variant is a contender in one of the ways that a section compares. Its name
 // stands where other sections have contenders.
 type variant struct {
 	name contender.Name
@@ -87,7 +87,7 @@ func (b *bench) shardCounts(ctx context.Context) error {
 	ways := make([]variant, 0, 4)
 	for _, n := range []int{1, 16, 64, 256} {
 		ways = append(ways, variant{
-			contender.Name(strconv.Itoa(n)), pipelineRun{mix: workload.Admitted, communities: workload.Communities, shards: n},
+			contender.Name(strconv.Itoa(n)), pipelineRun{mix: workload.Admitted, communities: workload.Communities, warm: 1, shards: n},
 		})
 	}
 	all, err := b.variants(ctx, "shards", ways)

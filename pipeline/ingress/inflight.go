@@ -49,20 +49,22 @@ func (in *Ingress) join(community string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n, ok := in.perCommunity[community]
-	if n >= max(1, in.options.MaxInFlight/share) {
+	if !ok {
+		n = new(int)
+		in.perCommunity[strings.Clone(community)] = n // it is a view of one request's body
+	}
+	if *n >= max(1, in.options.MaxInFlight/share) {
 		return false
 	}
-	if !ok {
-		community = strings.Clone(community) // it is a view of one request's body
-	}
-	in.perCommunity[community] = n + 1
+	*n++
 	return true
 }
 
 func (in *Ingress) part(community string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.perCommunity[community]--; in.perCommunity[community] == 0 {
+	n := in.perCommunity[community]
+	if *n--; *n == 0 {
 		delete(in.perCommunity, community)
 	}
 }

@@ -102,7 +102,7 @@ type Ingress struct {
 	mu           sync.Mutex // protects the fields below
 	phase        phase
 	inFlight     int
-	perCommunity map[string]int         // requests in flight, above 0
+	perCommunity map[string]*int        // requests in flight, above 0
 	idle         chan struct{}          // made by Run; closed when inFlight is 0 while draining
 	waiting      map[string]chan []byte // by token; each of capacity 1, sent to at most once
 }
@@ -146,7 +146,7 @@ func New(o Options) (*Ingress, error) {
 		routes:       newRoutes(m),
 		metrics:      m,
 		cutOff:       make(chan struct{}),
-		perCommunity: make(map[string]int),
+		perCommunity: make(map[string]*int),
 		waiting:      make(map[string]chan []byte),
 	}, nil
 }

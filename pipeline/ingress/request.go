@@ -99,7 +99,9 @@ const discardMost = 1 << 20
 func readBody(w http.ResponseWriter, r *http.Request, maxBody int) ([]byte, error) {
 	limit := int64(maxBody)
 	if r.ContentLength > limit {
-		discard(r)
+		if r.Header.Get("Expect") == "" { // who asks before sending has sent nothing
+			discard(r)
+		}
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
 	body := http.MaxBytesReader(w, r.Body, limit)
@@ -116,12 +118,9 @@ func readBody(w http.ResponseWriter, r *http.Request, maxBody int) ([]byte, erro
 }
 
 // discard reads on beyond the limit: a client that sends all before it looks
-// for the answer finds the answer, and not a connection that was reset. One
-// that asks before it sends has sent nothing.
+// for the answer finds the answer, and not a connection that was reset.
 func discard(r *http.Request) {
-	if r.Header.Get("Expect") == "" {
-		_, _ = io.CopyN(io.Discard, r.Body, discardMost) // the answer is the same, whatever comes
-	}
+	_, _ = io.CopyN(io.Discard, r.Body, discardMost) // the answer is the same, whatever comes
 }
 
 // bodyProblem says why a body could not be read.

@@ -73,12 +73,25 @@ func FuzzOutcome(f *testing.F) {
 	})
 }
 
+func TestDecodeOutcomeAllocations(t *testing.T) {
+	text := []byte(refusal)
+	got := testing.AllocsPerRun(100, func() {
+		if _, err := wire.DecodeOutcome(text); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > allocationsAllowed {
+		t.Errorf("DecodeOutcome allocates %v times", got)
+	}
+}
+
 // BenchmarkDecodeOutcome compares DecodeOutcome with json v2.
 func BenchmarkDecodeOutcome(b *testing.B) {
+	text := []byte(refusal)
 	b.Run("arrakis", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := wire.DecodeOutcome([]byte(refusal)); err != nil {
+			if _, err := wire.DecodeOutcome(text); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -91,7 +104,7 @@ func BenchmarkDecodeOutcome(b *testing.B) {
 				Error     wire.Error     `json:"error"`
 				RateLimit wire.RateLimit `json:"rate_limit"`
 			}
-			if err := jsonv2.Unmarshal([]byte(refusal), &v); err != nil {
+			if err := jsonv2.Unmarshal(text, &v); err != nil {
 				b.Fatal(err)
 			}
 		}
