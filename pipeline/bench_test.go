@@ -98,3 +98,23 @@ func (b *bundle) ensure() {
 		b.t.Fatal(err)
 	}
 }
+
+// BenchmarkFairQueue is one delivery through the queue of the handle stage, in
+// batches of 64 of 16 communities.
+func BenchmarkFairQueue(b *testing.B) {
+	const together, communities = 64, 16
+	q := newFairQueue(1_000, 1)
+	batch := make([]*delivery, together)
+	for i := range batch {
+		batch[i] = queued(community(i%communities), i)
+	}
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += together {
+		if err := q.put(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		for range batch {
+			q.take(0)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type commands struct {
 	Reset  resetCmd  `cmd:"" help:"Forget what a community has used of its limits."`
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
 
+	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and change them." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

@@ -26,7 +26,7 @@ const (
 )
 
 // ErrNotFound means that there is no dead letter of that sequence: it was
-// never there, has been replayed or has become too old.
+// never there, has been replayed or purged, or has become too old.
 var ErrNotFound = errors.New("no such dead letter")
 
 // QueryError says what is wrong with a [Query].
@@ -95,6 +95,38 @@ func (l *Letters) List(ctx context.Context, q Query) (Page, error) {
 		next = m.Sequence + 1
 	}
 	return page, nil
+}
+
+// Get returns the letter at seq, with its headers. Errors: [ErrNotFound].
+func (l *Letters) Get(ctx context.Context, seq uint64) (Letter, error) {
+	letter, err := l.get(ctx, seq)
+	if err != nil {
+		return Letter{}, fmt.Errorf("dead letter %d: %w", seq, err)
+	}
+	return letter, nil
+}
+
+func (l *Letters) get(ctx context.Context, seq uint64) (Letter, error) {
+	if seq == 0 {
+		return Letter{}, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
+	}
+	stream, err := l.stream(ctx)
+	if err != nil {
+		return Letter{}, err
+	}
+	m, err := message(ctx, stream, seq)
+	if err != nil {
+		return Letter{}, err
+	}
+	letter := newLetter(m)
+	letter.Headers = m.Header
+	return letter, nil
+}
+
+// Validate reports what is wrong with q: a [*QueryError], or nil.
+func (q *Query) Validate() error {
+	_, err := q.subject()
+	return err
 }
 
 // subject is what the letters asked for are stored under.

@@ -1,5 +1,5 @@
-// Package deadletter lists the messages that the pipeline gave up on, and puts
-// them back where they came from.
+// Package deadletter lists the messages that the pipeline gave up on, puts them
+// back where they came from, and deletes them for good.
 //
 // # Ordering
 //

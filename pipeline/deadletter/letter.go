@@ -29,6 +29,8 @@ type Letter struct {
 	// other.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"`
+	// Headers are all of its headers as they came. Only Get has them.
+	Headers map[string][]string `json:"headers,omitempty"`
 }
 
 // newLetter reads a message of the stream of dead letters. Whoever may publish

@@ -1,0 +1,51 @@
+package pipeline
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/wire"
+)
+
+// TestAgeIsByTheServersClock: a process whose clock is wrong by minutes, either
+// way, takes a message for as old as JetStream does.
+func TestAgeIsByTheServersClock(t *testing.T) {
+	const age, roundTrip = 10 * time.Second, 50 * time.Millisecond
+	for _, wrong := range []time.Duration{0, 20 * time.Minute, -20 * time.Minute} {
+		server := time.Now().Add(-wrong)
+		s := newSource(nil, wire.KindCommand, "", "", discard)
+		s.learn(&jetstream.ConsumerInfo{TimeStamp: server}, time.Now().Add(-roundTrip/2))
+		got := s.age(server.Add(-age), time.Now())
+		if off := (got - age).Abs(); off > 5*time.Second {
+			t.Errorf("a clock that is wrong by %v: the message is %v old, want about %v", wrong, got, age)
+		}
+	}
+}
+
+// TestGatheredFitsWhatMayBeOutstanding: a source never waits for more messages
+// than a consumer with few outstanding can deliver.
+func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
+	b := setup(t)
+	b.ensure()
+	for _, tt := range []struct {
+		most int
+		want int64
+	}{{-1, gatherMost}, {100_000, gatherMost}, {10_000, gatherMost}, {1_000, 50}, {100, 5}, {1, 0}} {
+		cfg := jetstream.ConsumerConfig{Durable: wire.ConsumerCommand, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: tt.most, FilterSubject: "commands.>"}
+		if err := b.js.DeleteConsumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.js.CreateConsumer(t.Context(), wire.StreamCommands, cfg); err != nil {
+			t.Fatal(err)
+		}
+		s := newSource(b.js, wire.KindCommand, wire.StreamCommands, wire.ConsumerCommand, discard)
+		if _, err := s.consumer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.gathered.Load(); got != tt.want {
+			t.Errorf("%d may be outstanding: gathers %d, want %d", tt.most, got, tt.want)
+		}
+	}
+}
