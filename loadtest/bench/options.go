@@ -56,7 +56,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&only, "only", "", "sections to run, comma-separated: "+strings.Join(sectionNames(), ", "))
 	f.BoolVar(&quick, "quick", false, "about a minute instead of ten: to try it; its numbers are rough")
 	f.StringVar(&o.out, "out", "loadtest/report", "folder for report.md and its plots")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of arrakis's pipeline runs")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of arrakis's runs on a stream and of the servers of requests")
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary whose start is timed (set by go run ./loadtest)")
 	if err := f.Parse(args); err != nil {

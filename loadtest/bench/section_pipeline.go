@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -66,7 +67,7 @@ func (b *bench) profileFile(section string, round int) string {
 	if b.profile == "" {
 		return ""
 	}
-	return filepath.Join(b.profile, fmt.Sprintf("%s-%d.pprof", section, round+1))
+	return filepath.Join(b.profile, fmt.Sprintf("%s-%d.pprof", strings.ReplaceAll(section, " ", "-"), round+1))
 }
 
 const (

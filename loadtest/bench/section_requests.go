@@ -20,8 +20,8 @@ const warmRequests = 500 * time.Millisecond
 // requests compares the servers on a stream in memory: what the disk does for
 // some of the slowest requests in a hundred is neither's.
 func (b *bench) requests(ctx context.Context) error {
-	all, err := b.inTurn("requests", "req/s", requestServers, func(c contender.Name, _ int) (measurement, error) {
-		return b.request(ctx, c)
+	all, err := b.inTurn("requests", "req/s", requestServers, func(c contender.Name, round int) (measurement, error) {
+		return b.request(ctx, c, b.profileFile("requests-"+string(c), round))
 	})
 	if err != nil {
 		return err
@@ -54,14 +54,15 @@ func (b *bench) requests(ctx context.Context) error {
 	return nil
 }
 
-// request measures one server: its latency at a fixed rate, then its rate.
-func (b *bench) request(ctx context.Context, c contender.Name) (m measurement, err error) {
+// request measures one server: its latency at a fixed rate, then its rate, of
+// which a CPU profile goes to the file profile unless that is "".
+func (b *bench) request(ctx context.Context, c contender.Name, profile string) (m measurement, err error) {
 	if err := b.servers.prepare(ctx, workload.Tiers, workload.Communities, jetstream.MemoryStorage); err != nil {
 		return m, err
 	}
 	server, err := startChild(ctx, contender.Spec{
 		Contender: c, NATS: b.servers.natsURL, Redis: b.servers.redisAddr,
-		Mix: workload.Tiers, Communities: workload.Communities,
+		Mix: workload.Tiers, Communities: workload.Communities, Profile: profile,
 	})
 	if err != nil {
 		return m, err
