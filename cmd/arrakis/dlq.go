@@ -24,9 +24,17 @@ type dlqCmd struct {
 	Purge  dlqPurgeCmd  `cmd:"" help:"Delete dead letters for good."`
 }
 
-// withLetters runs f with the dead letters of NATS.
-func withLetters(s *natsSettings, f func(*deadletter.Letters) error) error {
-	nc, err := connectNATS(s)
+// letterFlags belong to all of them.
+type letterFlags struct {
+	outputFlags
+	natsSettings
+}
+
+func (f *letterFlags) validate(process) error { return f.natsSettings.validate() }
+
+// withLetters runs do with the dead letters of NATS.
+func (f *letterFlags) withLetters(do func(*deadletter.Letters) error) error {
+	nc, err := connectNATS(&f.natsSettings)
 	if err != nil {
 		return err
 	}
@@ -35,7 +43,7 @@ func withLetters(s *natsSettings, f func(*deadletter.Letters) error) error {
 	if err != nil {
 		return err
 	}
-	return f(deadletter.New(js))
+	return letterError(do(deadletter.New(js)))
 }
 
 // letterError says what to do about an error of dead letters.
@@ -70,22 +78,14 @@ type letterFilter struct {
 }
 
 func (f *letterFilter) query() (q deadletter.Query, err error) {
-	var errs []error
-	for _, given := range []struct {
-		name  string
-		value *string
-	}{{"stream", f.Stream}, {"reason", f.Reason}} {
-		if given.value != nil && *given.value == "" {
-			errs = append(errs, fmt.Errorf("--%s is empty: name one, or leave it out for all", given.name))
-		}
-	}
+	const empty = `""` // refused like any other name that is none
 	if f.Stream != nil {
-		q.Stream = *f.Stream
+		q.Stream = cmp.Or(*f.Stream, empty)
 	}
 	if f.Reason != nil {
-		q.Reason = wire.Reason(*f.Reason)
+		q.Reason = wire.Reason(cmp.Or(*f.Reason, empty))
 	}
-	return q, errors.Join(append(errs, q.Validate())...)
+	return q, q.Validate()
 }
 
 // some is "3 dead letters of COMMANDS with reason panic".
@@ -107,40 +107,30 @@ type dlqListCmd struct {
 	letterFilter
 	Limit  int    `default:"100" max:"1000" help:"Dead letters to list at most."`
 	Cursor string `placeholder:"CURSOR" help:"Where the list before this one ended."`
-	outputFlags
-	natsSettings
+	letterFlags
 }
 
 func (*dlqListCmd) Help() string {
-	return `A message that cannot be decoded, or whose handler failed for good, is kept as a dead letter for 30 days. "arrakis dlq show <seq>" tells all of one.`
-}
-
-func (c *dlqListCmd) query() (deadletter.Query, error) {
-	q, err := c.letterFilter.query()
-	q.Limit = c.Limit
-	if c.Cursor != "" {
-		var bad error
-		if q.After, bad = strconv.ParseUint(c.Cursor, 10, 64); bad != nil {
-			err = errors.Join(err, errors.New("cursor: is not one that a list has returned; list again from the start"))
-		}
-	}
-	return q, err
-}
-
-func (c *dlqListCmd) validate(process) error {
-	_, err := c.query()
-	return errors.Join(err, c.natsSettings.validate())
+	return `A message that cannot be decoded, or whose handler failed for good, is kept as a dead letter for 30 days, up to a gigabyte of them. ` +
+		`"arrakis dlq show <seq>" tells all of one.`
 }
 
 func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 	q, err := c.query()
+	q.Limit = c.Limit
+	if c.Cursor != "" {
+		var bad error
+		if q.After, bad = strconv.ParseUint(c.Cursor, 10, 64); bad != nil { // in the admin API's words
+			err = errors.Join(err, errors.New("cursor: is not one that a list has returned; list again from the start"))
+		}
+	}
 	if err != nil {
 		return usageError{err}
 	}
-	return withLetters(&c.natsSettings, func(letters *deadletter.Letters) error {
+	return c.withLetters(func(letters *deadletter.Letters) error {
 		page, err := letters.List(ctx, q)
 		if err != nil {
-			return letterError(err)
+			return err
 		}
 		cursor := ""
 		if page.Next > 0 {
@@ -199,13 +189,7 @@ func cut(s string, n int) string {
 
 type dlqShowCmd struct {
 	Seq string `arg:"" help:"Its number, as the list has it."`
-	outputFlags
-	natsSettings
-}
-
-func (c *dlqShowCmd) validate(process) error {
-	_, err := parseSeq(c.Seq)
-	return errors.Join(err, c.natsSettings.validate())
+	letterFlags
 }
 
 func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
@@ -213,10 +197,10 @@ func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withLetters(&c.natsSettings, func(letters *deadletter.Letters) error {
+	return c.withLetters(func(letters *deadletter.Letters) error {
 		letter, err := letters.Get(ctx, seq)
 		if err != nil {
-			return letterError(err)
+			return err
 		}
 		return c.print(p.stdout, letter, func(t *table) { showLetter(t, &letter) })
 	})
@@ -255,35 +239,27 @@ func showLetter(t *table, l *deadletter.Letter) {
 
 type dlqReplayCmd struct {
 	Seqs []string `arg:"" name:"seq" help:"Their numbers, as the list has them."`
-	outputFlags
-	natsSettings
+	letterFlags
 }
 
 func (*dlqReplayCmd) Help() string {
-	return `Each is published to its original subject and handled like any message: its limit is charged once for its event ID, and if it fails again it becomes a new dead letter. Nobody waits for its reply any more. One that cannot be replayed does not keep the others from it.`
+	return `Each is published to its original subject and handled like any message: one that fails again becomes a new dead letter. ` +
+		`Nobody waits for its reply any more. One that cannot be replayed does not keep the others from it.`
 }
 
-func (c *dlqReplayCmd) validate(process) error {
-	_, err := c.seqs()
-	return errors.Join(err, c.natsSettings.validate())
-}
-
-func (c *dlqReplayCmd) seqs() ([]uint64, error) {
+func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 	seqs, errs := make([]uint64, len(c.Seqs)), make([]error, len(c.Seqs))
 	for i, s := range c.Seqs {
 		seqs[i], errs[i] = parseSeq(s)
 	}
-	return seqs, errors.Join(errs...)
-}
-
-func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
-	seqs, err := c.seqs()
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return usageError{err}
 	}
-	return withLetters(&c.natsSettings, func(letters *deadletter.Letters) error {
-		replayed, failed := replayAll(ctx, letters, seqs)
-		err := c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
+	var failed error
+	err := c.withLetters(func(letters *deadletter.Letters) error {
+		var replayed []deadletter.Replayed
+		replayed, failed = replayAll(ctx, letters, seqs)
+		return c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
 			for _, r := range replayed {
 				what := fmt.Sprintf("replayed %d to %s: it is message %d of %s", r.Seq, r.Subject, r.Sequence, r.Stream)
 				if r.Duplicate {
@@ -292,8 +268,8 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 				t.row(what)
 			}
 		})
-		return errors.Join(failed, err)
 	})
+	return errors.Join(failed, err)
 }
 
 // replayAll goes on after a letter that is gone or cannot be put back, and
@@ -318,17 +294,11 @@ func replayAll(ctx context.Context, letters *deadletter.Letters, seqs []uint64) 
 type dlqPurgeCmd struct {
 	letterFilter
 	Yes bool `help:"Delete them. Without it they are only counted, and the exit code is 2."`
-	outputFlags
-	natsSettings
+	letterFlags
 }
 
 func (*dlqPurgeCmd) Help() string {
 	return `Without --stream and --reason it deletes all dead letters. What becomes one meanwhile stays.`
-}
-
-func (c *dlqPurgeCmd) validate(process) error {
-	_, err := c.query()
-	return errors.Join(err, c.natsSettings.validate())
 }
 
 func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
@@ -336,17 +306,17 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withLetters(&c.natsSettings, func(letters *deadletter.Letters) error {
-		if !c.Yes {
-			n, err := letters.Count(ctx, q.Stream, q.Reason)
-			if err != nil {
-				return letterError(err)
-			}
-			return usageError{fmt.Errorf("this would delete %s: add --yes to do it", some(n, q))}
+	return c.withLetters(func(letters *deadletter.Letters) error {
+		count := letters.Count
+		if c.Yes {
+			count = letters.Purge
 		}
-		n, err := letters.Purge(ctx, q.Stream, q.Reason)
+		n, err := count(ctx, q.Stream, q.Reason)
 		if err != nil {
-			return letterError(err)
+			return err
+		}
+		if !c.Yes {
+			return usageError{fmt.Errorf("this would delete %s: add --yes to do it", some(n, q))}
 		}
 		return c.print(p.stdout, map[string]uint64{"purged": n}, func(t *table) { t.row("deleted " + some(n, q)) })
 	})

@@ -99,28 +99,24 @@ func (l *Letters) List(ctx context.Context, q Query) (Page, error) {
 
 // Get returns the letter at seq, with its headers. Errors: [ErrNotFound].
 func (l *Letters) Get(ctx context.Context, seq uint64) (Letter, error) {
-	letter, err := l.get(ctx, seq)
+	m, err := l.get(ctx, seq)
 	if err != nil {
 		return Letter{}, fmt.Errorf("dead letter %d: %w", seq, err)
-	}
-	return letter, nil
-}
-
-func (l *Letters) get(ctx context.Context, seq uint64) (Letter, error) {
-	if seq == 0 {
-		return Letter{}, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
-	}
-	stream, err := l.stream(ctx)
-	if err != nil {
-		return Letter{}, err
-	}
-	m, err := message(ctx, stream, seq)
-	if err != nil {
-		return Letter{}, err
 	}
 	letter := newLetter(m)
 	letter.Headers = m.Header
 	return letter, nil
+}
+
+func (l *Letters) get(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
+	if seq == 0 {
+		return nil, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
+	}
+	stream, err := l.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return message(ctx, stream, seq)
 }
 
 // Validate reports what is wrong with q: a [*QueryError], or nil.

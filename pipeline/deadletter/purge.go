@@ -3,11 +3,15 @@ package deadletter
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/wire"
 )
+
+// purgeTimeout bounds a purge, which takes seconds for a stream that is full.
+const purgeTimeout = time.Minute
 
 // Count is how many letters there are of a stream and a reason; "" is all of
 // them. Errors: [*QueryError].
@@ -31,7 +35,7 @@ func (l *Letters) purge(ctx context.Context, q Query, remove bool) (uint64, erro
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/wire"
+)
+
+func TestDLQHelpGolden(t *testing.T) {
+	t.Setenv("COLUMNS", "") // kong asks for the width
+	for _, command := range []string{"dlq", "dlq list", "dlq show", "dlq replay", "dlq purge"} {
+		t.Run(command, func(t *testing.T) {
+			r := arrakis(t, nil, append(strings.Fields(command), "--help")...)
+			if r.code != exitDone || r.stderr != "" {
+				t.Errorf("exit code %d, stderr %q", r.code, r.stderr)
+			}
+			golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
+		})
+	}
+}
+
+func TestDLQBadUsage(t *testing.T) {
+	t.Parallel()
+	const streams, reasons = "COMMANDS, EVENTS, ELIGIBILITY", "malformed, no_community, handler_error, attempts_exhausted, panic"
+	nowhere := environment{"NATS_URL": "nats://127.0.0.1:1"}
+	for _, tt := range []struct {
+		args   []string
+		code   int
+		stderr string // a part of it
+	}{
+		{[]string{"list", "--stream=commands"}, exitUsage, "stream: must be one of " + streams},
+		{[]string{"list", "--stream="}, exitUsage, streams},
+		{[]string{"list", "--reason=bored"}, exitUsage, "reason: must be one of " + reasons},
+		{[]string{"list", "--limit=0"}, exitUsage, "from 1 to " + strconv.Itoa(deadletter.MaxLimit)},
+		{[]string{"list", "--limit=1001"}, exitUsage, "from 1 to " + strconv.Itoa(deadletter.MaxLimit)},
+		{[]string{"list", "--cursor=x"}, exitUsage, "list again from the start"},
+		{[]string{"list", "3"}, exitUsage, "3"},
+		{[]string{"show"}, exitUsage, "<seq>"},
+		{[]string{"show", "x"}, exitUsage, `"x" must be the number of a dead letter`},
+		{[]string{"show", "1", "2"}, exitUsage, "2"},
+		{[]string{"replay"}, exitUsage, "<seq>"},
+		{[]string{"replay", "1", "first", "1.5"}, exitUsage, `"1.5" must be the number`},
+		{[]string{"replay", "1", "first", "1.5"}, exitUsage, `"first" must be the number`},
+		{[]string{"purge", "--stream=*", "--yes"}, exitUsage, streams},
+		{[]string{"purge", "--stream=", "--yes"}, exitUsage, streams},
+		{[]string{"purge", "--reason=>", "--yes"}, exitUsage, reasons},
+		{[]string{"purge", "--reason=", "--yes"}, exitUsage, reasons},
+		{[]string{"list", "--nats-tls-cert=/no/such/file"}, exitUsage, "NATS_TLS_KEY"},
+		{[]string{"list"}, exitFailed, "NATS_URL"},
+		{[]string{"show", "1"}, exitFailed, "NATS_URL"},
+		{[]string{"replay", "1"}, exitFailed, "NATS_URL"},
+		{[]string{"purge", "--yes"}, exitFailed, "NATS_URL"},
+	} {
+		r := arrakis(t, nowhere, append([]string{"dlq"}, tt.args...)...)
+		if r.code != tt.code || !strings.Contains(r.stderr, tt.stderr) || r.stdout != "" {
+			t.Errorf("%q: %+v; want exit code %d and %q", tt.args, r, tt.code, tt.stderr)
+		}
+		for line := range strings.Lines(r.stderr) {
+			if !strings.HasPrefix(line, "arrakis: ") {
+				t.Errorf("%q: stderr: %q", tt.args, line)
+			}
+		}
+	}
+}
+
+// TestDLQValidatesAlike gives the same mistakes to the admin API, which must
+// answer with the same words.
+func TestDLQValidatesAlike(t *testing.T) {
+	t.Parallel()
+	d := startDev(t)
+	for _, tt := range []struct{ cli, request string }{
+		{"dlq list --stream=INTERNAL", "GET /v1/deadletters?stream=INTERNAL"},
+		{"dlq list --reason=bored", "GET /v1/deadletters?reason=bored"},
+		{"dlq list --cursor=-1", "GET /v1/deadletters?cursor=-1"},
+		{"dlq replay x", "POST /v1/deadletters/x/replay"},
+		{"dlq show x", "POST /v1/deadletters/x/replay"},
+		{"dlq purge --stream=INTERNAL --yes", "GET /v1/deadletters?stream=INTERNAL"},
+	} {
+		r := arrakis(t, d.env(), strings.Fields(tt.cli)...)
+		method, path, _ := strings.Cut(tt.request, " ")
+		var p struct {
+			Errors []struct{ Field, Detail string }
+		}
+		q := do(t, d.client, method, d.ops+path, "")
+		if err := json.Unmarshal(q.body, &p); err != nil || q.status != http.StatusBadRequest || r.code != exitUsage || len(p.Errors) != 1 {
+			t.Errorf("%s: %+v; %s: %d %s", tt.cli, r, tt.request, q.status, q.body)
+			continue
+		}
+		if diff := cmp.Diff("arrakis: "+p.Errors[0].Field+": "+p.Errors[0].Detail+"\n", r.stderr); diff != "" {
+			t.Errorf("%s (-admin API +command line)\n%s", tt.cli, diff)
+		}
+	}
+}
+
+// listLetters is what dlq list --json prints.
+func listLetters(t *testing.T, env environment, args ...string) (letters []deadletter.Letter, cursor string) {
+	t.Helper()
+	r := arrakis(t, env, append([]string{"dlq", "list", "--json"}, args...)...)
+	var page struct {
+		Deadletters []deadletter.Letter
+		Cursor      string
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || r.code != exitDone || page.Deadletters == nil {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	return page.Deadletters, page.Cursor
+}
+
+// TestDLQ has messages dead-lettered by a worker, and does with them what there
+// is to do.
+func TestDLQ(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--max-attempts=1")
+	nc, js := d.connect(t)
+	dlq := func(code int, args string) result {
+		t.Helper()
+		r := arrakis(t, d.env(), append([]string{"dlq"}, strings.Fields(args)...)...)
+		if r.code != code || (r.stderr == "") != (code == exitDone) {
+			t.Errorf("dlq %s: %+v, want exit code %d", args, r, code)
+		}
+		return r
+	}
+	says := func(r result, wants ...string) {
+		t.Helper()
+		for _, want := range wants {
+			if !strings.Contains(r.stdout+r.stderr, want) {
+				t.Errorf("%q is missing:\n%s%s", want, r.stdout, r.stderr)
+			}
+		}
+	}
+	says(dlq(exitDone, "list"), "0 dead letters\n")
+	if l, cursor := listLetters(t, d.env()); len(l) > 0 || cursor != "" { // it fails on null
+		t.Errorf("of none: %+v, %q", l, cursor)
+	}
+	if _, err := js.Publish(t.Context(), "commands.interaction", []byte("{\n\t\"event_id\": 7\n}")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bad message is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 1 })
+	d.command(t, "comm_071", "later", `{}`) // nobody handles it yet
+	eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
+	letters, _ := listLetters(t, d.env(), "--reason=attempts_exhausted", "--stream=COMMANDS")
+	if len(letters) != 1 || letters[0].Seq != 2 || letters[0].Community != "comm_071" || letters[0].Attempts != 1 {
+		t.Errorf("letters %+v", letters)
+	}
+	says(dlq(exitDone, "list"), "SEQ", "malformed", "attempts_exhausted", "comm_071")
+	says(dlq(exitDone, "list --stream=EVENTS --reason=panic"), "0 dead letters of EVENTS with reason panic")
+
+	says(dlq(exitDone, "show 1"), "malformed", "subject      commands.interaction\n", "COMMANDS, message 1",
+		"18 bytes\n{\n    \"event_id\": 7\n}\n")
+	says(dlq(exitDone, "show 2"), "attempts     1", "header       "+wire.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
+	var shown deadletter.Letter
+	if err := json.Unmarshal([]byte(dlq(exitDone, "show 2 --json").stdout), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if shown.Headers[wire.HeaderReason][0] != "attempts_exhausted" || shown.Body != letters[0].Body {
+		t.Errorf("shown %+v", shown)
+	}
+	says(dlq(exitFailed, "show 99"), "dead letter 99: no such dead letter", "arrakis dlq list")
+
+	handled := make(chan string, 2)
+	_, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
+		handled <- m.Header.Get(wire.HeaderEventID)
+		_ = m.Respond([]byte("{}")) // the test sees what is missing
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := dlq(exitFailed, "replay 99 2 1")
+	says(r, "replay dead letter 99: no such dead letter", "arrakis dlq list",
+		"replayed 2 to commands.interaction.comm_071: it is message 3 of COMMANDS\n",
+		"replayed 1 to commands.interaction: it is message 4 of COMMANDS\n")
+	select {
+	case id := <-handled:
+		if id != letters[0].EventID {
+			t.Errorf("event ID %q, want %q", id, letters[0].EventID)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the replay is not handled after a minute")
+	}
+	eventually(t, "the bad message is a dead letter again", func() bool {
+		l, _ := listLetters(t, d.env())
+		return len(l) == 1 && l[0].Seq == 3
+	})
+	if r := dlq(exitFailed, "replay 2 --json"); !json.Valid([]byte(r.stdout)) || !strings.Contains(r.stdout, `"replayed": []`) {
+		t.Errorf("a second replay: %+v", r)
+	}
+
+	bury(t, js, wire.StreamEvents, wire.ReasonPanic, nil, "{}")
+	says(dlq(exitUsage, "purge --stream=COMMANDS"), "would delete 1 dead letter of COMMANDS: add --yes")
+	says(dlq(exitUsage, "purge"), "would delete 2 dead letters: add --yes")
+	if l, _ := listLetters(t, d.env()); len(l) != 2 {
+		t.Errorf("%d are left without --yes, want 2", len(l))
+	}
+	says(dlq(exitDone, "purge --stream=COMMANDS --reason=malformed --yes"), "deleted 1 dead letter of COMMANDS with reason malformed")
+	if l, _ := listLetters(t, d.env()); len(l) != 1 || l[0].Stream != wire.StreamEvents {
+		t.Errorf("left %+v", l)
+	}
+	says(dlq(exitDone, "purge --yes --json"), `"purged": 1`)
+	says(dlq(exitDone, "purge --yes"), "deleted 0 dead letters")
+}
+
+// bury stores a dead letter that no worker has written.
+func bury(t *testing.T, js jetstream.JetStream, stream string, reason wire.Reason, header map[string]string, body string) {
+	t.Helper()
+	m := nats.NewMsg(wire.DeadLetterSubject(stream, reason))
+	m.Data = []byte(body)
+	m.Header.Set(wire.HeaderStream, stream)
+	m.Header.Set(wire.HeaderReason, string(reason))
+	for name, value := range header {
+		m.Header.Set(name, value)
+	}
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDLQOfStrangers: whoever may publish to the stream has written what is
+// printed, so it is held to 80 columns and to what a terminal may see.
+func TestDLQOfStrangers(t *testing.T) {
+	t.Parallel()
+	env := environment{"NATS_URL": natsAt(t, -1).ClientURL()}
+	if r := arrakis(t, env, "dlq", "list"); r.code != exitFailed || !strings.Contains(r.stderr, "provision --apply") {
+		t.Errorf("without streams: %+v", r)
+	}
+	if r := arrakis(t, env, "provision", "--apply"); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	nc, err := nats.Connect(env["NATS_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 128)
+	bury(t, js, wire.StreamEligibility, wire.ReasonAttemptsExhausted, map[string]string{
+		wire.HeaderSubject: "eligibility.check.single", wire.HeaderError: strings.Repeat("é", 512),
+	}, `{"event_id":"e1","community_id":"`+long+`"}`)
+	bury(t, js, wire.StreamCommands, wire.ReasonPanic, map[string]string{
+		wire.HeaderStream: long, wire.HeaderReason: long, wire.HeaderSubject: "internal.x", "X-Mine": "\x1b[2J",
+	}, "\x1b[2J\r\n\ta")
+	bury(t, js, wire.StreamEvents, wire.ReasonMalformed, map[string]string{wire.HeaderError: "no JSON"}, "\xff\x1b{")
+
+	table := arrakis(t, env, "dlq", "list").stdout
+	for line := range strings.Lines(table) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if strings.Count(table, "\n") != 4 || !strings.Contains(table, "…") {
+		t.Errorf("table:\n%s", table)
+	}
+	if r := arrakis(t, env, "dlq", "list", "--stream=EVENTS"); !strings.Contains(r.stdout, "no JSON") {
+		t.Errorf("%+v", r)
+	}
+	for seq, want := range map[string]string{
+		"1": strings.Repeat("é", 512), "2": "?[2J\n    a\n", "3": `3 bytes, quoted because they are not UTF-8` + "\n" + `"\xff\x1b{"`,
+	} {
+		if r := arrakis(t, env, "dlq", "show", seq); !strings.Contains(r.stdout, want) || strings.Contains(r.stdout, "\x1b") {
+			t.Errorf("show %s: %q, want %q", seq, r.stdout, want)
+		}
+	}
+	var shown deadletter.Letter
+	r := arrakis(t, env, "dlq", "show", "3", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &shown); err != nil || string(shown.BodyBase64) != "\xff\x1b{" {
+		t.Errorf("%v: %+v", err, r)
+	}
+	r = arrakis(t, env, "dlq", "replay", "2")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "internal.x") || !strings.Contains(r.stderr, "arrakis dlq show 2") {
+		t.Errorf("%+v", r)
+	}
+
+	first, cursor := listLetters(t, env, "--limit=2")
+	second, end := listLetters(t, env, "--limit=2", "--cursor="+cursor)
+	if len(first) != 2 || first[0].Seq != 1 || len(second) != 1 || second[0].Seq != 3 || end != "" {
+		t.Errorf("pages %+v, %q, %+v, %q", first, cursor, second, end)
+	}
+	if r := arrakis(t, env, "dlq", "list", "--limit=2"); !strings.Contains(r.stdout, "there are more: --cursor "+cursor+"\n") {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,0 +1,104 @@
+package deadletter
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"arrakis/pipeline/wire"
+)
+
+func TestGet(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
+		wire.HeaderSubject: "commands.interaction", wire.HeaderAttempts: "3", "X-Mine": "kept",
+	}, ping)
+	got, err := b.letters.Get(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Seq != seq || got.Attempts != 3 || got.Community != "comm_007" || got.Body != ping {
+		t.Errorf("%+v", got)
+	}
+	want := map[string][]string{
+		wire.HeaderStream: {"COMMANDS"}, wire.HeaderReason: {"panic"}, wire.HeaderSubject: {"commands.interaction"},
+		wire.HeaderAttempts: {"3"}, "X-Mine": {"kept"},
+	}
+	if diff := cmp.Diff(want, got.Headers); diff != "" {
+		t.Errorf("headers (-want +got)\n%s", diff)
+	}
+	for _, none := range []uint64{0, seq + 1} {
+		if _, err := b.letters.Get(t.Context(), none); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%d: %v", none, err)
+		}
+	}
+}
+
+// TestPurge deletes what Count has counted and List has listed, and no more.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		stream string
+		reason wire.Reason
+		left   []uint64
+	}{
+		{"all", "", "", nil},
+		{"stream", wire.StreamEvents, "", []uint64{1, 3, 4}},
+		{"reason", "", wire.ReasonPanic, []uint64{3, 5}},
+		{"both", wire.StreamCommands, wire.ReasonPanic, []uint64{2, 3, 4, 5}},
+		{"none", wire.StreamCommands, wire.ReasonNoCommunity, []uint64{1, 2, 3, 4, 5}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			b.bury(t, wire.StreamCommands, wire.ReasonPanic, nil, "")      // 1
+			b.bury(t, wire.StreamEvents, wire.ReasonPanic, nil, "")        // 2
+			b.bury(t, wire.StreamCommands, wire.ReasonMalformed, nil, "")  // 3
+			b.bury(t, wire.StreamEligibility, wire.ReasonPanic, nil, "")   // 4
+			b.bury(t, wire.StreamEvents, wire.ReasonHandlerError, nil, "") // 5
+			want := uint64(5 - len(tt.left))
+			listed, err := b.letters.List(t.Context(), Query{Stream: tt.stream, Reason: tt.reason})
+			if err != nil || uint64(len(listed.Letters)) != want {
+				t.Errorf("listed %v, %v; want %d", sequences(listed), err, want)
+			}
+			if n, err := b.letters.Count(t.Context(), tt.stream, tt.reason); n != want || err != nil {
+				t.Errorf("counted %d, %v; want %d", n, err, want)
+			}
+			if n := len(b.stored(t, wire.StreamDeadLetter)); n != 5 {
+				t.Errorf("counting left %d of 5", n)
+			}
+			if n, err := b.letters.Purge(t.Context(), tt.stream, tt.reason); n != want || err != nil {
+				t.Errorf("purged %d, %v; want %d", n, err, want)
+			}
+			left, err := b.letters.List(t.Context(), Query{})
+			if diff := cmp.Diff(tt.left, sequences(left)); err != nil || diff != "" {
+				t.Errorf("%v, left (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// TestPurgeRefuses a filter that would be another than the one that was meant.
+func TestPurgeRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ field, stream, reason string }{
+		{"stream", "*", ""},
+		{"stream", "commands", ""},
+		{"stream", wire.StreamInternal, ""},
+		{"reason", "", ">"},
+		{"reason", "", "bored"},
+	} {
+		var counted, purged *QueryError
+		_, err := New(nil).Count(t.Context(), tt.stream, wire.Reason(tt.reason))
+		if !errors.As(err, &counted) || counted.Field != tt.field {
+			t.Errorf("%+v: count: %v", tt, err)
+		}
+		_, err = New(nil).Purge(t.Context(), tt.stream, wire.Reason(tt.reason))
+		if !errors.As(err, &purged) || purged.Field != tt.field {
+			t.Errorf("%+v: purge: %v", tt, err)
+		}
+	}
+}
