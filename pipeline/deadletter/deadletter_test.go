@@ -347,6 +347,23 @@ func TestReplayRefuses(t *testing.T) {
 	}
 }
 
+// TestReplayRefusesHalfABody: what was cut to fit is no message any more.
+func TestReplayRefusesHalfABody(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.bury(t, wire.StreamCommands, wire.ReasonMalformed, map[string]string{
+		wire.HeaderSubject: "commands.interaction", wire.HeaderTruncated: "1048576",
+	}, ping)
+	_, err := b.letters.Replay(t.Context(), seq)
+	var refused *RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "beginning of a body of 1048576 bytes") {
+		t.Errorf("%v", err)
+	}
+	if left := b.stored(t, wire.StreamDeadLetter); len(left) != 1 {
+		t.Errorf("%d dead letters are left, want 1", len(left))
+	}
+}
+
 // TestReplayKeepsTheLetter: where the message cannot be stored, it stays.
 func TestReplayKeepsTheLetter(t *testing.T) {
 	t.Parallel()

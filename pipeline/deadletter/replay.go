@@ -15,13 +15,18 @@ import (
 )
 
 // RefusedError means that a dead letter cannot be put back, because it does
-// not say where it came from or names a subject that is none of the streams'.
+// not say where it came from, names a subject that is none of the streams', or
+// holds only the beginning of a body that was too large for it.
 type RefusedError struct {
-	Seq     uint64
-	Subject string // as its header has it
+	Seq       uint64
+	Subject   string // as its header has it
+	Truncated string // the size of the body in bytes, as its header has it; "" if it is whole
 }
 
 func (e *RefusedError) Error() string {
+	if e.Truncated != "" {
+		return fmt.Sprintf("dead letter %d cannot be replayed: it holds only the beginning of a body of %.20s bytes", e.Seq, e.Truncated)
+	}
 	return fmt.Sprintf("dead letter %d cannot be replayed: its %s is %.200q, which none of the streams that are worked on holds",
 		e.Seq, wire.HeaderSubject, e.Subject)
 }
@@ -61,10 +66,10 @@ func (l *Letters) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, err
 	}
-	subject := letter.Header.Get(wire.HeaderSubject)
+	subject, truncated := letter.Header.Get(wire.HeaderSubject), letter.Header.Get(wire.HeaderTruncated)
 	origin, ok := originOf(subject)
-	if !ok {
-		return Replayed{}, &RefusedError{Seq: seq, Subject: subject}
+	if !ok || truncated != "" {
+		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
 	}
 	ack, err := l.publish(ctx, restored(letter, subject),
 		jetstream.WithExpectStream(origin.stream),
