@@ -13,9 +13,9 @@ import (
 
 const patience = time.Minute
 
-// quick are options by which an outage is seen and over at once.
+// quick are options by which an outage is seen and over at once. A machine that stalls is none.
 func quick(p Policy) Options {
-	return Options{OnRedisDown: p, Failures: 1, ProbeInterval: 10 * time.Millisecond, Timeout: time.Second}
+	return Options{OnRedisDown: p, Failures: 1, ProbeInterval: 10 * time.Millisecond, Timeout: patience}
 }
 
 // outage is a limiter behind a proxy that can be cut.

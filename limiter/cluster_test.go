@@ -14,7 +14,7 @@ import (
 // TestCluster runs a batch of many keys on a cluster of one node, where a script of several keys would be refused.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+	s := startRedis(t, "--cluster-enabled", "yes")
 	admin := s.client(t)
 	if err := admin.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestCluster(t *testing.T) {
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l, err := New(rdb, Options{})
+	l, err := New(rdb, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +66,7 @@ func startMasters(t *testing.T) []*testServer {
 	const slots = 16384
 	masters := make([]*testServer, 3)
 	for i := range masters {
-		bus := freePort(t)
-		masters[i] = startRedis(t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000")
+		masters[i] = startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "60000") // one that stalls is not failed
 		c := masters[i].client(t)
 		first, behind := slots*i/len(masters), slots*(i+1)/len(masters)
 		if err := c.ClusterAddSlotsRange(t.Context(), first, behind-1).Err(); err != nil {
@@ -77,7 +76,7 @@ func startMasters(t *testing.T) []*testServer {
 			t.Fatal(err)
 		}
 		host, port, _ := net.SplitHostPort(masters[i].addr)
-		if err := masters[0].client(t).Do(t.Context(), "CLUSTER", "MEET", host, port, bus).Err(); err != nil {
+		if err := masters[0].client(t).Do(t.Context(), "CLUSTER", "MEET", host, port).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -100,7 +99,7 @@ func TestClusterOfThree(t *testing.T) {
 	masters := startMasters(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l, err := New(rdb, Options{})
+	l, err := New(rdb, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,23 +21,10 @@ const masterName = "arrakis"
 
 func startSentinel(t *testing.T) sentinel {
 	t.Helper()
-	s := sentinel{master: startRedis(t, "--repl-diskless-sync-delay", "0"), watch: &testServer{}}
+	s := sentinel{master: startRedis(t, "--repl-diskless-sync-delay", "0")}
 	host, port, _ := net.SplitHostPort(s.master.addr)
 	s.replica = startRedis(t, "--replicaof", host, port)
-	own := freePort(t)
-	s.watch.addr = net.JoinHostPort("127.0.0.1", own)
-	dir := t.TempDir()
-	config := filepath.Join(dir, "sentinel.conf") // which it writes to
-	text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[3]s 60000\n",
-		own, dir, masterName, host, port)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.watch.args = []string{s.master.args[0], config, "--sentinel"}
-	t.Cleanup(s.watch.kill)
-	if !s.watch.start(t) {
-		t.Fatal("the sentinel does not start")
-	}
+	s.watch = watchMaster(t, host, port)
 	c := s.client(t)
 	if !poll(patience, func() bool {
 		replicas, err := c.Replicas(t.Context(), masterName).Result()
@@ -46,6 +33,29 @@ func startSentinel(t *testing.T) sentinel {
 		t.Fatal("the sentinel does not see the replica in sync")
 	}
 	return s
+}
+
+// watchMaster starts a Sentinel.
+func watchMaster(t *testing.T, host, port string) *testServer {
+	t.Helper()
+	s := &testServer{}
+	t.Cleanup(s.kill)
+	for range 10 {
+		own, dir := anyPort(), t.TempDir()
+		s.addr = net.JoinHostPort("127.0.0.1", own)
+		config := filepath.Join(dir, "sentinel.conf") // which it writes to
+		text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[3]s 60000\n",
+			own, dir, masterName, host, port)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.args = []string{"redis-server", config, "--sentinel"}
+		if s.start(t) {
+			return s
+		}
+	}
+	t.Fatal("the sentinel does not start")
+	return nil
 }
 
 func (s sentinel) client(t *testing.T) *redis.SentinelClient {
@@ -62,7 +72,7 @@ func TestSentinelFailover(t *testing.T) {
 	s := startSentinel(t)
 	rdb := redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName: masterName, SentinelAddrs: []string{s.watch.addr}, ContextTimeoutEnabled: true,
-		DialTimeout: 200 * time.Millisecond, DialerRetries: 1,
+		DialTimeout: patience, ReadTimeout: patience, DialerRetries: 1,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
 	l, err := New(rdb, quick(Local))

@@ -1,13 +1,17 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,9 +44,10 @@ func (quietLogger) Printf(context.Context, string, ...any) {}
 
 // testServer is a Redis to test against.
 type testServer struct {
-	addr string
-	cmd  *exec.Cmd // nil for a miniredis
-	args []string
+	addr  string
+	args  []string
+	cmd   *exec.Cmd     // nil for a miniredis
+	ended chan struct{} // closed when cmd has ended
 }
 
 // redises start the servers that tests run against, by name: a miniredis and a redis-server.
@@ -57,8 +62,8 @@ var redises = map[string]func(testing.TB) *testServer{
 	},
 }
 
-// startRedis starts a redis-server with an append-only file on a free port of the loopback. Without the program the test
-// is skipped at home and fails in CI. Settings are further arguments of the program.
+// startRedis starts a redis-server with an append-only file on the loopback. Without the program the test is skipped at
+// home and fails in CI. Settings are further arguments of the program.
 func startRedis(tb testing.TB, settings ...string) *testServer {
 	tb.Helper()
 	path, err := exec.LookPath("redis-server")
@@ -71,8 +76,8 @@ func startRedis(tb testing.TB, settings ...string) *testServer {
 	dir := tb.TempDir()
 	s := &testServer{}
 	tb.Cleanup(s.kill)
-	for range 5 {
-		port := freePort(tb)
+	for range 10 {
+		port := anyPort()
 		s.addr = net.JoinHostPort("127.0.0.1", port)
 		s.args = []string{path, "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "no"}
 		s.args = append(s.args, settings...)
@@ -84,44 +89,50 @@ func startRedis(tb testing.TB, settings ...string) *testServer {
 	return nil
 }
 
-// start starts the server's process and reports whether it answers.
+// start starts the server's process and waits until that answers, which another on its port might do as well. It reports
+// false if the process has ended, as it does when the port is taken.
 func (s *testServer) start(tb testing.TB) bool {
 	tb.Helper()
-	s.cmd = exec.Command(s.args[0], s.args[1:]...)
-	if err := s.cmd.Start(); err != nil {
+	cmd, ended := exec.Command(s.args[0], s.args[1:]...), make(chan struct{})
+	if err := cmd.Start(); err != nil {
 		tb.Fatalf("start redis-server: %v", err)
 	}
+	go func() {
+		_ = cmd.Wait() // says "killed"
+		close(ended)
+	}()
+	s.cmd, s.ended = cmd, ended
 	client := s.client(tb)
-	if poll(5*time.Second, func() bool { return client.Ping(context.Background()).Err() == nil }) {
-		return true
+	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", cmd.Process.Pid)
+	up := false
+	poll(patience, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			up = strings.Contains(client.Info(context.Background(), "server").Val(), own) && client.Ping(context.Background()).Err() == nil
+			return up
+		}
+	})
+	if !up {
+		s.kill()
 	}
-	s.kill()
-	return false
+	return up
 }
 
 // kill ends the server's process at once, as a crash does.
 func (s *testServer) kill() {
-	if s.cmd == nil || s.cmd.Process == nil {
+	if s.cmd == nil {
 		return
 	}
 	_ = s.cmd.Process.Kill() // it may have ended
-	_ = s.cmd.Wait()         // says "killed"
+	<-s.ended
 	s.cmd = nil
 }
 
-func freePort(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return port
-}
+// anyPort returns a port below those that the system hands out, and so is that of a cluster's bus, 10,000 above: no
+// connection takes them before a server does. That it is free is known when the server answers.
+func anyPort() string { return strconv.Itoa(10_000 + rand.IntN(10_000)) }
 
 // client returns a client of the server that ends with the test.
 func (s *testServer) client(tb testing.TB) *redis.Client {
@@ -131,7 +142,9 @@ func (s *testServer) client(tb testing.TB) *redis.Client {
 
 func clientOf(tb testing.TB, addr string) *redis.Client {
 	tb.Helper()
-	c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, DialTimeout: 200 * time.Millisecond, DialerRetries: 1})
+	c := redis.NewClient(&redis.Options{
+		Addr: addr, ContextTimeoutEnabled: true, DialTimeout: patience, ReadTimeout: patience, DialerRetries: 1,
+	})
 	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -179,9 +192,11 @@ func (c *testClock) now() time.Time {
 	return c.base.Add(time.Duration(c.elapsed.Load()) * time.Millisecond)
 }
 
-// newLimiter returns a limiter on its own client of the address; with a clock it follows that.
+// newLimiter returns a limiter on its own client of the address; with a clock it follows that. It is patient unless the
+// options say otherwise: a machine that stalls is no outage.
 func newLimiter(t *testing.T, addr string, o Options, c *testClock) *Limiter {
 	t.Helper()
+	o.Timeout = cmp.Or(o.Timeout, patience)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}

@@ -41,13 +41,11 @@ type bundle struct {
 func setup(t *testing.T, o Options) *bundle {
 	t.Helper()
 	b := &bundle{t: t, redis: miniredis.RunT(t), out: make(chan *note, 100_000)}
-	rdb := redis.NewClient(&redis.Options{
-		Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: 200 * time.Millisecond,
-	})
+	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	b.store = tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})
 	var err error
-	if b.limits, err = limiter.New(rdb, limiter.Options{}); err != nil {
+	if b.limits, err = limiter.New(rdb, limiter.Options{Timeout: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	o.Tenants, o.Limits = b.store, b.limits

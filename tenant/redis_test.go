@@ -3,10 +3,14 @@ package tenant_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,11 +22,14 @@ import (
 	"arrakis/tenant"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		oneCluster.stop()
-		os.Exit(code)
-	}))
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testingM{m}) }
+
+// testingM ends what the tests share.
+type testingM struct{ *testing.M }
+
+func (m testingM) Run() int {
+	defer oneCluster.stop()
+	return m.M.Run()
 }
 
 // backend is a Redis to test on.
@@ -63,8 +70,8 @@ func startMini(t *testing.T) string {
 	return miniredis.RunT(t).Addr()
 }
 
-// startServer starts redis-server on a free loopback port and returns its
-// address. It ends with the test.
+// startServer starts redis-server on the loopback and returns its address. It
+// ends with the test.
 func startServer(t *testing.T) string {
 	t.Helper()
 	addr, stop := runServer(t, t.TempDir())
@@ -82,28 +89,49 @@ func runServer(t *testing.T, dir string, args ...string) (addr string, stop func
 		}
 		t.Skip("redis-server is not installed: skipping the test on a real Redis")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 10 {
+		// Below the ports that the system hands out, and so is that of a cluster's
+		// bus, 10,000 above: no connection takes them before the server does.
+		port := strconv.Itoa(10_000 + rand.IntN(10_000))
+		addr = net.JoinHostPort("127.0.0.1", port)
+		cmd := exec.Command(path, append([]string{
+			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir,
+		}, args...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait() // killed: the error says so
+			close(ended)
+		}()
+		stop = func() { _ = cmd.Process.Kill(); <-ended }
+		if answers(t, addr, cmd.Process.Pid, ended) {
+			return addr, stop
+		}
 	}
-	addr = l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}, args...)
-	cmd := exec.Command(path, args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // killed: the error says so
-	}
+	t.Fatal("redis-server does not start")
+	return "", nil
+}
+
+// answers waits until the process answers on addr, which another server there
+// might do as well. It reports false if the process has ended, as it does when
+// its port is taken.
+func answers(t *testing.T, addr string, pid int, ended <-chan struct{}) (up bool) {
+	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
-	defer func() { _ = rdb.Close() }()
-	eventually(t, "redis-server answers", func() bool { return rdb.Ping(t.Context()).Err() == nil })
-	return addr, stop
+	defer rdb.Close() //nolint:errcheck // nothing is pending
+	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)
+	eventually(t, "redis-server answers", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			up = strings.Contains(rdb.Info(t.Context(), "server").Val(), own)
+			return up
+		}
+	})
+	return up
 }
 
 // sharedCluster is a Redis Cluster of one node that owns every slot: keys of
@@ -132,7 +160,7 @@ func (c *sharedCluster) borrow(t *testing.T) string {
 			t.Fatal(err)
 		}
 		c.dir = dir
-		c.addr, c.kill = runServer(t, dir, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+		c.addr, c.kill = runServer(t, dir, "--cluster-enabled", "yes")
 		rdb := redis.NewClient(&redis.Options{Addr: c.addr})
 		defer func() { _ = rdb.Close() }()
 		if err := rdb.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {

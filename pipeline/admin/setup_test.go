@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -231,8 +234,7 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
-// startServer starts redis-server on a free loopback port; it ends with the
-// test.
+// startServer starts redis-server on the loopback; it ends with the test.
 func startServer(t *testing.T, args ...string) (addr string) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
@@ -242,39 +244,55 @@ func startServer(t *testing.T, args ...string) (addr string) {
 		}
 		t.Skip("redis-server is not installed: skipping the test on a real Redis")
 	}
-	port := freePort(t)
-	addr = net.JoinHostPort("127.0.0.1", port)
-	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, args...)
-	cmd := exec.Command(path, args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	for range 10 {
+		// Below the ports that the system hands out, and so is that of a cluster's
+		// bus, 10,000 above: no connection takes them before the server does.
+		port := strconv.Itoa(10_000 + rand.IntN(10_000))
+		addr = net.JoinHostPort("127.0.0.1", port)
+		cmd := exec.Command(path, append([]string{
+			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir(),
+		}, args...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait() // killed: the error says so
+			close(ended)
+		}()
+		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+		if answers(t, addr, cmd.Process.Pid, ended) {
+			return addr
+		}
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // killed: the error says so
-	})
-	rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
-	defer rdb.Close() //nolint:errcheck // nothing is pending
-	eventually(t, "redis-server answers", func() bool { return rdb.Ping(t.Context()).Err() == nil })
-	return addr
+	t.Fatal("redis-server does not start")
+	return ""
 }
 
-// freePort is a loopback port that nobody listens on.
-func freePort(t *testing.T) string {
+// answers waits until the process answers on addr, which another server there
+// might do as well. It reports false if the process has ended, as it does when
+// its port is taken.
+func answers(t *testing.T, addr string, pid int, ended <-chan struct{}) (up bool) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // nothing was accepted
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
+	defer rdb.Close() //nolint:errcheck // nothing is pending
+	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)
+	eventually(t, "redis-server answers", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			up = strings.Contains(rdb.Info(t.Context(), "server").Val(), own)
+			return up
+		}
+	})
+	return up
 }
 
 // startCluster starts a Redis Cluster of one node that owns every slot.
 func startCluster(t *testing.T) (addr string) {
 	t.Helper()
-	addr = startServer(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+	addr = startServer(t, "--cluster-enabled", "yes")
 	rdb := redis.NewClient(&redis.Options{Addr: addr})
 	defer rdb.Close() //nolint:errcheck // nothing is pending
 	if err := rdb.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
