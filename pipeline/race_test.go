@@ -2,5 +2,7 @@
 
 package pipeline
 
-// Under the race detector sync.Pool drops what it is given now and then.
-func init() { raceAllocations = 4 }
+func init() {
+	raceAllocations = 4 // sync.Pool drops what it is given now and then
+	littleRedisMessages = 20_000
+}

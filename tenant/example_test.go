@@ -68,7 +68,7 @@ func ExampleStore_Update() {
 func ExampleWatcher() {
 	store, closeAll := openExample()
 	defer closeAll()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	watcher := tenant.NewWatcher(store, tenant.WatcherOptions{
