@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,22 +41,44 @@ func redisServer(t *testing.T) *redis.Client {
 		}
 		t.Skip(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 10 {
+		port := strconv.Itoa(quietPort(t))
+		cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait() // killed: the error says so
+			close(ended)
+		}()
+		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+		rdb := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", port)})
+		t.Cleanup(func() { _ = rdb.Close() })
+		if answers(t, rdb, cmd.Process.Pid, ended) {
+			return rdb
+		}
 	}
-	addr := l.Addr().String()
-	_ = l.Close() // free for the server; its start is checked below
-	_, port, _ := strings.Cut(addr, ":")
-	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	rdb := redis.NewClient(&redis.Options{Addr: addr})
-	t.Cleanup(func() { _ = rdb.Close() })
-	eventually(t, "redis-server answers", func() bool { return rdb.Ping(t.Context()).Err() == nil })
-	return rdb
+	t.Fatal("redis-server does not start")
+	return nil
+}
+
+// answers waits until the process answers, which another server on its port
+// might do as well. It reports false if the process has ended, as it does when
+// the port is taken.
+func answers(t *testing.T, rdb *redis.Client, pid int, ended <-chan struct{}) (up bool) {
+	t.Helper()
+	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)
+	eventually(t, "redis-server answers", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			up = strings.Contains(rdb.Info(t.Context(), "server").Val(), own)
+			return up
+		}
+	})
+	return up
 }
 
 // workerProcess starts a worker as a process of its own.
@@ -136,10 +160,13 @@ func TestInvariantExactOverProcesses(t *testing.T) {
 		}
 	}()
 
-	ctx, cancel := context.WithTimeout(t.Context(), flood)
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
 	var publisher sync.WaitGroup
 	publisher.Go(func() { publishTwice(ctx, t, js, perSecond) })
+	defer publisher.Wait()
+	defer cancel()
+	eventually(t, "a worker works", func() bool { return len(handled()) > 0 })
+	time.AfterFunc(flood, cancel)
 	admitted := &admissions{scores: map[string][]int64{}}
 	kill := time.NewTicker(killEvery)
 	defer kill.Stop()
@@ -157,6 +184,7 @@ func TestInvariantExactOverProcesses(t *testing.T) {
 		admitted.look(t, rdb, key)
 	}
 	publisher.Wait()
+	done := handled() // before the last look: what is admitted later is not in it
 	admitted.look(t, rdb, key)
 
 	var times []int64
@@ -180,7 +208,7 @@ func TestInvariantExactOverProcesses(t *testing.T) {
 	if !longTests() && len(times) != limit {
 		t.Errorf("%d admitted within one window, want %d", len(times), limit)
 	}
-	for id := range handled() {
+	for id := range done {
 		if _, ok := admitted.scores[id]; !ok {
 			t.Errorf("%s was handled and never admitted", id)
 		}
@@ -210,7 +238,7 @@ func handledBy(t *testing.T, nc *nats.Conn) func() map[string]int {
 	return func() map[string]int {
 		mu.Lock()
 		defer mu.Unlock()
-		return handled
+		return maps.Clone(handled)
 	}
 }
 

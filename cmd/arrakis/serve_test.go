@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -36,6 +39,30 @@ func natsAt(t *testing.T, port int) *server.Server {
 		t.Fatal("nats-server is not ready after a minute")
 	}
 	return s
+}
+
+// quietPort is a free port below those that the system hands out, if there is
+// one: nobody takes it by asking for any.
+func quietPort(t *testing.T) int {
+	t.Helper()
+	handedOut := 32_768
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		if _, err := fmt.Sscan(string(b), &handedOut); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		port := handedOut/2 + rand.IntN(handedOut/2)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	port, err := freePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // serveEnv are settings with which serve starts.
@@ -108,14 +135,7 @@ func TestServe(t *testing.T) {
 // TestServeWaits starts serve before NATS and Redis.
 func TestServeWaits(t *testing.T) {
 	t.Parallel()
-	natsPort, err := freePort(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	redisPort, err := freePort(0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	natsPort, redisPort := quietPort(t), quietPort(t)
 	redisAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(redisPort))
 	env := serveEnv("nats://user:hunter2@127.0.0.1:"+strconv.Itoa(natsPort), redisAddr)
 	b := start(t, env, "serve")
