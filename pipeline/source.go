@@ -27,8 +27,8 @@ type source struct {
 
 	backlog uint64 // messages that JetStream has not delivered; owned by decode
 
-	gathered atomic.Int64 // messages that are gathered when it is behind; written by pull, read by decode
-	ackWait  atomic.Int64 // ns; written by pull, read by the handle stage
+	gathered atomic.Int64 // messages that are gathered when it is behind; written by pull and watch, read by decode
+	ackWait  atomic.Int64 // ns; written by pull and watch, read by the handle stage
 	pulling  atomic.Bool  // written by pull, read by Ready
 	pending  atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
 	ahead    atomic.Int64 // ns by which the server's clock is ahead of this process's; written by watch
