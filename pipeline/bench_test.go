@@ -7,8 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/pipeline/wire"
 	"arrakis/tenant"
 )
 
@@ -59,7 +59,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.ReportAllocs()
 		b.ResetTimer()
 		w.start()
-		w.eventually("all messages are acknowledged", func() bool { return w.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+		w.eventually("all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 		b.StopTimer()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 	})
@@ -67,7 +67,7 @@ func BenchmarkPipeline(b *testing.B) {
 		w := setup(b)
 		w.ensure()
 		w.fill(b.N)
-		c, err := w.js.Consumer(b.Context(), wire.StreamCommands, wire.ConsumerCommand)
+		c, err := w.js.Consumer(b.Context(), contract.StreamCommands, contract.ConsumerCommand)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func BenchmarkPipeline(b *testing.B) {
 			b.Fatal(err)
 		}
 		<-done
-		w.eventually("all messages are acknowledged", func() bool { return w.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+		w.eventually("all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 		b.StopTimer()
 		consume.Stop()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")

@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -120,10 +120,10 @@ func (b *bundle) process(name string, n, communities int) {
 	case <-time.After(patience):
 		b.t.Fatalf("the messages are not stored after %v", patience)
 	}
-	stored, left := time.Since(began), b.left(wire.StreamCommands, wire.ConsumerCommand)
+	stored, left := time.Since(began), b.left(contract.StreamCommands, contract.ConsumerCommand)
 	for _, share := range []int{2, 4, n + 1} { // each in its time, which the race detector needs
 		b.eventually("messages are acknowledged", func() bool {
-			return b.left(wire.StreamCommands, wire.ConsumerCommand) <= uint64(n/share)
+			return b.left(contract.StreamCommands, contract.ConsumerCommand) <= uint64(n/share)
 		})
 	}
 	b.t.Logf("%s: %d messages stored in %v, when %d were left, and done in %v", name, n, stored, left, time.Since(began))

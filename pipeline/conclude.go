@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // disposition is what JetStream is told of a message at its end.
@@ -22,12 +22,12 @@ const (
 // conclusion is how a message ends.
 type conclusion struct {
 	disposition disposition
-	delay       time.Duration // of a retry
-	reason      wire.Reason   // of a dead letter
-	status      wire.Status   // what the caller and the metrics are told
-	fail        *wire.Error   // for the caller; nil if all went well
-	errorType   errorType     // for the metrics; errorNone if all went well
-	cause       string        // for the dead letter and the log
+	delay       time.Duration   // of a retry
+	reason      contract.Reason // of a dead letter
+	status      contract.Status // what the caller and the metrics are told
+	fail        *contract.Error // for the caller; nil if all went well
+	errorType   errorType       // for the metrics; errorNone if all went well
+	cause       string          // for the dead letter and the log
 }
 
 // errorType is a value of the label error_type of arrakis_tenant_errors_total.
@@ -66,12 +66,12 @@ func (e *panicError) Error() string { return "the handler panicked" }
 // counts from 1.
 func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	if err == nil {
-		return conclusion{status: wire.StatusOK}
+		return conclusion{status: contract.StatusOK}
 	}
 	c := conclusion{
-		status: wire.StatusError, cause: err.Error(),
+		status: contract.StatusError, cause: err.Error(),
 		disposition: retry, errorType: errorHandler,
-		fail: &wire.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
+		fail: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
 	}
 	var (
 		panicked *panicError
@@ -80,26 +80,26 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	switch {
 	case errors.As(err, &panicked):
 		c.fail.Message = panicked.Error()
-		c.disposition, c.reason, c.errorType = deadLetter, wire.ReasonPanic, errorPanic
+		c.disposition, c.reason, c.errorType = deadLetter, contract.ReasonPanic, errorPanic
 		return c
 	case errors.As(err, &handler):
-		c.fail = &wire.Error{Code: handler.Code, Message: handler.Message}
+		c.fail = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code >= 400 && handler.Code <= 499 {
-			c.disposition, c.reason = deadLetter, wire.ReasonHandlerError
+			c.disposition, c.reason = deadLetter, contract.ReasonHandlerError
 			return c
 		}
 		if handler.Code == http.StatusServiceUnavailable {
 			c.fail.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
 		}
 	case errors.Is(err, errNoHandler):
-		c.fail = &wire.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
+		c.fail = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
 		c.errorType = errorNoHandler
 	case errors.Is(err, context.DeadlineExceeded):
-		c.fail = &wire.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
+		c.fail = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
 		c.errorType = errorTimeout
 	}
 	if attempt >= maxAttempts {
-		c.disposition, c.reason = deadLetter, wire.ReasonAttemptsExhausted
+		c.disposition, c.reason = deadLetter, contract.ReasonAttemptsExhausted
 		return c
 	}
 	c.delay = backoff(attempt)
@@ -107,18 +107,18 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 }
 
 // concludeMalformed ends a message that cannot be decoded.
-func concludeMalformed(err *wire.DecodeError) conclusion {
+func concludeMalformed(err *contract.DecodeError) conclusion {
 	return conclusion{
-		disposition: deadLetter, reason: err.Reason, status: wire.StatusError, errorType: errorMalformed,
-		cause: err.Error(), fail: &wire.Error{Code: http.StatusBadRequest, Message: err.Error()},
+		disposition: deadLetter, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
+		cause: err.Error(), fail: &contract.Error{Code: http.StatusBadRequest, Message: err.Error()},
 	}
 }
 
 // concludeExpired ends a command that is too old to be of use.
 func concludeExpired() conclusion {
 	return conclusion{
-		status: wire.StatusExpired, errorType: errorExpired,
-		fail: &wire.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
+		status: contract.StatusExpired, errorType: errorExpired,
+		fail: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
 	}
 }
 
@@ -127,11 +127,11 @@ func concludeExpired() conclusion {
 // answer is kept for later rather than lost.
 func concludeRefused(unavailable bool, replyTo func() string, after time.Duration) conclusion {
 	if !unavailable {
-		return conclusion{status: wire.StatusRateLimited, fail: overLimit}
+		return conclusion{status: contract.StatusRateLimited, fail: overLimit}
 	}
 	c := conclusion{
-		status: wire.StatusError, errorType: errorUnavailable,
-		fail: &wire.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
+		status: contract.StatusError, errorType: errorUnavailable,
+		fail: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
 		c.disposition, c.delay = retry, max(after, unavailableDelay)
@@ -139,7 +139,7 @@ func concludeRefused(unavailable bool, replyTo func() string, after time.Duratio
 	return c
 }
 
-var overLimit = &wire.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
+var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
 // concludeAborted gives a message back that the shutdown did not leave time for.
 func concludeAborted() conclusion { return conclusion{disposition: retry} }

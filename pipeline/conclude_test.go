@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 func TestConcludeHandled(t *testing.T) {
@@ -17,21 +17,21 @@ func TestConcludeHandled(t *testing.T) {
 		err         error
 		attempt     int
 		disposition disposition
-		reason      wire.Reason
+		reason      contract.Reason
 		code        int
 		errorType   errorType
 	}{
 		{"success", nil, 1, acknowledge, "", 0, errorNone},
 		{"plain", errors.New("x"), 1, retry, "", 500, errorHandler},
-		{"plain, last", errors.New("x"), 3, deadLetter, wire.ReasonAttemptsExhausted, 500, errorHandler},
-		{"beyond the last", errors.New("x"), 7, deadLetter, wire.ReasonAttemptsExhausted, 500, errorHandler},
-		{"4xx", Permanent(404, "no such page"), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
-		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, deadLetter, wire.ReasonHandlerError, 404, errorHandler},
+		{"plain, last", errors.New("x"), 3, deadLetter, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"beyond the last", errors.New("x"), 7, deadLetter, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"4xx", Permanent(404, "no such page"), 1, deadLetter, contract.ReasonHandlerError, 404, errorHandler},
+		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, deadLetter, contract.ReasonHandlerError, 404, errorHandler},
 		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, retry, "", 502, errorHandler},
-		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, wire.ReasonAttemptsExhausted, 502, errorHandler},
+		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, contract.ReasonAttemptsExhausted, 502, errorHandler},
 		{"nobody answers", wrap(errNoHandler), 1, retry, "", 502, errorNoHandler},
 		{"time is up", wrap(context.DeadlineExceeded), 1, retry, "", 504, errorTimeout},
-		{"panic", wrap(&panicError{value: "x"}), 1, deadLetter, wire.ReasonPanic, 500, errorPanic},
+		{"panic", wrap(&panicError{value: "x"}), 1, deadLetter, contract.ReasonPanic, 500, errorPanic},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestConcludeHandled(t *testing.T) {
 			if c.disposition != tt.disposition || c.reason != tt.reason || c.errorType != tt.errorType {
 				t.Errorf("conclusion %+v", c)
 			}
-			if (c.status == wire.StatusOK) != (tt.err == nil) {
+			if (c.status == contract.StatusOK) != (tt.err == nil) {
 				t.Errorf("status %s", c.status)
 			}
 			code := 0
@@ -58,7 +58,7 @@ func TestConcludeHandled(t *testing.T) {
 
 func TestConcludeRefused(t *testing.T) {
 	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
-	if c := concludeRefused(false, nobody, time.Second); c.disposition != acknowledge || c.status != wire.StatusRateLimited || c.fail.Code != 429 {
+	if c := concludeRefused(false, nobody, time.Second); c.disposition != acknowledge || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
 	if c := concludeRefused(true, somebody, time.Second); c.disposition != acknowledge || c.fail.Code != 503 {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // deadLetter is the message that is stored in place of d: its body and
 // headers, and why.
 func (d *delivery) deadLetter() *nats.Msg {
-	m := nats.NewMsg(wire.DeadLetterSubject(d.source.stream, d.reason))
+	m := nats.NewMsg(contract.DeadLetterSubject(d.source.stream, d.reason))
 	m.Data = d.Body
 	maps.Copy(m.Header, d.headers)
 	// They were meant for the stream that the message was published to.
@@ -24,12 +24,12 @@ func (d *delivery) deadLetter() *nats.Msg {
 		}
 	}
 	for name, value := range map[string]string{
-		wire.HeaderReason:   string(d.reason),
-		wire.HeaderError:    clip(d.cause),
-		wire.HeaderStream:   d.source.stream,
-		wire.HeaderSubject:  d.Subject,
-		wire.HeaderSequence: strconv.FormatUint(d.sequence, 10),
-		wire.HeaderAttempts: strconv.Itoa(d.Attempt),
+		contract.HeaderReason:   string(d.reason),
+		contract.HeaderError:    clip(d.cause),
+		contract.HeaderStream:   d.source.stream,
+		contract.HeaderSubject:  d.Subject,
+		contract.HeaderSequence: strconv.FormatUint(d.sequence, 10),
+		contract.HeaderAttempts: strconv.Itoa(d.Attempt),
 	} {
 		m.Header[name] = []string{value}
 	}
@@ -41,7 +41,7 @@ func (d *delivery) deadLetter() *nats.Msg {
 func (d *delivery) cutDeadLetter(maxPayload int64) *nats.Msg {
 	const headers = 8 << 10 // room for those of deadLetter and the longest cause
 	m := d.deadLetter()
-	m.Header.Set(wire.HeaderTruncated, strconv.Itoa(len(d.Body)))
+	m.Header.Set(contract.HeaderTruncated, strconv.Itoa(len(d.Body)))
 	for name := range m.Header {
 		if !strings.HasPrefix(name, "Arrakis-") {
 			delete(m.Header, name)

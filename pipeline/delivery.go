@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -49,15 +49,15 @@ func (d *delivery) header(name string) string {
 
 // replyTo is where the outcome goes, "" if nobody may be told.
 func (d *delivery) replyTo() string {
-	if to := d.header(wire.HeaderReplyTo); wire.ValidReplyTo(to) {
+	if to := d.header(contract.HeaderReplyTo); contract.ValidReplyTo(to) {
 		return to
 	}
 	return ""
 }
 
 // outcome is what the caller is told.
-func (d *delivery) outcome() wire.Outcome {
-	o := wire.Outcome{
+func (d *delivery) outcome() contract.Outcome {
+	o := contract.Outcome{
 		EventID:   d.EventID,
 		Community: d.Community,
 		Status:    d.status,
@@ -67,27 +67,27 @@ func (d *delivery) outcome() wire.Outcome {
 	if d.Tenant != nil {
 		o.Tier = string(d.Tenant.Tier)
 	}
-	if r := &d.request; r.Limited && r.Tenant != nil && d.status != wire.StatusExpired {
+	if r := &d.request; r.Limited && r.Tenant != nil && d.status != contract.StatusExpired {
 		v := r.Verdict
-		o.RateLimit = &wire.RateLimit{
+		o.RateLimit = &contract.RateLimit{
 			Action:       r.LimitedBy.String(),
 			Limit:        v.Limit,
 			Remaining:    v.Remaining,
-			ResetMS:      wire.Milliseconds(v.ResetAfter),
-			RetryAfterMS: wire.Milliseconds(v.RetryAfter),
+			ResetMS:      contract.Milliseconds(v.ResetAfter),
+			RetryAfterMS: contract.Milliseconds(v.RetryAfter),
 		}
 	}
 	return o
 }
 
 // actionOf is what a kind of message is limited as; events are not.
-func actionOf(k wire.Kind) (a tenant.Action, limited bool) {
+func actionOf(k contract.Kind) (a tenant.Action, limited bool) {
 	switch k {
-	case wire.KindCommand:
+	case contract.KindCommand:
 		return tenant.Command, true
-	case wire.KindEligibility:
+	case contract.KindEligibility:
 		return tenant.EligibilityCheck, true
-	case wire.KindSync:
+	case contract.KindSync:
 		return tenant.SyncRequest, true
 	default:
 		return 0, false

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -64,7 +64,7 @@ func TestInvariantNothingLost(t *testing.T) {
 		}
 		stop()
 	}
-	if left := b.left(wire.StreamCommands, wire.ConsumerCommand); left != 0 {
+	if left := b.left(contract.StreamCommands, contract.ConsumerCommand); left != 0 {
 		t.Errorf("%d messages are left", left)
 	}
 	for id, n := range handled {
@@ -92,7 +92,7 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 	<-running
 	stop()
 	b.start()
-	if o := b.outcome(first); o.Status != wire.StatusOK {
+	if o := b.outcome(first); o.Status != contract.StatusOK {
 		t.Errorf("first: %+v", o)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"testing"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -17,17 +17,19 @@ func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	p, _ := b.start()
 	for name, remove := range map[string]func() error{
-		"consumer": func() error { return b.js.DeleteConsumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand) },
-		"stream":   func() error { return b.js.DeleteStream(t.Context(), wire.StreamCommands) },
+		"consumer": func() error {
+			return b.js.DeleteConsumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+		},
+		"stream": func() error { return b.js.DeleteStream(t.Context(), contract.StreamCommands) },
 	} {
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
 		b.eventually(name+" is made again", func() bool {
-			_, err := b.js.Consumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand)
+			_, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
 			return err == nil && p.Ready() == nil
 		})
-		if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "after-"+name))); o.Status != wire.StatusOK {
+		if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "after-"+name))); o.Status != contract.StatusOK {
 			t.Errorf("after the %s was lost: %+v", name, o)
 		}
 	}
@@ -43,7 +45,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 	}
 	p, _ := b.start()
 	p.ensuring.Lock() // nobody makes it again for now
-	if err := b.js.DeleteStream(t.Context(), wire.StreamDeadLetter); err != nil {
+	if err := b.js.DeleteStream(t.Context(), contract.StreamDeadLetter); err != nil {
 		t.Fatal(err)
 	}
 	for range bad {
@@ -53,17 +55,17 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 	}
 	<-b.js.PublishAsyncComplete()
 	for i := range 5 {
-		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", fmt.Sprintf("e%d", i)))); o.Status != wire.StatusOK {
+		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", fmt.Sprintf("e%d", i)))); o.Status != contract.StatusOK {
 			t.Errorf("a good message beside: %+v", o)
 		}
 	}
 	b.eventually("only the malformed messages are left", func() bool {
-		return b.left(wire.StreamCommands, wire.ConsumerCommand) == bad
+		return b.left(contract.StreamCommands, contract.ConsumerCommand) == bad
 	})
 	p.ensuring.Unlock()
 	b.eventually("all are stored once they can be", func() bool {
-		_, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
-		return err == nil && b.deadLetters(wire.ReasonMalformed) == bad
+		_, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
+		return err == nil && b.deadLetters(contract.ReasonMalformed) == bad
 	})
 }
 
@@ -75,8 +77,8 @@ func TestLargestMessageIsBuried(t *testing.T) {
 	if _, err := b.js.Publish(t.Context(), "commands.interaction", body); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually("it is a dead letter", func() bool { return b.deadLetters(wire.ReasonMalformed) == 1 })
-	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	b.eventually("it is a dead letter", func() bool { return b.deadLetters(contract.ReasonMalformed) == 1 })
+	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,8 +86,8 @@ func TestLargestMessageIsBuried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := letter.Header.Get(wire.HeaderTruncated); got != strconv.Itoa(len(body)) {
-		t.Errorf("%s is %q, want %d", wire.HeaderTruncated, got, len(body))
+	if got := letter.Header.Get(contract.HeaderTruncated); got != strconv.Itoa(len(body)) {
+		t.Errorf("%s is %q, want %d", contract.HeaderTruncated, got, len(body))
 	}
 	if !bytes.HasPrefix(body, letter.Data) || len(letter.Data) < len(body)-10_000 {
 		t.Errorf("the dead letter holds %d bytes", len(letter.Data))

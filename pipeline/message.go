@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -17,9 +17,9 @@ import (
 type Message struct {
 	// Envelope holds the IDs, the type and Data. Its Community is the
 	// tenant's: the config's communityId, whatever ID the message carries.
-	wire.Envelope
+	contract.Envelope
 	// Kind is what the message asks for.
-	Kind wire.Kind
+	Kind contract.Kind
 	// Tenant is whose message it is.
 	Tenant *tenant.Tenant
 	// RequestID follows a request through logs; the event ID if none was given.
@@ -80,7 +80,7 @@ type Handlers struct {
 }
 
 type handlerKey struct {
-	kind wire.Kind
+	kind contract.Kind
 	name string
 }
 
@@ -90,21 +90,21 @@ func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}}
 
 // Command registers f for a command, [a-z0-9_-]{1,32}. Like all that register,
 // it panics if the name is not valid or is taken: that is a bug of the caller.
-func (h *Handlers) Command(name string, f Handler) { h.add(wire.KindCommand, name, f) }
+func (h *Handlers) Command(name string, f Handler) { h.add(contract.KindCommand, name, f) }
 
 // Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.
 func (h *Handlers) Eligibility(checkType string, f Handler) {
-	h.add(wire.KindEligibility, checkType, f)
+	h.add(contract.KindEligibility, checkType, f)
 }
 
 // Sync registers f for eligibility syncs of a type, [a-z0-9_-]{1,32}.
-func (h *Handlers) Sync(checkType string, f Handler) { h.add(wire.KindSync, checkType, f) }
+func (h *Handlers) Sync(checkType string, f Handler) { h.add(contract.KindSync, checkType, f) }
 
 // Event registers f for events of a type, such as guild.join.
-func (h *Handlers) Event(eventType string, f Handler) { h.add(wire.KindEvent, eventType, f) }
+func (h *Handlers) Event(eventType string, f Handler) { h.add(contract.KindEvent, eventType, f) }
 
-func (h *Handlers) add(k wire.Kind, name string, f Handler) {
-	if k != wire.KindEvent && !wire.ValidCommand(name) {
+func (h *Handlers) add(k contract.Kind, name string, f Handler) {
+	if k != contract.KindEvent && !contract.ValidCommand(name) {
 		panic(fmt.Sprintf("pipeline: handler name %q is not [a-z0-9_-]{1,32}", name))
 	}
 	h.mu.Lock()
@@ -115,7 +115,7 @@ func (h *Handlers) add(k wire.Kind, name string, f Handler) {
 	h.byKey[handlerKey{k, name}] = f
 }
 
-func (h *Handlers) find(k wire.Kind, name string) (Handler, bool) {
+func (h *Handlers) find(k contract.Kind, name string) (Handler, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	f, ok := h.byKey[handlerKey{k, name}]
@@ -123,7 +123,7 @@ func (h *Handlers) find(k wire.Kind, name string) (Handler, bool) {
 }
 
 // each calls f for every registered name.
-func (h *Handlers) each(f func(wire.Kind, string)) {
+func (h *Handlers) each(f func(contract.Kind, string)) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for key := range h.byKey {

@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -72,13 +72,13 @@ var statusLabels = [...]string{"success", "error", "rate_limited", "expired"}
 
 const numStatuses = len(statusLabels)
 
-func statusIndex(s wire.Status) int {
+func statusIndex(s contract.Status) int {
 	switch s {
-	case wire.StatusOK:
+	case contract.StatusOK:
 		return 0
-	case wire.StatusRateLimited:
+	case contract.StatusRateLimited:
 		return 2
-	case wire.StatusExpired:
+	case contract.StatusExpired:
 		return 3
 	default:
 		return 1
@@ -141,13 +141,13 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 		return
 	}
 	switch d.Kind {
-	case wire.KindCommand:
+	case contract.KindCommand:
 		c := s.command(m.known, d.Command)
 		c.statuses[statusIndex(d.status)]++
 		if d.latency > 0 {
 			c.observe(d.latency.Seconds())
 		}
-	case wire.KindEligibility, wire.KindSync:
+	case contract.KindEligibility, contract.KindSync:
 		s.check(m.known.label(d.Kind, d.CheckType)).statuses[statusIndex(d.status)]++
 	}
 }
@@ -159,7 +159,7 @@ func (s *tenantSeries) command(known *names, name string) *commandCounts {
 			return &s.commands[i]
 		}
 	}
-	return s.labelled(known.label(wire.KindCommand, name))
+	return s.labelled(known.label(contract.KindCommand, name))
 }
 
 // labelled returns the counts of a command's label, which is one of a bounded set.

@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -65,10 +65,10 @@ func (b *tenantsBundle) scrape() string {
 }
 
 // ended is a message of a community of a tier that has ended.
-func ended(community string, tier tenant.Tier, kind wire.Kind, name string, status wire.Status) *delivery {
+func ended(community string, tier tenant.Tier, kind contract.Kind, name string, status contract.Status) *delivery {
 	d := &delivery{received: time.Unix(0, 0)}
 	d.Community, d.Tenant, d.Kind, d.status = community, &tenant.Tenant{ID: community, Tier: tier}, kind, status
-	if kind == wire.KindCommand {
+	if kind == contract.KindCommand {
 		d.Command = name
 	} else {
 		d.CheckType = name
@@ -80,21 +80,21 @@ func ended(community string, tier tenant.Tier, kind wire.Kind, name string, stat
 // written against.
 func TestTenantMetricsExposition(t *testing.T) {
 	b := setupTenantMetrics(t, 2)
-	handled := ended("comm_001", tenant.Pro, wire.KindCommand, "stats", wire.StatusOK)
+	handled := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusOK)
 	handled.latency = 30 * time.Millisecond
 	handled.request.Limited, handled.request.LimitedBy = true, tenant.Command
 	handled.request.Verdict = limiter.Verdict{Allowed: true, Limit: 100, Remaining: 75}
-	failing := ended("comm_001", tenant.Pro, wire.KindCommand, "stats", wire.StatusError)
+	failing := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
 	failing.disposition, failing.errorType = retry, errorHandler
-	failed := ended("comm_001", tenant.Pro, wire.KindCommand, "stats", wire.StatusError)
+	failed := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
 	failed.errorType = errorTimeout
 	b.record(
 		handled, failing, failed,
-		ended("comm_001", tenant.Pro, wire.KindCommand, "stats", wire.StatusRateLimited),
-		ended("comm_001", tenant.Pro, wire.KindCommand, "made_up", wire.StatusExpired), // no handler's name
-		ended("comm_002", tenant.Free, wire.KindEligibility, "single", wire.StatusOK),
-		ended("comm_002", tenant.Free, wire.KindSync, "community_sync", wire.StatusRateLimited),
-		ended("comm_003", tenant.Free, wire.KindCommand, "stats", wire.StatusOK), // has no series of its own
+		ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusRateLimited),
+		ended("comm_001", tenant.Pro, contract.KindCommand, "made_up", contract.StatusExpired), // no handler's name
+		ended("comm_002", tenant.Free, contract.KindEligibility, "single", contract.StatusOK),
+		ended("comm_002", tenant.Free, contract.KindSync, "community_sync", contract.StatusRateLimited),
+		ended("comm_003", tenant.Free, contract.KindCommand, "stats", contract.StatusOK), // has no series of its own
 	)
 	checkGolden(t, "tenant_metrics", b.scrape())
 }
@@ -200,7 +200,7 @@ func TestInvariantBoundedMetrics(t *testing.T) {
 			}
 			switch {
 			case d.disposition == retry:
-			case d.Kind == wire.KindCommand:
+			case d.Kind == contract.KindCommand:
 				want["commands_total "+statusLabels[statusIndex(d.status)]]++
 				if d.latency > 0 {
 					want["command_latency_seconds_count"]++
@@ -250,18 +250,18 @@ func TestInvariantBoundedMetrics(t *testing.T) {
 // of the one before: in two minutes all series have changed hands.
 func madeUp(i int) *delivery {
 	tier := []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise}[i%3]
-	status := []wire.Status{wire.StatusOK, wire.StatusOK, wire.StatusRateLimited, wire.StatusError}[i/3%4]
-	d := ended(fmt.Sprintf("made_up_%d", i), tier, wire.KindCommand, fmt.Sprintf("made_up_%d", i), status)
+	status := []contract.Status{contract.StatusOK, contract.StatusOK, contract.StatusRateLimited, contract.StatusError}[i/3%4]
+	d := ended(fmt.Sprintf("made_up_%d", i), tier, contract.KindCommand, fmt.Sprintf("made_up_%d", i), status)
 	switch {
 	case i%10 == 9:
-		d.Kind, d.CheckType = wire.KindEligibility, "single"
+		d.Kind, d.CheckType = contract.KindEligibility, "single"
 	case i%2 == 0:
 		d.Command = "stats"
 	}
-	if status == wire.StatusOK {
+	if status == contract.StatusOK {
 		d.latency = time.Duration(i%1000+1) * time.Millisecond
 	}
-	if status == wire.StatusError {
+	if status == contract.StatusError {
 		d.errorType = errorHandler
 		if i%5 == 0 {
 			d.disposition = retry

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"sync"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // maxNames bounds the names of one kind that become label values.
@@ -14,8 +14,8 @@ const maxNames = 200
 // known to answer: others are made up by senders and share one label value.
 // Safe for concurrent use.
 type names struct {
-	mu   sync.RWMutex                     // protects sets
-	sets [wire.NumKinds]map[string]string // the names by themselves
+	mu   sync.RWMutex                         // protects sets
+	sets [contract.NumKinds]map[string]string // the names by themselves
 }
 
 func newNames(registries ...*Handlers) *names {
@@ -27,14 +27,14 @@ func newNames(registries ...*Handlers) *names {
 		h.each(n.add)
 	}
 	for _, checkType := range []string{"single", "batch", "community_sync"} { // the contract's
-		n.add(wire.KindEligibility, checkType)
-		n.add(wire.KindSync, checkType)
+		n.add(contract.KindEligibility, checkType)
+		n.add(contract.KindSync, checkType)
 	}
 	return n
 }
 
 // add makes name known. Beyond maxNames it stays unknown.
-func (n *names) add(k wire.Kind, name string) {
+func (n *names) add(k contract.Kind, name string) {
 	if n.has(k, name) {
 		return
 	}
@@ -47,16 +47,16 @@ func (n *names) add(k wire.Kind, name string) {
 	}
 }
 
-func (n *names) has(k wire.Kind, name string) bool {
-	return n.label(k, name) != wire.UnknownCommand
+func (n *names) has(k contract.Kind, name string) bool {
+	return n.label(k, name) != contract.UnknownCommand
 }
 
 // label is the label value for name. It does not keep name alive.
-func (n *names) label(k wire.Kind, name string) string {
+func (n *names) label(k contract.Kind, name string) string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if known, ok := n.sets[k][name]; ok {
 		return known
 	}
-	return wire.UnknownCommand
+	return contract.UnknownCommand
 }

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/limiter"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/pipeline/wire"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -154,10 +154,10 @@ func New(o Options) (*Pipeline, error) {
 		js:    js,
 		known: newNames(o.Handlers, o.Fallbacks),
 		sources: []*source{
-			newSource(js, wire.KindCommand, wire.StreamCommands, wire.ConsumerCommand, o.Logger),
-			newSource(js, wire.KindEvent, wire.StreamEvents, wire.ConsumerEvent, o.Logger),
-			newSource(js, wire.KindEligibility, wire.StreamEligibility, wire.ConsumerEligibility, o.Logger),
-			newSource(js, wire.KindSync, wire.StreamEligibility, wire.ConsumerSync, o.Logger),
+			newSource(js, contract.KindCommand, contract.StreamCommands, contract.ConsumerCommand, o.Logger),
+			newSource(js, contract.KindEvent, contract.StreamEvents, contract.ConsumerEvent, o.Logger),
+			newSource(js, contract.KindEligibility, contract.StreamEligibility, contract.ConsumerEligibility, o.Logger),
+			newSource(js, contract.KindSync, contract.StreamEligibility, contract.ConsumerSync, o.Logger),
 		},
 		finished: shard.NewMailbox[*delivery](finishedQueue),
 		letters:  make(chan *delivery, letterQueue),

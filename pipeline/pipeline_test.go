@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -26,16 +26,16 @@ func TestCommandTravels(t *testing.T) {
 		return map[string]any{"community": m.Community, "tier": m.Tenant.Tier, "attempt": m.Attempt, "request": m.RequestID}, nil
 	})
 	b.start()
-	o := b.outcome(b.publish("commands.interaction", command("c1", "stats", "e1"), wire.HeaderRequestID, "r1"))
-	want := wire.Outcome{
-		EventID: "e1", Community: "c1", Tier: "free", Status: wire.StatusOK,
+	o := b.outcome(b.publish("commands.interaction", command("c1", "stats", "e1"), contract.HeaderRequestID, "r1"))
+	want := contract.Outcome{
+		EventID: "e1", Community: "c1", Tier: "free", Status: contract.StatusOK,
 		Result:    json.RawMessage(`{"attempt":1,"community":"c1","request":"r1","tier":"free"}`),
-		RateLimit: &wire.RateLimit{Action: "command", Limit: 10, Remaining: 9, ResetMS: 60_000},
+		RateLimit: &contract.RateLimit{Action: "command", Limit: 10, Remaining: 9, ResetMS: 60_000},
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Errorf("outcome (-want +got)\n%s", diff)
 	}
-	b.eventually("the message is acknowledged", func() bool { return b.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+	b.eventually("the message is acknowledged", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 }
 
 func TestMicroServiceHandles(t *testing.T) {
@@ -63,8 +63,8 @@ func TestMicroServiceHandles(t *testing.T) {
 	b.start()
 	body := fixture(t, "good/interaction-command.json")
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	o := b.outcome(b.publish("commands.interaction", body, wire.HeaderTraceParent, parent))
-	if o.Status != wire.StatusOK || string(o.Result) != `{"members":42}` || o.Tier != "pro" {
+	o := b.outcome(b.publish("commands.interaction", body, contract.HeaderTraceParent, parent))
+	if o.Status != contract.StatusOK || string(o.Result) != `{"members":42}` || o.Tier != "pro" {
 		t.Errorf("outcome %+v, result %s", o, o.Result)
 	}
 	r := *got.Load()
@@ -72,15 +72,15 @@ func TestMicroServiceHandles(t *testing.T) {
 		t.Errorf("the service got another body (-want +got)\n%s", diff)
 	}
 	for name, want := range map[string]string{
-		wire.HeaderCommunity: "700000000000000001", wire.HeaderTier: "pro",
-		wire.HeaderFeatures: "advancedAnalytics,customBranding", wire.HeaderAttempt: "1",
-		wire.HeaderEventID: o.EventID, wire.HeaderRequestID: o.EventID, wire.HeaderTraceParent: parent,
+		contract.HeaderCommunity: "700000000000000001", contract.HeaderTier: "pro",
+		contract.HeaderFeatures: "advancedAnalytics,customBranding", contract.HeaderAttempt: "1",
+		contract.HeaderEventID: o.EventID, contract.HeaderRequestID: o.EventID, contract.HeaderTraceParent: parent,
 	} {
 		if got := r.Headers().Get(name); got != want {
 			t.Errorf("header %s = %q, want %q", name, got, want)
 		}
 	}
-	if r.Headers().Get(wire.HeaderDeadline) == "" {
+	if r.Headers().Get(contract.HeaderDeadline) == "" {
 		t.Error("no deadline was passed on")
 	}
 }
@@ -125,10 +125,10 @@ func TestMicroServiceErrors(t *testing.T) {
 	}
 	b.start()
 	o := b.outcome(b.publish("commands.interaction", command("c1", "no", "e1")))
-	if diff := cmp.Diff(&wire.Error{Code: 403, Message: "not yours"}, o.Error); o.Status != wire.StatusError || diff != "" {
+	if diff := cmp.Diff(&contract.Error{Code: 403, Message: "not yours"}, o.Error); o.Status != contract.StatusError || diff != "" {
 		t.Errorf("status %s, error (-want +got)\n%s", o.Status, diff)
 	}
-	if got := b.deadLetters(wire.ReasonHandlerError); got != 1 {
+	if got := b.deadLetters(contract.ReasonHandlerError); got != 1 {
 		t.Errorf("%d dead letters, want 1", got)
 	}
 }
@@ -157,16 +157,16 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 		name := filepath.Base(path)
 		body := fixture(t, "bad/"+name)
 		b.publish("commands.interaction", body)
-		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", "after-"+name))); o.Status != wire.StatusOK {
+		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", "after-"+name))); o.Status != contract.StatusOK {
 			t.Errorf("beside %s: %+v", name, o)
 		}
 	}
 	b.eventually("every bad message is a dead letter", func() bool {
-		return b.deadLetters(wire.ReasonMalformed) == uint64(len(paths)-1) && b.deadLetters(wire.ReasonNoCommunity) == 1
+		return b.deadLetters(contract.ReasonMalformed) == uint64(len(paths)-1) && b.deadLetters(contract.ReasonNoCommunity) == 1
 	})
-	b.eventually("no message is left", func() bool { return b.left(wire.StreamCommands, wire.ConsumerCommand) == 0 })
+	b.eventually("no message is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 
-	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,13 +178,13 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 		t.Errorf("the dead letter's body (-want +got)\n%s", diff)
 	}
 	for name, want := range map[string]string{
-		wire.HeaderReason: "no_community", wire.HeaderStream: "COMMANDS", wire.HeaderSubject: "commands.interaction", wire.HeaderAttempts: "1",
+		contract.HeaderReason: "no_community", contract.HeaderStream: "COMMANDS", contract.HeaderSubject: "commands.interaction", contract.HeaderAttempts: "1",
 	} {
 		if got := letter.Header.Get(name); got != want {
 			t.Errorf("dead letter's %s = %q, want %q", name, got, want)
 		}
 	}
-	if got := letter.Header.Get(wire.HeaderError); !strings.HasPrefix(got, "community_id") {
+	if got := letter.Header.Get(contract.HeaderError); !strings.HasPrefix(got, "community_id") {
 		t.Errorf("dead letter's error %q does not name the field", got)
 	}
 }
@@ -218,7 +218,7 @@ func TestGoodFixturesAreHandled(t *testing.T) {
 		case !strings.HasPrefix(name, "interaction") && !strings.HasPrefix(name, "unicode"):
 			subject = "events." + strings.ReplaceAll(strings.TrimSuffix(name, ".json"), "-", ".")
 		}
-		if o := b.outcome(b.publish(subject, body)); o.Status != wire.StatusOK {
+		if o := b.outcome(b.publish(subject, body)); o.Status != contract.StatusOK {
 			t.Errorf("%s: %+v", name, o)
 			continue
 		}
@@ -236,17 +236,17 @@ func TestLimitIsToldAndHolds(t *testing.T) {
 	for i := range 12 {
 		o := b.outcome(b.publish("commands.interaction", command("c1", "ping", fmt.Sprintf("e%d", i))))
 		if i < 10 {
-			if o.Status != wire.StatusOK || o.RateLimit.Remaining != int64(9-i) {
+			if o.Status != contract.StatusOK || o.RateLimit.Remaining != int64(9-i) {
 				t.Errorf("message %d: %+v %+v", i, o, o.RateLimit)
 			}
 			continue
 		}
-		if o.Status != wire.StatusRateLimited || o.Error.Code != 429 || o.RateLimit.RetryAfterMS < 1 || o.RateLimit.RetryAfterMS > 60_000 {
+		if o.Status != contract.StatusRateLimited || o.Error.Code != 429 || o.RateLimit.RetryAfterMS < 1 || o.RateLimit.RetryAfterMS > 60_000 {
 			t.Errorf("message %d: %+v %+v", i, o, o.RateLimit)
 		}
 	}
 	// Charged once: what was admitted is admitted again.
-	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e0"), wire.HeaderReplay, "1")); o.Status != wire.StatusOK {
+	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e0"), contract.HeaderReplay, "1")); o.Status != contract.StatusOK {
 		t.Errorf("a replay of an admitted message: %+v", o)
 	}
 }
@@ -267,7 +267,7 @@ func TestGuildsOfOneCommunityShareItsLimit(t *testing.T) {
 		if o.Community != "all" {
 			t.Errorf("community %q, want all", o.Community)
 		}
-		if o.Status == wire.StatusOK {
+		if o.Status == contract.StatusOK {
 			admitted++
 		}
 	}
@@ -292,19 +292,19 @@ func TestRetryThenDeadLetter(t *testing.T) {
 	flaky := b.publish("commands.interaction", command("c1", "flaky", "e1"))
 	broken := b.publish("commands.interaction", command("c1", "broken", "e2"))
 	panics := b.publish("commands.interaction", command("c1", "panics", "e3"))
-	if o := b.outcome(flaky); o.Status != wire.StatusOK || string(o.Result) != "2" || o.RateLimit.Remaining > 9 {
+	if o := b.outcome(flaky); o.Status != contract.StatusOK || string(o.Result) != "2" || o.RateLimit.Remaining > 9 {
 		t.Errorf("flaky: %+v, result %s", o, o.Result)
 	}
-	if o := b.outcome(broken); o.Status != wire.StatusError || o.Error.Code != 500 {
+	if o := b.outcome(broken); o.Status != contract.StatusError || o.Error.Code != 500 {
 		t.Errorf("broken: %+v", o)
 	}
-	if o := b.outcome(panics); o.Status != wire.StatusError || strings.Contains(o.Error.Message, "disco") {
+	if o := b.outcome(panics); o.Status != contract.StatusError || strings.Contains(o.Error.Message, "disco") {
 		t.Errorf("panics: %+v %+v", o, o.Error)
 	}
-	if n := b.deadLetters(wire.ReasonAttemptsExhausted); n != 1 {
+	if n := b.deadLetters(contract.ReasonAttemptsExhausted); n != 1 {
 		t.Errorf("%d dead letters of broken, want 1", n)
 	}
-	if n := b.deadLetters(wire.ReasonPanic); n != 1 {
+	if n := b.deadLetters(contract.ReasonPanic); n != 1 {
 		t.Errorf("%d dead letters of panics, want 1", n)
 	}
 	if used, err := b.rdb.ZCard(t.Context(), "ratelimit:c1:command").Result(); err != nil || used != 3 {
@@ -323,7 +323,7 @@ func TestExpiredCommandIsNotCharged(t *testing.T) {
 	b.eventually("the command is too old", func() bool { return time.Since(stored) > 5*ttl })
 	b.start()
 	o := b.outcome(sub)
-	if o.Status != wire.StatusExpired || o.Error.Code != 410 || o.RateLimit != nil || o.Tier != "free" {
+	if o.Status != contract.StatusExpired || o.Error.Code != 410 || o.RateLimit != nil || o.Tier != "free" {
 		t.Errorf("outcome %+v", o)
 	}
 	if b.redis.Exists("ratelimit:c1:command") {
@@ -335,7 +335,7 @@ func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
 	b := setup(t)
 	b.handlers.Event("guild.join", func(context.Context, *Message) (any, error) { return nil, nil })
 	b.start()
-	if o := b.outcome(b.publish("events.guild.join", fixture(t, "good/guild-join.json"))); o.Status != wire.StatusOK {
+	if o := b.outcome(b.publish("events.guild.join", fixture(t, "good/guild-join.json"))); o.Status != contract.StatusOK {
 		t.Fatalf("outcome %+v", o)
 	}
 	if keys := b.redis.Keys(); len(keys) != 0 {
@@ -371,7 +371,7 @@ func TestInvariantIsolated(t *testing.T) {
 	b.eventually("the quiet one waits", func() bool { waiting, _ := p.admitted.depth(); return waiting == 199 })
 	release <- struct{}{} // one turn of the noisy one
 	release <- struct{}{} // and, at most, another that was taken before
-	if o := b.outcome(quiet); o.Status != wire.StatusOK {
+	if o := b.outcome(quiet); o.Status != contract.StatusOK {
 		t.Errorf("quiet: %+v", o)
 	}
 	if waiting, _ := p.admitted.depth(); waiting < 190 {
@@ -392,13 +392,13 @@ func TestLongHandlerKeepsItsMessage(t *testing.T) {
 	// A consumer that was made with an ack wait far below the handler's time.
 	const ackWait = 3 * time.Second
 	s, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: wire.StreamCommands, Subjects: []string{"commands.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
+		Name: contract.StreamCommands, Subjects: []string{"commands.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
-		Durable: wire.ConsumerCommand, FilterSubject: "commands.>", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+		Durable: contract.ConsumerCommand, FilterSubject: "commands.>", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,7 @@ func TestLongHandlerKeepsItsMessage(t *testing.T) {
 	began := time.Now()
 	b.eventually("two ack waits have passed", func() bool { return time.Since(began) > 2*ackWait })
 	close(release)
-	if o := b.outcome(sub); o.Status != wire.StatusOK {
+	if o := b.outcome(sub); o.Status != contract.StatusOK {
 		t.Errorf("outcome %+v", o)
 	}
 	if n := runs.Load(); n != 1 {

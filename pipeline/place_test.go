@@ -6,7 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 func TestParsePlace(t *testing.T) {
@@ -40,7 +40,7 @@ func delivered(b *bundle) jetstream.Msg {
 	if _, err := b.js.Publish(b.t.Context(), "commands.interaction", command("c1", "ping", "e1")); err != nil {
 		b.t.Fatal(err)
 	}
-	c, err := b.js.Consumer(b.t.Context(), wire.StreamCommands, wire.ConsumerCommand)
+	c, err := b.js.Consumer(b.t.Context(), contract.StreamCommands, contract.ConsumerCommand)
 	if err != nil {
 		b.t.Fatal(err)
 	}

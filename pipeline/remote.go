@@ -13,26 +13,26 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // ask sends the message to the NATS micro services at handlers.>, any of which
 // may answer. The body is the message as it came.
 func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, error) {
-	req := nats.NewMsg(wire.HandlerSubject(d.Kind, name))
+	req := nats.NewMsg(contract.HandlerSubject(d.Kind, name))
 	req.Data = d.Body
 	set := func(header, value string) { req.Header[header] = []string{value} }
-	set(wire.HeaderCommunity, d.Community)
-	set(wire.HeaderTier, string(d.Tenant.Tier))
-	set(wire.HeaderFeatures, strings.Join(p.features(d.Tenant), ","))
-	set(wire.HeaderRequestID, d.requestID())
-	set(wire.HeaderEventID, d.EventID)
-	set(wire.HeaderAttempt, strconv.Itoa(d.Attempt))
+	set(contract.HeaderCommunity, d.Community)
+	set(contract.HeaderTier, string(d.Tenant.Tier))
+	set(contract.HeaderFeatures, strings.Join(p.features(d.Tenant), ","))
+	set(contract.HeaderRequestID, d.requestID())
+	set(contract.HeaderEventID, d.EventID)
+	set(contract.HeaderAttempt, strconv.Itoa(d.Attempt))
 	if deadline, ok := ctx.Deadline(); ok {
-		set(wire.HeaderDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
+		set(contract.HeaderDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
 	}
-	if parent := d.header(wire.HeaderTraceParent); parent != "" {
-		set(wire.HeaderTraceParent, parent)
+	if parent := d.header(contract.HeaderTraceParent); parent != "" {
+		set(contract.HeaderTraceParent, parent)
 	}
 	reply, err := p.o.NATS.RequestMsgWithContext(ctx, req)
 	switch {
@@ -52,7 +52,7 @@ func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, erro
 
 // serviceError reads an error by the NATS micro convention.
 func serviceError(reply *nats.Msg) error {
-	text, code := reply.Header.Get(wire.HeaderServiceError), reply.Header.Get(wire.HeaderServiceErrorCode)
+	text, code := reply.Header.Get(contract.HeaderServiceError), reply.Header.Get(contract.HeaderServiceErrorCode)
 	if text == "" && code == "" {
 		return nil
 	}
@@ -77,7 +77,7 @@ func replyResult(body []byte) any {
 // requestID is the message's own, or its event ID. Only what is safe in a
 // header is taken over.
 func (d *delivery) requestID() string {
-	if id := d.header(wire.HeaderRequestID); wire.ValidEventID(id) {
+	if id := d.header(contract.HeaderRequestID); contract.ValidEventID(id) {
 		return id
 	}
 	return d.EventID

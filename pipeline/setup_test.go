@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/pipeline/wire"
 	"arrakis/tenant"
 )
 
@@ -135,7 +135,7 @@ func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.S
 	}
 	msg := nats.NewMsg(subject)
 	msg.Data = body
-	msg.Header.Set(wire.HeaderReplyTo, inbox)
+	msg.Header.Set(contract.HeaderReplyTo, inbox)
 	for i := 0; i < len(headers); i += 2 {
 		msg.Header.Set(headers[i], headers[i+1])
 	}
@@ -146,13 +146,13 @@ func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.S
 }
 
 // outcome waits for the outcome of a message.
-func (b *bundle) outcome(sub *nats.Subscription) wire.Outcome {
+func (b *bundle) outcome(sub *nats.Subscription) contract.Outcome {
 	b.t.Helper()
 	msg, err := sub.NextMsg(patience)
 	if err != nil {
 		b.t.Fatalf("no outcome: %v", err)
 	}
-	var o wire.Outcome
+	var o contract.Outcome
 	if err := json.Unmarshal(msg.Data, &o); err != nil {
 		b.t.Fatal(err)
 	}
@@ -166,9 +166,9 @@ func command(community, name, eventID string) []byte {
 }
 
 // deadLetters returns how many there are with a reason, of all streams.
-func (b *bundle) deadLetters(reason wire.Reason) uint64 {
+func (b *bundle) deadLetters(reason contract.Reason) uint64 {
 	b.t.Helper()
-	s, err := b.js.Stream(b.t.Context(), wire.StreamDeadLetter)
+	s, err := b.js.Stream(b.t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -10,14 +10,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
 
 // source pulls the messages of one durable consumer.
 type source struct {
 	// Set by newSource, read-only.
-	kind     wire.Kind
+	kind     contract.Kind
 	stream   string
 	durable  string
 	js       jetstream.JetStream
@@ -65,7 +65,7 @@ const (
 	rejoinDelay = time.Second
 )
 
-func newSource(js jetstream.JetStream, kind wire.Kind, stream, durable string, log *slog.Logger) *source {
+func newSource(js jetstream.JetStream, kind contract.Kind, stream, durable string, log *slog.Logger) *source {
 	s := &source{
 		kind: kind, stream: stream, durable: durable, js: js,
 		log:      log.With("component", "source", "stream", stream, "consumer", durable),

@@ -6,7 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // TestAgeIsByTheServersClock: a process whose clock is wrong by minutes, either
@@ -15,7 +15,7 @@ func TestAgeIsByTheServersClock(t *testing.T) {
 	const age, roundTrip = 10 * time.Second, 50 * time.Millisecond
 	for _, wrong := range []time.Duration{0, 20 * time.Minute, -20 * time.Minute} {
 		server := time.Now().Add(-wrong)
-		s := newSource(nil, wire.KindCommand, "", "", discard)
+		s := newSource(nil, contract.KindCommand, "", "", discard)
 		s.learn(&jetstream.ConsumerInfo{TimeStamp: server}, time.Now().Add(-roundTrip/2))
 		got := s.age(server.Add(-age), time.Now())
 		if off := (got - age).Abs(); off > 5*time.Second {
@@ -33,14 +33,14 @@ func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
 		most int
 		want int64
 	}{{-1, gatherMost}, {100_000, gatherMost}, {10_000, gatherMost}, {1_000, 50}, {100, 5}, {1, 0}} {
-		cfg := jetstream.ConsumerConfig{Durable: wire.ConsumerCommand, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: tt.most, FilterSubject: "commands.>"}
-		if err := b.js.DeleteConsumer(t.Context(), wire.StreamCommands, wire.ConsumerCommand); err != nil {
+		cfg := jetstream.ConsumerConfig{Durable: contract.ConsumerCommand, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: tt.most, FilterSubject: "commands.>"}
+		if err := b.js.DeleteConsumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.js.CreateConsumer(t.Context(), wire.StreamCommands, cfg); err != nil {
+		if _, err := b.js.CreateConsumer(t.Context(), contract.StreamCommands, cfg); err != nil {
 			t.Fatal(err)
 		}
-		s := newSource(b.js, wire.KindCommand, wire.StreamCommands, wire.ConsumerCommand, discard)
+		s := newSource(b.js, contract.KindCommand, contract.StreamCommands, contract.ConsumerCommand, discard)
 		if _, err := s.consumer(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
 
@@ -55,22 +55,22 @@ func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg,
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), sequence: at.sequence, stored: at.stored, received: now, kept: now}
 	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(at.delivered, 1<<30))
-	if d.Envelope, err = wire.Decode(src.kind, d.Body); err != nil {
-		var de *wire.DecodeError
+	if d.Envelope, err = contract.Decode(src.kind, d.Body); err != nil {
+		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.conclusion = concludeMalformed(de)
 		return p.finished.Put(work, d)
 	}
-	if src.kind == wire.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
+	if src.kind == contract.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
 		d.conclusion = concludeExpired()
 	}
 	d.request = shard.Request{
 		Community: d.Community,
 		User:      d.UserID,
-		Request:   limiter.Request{ID: d.EventID, Replay: d.Attempt > 1 || d.header(wire.HeaderReplay) != ""},
+		Request:   limiter.Request{ID: d.EventID, Replay: d.Attempt > 1 || d.header(contract.HeaderReplay) != ""},
 	}
 	d.request.Action, d.request.Limited = actionOf(src.kind)
-	d.request.Limited = d.request.Limited && d.status != wire.StatusExpired
+	d.request.Limited = d.request.Limited && d.status != contract.StatusExpired
 	sorter.Add(d)
 	return nil
 }

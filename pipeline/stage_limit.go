@@ -3,7 +3,7 @@ package pipeline
 import (
 	"context"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // limited is where the second stage, the shards, leaves a batch: what was
@@ -16,7 +16,7 @@ func (p *Pipeline) limited(work context.Context, batch []*delivery) error {
 		d.Tenant = r.Tenant
 		d.Community = r.Tenant.ID
 		switch v := &r.Verdict; {
-		case d.status == wire.StatusExpired:
+		case d.status == contract.StatusExpired:
 		case v.Allowed:
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 const (
@@ -87,8 +87,8 @@ func (p *Pipeline) reply(work context.Context, d *delivery) {
 	}
 	if errors.Is(err, nats.ErrMaxPayload) {
 		o := d.outcome()
-		o.Result, o.Status = nil, wire.StatusError
-		o.Error = &wire.Error{Code: 500, Message: "the result is larger than NATS carries"}
+		o.Result, o.Status = nil, contract.StatusError
+		o.Error = &contract.Error{Code: 500, Message: "the result is larger than NATS carries"}
 		if data, err = json.Marshal(o); err == nil {
 			err = p.o.NATS.Publish(to, data)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
-	"arrakis/pipeline/admin"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/http/admin"
 )
 
 // TestValidatesAlike gives the same mistakes to the command line and to the
@@ -137,12 +137,12 @@ func TestInvariantChargedOnceReplay(t *testing.T) {
 		return len(page.Deadletters) == 1
 	})
 	letter := page.Deadletters[0]
-	if letter.Community != "comm_070" || letter.Reason != wire.ReasonAttemptsExhausted || !strings.Contains(letter.Body, `"later"`) {
+	if letter.Community != "comm_070" || letter.Reason != contract.ReasonAttemptsExhausted || !strings.Contains(letter.Body, `"later"`) {
 		t.Errorf("letter %+v", letter)
 	}
 	handled := make(chan string, 2)
 	_, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
-		handled <- m.Header.Get(wire.HeaderEventID)
+		handled <- m.Header.Get(contract.HeaderEventID)
 		_ = m.Respond([]byte("{}"))
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
-	"arrakis/pipeline/admin"
+	"arrakis/pipeline/http/admin"
 )
 
 // demo is the state behind the built-in handlers of `arrakis dev`.

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // devProcess is `arrakis dev`, ready.
@@ -82,9 +82,9 @@ type response struct {
 	body   []byte
 }
 
-func (r response) outcome(t *testing.T) wire.Outcome {
+func (r response) outcome(t *testing.T) contract.Outcome {
 	t.Helper()
-	var o wire.Outcome
+	var o contract.Outcome
 	if err := json.Unmarshal(r.body, &o); err != nil {
 		t.Fatalf("%v: %s", err, r.body)
 	}

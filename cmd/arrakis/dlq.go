@@ -13,8 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/wire"
 )
 
 type dlqCmd struct {
@@ -83,7 +83,7 @@ func (f *letterFilter) query() (q deadletter.Query, err error) {
 		q.Stream = cmp.Or(*f.Stream, empty)
 	}
 	if f.Reason != nil {
-		q.Reason = wire.Reason(cmp.Or(*f.Reason, empty))
+		q.Reason = contract.Reason(cmp.Or(*f.Reason, empty))
 	}
 	return q, q.Validate()
 }
@@ -158,8 +158,8 @@ func letterTable(t *table, letters []deadletter.Letter) {
 	rows := [][]string{{"SEQ", "STORED (UTC)", "STREAM", "REASON", "COMMUNITY", "ERROR"}}
 	for _, l := range letters {
 		rows = append(rows, []string{
-			strconv.FormatUint(l.Seq, 10), l.Time.UTC().Format("Jan 02 15:04"), cut(cmp.Or(l.Stream, "-"), len(wire.StreamEligibility)),
-			cut(cmp.Or(string(l.Reason), "-"), len(wire.ReasonAttemptsExhausted)), cut(cmp.Or(l.Community, "-"), 19), l.Error,
+			strconv.FormatUint(l.Seq, 10), l.Time.UTC().Format("Jan 02 15:04"), cut(cmp.Or(l.Stream, "-"), len(contract.StreamEligibility)),
+			cut(cmp.Or(string(l.Reason), "-"), len(contract.ReasonAttemptsExhausted)), cut(cmp.Or(l.Community, "-"), 19), l.Error,
 		})
 	}
 	last, room := len(rows[0])-1, 80
@@ -217,7 +217,7 @@ func showLetter(t *table, l *deadletter.Letter) {
 	t.row("community", cmp.Or(l.Community, "-"))
 	t.row("event", cmp.Or(l.EventID, "-"))
 	shown := []string{
-		wire.HeaderReason, wire.HeaderError, wire.HeaderAttempts, wire.HeaderSubject, wire.HeaderStream, wire.HeaderSequence,
+		contract.HeaderReason, contract.HeaderError, contract.HeaderAttempts, contract.HeaderSubject, contract.HeaderStream, contract.HeaderSequence,
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Headers)) {
 		for _, value := range l.Headers[name] {

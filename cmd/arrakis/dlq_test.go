@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/wire"
 )
 
 func TestDLQHelpGolden(t *testing.T) {
@@ -158,19 +158,19 @@ func TestDLQ(t *testing.T) {
 
 	says(dlq(exitDone, "show 1"), "malformed", "subject      commands.interaction\n", "COMMANDS, message 1",
 		"18 bytes\n{\n    \"event_id\": 7\n}\n")
-	says(dlq(exitDone, "show 2"), "attempts     1", "header       "+wire.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
+	says(dlq(exitDone, "show 2"), "attempts     1", "header       "+contract.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
 	var shown deadletter.Letter
 	if err := json.Unmarshal([]byte(dlq(exitDone, "show 2 --json").stdout), &shown); err != nil {
 		t.Fatal(err)
 	}
-	if shown.Headers[wire.HeaderReason][0] != "attempts_exhausted" || shown.Body != letters[0].Body {
+	if shown.Headers[contract.HeaderReason][0] != "attempts_exhausted" || shown.Body != letters[0].Body {
 		t.Errorf("shown %+v", shown)
 	}
 	says(dlq(exitFailed, "show 99"), "dead letter 99: no such dead letter", "arrakis dlq list")
 
 	handled := make(chan string, 2)
 	_, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
-		handled <- m.Header.Get(wire.HeaderEventID)
+		handled <- m.Header.Get(contract.HeaderEventID)
 		_ = m.Respond([]byte("{}")) // the test sees what is missing
 	})
 	if err == nil {
@@ -199,14 +199,14 @@ func TestDLQ(t *testing.T) {
 		t.Errorf("a second replay: %+v", r)
 	}
 
-	bury(t, js, wire.StreamEvents, wire.ReasonPanic, nil, "{}")
+	bury(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
 	says(dlq(exitUsage, "purge --stream=COMMANDS"), "would delete 1 dead letter of COMMANDS: add --yes")
 	says(dlq(exitUsage, "purge"), "would delete 2 dead letters: add --yes")
 	if l, _ := listLetters(t, d.env()); len(l) != 2 {
 		t.Errorf("%d are left without --yes, want 2", len(l))
 	}
 	says(dlq(exitDone, "purge --stream=COMMANDS --reason=malformed --yes"), "deleted 1 dead letter of COMMANDS with reason malformed")
-	if l, _ := listLetters(t, d.env()); len(l) != 1 || l[0].Stream != wire.StreamEvents {
+	if l, _ := listLetters(t, d.env()); len(l) != 1 || l[0].Stream != contract.StreamEvents {
 		t.Errorf("left %+v", l)
 	}
 	says(dlq(exitDone, "purge --yes --json"), `"purged": 1`)
@@ -214,12 +214,12 @@ func TestDLQ(t *testing.T) {
 }
 
 // bury stores a dead letter that no worker has written.
-func bury(t *testing.T, js jetstream.JetStream, stream string, reason wire.Reason, header map[string]string, body string) {
+func bury(t *testing.T, js jetstream.JetStream, stream string, reason contract.Reason, header map[string]string, body string) {
 	t.Helper()
-	m := nats.NewMsg(wire.DeadLetterSubject(stream, reason))
+	m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
 	m.Data = []byte(body)
-	m.Header.Set(wire.HeaderStream, stream)
-	m.Header.Set(wire.HeaderReason, string(reason))
+	m.Header.Set(contract.HeaderStream, stream)
+	m.Header.Set(contract.HeaderReason, string(reason))
 	for name, value := range header {
 		m.Header.Set(name, value)
 	}
@@ -249,13 +249,13 @@ func TestDLQOfStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := strings.Repeat("x", 128)
-	bury(t, js, wire.StreamEligibility, wire.ReasonAttemptsExhausted, map[string]string{
-		wire.HeaderSubject: "eligibility.check.single", wire.HeaderError: strings.Repeat("é", 512),
+	bury(t, js, contract.StreamEligibility, contract.ReasonAttemptsExhausted, map[string]string{
+		contract.HeaderSubject: "eligibility.check.single", contract.HeaderError: strings.Repeat("é", 512),
 	}, `{"event_id":"e1","community_id":"`+long+`"}`)
-	bury(t, js, wire.StreamCommands, wire.ReasonPanic, map[string]string{
-		wire.HeaderStream: long, wire.HeaderReason: long, wire.HeaderSubject: "internal.x", "X-Mine": "\x1b[2J",
+	bury(t, js, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+		contract.HeaderStream: long, contract.HeaderReason: long, contract.HeaderSubject: "internal.x", "X-Mine": "\x1b[2J",
 	}, "\x1b[2J\r\n\ta")
-	bury(t, js, wire.StreamEvents, wire.ReasonMalformed, map[string]string{wire.HeaderError: "no JSON"}, "\xff\x1b{")
+	bury(t, js, contract.StreamEvents, contract.ReasonMalformed, map[string]string{contract.HeaderError: "no JSON"}, "\xff\x1b{")
 
 	table := arrakis(t, env, "dlq", "list").stdout
 	for line := range strings.Lines(table) {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"arrakis/pipeline/admin"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/admin"
 )
 
 func TestDevLimitsAFreeCommunity(t *testing.T) {
@@ -136,7 +136,7 @@ func TestDevYieldsToAMicroService(t *testing.T) {
 	}
 	nc, _ := d.connect(t)
 	_, err := nc.Subscribe("handlers.command.stats", func(m *nats.Msg) {
-		_ = m.Respond([]byte(`"` + m.Header.Get(wire.HeaderTier) + ` by a service"`)) // the test sees what is missing
+		_ = m.Respond([]byte(`"` + m.Header.Get(contract.HeaderTier) + ` by a service"`)) // the test sees what is missing
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestBadMessagesAreDeadLettered(t *testing.T) {
 			t.Fatalf("%v; still missing: %q", err, want)
 		}
 		reason, known := want[string(m.Data)]
-		if !known || m.Subject != "deadletter.COMMANDS."+reason || m.Header.Get(wire.HeaderReason) != reason || m.Header.Get(wire.HeaderError) == "" {
+		if !known || m.Subject != "deadletter.COMMANDS."+reason || m.Header.Get(contract.HeaderReason) != reason || m.Header.Get(contract.HeaderError) == "" {
 			t.Errorf("%s %v: %.100q", m.Subject, m.Header, m.Data)
 		}
 		delete(want, string(m.Data))

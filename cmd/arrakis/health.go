@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/admin"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/ops"
+	"arrakis/pipeline/http/admin"
+	"arrakis/pipeline/http/ops"
 )
 
 // newHealth checks what the worker needs.

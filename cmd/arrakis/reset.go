@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"arrakis/pipeline/admin"
+	"arrakis/pipeline/http/admin"
 	"arrakis/tenant"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 type sendCmd struct {
@@ -38,30 +38,30 @@ func (c *sendCmd) message() (subject string, body []byte, err error) {
 		}
 	}
 	e["data"] = data
-	var kind wire.Kind
+	var kind contract.Kind
 	switch c.Kind {
 	case "eligibility":
-		kind = wire.KindEligibility
-		subject = wire.SubjectEligibilityCheck + "." + c.Command
+		kind = contract.KindEligibility
+		subject = contract.SubjectEligibilityCheck + "." + c.Command
 		e["event_type"], e["check_type"] = "eligibility.check", c.Command
 	case "sync":
-		kind = wire.KindSync
-		subject = wire.SubjectEligibilitySync + "." + c.Command
+		kind = contract.KindSync
+		subject = contract.SubjectEligibilitySync + "." + c.Command
 		e["event_type"], e["check_type"] = "eligibility.sync", c.Command
 	case "event":
-		kind = wire.KindEvent
-		subject = wire.SubjectEvents + "." + c.Command
+		kind = contract.KindEvent
+		subject = contract.SubjectEvents + "." + c.Command
 		e["event_type"] = c.Command
 	default:
-		kind = wire.KindCommand
-		subject = wire.SubjectCommandInteraction
+		kind = contract.KindCommand
+		subject = contract.SubjectCommandInteraction
 		e["event_type"] = "interaction.create"
 		data["command_name"] = c.Command
 	}
 	if body, err = json.Marshal(e); err != nil {
 		return "", nil, err
 	}
-	if _, err := wire.Decode(kind, body); err != nil {
+	if _, err := contract.Decode(kind, body); err != nil {
 		return "", nil, err
 	}
 	return subject + "." + c.Community, body, nil
@@ -83,7 +83,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return err
 	}
-	var o wire.Outcome
+	var o contract.Outcome
 	if err := json.Unmarshal(reply, &o); err != nil {
 		return fmt.Errorf("the reply is not an outcome: %w", err)
 	}
@@ -95,7 +95,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return err
 	}
-	if o.Status != wire.StatusOK {
+	if o.Status != contract.StatusOK {
 		return errSilent // the outcome that was printed says why
 	}
 	return nil
@@ -113,7 +113,7 @@ func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([
 		return nil, err
 	}
 	m := nats.NewMsg(subject)
-	m.Header.Set(wire.HeaderReplyTo, inbox)
+	m.Header.Set(contract.HeaderReplyTo, inbox)
 	m.Data = body
 	switch ack, err := js.PublishMsg(ctx, m); {
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
@@ -133,7 +133,7 @@ func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([
 	}
 }
 
-func outcomeTable(t *table, o *wire.Outcome) {
+func outcomeTable(t *table, o *contract.Outcome) {
 	t.row("status", string(o.Status))
 	if o.Error != nil {
 		t.row("error", fmt.Sprintf("%s (%d)", o.Error.Message, o.Error.Code))

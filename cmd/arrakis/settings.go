@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/ingress/problem"
+	"arrakis/pipeline/http/auth"
 )
 
 // localNATS is where the command line looks for NATS unless told otherwise,
@@ -172,10 +172,10 @@ func (s *redisSettings) validate() error {
 
 func (s *httpSettings) validate() error {
 	errs := []error{validAddr("HTTP_ADDR (--http-addr)", s.HTTPAddr), validAddr("OPS_ADDR (--ops-addr)", s.OpsAddr)}
-	if _, err := problem.NewBearer(s.IngressToken); err != nil {
+	if _, err := auth.NewBearer(s.IngressToken); err != nil {
 		errs = append(errs, fmt.Errorf("INGRESS_TOKEN (--ingress-token): %w", err))
 	}
-	if _, err := problem.NewBearer(s.AdminToken); err != nil {
+	if _, err := auth.NewBearer(s.AdminToken); err != nil {
 		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token): %w", err))
 	}
 	return errors.Join(errs...)

@@ -6,7 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/admin"
+	"arrakis/pipeline/http/admin"
 	"arrakis/tenant"
 )
 

@@ -18,8 +18,8 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
-	"arrakis/pipeline/ingress"
-	"arrakis/pipeline/ops"
+	"arrakis/pipeline/http/ingress"
+	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant"
 )

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/loadtest/bench/workload"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/pipeline/wire"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 // newStream makes COMMANDS and its consumer anew, as arrakis makes them, and
 // pauses the consumer.
 func (s *servers) newStream(ctx context.Context, storage jetstream.StorageType) error {
-	if err := s.js.DeleteStream(ctx, wire.StreamCommands); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if err := s.js.DeleteStream(ctx, contract.StreamCommands); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete the stream: %w", err)
 	}
 	err := streams.Ensure(ctx, s.js, streams.Options{Storage: storage}, slog.New(slog.DiscardHandler))
@@ -67,7 +67,7 @@ func (s *servers) release(ctx context.Context) (began time.Time, err error) {
 }
 
 func (s *servers) pauseUntil(ctx context.Context, t time.Time) error {
-	if _, err := s.js.PauseConsumer(ctx, wire.StreamCommands, wire.ConsumerCommand, t); err != nil {
+	if _, err := s.js.PauseConsumer(ctx, contract.StreamCommands, contract.ConsumerCommand, t); err != nil {
 		return fmt.Errorf("pause the consumer: %w", err)
 	}
 	return nil
@@ -89,7 +89,7 @@ func (s *servers) fill(ctx context.Context, run uint32, n int, pick func(n int) 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	stream, err := s.js.Stream(ctx, wire.StreamCommands)
+	stream, err := s.js.Stream(ctx, contract.StreamCommands)
 	if err != nil {
 		return fmt.Errorf("look at the stream: %w", err)
 	}
@@ -107,7 +107,7 @@ func (s *servers) drained(ctx context.Context, from uint64, n int, half func(lef
 	defer cancel()
 	var last time.Time
 	err := poll(ctx, 20*time.Millisecond, func() (bool, error) {
-		consumer, err := s.js.Consumer(ctx, wire.StreamCommands, wire.ConsumerCommand)
+		consumer, err := s.js.Consumer(ctx, contract.StreamCommands, contract.ConsumerCommand)
 		if err != nil {
 			return false, err
 		}

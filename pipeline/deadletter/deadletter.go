@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 const (
@@ -47,7 +47,7 @@ type Query struct {
 	// Stream selects the letters of one stream. Defaults to all.
 	Stream string
 	// Reason selects the letters of one reason. Defaults to all.
-	Reason wire.Reason
+	Reason contract.Reason
 }
 
 // Page is a part of the dead letters, oldest first.
@@ -130,21 +130,21 @@ func (q *Query) subject() (string, error) {
 	if q.Limit < 0 || q.Limit > MaxLimit {
 		return "", &QueryError{"limit", fmt.Sprintf("must be from 1 to %d", MaxLimit)}
 	}
-	streams := []string{wire.StreamCommands, wire.StreamEvents, wire.StreamEligibility}
+	streams := []string{contract.StreamCommands, contract.StreamEvents, contract.StreamEligibility}
 	if q.Stream != "" && !slices.Contains(streams, q.Stream) {
 		return "", &QueryError{"stream", "must be one of " + strings.Join(streams, ", ")}
 	}
 	reasons := []string{
-		string(wire.ReasonMalformed), string(wire.ReasonNoCommunity), string(wire.ReasonHandlerError),
-		string(wire.ReasonAttemptsExhausted), string(wire.ReasonPanic),
+		string(contract.ReasonMalformed), string(contract.ReasonNoCommunity), string(contract.ReasonHandlerError),
+		string(contract.ReasonAttemptsExhausted), string(contract.ReasonPanic),
 	}
 	if q.Reason != "" && !slices.Contains(reasons, string(q.Reason)) {
 		return "", &QueryError{"reason", "must be one of " + strings.Join(reasons, ", ")}
 	}
 	if q.Stream == "" && q.Reason == "" {
-		return wire.SubjectDeadLetter + ".>", nil
+		return contract.SubjectDeadLetter + ".>", nil
 	}
-	return wire.DeadLetterSubject(cmp.Or(q.Stream, "*"), cmp.Or(q.Reason, "*")), nil
+	return contract.DeadLetterSubject(cmp.Or(q.Stream, "*"), cmp.Or(q.Reason, "*")), nil
 }
 
 // stream looks the stream up, or says at once that NATS is away: a request
@@ -155,7 +155,7 @@ func (l *Letters) stream(ctx context.Context) (jetstream.Stream, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return l.js.Stream(ctx, wire.StreamDeadLetter)
+	return l.js.Stream(ctx, contract.StreamDeadLetter)
 }
 
 // message reads the message at seq, or with options another.

@@ -19,8 +19,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/pipeline/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,11 +63,11 @@ func newBed(t *testing.T) *bed {
 }
 
 // bury stores a dead letter as the pipeline does and returns its sequence.
-func (b *bed) bury(t *testing.T, stream string, reason wire.Reason, header map[string]string, body string) uint64 {
+func (b *bed) bury(t *testing.T, stream string, reason contract.Reason, header map[string]string, body string) uint64 {
 	t.Helper()
-	m := nats.NewMsg(wire.DeadLetterSubject(stream, reason))
+	m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
 	m.Data = []byte(body)
-	all := map[string]string{wire.HeaderStream: stream, wire.HeaderReason: string(reason)}
+	all := map[string]string{contract.HeaderStream: stream, contract.HeaderReason: string(reason)}
 	maps.Copy(all, header)
 	for name, value := range all {
 		m.Header[name] = []string{value}
@@ -114,13 +114,13 @@ const ping = `{"event_id":"e1","event_type":"interaction.create","guild_id":"com
 func TestListShowsLetters(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
-		wire.HeaderSubject: "commands.interaction", wire.HeaderSequence: "17", wire.HeaderAttempts: "3",
-		wire.HeaderError: "the handler panicked", wire.HeaderRequestID: "r1",
+	b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+		contract.HeaderSubject: "commands.interaction", contract.HeaderSequence: "17", contract.HeaderAttempts: "3",
+		contract.HeaderError: "the handler panicked", contract.HeaderRequestID: "r1",
 	}, ping)
-	b.bury(t, wire.StreamEligibility, wire.ReasonMalformed, map[string]string{wire.HeaderSubject: "eligibility.check.single.c"}, "\xff{")
-	b.bury(t, wire.StreamEvents, wire.ReasonNoCommunity, map[string]string{
-		wire.HeaderSubject: "events.guild.join", wire.HeaderSequence: "many", wire.HeaderError: "\xff",
+	b.bury(t, contract.StreamEligibility, contract.ReasonMalformed, map[string]string{contract.HeaderSubject: "eligibility.check.single.c"}, "\xff{")
+	b.bury(t, contract.StreamEvents, contract.ReasonNoCommunity, map[string]string{
+		contract.HeaderSubject: "events.guild.join", contract.HeaderSequence: "many", contract.HeaderError: "\xff",
 	}, `{"event_id":"e3"}`)
 	got, err := b.letters.List(t.Context(), Query{})
 	if err != nil {
@@ -152,16 +152,16 @@ func TestListPages(t *testing.T) {
 		t.Errorf("of none: %+v, %v", p, err)
 	}
 	for i := range 25 { // 1 to 25
-		stream, reason := wire.StreamCommands, wire.ReasonPanic
+		stream, reason := contract.StreamCommands, contract.ReasonPanic
 		if i%2 == 1 {
-			stream = wire.StreamEvents
+			stream = contract.StreamEvents
 		}
 		if i%5 == 0 {
-			reason = wire.ReasonHandlerError
+			reason = contract.ReasonHandlerError
 		}
 		b.bury(t, stream, reason, nil, strconv.Itoa(i))
 	}
-	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,10 +177,10 @@ func TestListPages(t *testing.T) {
 		{Query{After: 22}, [][]uint64{{23, 24, 25}}},
 		{Query{After: 25}, [][]uint64{nil}},
 		{Query{After: 1<<64 - 1}, [][]uint64{nil}},
-		{Query{Reason: wire.ReasonHandlerError, Limit: 2}, [][]uint64{{1, 6}, {11, 16}, {21}}},
-		{Query{Stream: wire.StreamEvents, Reason: wire.ReasonHandlerError}, [][]uint64{{6, 16}}},
-		{Query{Stream: wire.StreamEvents, Limit: 1, After: 21}, [][]uint64{{22}, {24}}},
-		{Query{Stream: wire.StreamEligibility}, [][]uint64{nil}},
+		{Query{Reason: contract.ReasonHandlerError, Limit: 2}, [][]uint64{{1, 6}, {11, 16}, {21}}},
+		{Query{Stream: contract.StreamEvents, Reason: contract.ReasonHandlerError}, [][]uint64{{6, 16}}},
+		{Query{Stream: contract.StreamEvents, Limit: 1, After: 21}, [][]uint64{{22}, {24}}},
+		{Query{Stream: contract.StreamEligibility}, [][]uint64{nil}},
 	} {
 		var got [][]uint64
 		for query, more := tt.query, true; more; {
@@ -223,7 +223,7 @@ func TestInvariantBoundedPage(t *testing.T) {
 	b := newBed(t)
 	large := strings.Repeat("x", 900<<10)
 	for range 10 {
-		b.bury(t, wire.StreamCommands, wire.ReasonMalformed, nil, large)
+		b.bury(t, contract.StreamCommands, contract.ReasonMalformed, nil, large)
 	}
 	page, err := b.letters.List(t.Context(), Query{})
 	if err != nil || len(page.Letters) != 9 || page.Next != 9 {
@@ -234,10 +234,10 @@ func TestInvariantBoundedPage(t *testing.T) {
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.bury(t, wire.StreamEvents, wire.ReasonPanic, nil, "another")
-	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
-		wire.HeaderSubject: "commands.interaction.comm_007", wire.HeaderSequence: "17", wire.HeaderAttempts: "3",
-		wire.HeaderError: "x", wire.HeaderReplyTo: "_INBOX.gone", wire.HeaderRequestID: "r1", wire.HeaderReplay: "1",
+	b.bury(t, contract.StreamEvents, contract.ReasonPanic, nil, "another")
+	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+		contract.HeaderSubject: "commands.interaction.comm_007", contract.HeaderSequence: "17", contract.HeaderAttempts: "3",
+		contract.HeaderError: "x", contract.HeaderReplyTo: "_INBOX.gone", contract.HeaderRequestID: "r1", contract.HeaderReplay: "1",
 		"Nats-Msg-Id": "COMMANDS:17:1", "traceparent": "00-1", "X-Mine": "kept",
 	}, ping)
 	got, err := b.letters.Replay(t.Context(), seq)
@@ -248,7 +248,7 @@ func TestReplay(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	back := b.stored(t, wire.StreamCommands)
+	back := b.stored(t, contract.StreamCommands)
 	if len(back) != 1 || back[0].Subject != want.Subject || string(back[0].Data) != ping {
 		t.Fatalf("stored: %+v", back)
 	}
@@ -259,7 +259,7 @@ func TestReplay(t *testing.T) {
 	header.Del("Nats-Msg-Id")
 	header.Del("Nats-Expected-Stream")
 	if diff := cmp.Diff(nats.Header{
-		wire.HeaderRequestID: {"r1"}, wire.HeaderReplay: {"2"}, "traceparent": {"00-1"}, "X-Mine": {"kept"},
+		contract.HeaderRequestID: {"r1"}, contract.HeaderReplay: {"2"}, "traceparent": {"00-1"}, "X-Mine": {"kept"},
 	}, header); diff != "" {
 		t.Errorf("headers (-want +got)\n%s", diff)
 	}
@@ -279,8 +279,8 @@ func TestReplay(t *testing.T) {
 func TestReplayIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	header := map[string]string{wire.HeaderSubject: "commands.interaction"}
-	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
+	header := map[string]string{contract.HeaderSubject: "commands.interaction"}
+	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
 	var wg sync.WaitGroup
 	results := make(chan error, 8)
 	for range cap(results) {
@@ -299,13 +299,13 @@ func TestReplayIsStoredOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := len(b.stored(t, wire.StreamCommands)); n != 1 || done == 0 {
+	if n := len(b.stored(t, contract.StreamCommands)); n != 1 || done == 0 {
 		t.Errorf("%d stored, %d done", n, done)
 	}
 
 	// The letter of before, published by a replay that got no further.
-	seq = b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
-	s, err := b.js.Stream(t.Context(), wire.StreamDeadLetter)
+	seq = b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestReplayIsStoredOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := b.letters.Replay(t.Context(), seq)
-	if err != nil || !got.Duplicate || len(b.stored(t, wire.StreamCommands)) != 2 || len(b.stored(t, wire.StreamDeadLetter)) != 0 {
+	if err != nil || !got.Duplicate || len(b.stored(t, contract.StreamCommands)) != 2 || len(b.stored(t, contract.StreamDeadLetter)) != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -333,16 +333,16 @@ func TestReplayRefuses(t *testing.T) {
 	} {
 		header := map[string]string{}
 		if subject != "" {
-			header[wire.HeaderSubject] = subject
+			header[contract.HeaderSubject] = subject
 		}
-		seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, header, ping)
+		seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
 		_, err := b.letters.Replay(t.Context(), seq)
 		var refused *RefusedError
 		if !errors.As(err, &refused) || refused.Seq != seq || refused.Subject != subject {
 			t.Errorf("%.40q: %v", subject, err)
 		}
 	}
-	if n := len(b.stored(t, wire.StreamDeadLetter)); n != 16 {
+	if n := len(b.stored(t, contract.StreamDeadLetter)); n != 16 {
 		t.Errorf("%d dead letters are left, want 16", n)
 	}
 }
@@ -351,15 +351,15 @@ func TestReplayRefuses(t *testing.T) {
 func TestReplayRefusesHalfABody(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, wire.StreamCommands, wire.ReasonMalformed, map[string]string{
-		wire.HeaderSubject: "commands.interaction", wire.HeaderTruncated: "1048576",
+	seq := b.bury(t, contract.StreamCommands, contract.ReasonMalformed, map[string]string{
+		contract.HeaderSubject: "commands.interaction", contract.HeaderTruncated: "1048576",
 	}, ping)
 	_, err := b.letters.Replay(t.Context(), seq)
 	var refused *RefusedError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "beginning of a body of 1048576 bytes") {
 		t.Errorf("%v", err)
 	}
-	if left := b.stored(t, wire.StreamDeadLetter); len(left) != 1 {
+	if left := b.stored(t, contract.StreamDeadLetter); len(left) != 1 {
 		t.Errorf("%d dead letters are left, want 1", len(left))
 	}
 }
@@ -368,14 +368,14 @@ func TestReplayRefusesHalfABody(t *testing.T) {
 func TestReplayKeepsTheLetter(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{wire.HeaderSubject: "commands.interaction"}, ping)
-	if err := b.js.DeleteStream(t.Context(), wire.StreamCommands); err != nil {
+	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	if err := b.js.DeleteStream(t.Context(), contract.StreamCommands); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.letters.Replay(t.Context(), seq); err == nil {
 		t.Error("replayed into a stream that is not there")
 	}
-	if left := b.stored(t, wire.StreamDeadLetter); len(left) != 1 {
+	if left := b.stored(t, contract.StreamDeadLetter); len(left) != 1 {
 		t.Errorf("%d dead letters are left, want 1", len(left))
 	}
 }
@@ -406,7 +406,7 @@ func FuzzLetter(f *testing.F) {
 	f.Add("eligibility.sync.x", "{", "-1")
 	f.Fuzz(func(t *testing.T, subject, body, attempts string) {
 		m := &jetstream.RawStreamMsg{Data: []byte(body), Header: nats.Header{
-			wire.HeaderSubject: {subject}, wire.HeaderAttempts: {attempts},
+			contract.HeaderSubject: {subject}, contract.HeaderAttempts: {attempts},
 		}}
 		l := newLetter(m)
 		if l.Body != body && string(l.BodyBase64) != body {

@@ -8,20 +8,20 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // Letter is one dead letter. What its headers do not say is zero.
 type Letter struct {
-	Seq       uint64      `json:"seq"`      // among the dead letters; what Replay takes
-	Time      time.Time   `json:"time"`     // when it was stored there
-	Stream    string      `json:"stream"`   // that the message came from
-	Subject   string      `json:"subject"`  // that it was published to
-	Sequence  uint64      `json:"sequence"` // in that stream
-	Reason    wire.Reason `json:"reason"`
-	Error     string      `json:"error"`
-	Attempts  int         `json:"attempts"` // how often it was delivered
-	RequestID string      `json:"request_id,omitempty"`
+	Seq       uint64          `json:"seq"`      // among the dead letters; what Replay takes
+	Time      time.Time       `json:"time"`     // when it was stored there
+	Stream    string          `json:"stream"`   // that the message came from
+	Subject   string          `json:"subject"`  // that it was published to
+	Sequence  uint64          `json:"sequence"` // in that stream
+	Reason    contract.Reason `json:"reason"`
+	Error     string          `json:"error"`
+	Attempts  int             `json:"attempts"` // how often it was delivered
+	RequestID string          `json:"request_id,omitempty"`
 	// EventID and Community are those of the body, as far as it can be decoded.
 	EventID   string `json:"event_id,omitempty"`
 	Community string `json:"community_id,omitempty"`
@@ -38,18 +38,18 @@ type Letter struct {
 func newLetter(m *jetstream.RawStreamMsg) Letter {
 	header := func(name string) string { return strings.ToValidUTF8(m.Header.Get(name), "\uFFFD") }
 	// A header that is no number is shown as 0.
-	sequence, _ := strconv.ParseUint(header(wire.HeaderSequence), 10, 64)
-	attempts, _ := strconv.Atoi(header(wire.HeaderAttempts))
+	sequence, _ := strconv.ParseUint(header(contract.HeaderSequence), 10, 64)
+	attempts, _ := strconv.Atoi(header(contract.HeaderAttempts))
 	l := Letter{
 		Seq:       m.Sequence,
 		Time:      m.Time.UTC(),
-		Stream:    header(wire.HeaderStream),
-		Subject:   header(wire.HeaderSubject),
+		Stream:    header(contract.HeaderStream),
+		Subject:   header(contract.HeaderSubject),
 		Sequence:  sequence,
-		Reason:    wire.Reason(header(wire.HeaderReason)),
-		Error:     header(wire.HeaderError),
+		Reason:    contract.Reason(header(contract.HeaderReason)),
+		Error:     header(contract.HeaderError),
 		Attempts:  attempts,
-		RequestID: header(wire.HeaderRequestID),
+		RequestID: header(contract.HeaderRequestID),
 	}
 	if utf8.Valid(m.Data) {
 		l.Body = string(m.Data)
@@ -58,7 +58,7 @@ func newLetter(m *jetstream.RawStreamMsg) Letter {
 	}
 	if o, ok := originOf(l.Subject); ok {
 		// On an error it holds what was decoded before.
-		e, _ := wire.DecodePartial(o.kind, m.Data)
+		e, _ := contract.DecodePartial(o.kind, m.Data)
 		l.EventID, l.Community = e.EventID, e.Community
 	}
 	return l
@@ -68,14 +68,14 @@ func newLetter(m *jetstream.RawStreamMsg) Letter {
 type origin struct {
 	prefix string // of its subjects
 	stream string
-	kind   wire.Kind
+	kind   contract.Kind
 }
 
 var origins = [...]origin{
-	{"commands.", wire.StreamCommands, wire.KindCommand},
-	{wire.SubjectEvents + ".", wire.StreamEvents, wire.KindEvent},
-	{wire.SubjectEligibilityCheck + ".", wire.StreamEligibility, wire.KindEligibility},
-	{wire.SubjectEligibilitySync + ".", wire.StreamEligibility, wire.KindSync},
+	{"commands.", contract.StreamCommands, contract.KindCommand},
+	{contract.SubjectEvents + ".", contract.StreamEvents, contract.KindEvent},
+	{contract.SubjectEligibilityCheck + ".", contract.StreamEligibility, contract.KindEligibility},
+	{contract.SubjectEligibilitySync + ".", contract.StreamEligibility, contract.KindSync},
 }
 
 // originOf finds where messages published to subject are stored. ok is false

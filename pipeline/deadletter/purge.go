@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // purgeTimeout bounds a purge, which takes seconds for a stream that is full.
@@ -15,14 +15,14 @@ const purgeTimeout = time.Minute
 
 // Count is how many letters there are of a stream and a reason; "" is all of
 // them. Errors: [*QueryError].
-func (l *Letters) Count(ctx context.Context, stream string, reason wire.Reason) (uint64, error) {
+func (l *Letters) Count(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
 	return l.purge(ctx, Query{Stream: stream, Reason: reason}, false)
 }
 
 // Purge deletes the letters that [Letters.Count] counts, and returns how many
 // there were. What becomes a dead letter after it has counted stays. Errors:
 // [*QueryError].
-func (l *Letters) Purge(ctx context.Context, stream string, reason wire.Reason) (uint64, error) {
+func (l *Letters) Purge(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
 	return l.purge(ctx, Query{Stream: stream, Reason: reason}, true)
 }
 

@@ -6,14 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 func TestGet(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, wire.StreamCommands, wire.ReasonPanic, map[string]string{
-		wire.HeaderSubject: "commands.interaction", wire.HeaderAttempts: "3", "X-Mine": "kept",
+	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+		contract.HeaderSubject: "commands.interaction", contract.HeaderAttempts: "3", "X-Mine": "kept",
 	}, ping)
 	got, err := b.letters.Get(t.Context(), seq)
 	if err != nil {
@@ -23,8 +23,8 @@ func TestGet(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	want := map[string][]string{
-		wire.HeaderStream: {"COMMANDS"}, wire.HeaderReason: {"panic"}, wire.HeaderSubject: {"commands.interaction"},
-		wire.HeaderAttempts: {"3"}, "X-Mine": {"kept"},
+		contract.HeaderStream: {"COMMANDS"}, contract.HeaderReason: {"panic"}, contract.HeaderSubject: {"commands.interaction"},
+		contract.HeaderAttempts: {"3"}, "X-Mine": {"kept"},
 	}
 	if diff := cmp.Diff(want, got.Headers); diff != "" {
 		t.Errorf("headers (-want +got)\n%s", diff)
@@ -42,23 +42,23 @@ func TestPurge(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		stream string
-		reason wire.Reason
+		reason contract.Reason
 		left   []uint64
 	}{
 		{"all", "", "", nil},
-		{"stream", wire.StreamEvents, "", []uint64{1, 3, 4}},
-		{"reason", "", wire.ReasonPanic, []uint64{3, 5}},
-		{"both", wire.StreamCommands, wire.ReasonPanic, []uint64{2, 3, 4, 5}},
-		{"none", wire.StreamCommands, wire.ReasonNoCommunity, []uint64{1, 2, 3, 4, 5}},
+		{"stream", contract.StreamEvents, "", []uint64{1, 3, 4}},
+		{"reason", "", contract.ReasonPanic, []uint64{3, 5}},
+		{"both", contract.StreamCommands, contract.ReasonPanic, []uint64{2, 3, 4, 5}},
+		{"none", contract.StreamCommands, contract.ReasonNoCommunity, []uint64{1, 2, 3, 4, 5}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
-			b.bury(t, wire.StreamCommands, wire.ReasonPanic, nil, "")      // 1
-			b.bury(t, wire.StreamEvents, wire.ReasonPanic, nil, "")        // 2
-			b.bury(t, wire.StreamCommands, wire.ReasonMalformed, nil, "")  // 3
-			b.bury(t, wire.StreamEligibility, wire.ReasonPanic, nil, "")   // 4
-			b.bury(t, wire.StreamEvents, wire.ReasonHandlerError, nil, "") // 5
+			b.bury(t, contract.StreamCommands, contract.ReasonPanic, nil, "")      // 1
+			b.bury(t, contract.StreamEvents, contract.ReasonPanic, nil, "")        // 2
+			b.bury(t, contract.StreamCommands, contract.ReasonMalformed, nil, "")  // 3
+			b.bury(t, contract.StreamEligibility, contract.ReasonPanic, nil, "")   // 4
+			b.bury(t, contract.StreamEvents, contract.ReasonHandlerError, nil, "") // 5
 			want := uint64(5 - len(tt.left))
 			listed, err := b.letters.List(t.Context(), Query{Stream: tt.stream, Reason: tt.reason})
 			if err != nil || uint64(len(listed.Letters)) != want {
@@ -67,7 +67,7 @@ func TestPurge(t *testing.T) {
 			if n, err := b.letters.Count(t.Context(), tt.stream, tt.reason); n != want || err != nil {
 				t.Errorf("counted %d, %v; want %d", n, err, want)
 			}
-			if n := len(b.stored(t, wire.StreamDeadLetter)); n != 5 {
+			if n := len(b.stored(t, contract.StreamDeadLetter)); n != 5 {
 				t.Errorf("counting left %d of 5", n)
 			}
 			if n, err := b.letters.Purge(t.Context(), tt.stream, tt.reason); n != want || err != nil {
@@ -87,16 +87,16 @@ func TestPurgeRefuses(t *testing.T) {
 	for _, tt := range []struct{ field, stream, reason string }{
 		{"stream", "*", ""},
 		{"stream", "commands", ""},
-		{"stream", wire.StreamInternal, ""},
+		{"stream", contract.StreamInternal, ""},
 		{"reason", "", ">"},
 		{"reason", "", "bored"},
 	} {
 		var counted, purged *QueryError
-		_, err := New(nil).Count(t.Context(), tt.stream, wire.Reason(tt.reason))
+		_, err := New(nil).Count(t.Context(), tt.stream, contract.Reason(tt.reason))
 		if !errors.As(err, &counted) || counted.Field != tt.field {
 			t.Errorf("%+v: count: %v", tt, err)
 		}
-		_, err = New(nil).Purge(t.Context(), tt.stream, wire.Reason(tt.reason))
+		_, err = New(nil).Purge(t.Context(), tt.stream, contract.Reason(tt.reason))
 		if !errors.As(err, &purged) || purged.Field != tt.field {
 			t.Errorf("%+v: purge: %v", tt, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // RefusedError means that a dead letter cannot be put back, because it does
@@ -28,7 +28,7 @@ func (e *RefusedError) Error() string {
 		return fmt.Sprintf("dead letter %d cannot be replayed: it holds only the beginning of a body of %.20s bytes", e.Seq, e.Truncated)
 	}
 	return fmt.Sprintf("dead letter %d cannot be replayed: its %s is %.200q, which none of the streams that are worked on holds",
-		e.Seq, wire.HeaderSubject, e.Subject)
+		e.Seq, contract.HeaderSubject, e.Subject)
 }
 
 // Replayed says where a dead letter was put back.
@@ -66,7 +66,7 @@ func (l *Letters) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, err
 	}
-	subject, truncated := letter.Header.Get(wire.HeaderSubject), letter.Header.Get(wire.HeaderTruncated)
+	subject, truncated := letter.Header.Get(contract.HeaderSubject), letter.Header.Get(contract.HeaderTruncated)
 	origin, ok := originOf(subject)
 	if !ok || truncated != "" {
 		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
@@ -90,14 +90,14 @@ func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	m.Data = letter.Data
 	maps.Copy(m.Header, letter.Header)
 	for _, name := range []string{
-		wire.HeaderReason, wire.HeaderError, wire.HeaderStream, wire.HeaderSubject, wire.HeaderSequence,
-		wire.HeaderAttempts, wire.HeaderReplyTo,
+		contract.HeaderReason, contract.HeaderError, contract.HeaderStream, contract.HeaderSubject, contract.HeaderSequence,
+		contract.HeaderAttempts, contract.HeaderReplyTo,
 	} {
 		delete(m.Header, name)
 	}
 	// These were for the stream of dead letters, among them its message ID.
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
-	m.Header[wire.HeaderReplay] = []string{strconv.FormatUint(letter.Sequence, 10)}
+	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(letter.Sequence, 10)}
 	return m
 }
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // Options are the settings of streams and consumers that operators choose.
@@ -59,23 +59,23 @@ func wanted(o Options) []stream {
 	const day = 24 * time.Hour
 
 	commands := stream{
-		config:    config(wire.StreamCommands, "commands.>", day, -1),
-		consumers: []jetstream.ConsumerConfig{consumer(wire.ConsumerCommand, "commands.>", 30*time.Second)},
+		config:    config(contract.StreamCommands, "commands.>", day, -1),
+		consumers: []jetstream.ConsumerConfig{consumer(contract.ConsumerCommand, "commands.>", 30*time.Second)},
 	}
 	commands.config.Retention = jetstream.WorkQueuePolicy
 	events := stream{
-		config:    config(wire.StreamEvents, "events.>", 5*time.Minute, -1),
-		consumers: []jetstream.ConsumerConfig{consumer(wire.ConsumerEvent, "events.>", 15*time.Second)},
+		config:    config(contract.StreamEvents, "events.>", 5*time.Minute, -1),
+		consumers: []jetstream.ConsumerConfig{consumer(contract.ConsumerEvent, "events.>", 15*time.Second)},
 	}
 	eligibility := stream{
-		config: config(wire.StreamEligibility, "eligibility.>", 7*day, gigabyte),
+		config: config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte),
 		consumers: []jetstream.ConsumerConfig{
-			consumer(wire.ConsumerEligibility, "eligibility.check.>", time.Minute),
-			consumer(wire.ConsumerSync, "eligibility.sync.>", 5*time.Minute),
+			consumer(contract.ConsumerEligibility, "eligibility.check.>", time.Minute),
+			consumer(contract.ConsumerSync, "eligibility.sync.>", 5*time.Minute),
 		},
 	}
-	internal := stream{config: config(wire.StreamInternal, "internal.>", time.Minute, -1)}
+	internal := stream{config: config(contract.StreamInternal, "internal.>", time.Minute, -1)}
 	internal.config.Storage = jetstream.MemoryStorage
-	deadLetter := stream{config: config(wire.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)}
+	deadLetter := stream{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)}
 	return []stream{commands, events, eligibility, internal, deadLetter}
 }

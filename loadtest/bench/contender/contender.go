@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"arrakis/loadtest/bench/workload"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // Name names a contender.
@@ -112,7 +112,7 @@ func newEnv(ctx context.Context, spec Spec) (*env, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.consumer, err = js.Consumer(ctx, wire.StreamCommands, wire.ConsumerCommand); err != nil {
+	if e.consumer, err = js.Consumer(ctx, contract.StreamCommands, contract.ConsumerCommand); err != nil {
 		return nil, fmt.Errorf("look up the consumer: %w", err)
 	}
 	return e, nil

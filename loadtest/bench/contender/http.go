@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/bench/workload"
-	"arrakis/pipeline/ingress"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/ingress"
 )
 
 // commandsPath is where both servers take commands.
@@ -102,7 +102,7 @@ func startMinimal(_ context.Context, e *env) (*running, error) {
 
 // consume replies to one message, and acknowledges it.
 func (s *minimal) consume(m jetstream.Msg) {
-	err := s.nc.Publish(m.Headers().Get(wire.HeaderReplyTo), []byte(`{"status":"ok"}`))
+	err := s.nc.Publish(m.Headers().Get(contract.HeaderReplyTo), []byte(`{"status":"ok"}`))
 	if err := errors.Join(err, m.Ack()); err != nil {
 		s.log.Error("not answered", "err", err)
 	}
@@ -125,7 +125,7 @@ func (s *minimal) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.waiting.Delete(token)
 	msg := nats.NewMsg(workload.Subject)
 	msg.Data = body
-	msg.Header.Set(wire.HeaderReplyTo, s.inbox+"."+token)
+	msg.Header.Set(contract.HeaderReplyTo, s.inbox+"."+token)
 	if _, err := s.js.PublishMsgAsync(msg); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

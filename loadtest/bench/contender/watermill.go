@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/bench/workload"
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 )
 
 // watermillHandlers is how many handlers the router has: a subscription hands
@@ -33,7 +33,7 @@ func startWatermill(ctx context.Context, e *env) (*running, error) {
 	sub, err := wmjetstream.NewSubscriber(wmjetstream.SubscriberConfig{
 		Conn: nc, Logger: log, AckAsync: true,
 		ResourceInitializer: wmjetstream.ExistingConsumer(func(string, string) jetstream.ConsumerConfig {
-			return jetstream.ConsumerConfig{Name: wire.ConsumerCommand}
+			return jetstream.ConsumerConfig{Name: contract.ConsumerCommand}
 		}, ""),
 		ConsumeOptions: []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(pullBatch / watermillHandlers)},
 	})
@@ -46,7 +46,7 @@ func startWatermill(ctx context.Context, e *env) (*running, error) {
 	}
 	handle := e.watermillHandler() //nolint:contextcheck // a message carries its own
 	for i := range watermillHandlers {
-		router.AddConsumerHandler(fmt.Sprintf("worker-%02d", i), wire.StreamCommands, sub, handle)
+		router.AddConsumerHandler(fmt.Sprintf("worker-%02d", i), contract.StreamCommands, sub, handle)
 	}
 	var g errgroup.Group
 	g.Go(func() error { return router.Run(ctx) })

@@ -3,7 +3,7 @@ package workload
 import (
 	"testing"
 
-	"arrakis/pipeline/wire"
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
 
@@ -13,7 +13,7 @@ func TestMessagesAreWhatArrakisDecodes(t *testing.T) {
 		if len(body) != MessageSize {
 			t.Errorf("community %d: %d bytes, want %d", i, len(body), MessageSize)
 		}
-		e, err := wire.Decode(wire.KindCommand, body)
+		e, err := contract.Decode(contract.KindCommand, body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,125 @@
+package contract
+
+import "strings"
+
+// Streams, with the subjects they hold. DESIGN: JetStream.
+const (
+	StreamCommands    = "COMMANDS"
+	StreamEvents      = "EVENTS"
+	StreamEligibility = "ELIGIBILITY"
+	StreamInternal    = "INTERNAL"
+	StreamDeadLetter  = "DEADLETTER"
+)
+
+// Durable consumers, shared by every process.
+const (
+	ConsumerCommand     = "command-worker"
+	ConsumerEvent       = "event-worker"
+	ConsumerEligibility = "eligibility-worker"
+	ConsumerSync        = "sync-worker"
+)
+
+// Subject prefixes. A community, a reason or a name is appended to them.
+const (
+	SubjectCommandInteraction = "commands.interaction"
+	SubjectEligibilityCheck   = "eligibility.check"
+	SubjectEligibilitySync    = "eligibility.sync"
+	SubjectEvents             = "events"
+	SubjectHandlers           = "handlers"
+	SubjectDeadLetter         = "deadletter"
+)
+
+// Headers of messages, of handler requests and of dead letters.
+const (
+	HeaderReplyTo   = "Arrakis-Reply-To"
+	HeaderCommunity = "Arrakis-Community"
+	HeaderTier      = "Arrakis-Tier"
+	HeaderFeatures  = "Arrakis-Features"
+	HeaderRequestID = "Arrakis-Request-Id"
+	HeaderEventID   = "Arrakis-Event-Id"
+	HeaderAttempt   = "Arrakis-Attempt"
+	HeaderDeadline  = "Arrakis-Deadline"
+	HeaderReason    = "Arrakis-Reason"
+	HeaderError     = "Arrakis-Error"
+	HeaderStream    = "Arrakis-Stream"
+	HeaderSubject   = "Arrakis-Subject"
+	HeaderSequence  = "Arrakis-Sequence"
+	HeaderAttempts  = "Arrakis-Attempts"
+	// HeaderTruncated tells the body's size, in bytes, of a dead letter whose
+	// body had to be cut to be stored.
+	HeaderTruncated = "Arrakis-Truncated"
+	// HeaderReplay marks a dead letter that was put back: its event ID may
+	// still hold a permit, so the limiter asks Redis.
+	HeaderReplay = "Arrakis-Replay"
+
+	HeaderTraceParent = "traceparent"
+	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro
+	// convention for a handler's error.
+	HeaderServiceError     = "Nats-Service-Error"
+	HeaderServiceErrorCode = "Nats-Service-Error-Code"
+)
+
+// ReplyPrefix is where outcomes may be published: a reply-to anywhere else is
+// ignored, so that a message cannot make a worker publish to any subject.
+const ReplyPrefix = "_INBOX."
+
+// Reason says why a message became a dead letter.
+type Reason string
+
+// The reasons of the contract.
+const (
+	ReasonMalformed         Reason = "malformed"
+	ReasonNoCommunity       Reason = "no_community"
+	ReasonHandlerError      Reason = "handler_error"
+	ReasonAttemptsExhausted Reason = "attempts_exhausted"
+	ReasonPanic             Reason = "panic"
+)
+
+// UnknownCommand is the command of an interaction that names none, and the
+// label of commands that no handler knows.
+const UnknownCommand = "unknown"
+
+// Kind is what a message asks for. It follows from the subject.
+type Kind uint8
+
+// The kinds, one for each consumer.
+const (
+	KindCommand Kind = iota
+	KindEvent
+	KindEligibility
+	KindSync
+	NumKinds = 4
+)
+
+var kindNames = [NumKinds]string{"command", "event", "eligibility", "sync"}
+
+// String is the token of the kind in handlers.<kind>.<name>.
+func (k Kind) String() string { return kindNames[k] }
+
+// HandlerSubject is where a NATS micro service answers for name.
+func HandlerSubject(k Kind, name string) string {
+	return SubjectHandlers + "." + k.String() + "." + name
+}
+
+// DeadLetterSubject is where a dead letter of stream goes.
+func DeadLetterSubject(stream string, r Reason) string {
+	return SubjectDeadLetter + "." + stream + "." + string(r)
+}
+
+// ValidReplyTo reports whether outcomes may be published to subject: under
+// [ReplyPrefix], at most 256 bytes, no wildcard, no white space and no empty
+// token.
+func ValidReplyTo(subject string) bool {
+	if len(subject) > 256 || !strings.HasPrefix(subject, ReplyPrefix) {
+		return false
+	}
+	last := byte('.')
+	for i := range len(subject) {
+		c := subject[i]
+		if c <= ' ' || c >= 0x7f || c == '*' || c == '>' || c == '.' && last == '.' {
+			return false
+		}
+		last = c
+	}
+	return last != '.'
+}

@@ -1,0 +1,190 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/problem"
+	"arrakis/tenant"
+)
+
+const (
+	// requestTimeout is the longest that a request works for.
+	requestTimeout = 30 * time.Second
+	// maxInFlight is how many requests work at once; more are answered 503.
+	maxInFlight = 64
+)
+
+// Options are the settings of [Handler].
+type Options struct {
+	// Limits reads and resets what is used; its Tenants are those that are
+	// served. Required, with all its fields.
+	Limits *Limits
+	// DeadLetters are listed and replayed. Required.
+	DeadLetters *deadletter.Letters
+	// Logger gets an Info for every change, and a Warn for every request that
+	// Redis or NATS failed. Defaults to none.
+	Logger *slog.Logger
+}
+
+// Handler serves the admin API; see the package comment. It asks for no token.
+// The error names every option that is missing.
+func Handler(o Options) (http.Handler, error) {
+	var errs []error
+	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil || l.Redis == nil {
+		errs = append(errs, errors.New("admin options: Limits is nil or lacks a field"))
+	}
+	if o.DeadLetters == nil {
+		errs = append(errs, errors.New("admin options: DeadLetters is nil"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &api{
+		limits: o.Limits, tenants: o.Limits.Tenants, letters: o.DeadLetters,
+		log:   o.Logger.With("component", "admin"),
+		slots: make(chan struct{}, maxInFlight),
+	}
+	return a.mux(), nil
+}
+
+// api is what the endpoints work with.
+type api struct {
+	limits  *Limits
+	tenants *tenant.Store
+	letters *deadletter.Letters
+	log     *slog.Logger
+	slots   chan struct{} // a token for each request at work
+}
+
+// endpoint answers one method of one path. w is for reading the body and for
+// headers; only serve writes to it.
+type endpoint func(w http.ResponseWriter, r *http.Request) (answer, error)
+
+// answer is a success.
+type answer struct {
+	status int            // 0 is 200
+	body   any            // nil: none
+	etag   tenant.Version // "": none
+	next   string         // address of a list's next page, "": none
+}
+
+// mux routes by path. Methods are looked at by serve, whose answers are
+// problems, unlike those of a ServeMux.
+func (a *api) mux() http.Handler {
+	mux := http.NewServeMux()
+	for path, methods := range map[string]map[string]endpoint{
+		"/v1/tenants":                     {http.MethodGet: a.listTenants},
+		"/v1/tenants/{id}":                {http.MethodGet: a.getTenant, http.MethodPut: a.putTenant, http.MethodPatch: a.patchTenant, http.MethodDelete: a.deleteTenant},
+		"/v1/tenants/{id}/usage":          {http.MethodGet: a.usage, http.MethodDelete: a.reset},
+		"/v1/tenants/{id}/usage/{action}": {http.MethodDelete: a.reset},
+		"/v1/flags":                       {http.MethodGet: a.listFlags},
+		"/v1/flags/{id}":                  {http.MethodGet: a.getFlag, http.MethodPut: a.putFlag, http.MethodDelete: a.deleteFlag},
+		"/v1/reload":                      {http.MethodPost: a.reload},
+		"/v1/deadletters":                 {http.MethodGet: a.listLetters},
+		"/v1/deadletters/{seq}/replay":    {http.MethodPost: a.replay},
+	} {
+		if get, ok := methods[http.MethodGet]; ok {
+			methods[http.MethodHead] = get
+		}
+		allow := allowed(methods)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			e, ok := methods[r.Method]
+			if !ok {
+				a.refuse(w, r, problem.MethodNotAllowed(w.Header(), r, allow))
+				return
+			}
+			a.serve(w, r, e)
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.refuse(w, r, problem.NotFound(r)) })
+	return mux
+}
+
+// allowed lists methods for the header Allow, in a fixed order.
+func allowed[T any](methods map[string]T) string {
+	var names []string
+	for _, m := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete,
+	} {
+		if _, ok := methods[m]; ok {
+			names = append(names, m)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// serve runs e and writes what came of it.
+func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	default:
+		p := problem.New(http.StatusServiceUnavailable, "too-many-requests",
+			"%d requests are being worked on, which is the most at once. Repeat this one in a second.", maxInFlight)
+		p.RetryAfterMS = 1000
+		a.refuse(w, r, p)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	out, err := e(w, r)
+	if err != nil {
+		a.refuse(w, r, a.problemOf(r, err))
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		a.log.InfoContext(ctx, "changed by the admin API", "method", r.Method, "path", r.URL.Path)
+	}
+	if err := out.write(w); err != nil {
+		a.log.DebugContext(ctx, "the client is gone", "path", r.URL.Path, "err", err)
+	}
+}
+
+// refuse answers with p.
+func (a *api) refuse(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
+	if err := p.Write(w); err != nil {
+		a.log.DebugContext(r.Context(), "the client is gone", "path", r.URL.Path, "err", err)
+	}
+}
+
+// write answers with o. An error means that the client is gone: everything that
+// goes into a body can be encoded.
+func (o *answer) write(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if o.etag != "" {
+		h.Set("ETag", entityTag(o.etag))
+	}
+	if o.next != "" {
+		h.Set("Link", "<"+o.next+`>; rel="next"`)
+	}
+	if o.body == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	body, err := json.Marshal(o.body)
+	if err != nil {
+		panic(fmt.Sprintf("admin: an answer cannot be encoded: %v", err))
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	if o.status != 0 {
+		w.WriteHeader(o.status)
+	}
+	_, err = w.Write(append(body, '\n'))
+	return err
+}

@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/problem"
+	"arrakis/tenant"
+)
+
+// problemError is an error that is a problem already.
+type problemError struct{ *problem.Problem }
+
+func (e *problemError) Error() string { return e.Detail }
+
+// retryAfterMS is when a request may be repeated that Redis or NATS failed.
+const retryAfterMS = 2000
+
+// problemOf is how a request that ended with err is answered. It is the one
+// place where errors become status codes.
+func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
+	var (
+		made    *problemError
+		stored  *tenant.StoredError
+		asked   *deadletter.QueryError
+		refused *deadletter.RefusedError
+	)
+	switch {
+	case errors.As(err, &made):
+		return made.Problem
+	case errors.As(err, &stored): // before its faults, which are not the client's
+		return problem.New(http.StatusInternalServerError, "unusable-document", "%s.", sentence(stored.Error()))
+	case errors.Is(err, tenant.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
+		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
+	case errors.Is(err, tenant.ErrConflict):
+		return conflict(r)
+	case errors.Is(err, tenant.ErrCursor):
+		return malformed([]error{fault("cursor", "is not one that a list has returned; list again from the start")})
+	case errors.As(err, &asked):
+		return malformed([]error{fault(asked.Field, "%s", asked.Reason)})
+	case errors.As(err, &refused):
+		return problem.New(http.StatusConflict, "not-replayable", "%s.", sentence(refused.Error()))
+	}
+	if faults := faultsOf(err); len(faults) > 0 {
+		return malformed(faults)
+	}
+	if !errors.Is(r.Context().Err(), context.Canceled) { // else the client is gone
+		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	p := problem.New(http.StatusServiceUnavailable, "unavailable",
+		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.")
+	p.RetryAfterMS = retryAfterMS
+	return p
+}
+
+// conflict answers a write that others were in the way of.
+func conflict(r *http.Request) *problem.Problem {
+	if r.Header.Get("If-Match") == "" && r.Header.Get("If-None-Match") == "" {
+		return problem.New(http.StatusConflict, "conflict", "Others kept changing the document at the same time. Repeat the request.")
+	}
+	return problem.New(http.StatusPreconditionFailed, "precondition-failed",
+		"The document is not, or no longer, what If-Match or If-None-Match demands. Read it again, and repeat the change with its ETag.")
+}
+
+// faultsOf are the faults of a document or of a request, if err is any: each
+// of them a *tenant.FieldError, but for one that counts the rest.
+func faultsOf(err error) []error {
+	var one *tenant.FieldError
+	if !errors.As(err, &one) {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{one}
+}
+
+// malformed is a 400 that names every fault; the first one's field is the
+// problem's.
+func malformed(faults []error) *problem.Problem {
+	texts := make([]string, len(faults))
+	p := problem.New(http.StatusBadRequest, "malformed", "")
+	for i, err := range faults {
+		texts[i] = err.Error()
+		var f *tenant.FieldError
+		if !errors.As(err, &f) {
+			continue
+		}
+		field := f.Field
+		if field == "" {
+			field = "body"
+			texts[i] = "body: " + f.Reason
+		}
+		p.Errors = append(p.Errors, problem.Fault{Field: field, Detail: f.Reason})
+	}
+	if len(p.Errors) > 0 {
+		p.Field = p.Errors[0].Field
+	}
+	p.Detail = strings.Join(texts, "; ")
+	return p
+}
+
+// sentence is an error's text on one line and with a capital.
+func sentence(s string) string {
+	s = strings.ReplaceAll(s, "\n", "; ")
+	return strings.ToUpper(s[:1]) + s[1:]
+}

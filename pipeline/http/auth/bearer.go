@@ -1,0 +1,50 @@
+// Package auth says who may call the HTTP addresses: bearer tokens (RFC 6750).
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+
+	"arrakis/pipeline/http/problem"
+)
+
+// Bearer checks the bearer token of requests (RFC 6750). The zero value asks
+// for none. It keeps a digest, not the token.
+type Bearer struct {
+	required bool
+	digest   [sha256.Size]byte
+}
+
+// NewBearer asks for token, which must be 1 to 4,096 visible ASCII characters;
+// "" asks for none.
+func NewBearer(token string) (Bearer, error) {
+	if token == "" {
+		return Bearer{}, nil
+	}
+	if len(token) > 4_096 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Bearer{}, errors.New("must be visible ASCII without spaces, at most 4096 characters")
+	}
+	return Bearer{required: true, digest: sha256.Sum256([]byte(token))}, nil
+}
+
+// Required reports whether requests need a token.
+func (b Bearer) Required() bool { return b.required }
+
+// Check returns nil if the request may pass, else the problem, with the header
+// WWW-Authenticate set in h. It takes the same time for every wrong token.
+func (b Bearer) Check(h http.Header, r *http.Request) *problem.Problem {
+	if !b.required {
+		return nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	digest := sha256.Sum256([]byte(strings.Trim(token, " ")))
+	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(digest[:], b.digest[:]) == 1 {
+		return nil
+	}
+	h.Set("WWW-Authenticate", `Bearer realm="arrakis"`)
+	return problem.New(http.StatusUnauthorized, "unauthorized",
+		"The bearer token is missing or wrong. Send the header Authorization: Bearer <token> with the token that arrakis was started with.")
+}

@@ -1,0 +1,118 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/problem"
+)
+
+// retrySoon is the Retry-After of what is expected to heal within seconds.
+const retrySoon = 2 * time.Second
+
+// errNoOutcome says that a message was stored and no outcome came in time.
+var errNoOutcome = errors.New("no outcome yet")
+
+// storeError says that a message was not stored, or not known to be.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return "store: " + e.err.Error() }
+
+func (e *storeError) Unwrap() error { return e.err }
+
+// exchange stores m and, if waits is set, returns the outcome. Errors are
+// *storeError, errNoOutcome, or ctx's.
+func (in *Ingress) exchange(ctx context.Context, m *message, waits bool) ([]byte, error) {
+	// Without a connection the client library would buffer the message and
+	// send it whenever the server is back.
+	if !in.options.NATS.IsConnected() {
+		return nil, &storeError{nats.ErrDisconnected}
+	}
+	var outcome <-chan []byte
+	if waits {
+		var token string
+		token, outcome = in.expect()
+		defer in.forget(token)
+		m.setHeader(contract.HeaderReplyTo, in.inbox+"."+token)
+	}
+	ack, err := in.js.PublishMsgAsync(m.msg)
+	if err != nil {
+		return nil, &storeError{err}
+	}
+	data, err := in.await(ctx, ack, outcome)
+	if (err == nil || errors.Is(err, errNoOutcome)) && in.failing.Load() && in.failing.CompareAndSwap(true, false) {
+		in.log.Info("messages are stored again")
+	}
+	return data, err
+}
+
+// await waits for the ack, and for the outcome unless that is nil.
+func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte) ([]byte, error) {
+	timer := time.NewTimer(in.options.Wait)
+	defer timer.Stop()
+	stored, failed := ack.Ok(), ack.Err()
+	late := func(why string) error {
+		if stored == nil {
+			return errNoOutcome
+		}
+		return &storeError{errors.New(why)}
+	}
+	for {
+		select {
+		case data := <-outcome:
+			return data, nil
+		case <-stored:
+			if outcome == nil {
+				return nil, nil
+			}
+			stored, failed = nil, nil
+		case err := <-failed:
+			select {
+			case data := <-outcome: // stored after all; only the ack was lost
+				return data, nil
+			default:
+				return nil, &storeError{err}
+			}
+		case <-timer.C:
+			return nil, late("no ack in time")
+		case <-in.cutOff:
+			return nil, late("shutting down before the ack")
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// unanswered turns an error of exchange into its problem, and logs when
+// storing begins to fail. It returns nil if the client has gone.
+func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
+	var p *problem.Problem
+	var failed *storeError
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		p = problem.New(http.StatusRequestEntityTooLarge, "too-large",
+			"The body is larger than the %d bytes that NATS takes. Send less in data, or a reference to it.",
+			in.options.NATS.MaxPayload())
+		p.Field = "body"
+	case errors.As(err, &failed):
+		if !in.failing.Swap(true) {
+			in.log.Warn("messages are not stored", "subject", m.msg.Subject, "err", failed.err)
+		}
+		p = problem.New(http.StatusServiceUnavailable, "not-stored",
+			"NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once.")
+		p.RetryAfterMS = retrySoon.Milliseconds()
+	case errors.Is(err, errNoOutcome):
+		p = problem.New(http.StatusGatewayTimeout, "no-outcome-yet",
+			"The message is stored and will still be handled, but its outcome did not come in time. "+
+				"Do not repeat it, or only with the same event ID: it is charged once.")
+	default:
+		return nil
+	}
+	return about(p, m.envelope)
+}

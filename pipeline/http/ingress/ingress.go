@@ -1,0 +1,206 @@
+package ingress
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/auth"
+)
+
+// Options are the settings of an [Ingress]. All but NATS may be left zero.
+type Options struct {
+	// NATS is the connection to publish and to hear outcomes on. Required;
+	// the caller closes it after [Ingress.Run] and all requests have ended.
+	NATS *nats.Conn
+	// Token is the bearer token that requests need, visible ASCII. "" lets
+	// everyone in.
+	Token string
+	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
+	MaxBody int
+	// Wait is the longest a request waits to be stored and to get its
+	// outcome. Defaults to 30 s.
+	Wait time.Duration
+	// StoreTimeout is the longest a request waits for JetStream's ack.
+	// Defaults to 5 s, or Wait if that is shorter.
+	StoreTimeout time.Duration
+	// DrainTimeout is how long requests in flight may go on after Run's
+	// context has ended. Defaults to 10 s.
+	DrainTimeout time.Duration
+	// MaxInFlight bounds the requests being read, stored or waited for; more
+	// are answered 503, and so is a community that has a fourth of them being
+	// stored or waited for. Defaults to 4,096.
+	MaxInFlight int
+	// Logger defaults to discarding.
+	Logger *slog.Logger
+	// Registerer takes the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+}
+
+// validate reports all faults at once, by the fields' names.
+func (o *Options) validate() error {
+	var errs []error
+	if o.NATS == nil {
+		errs = append(errs, errors.New("NATS is nil: a connection is required"))
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxBody", int64(o.MaxBody)},
+		{"Wait", int64(o.Wait)},
+		{"StoreTimeout", int64(o.StoreTimeout)},
+		{"DrainTimeout", int64(o.DrainTimeout)},
+		{"MaxInFlight", int64(o.MaxInFlight)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative: 0 is the default", f.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// setDefaults gives every zero field its default.
+func (o *Options) setDefaults() {
+	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
+	o.Wait = cmp.Or(o.Wait, 30*time.Second)
+	o.StoreTimeout = min(cmp.Or(o.StoreTimeout, 5*time.Second), o.Wait)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4_096)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+}
+
+// Ingress is the HTTP side of arrakis. It is safe for concurrent use.
+type Ingress struct {
+	// Set by New, read-only.
+	options Options
+	log     *slog.Logger
+	bearer  auth.Bearer
+	js      jetstream.JetStream
+	inbox   string // subject of all outcomes, without its last token
+	routes  map[string]*route
+	metrics *metrics
+
+	// failing is whether the last publish failed, so that a change is logged
+	// once and not with every request.
+	failing atomic.Bool
+	// cutOff is closed by Run when requests in flight must end.
+	cutOff chan struct{}
+
+	mu           sync.Mutex // protects the fields below
+	phase        phase
+	inFlight     int
+	perCommunity map[string]*int        // requests in flight, above 0
+	idle         chan struct{}          // made by Run; closed when inFlight is 0 while draining
+	waiting      map[string]chan []byte // by token; each of capacity 1, sent to at most once
+}
+
+// phase is where an Ingress is in its life.
+type phase uint8
+
+const (
+	notRunning phase = iota
+	running
+	draining
+)
+
+// New makes an ingress. It starts nothing and needs no server to be reachable.
+// The error names every bad option.
+func New(o Options) (*Ingress, error) {
+	err := o.validate()
+	bearer, bearerErr := auth.NewBearer(o.Token)
+	if bearerErr != nil {
+		err = errors.Join(err, fmt.Errorf("option Token %w", bearerErr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ingress options: %w", err)
+	}
+	o.setDefaults()
+	js, err := jetstream.New(o.NATS,
+		jetstream.WithPublishAsyncMaxPending(o.MaxInFlight), jetstream.WithPublishAsyncTimeout(o.StoreTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("ingress: use JetStream: %w", err)
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("ingress: register metrics: %w", err)
+	}
+	return &Ingress{
+		options:      o,
+		log:          o.Logger.With("component", "ingress"),
+		bearer:       bearer,
+		js:           js,
+		inbox:        contract.ReplyPrefix + nuid.Next(),
+		routes:       newRoutes(m),
+		metrics:      m,
+		cutOff:       make(chan struct{}),
+		perCommunity: make(map[string]*int),
+		waiting:      make(map[string]chan []byte),
+	}, nil
+}
+
+// Run subscribes to outcomes and lets requests in, until ctx ends. It then
+// refuses new requests and returns nil once those in flight have ended, or
+// DrainTimeout has passed and they were told so. It may be called once.
+func (in *Ingress) Run(ctx context.Context) error {
+	idle := make(chan struct{})
+	in.mu.Lock()
+	if in.idle != nil {
+		in.mu.Unlock()
+		return errors.New("ingress: Run was called before")
+	}
+	in.idle = idle
+	in.mu.Unlock()
+
+	sub, err := in.options.NATS.Subscribe(in.inbox+".*", in.deliver)
+	if err != nil {
+		return fmt.Errorf("ingress: subscribe to outcomes: %w", err)
+	}
+	in.setPhase(running)
+	in.log.Info("ingress takes requests",
+		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait.String(), "auth", in.bearer.Required())
+	<-ctx.Done()
+
+	in.setPhase(draining)
+	in.log.Info("ingress drains", "drain_timeout", in.options.DrainTimeout.String())
+	timer := time.NewTimer(in.options.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+	close(in.cutOff)
+	if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("ingress: unsubscribe from outcomes: %w", err)
+	}
+	return nil
+}
+
+// Server makes a server for h, which is [Ingress.Handler] or routes to it. Its
+// limits keep slow clients from holding connections: 5 s for the headers, 10 s
+// for the whole request, 60 s idle, 16 KiB of headers; and an answer may take
+// as long as requests wait.
+func (in *Ingress) Server(h http.Handler) *http.Server {
+	const read, write = 10 * time.Second, 10 * time.Second
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       read,
+		WriteTimeout:      read + in.options.Wait + write, // counts from the end of the headers
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
+	}
+}

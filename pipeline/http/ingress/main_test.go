@@ -1,0 +1,258 @@
+package ingress
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"arrakis/pipeline/contract"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bed is a real NATS server, an ingress on it, and a connection of its own
+// for the worker's part.
+type bed struct {
+	server   *server.Server
+	worker   *nats.Conn
+	js       jetstream.JetStream
+	in       *Ingress
+	registry *prometheus.Registry
+	url      string
+	stop     context.CancelFunc // ends Run's context
+	ran      <-chan error       // gets what Run returned
+}
+
+// newBed starts a bed; change alters the ingress's options.
+func newBed(tb testing.TB, change func(*Options)) *bed {
+	tb.Helper()
+	b := &bed{server: startNATS(tb), registry: prometheus.NewRegistry()}
+	b.worker = connect(tb, b.server)
+	js, err := jetstream.New(b.worker)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.js = js
+	for name, retention := range map[string]jetstream.RetentionPolicy{
+		contract.StreamCommands: jetstream.WorkQueuePolicy, contract.StreamEvents: jetstream.LimitsPolicy, contract.StreamEligibility: jetstream.LimitsPolicy,
+	} {
+		_, err := js.CreateStream(tb.Context(), jetstream.StreamConfig{
+			Name: name, Subjects: []string{strings.ToLower(name) + ".>"}, Retention: retention, Storage: jetstream.MemoryStorage,
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	o := Options{NATS: connect(tb, b.server), Registerer: b.registry, Wait: 10 * time.Second}
+	if change != nil {
+		change(&o)
+	}
+	if b.in, err = New(o); err != nil {
+		tb.Fatal(err)
+	}
+	b.run(tb)
+	b.serve(tb, b.in.Server(b.in.Handler()))
+	return b
+}
+
+func startNATS(tb testing.TB) *server.Server {
+	tb.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Start()
+	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		tb.Fatal("the NATS server did not start")
+	}
+	return s
+}
+
+func connect(tb testing.TB, s *server.Server) *nats.Conn {
+	tb.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { nc.Close(); <-closed })
+	return nc
+}
+
+// run runs the ingress and waits until it lets requests in.
+func (b *bed) run(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ran, done := make(chan error, 1), make(chan struct{})
+	go func() { // ended by the cleanup
+		defer close(done)
+		ran <- b.in.Run(ctx)
+	}()
+	b.stop, b.ran = cancel, ran
+	tb.Cleanup(func() { cancel(); <-done })
+	eventually(tb, "the ingress runs", func() bool {
+		b.in.mu.Lock()
+		defer b.in.mu.Unlock()
+		return b.in.phase == running
+	})
+}
+
+func (b *bed) serve(tb testing.TB, s *http.Server) {
+	tb.Helper()
+	ts := httptest.NewUnstartedServer(nil)
+	ts.Config = s
+	ts.Start()
+	tb.Cleanup(ts.Close)
+	b.url = ts.URL
+}
+
+// work consumes every message of the three streams as a worker does, and
+// publishes what outcome makes of it to its reply-to.
+func (b *bed) work(tb testing.TB, outcome func(jetstream.Msg) []byte) {
+	tb.Helper()
+	for _, stream := range []string{contract.StreamCommands, contract.StreamEvents, contract.StreamEligibility} {
+		c, err := b.js.CreateOrUpdateConsumer(tb.Context(), stream, jetstream.ConsumerConfig{Durable: "worker", AckPolicy: jetstream.AckExplicitPolicy})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		consuming, err := c.Consume(func(m jetstream.Msg) {
+			if to := m.Headers().Get(contract.HeaderReplyTo); to != "" {
+				if err := b.worker.Publish(to, outcome(m)); err != nil {
+					tb.Error(err)
+				}
+			}
+			if err := m.Ack(); err != nil {
+				tb.Error(err)
+			}
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { consuming.Stop(); <-consuming.Closed() })
+	}
+}
+
+// echo is the outcome of a handler that returns its whole message.
+func echo(m jetstream.Msg) []byte {
+	var e struct {
+		EventID string `json:"event_id"`
+	}
+	if err := json.Unmarshal(m.Data(), &e); err != nil {
+		return nil
+	}
+	out := append([]byte(`{"event_id":"x","community_id":"c","tier":"free","status":"ok","result":`), m.Data()...)
+	return append(out, `,"rate_limit":{"action":"command","limit":10,"remaining":9,"reset_ms":36001,"retry_after_ms":0}}`...)
+}
+
+// always is an outcome whatever the message.
+func always(outcome string) func(jetstream.Msg) []byte {
+	return func(jetstream.Msg) []byte { return []byte(outcome) }
+}
+
+// response is an answer, read to its end.
+type response struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+// post sends body with headers given as name, value pairs.
+func (b *bed) post(tb testing.TB, path, body string, headers ...string) response {
+	tb.Helper()
+	return do(tb, b.request(tb, http.MethodPost, path, strings.NewReader(body), headers...))
+}
+
+func (b *bed) request(tb testing.TB, method, path string, body io.Reader, headers ...string) *http.Request {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), method, b.url+path, body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	return r
+}
+
+func do(tb testing.TB, r *http.Request) response {
+	tb.Helper()
+	resp, err := client.Do(r)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return response{resp.StatusCode, resp.Header, string(body)}
+}
+
+// client keeps no connection after a test, which would be a leak.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// problemOf decodes a problem document and checks its media type.
+func problemOf(tb testing.TB, r response) (p struct{ Type, Field, Detail string }) {
+	tb.Helper()
+	if got := r.header.Get("Content-Type"); got != "application/problem+json" {
+		tb.Errorf("Content-Type %q, want a problem; body %s", got, r.body)
+	}
+	if err := json.Unmarshal([]byte(r.body), &p); err != nil {
+		tb.Errorf("%v in %s", err, r.body)
+	}
+	return p
+}
+
+// eventually polls until ok, for a minute at most.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(time.Minute)
+	for !ok() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			tb.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// counts reads the ingress's state: requests in flight and tokens waited for.
+func (b *bed) counts() (inFlight, waiting int) {
+	b.in.mu.Lock()
+	defer b.in.mu.Unlock()
+	return b.in.inFlight, len(b.in.waiting)
+}
+
+// stored is the number of messages in a stream.
+func (b *bed) stored(tb testing.TB, stream string) uint64 {
+	tb.Helper()
+	s, err := b.js.Stream(tb.Context(), stream)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	info, err := s.Info(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return info.State.Msgs
+}

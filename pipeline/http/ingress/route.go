@@ -1,0 +1,159 @@
+package ingress
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/problem"
+)
+
+// route is one path and what it stands for.
+type route struct {
+	kind      contract.Kind
+	eventType string // for bodies without one; "" requires it
+	waits     bool   // for the outcome, unless the client prefers not to
+	subject   func(contract.Envelope) string
+
+	requests *prometheus.CounterVec // by code
+	seconds  prometheus.Observer
+}
+
+// pathOther is the route label of all paths that are not served.
+const pathOther = "other"
+
+// newRoutes makes the routes by path. A community and a check type hold no
+// dot, and an event type no wildcard or empty token (see package contract), so
+// every subject is what its route says.
+func newRoutes(m *metrics) map[string]*route {
+	routes := map[string]*route{
+		"/v1/commands": {
+			kind: contract.KindCommand, eventType: "interaction.create", waits: true,
+			subject: func(e contract.Envelope) string { return contract.SubjectCommandInteraction + "." + e.Community },
+		},
+		"/v1/eligibility/checks": {
+			kind: contract.KindEligibility, eventType: "eligibility.check", waits: true,
+			subject: func(e contract.Envelope) string {
+				return contract.SubjectEligibilityCheck + "." + e.CheckType + "." + e.Community
+			},
+		},
+		"/v1/eligibility/syncs": {
+			kind: contract.KindSync, eventType: "eligibility.sync",
+			subject: func(e contract.Envelope) string {
+				return contract.SubjectEligibilitySync + "." + e.CheckType + "." + e.Community
+			},
+		},
+		"/v1/events": {
+			kind: contract.KindEvent,
+			subject: func(e contract.Envelope) string {
+				return contract.SubjectEvents + "." + e.EventType + "." + e.Community
+			},
+		},
+		pathOther: {},
+	}
+	for path, rt := range routes {
+		rt.requests = m.requests.MustCurryWith(prometheus.Labels{"route": path})
+		rt.seconds = m.seconds.WithLabelValues(path)
+	}
+	return routes
+}
+
+// statusClientGone is counted, never sent: the client left.
+const statusClientGone = 499
+
+// Handler serves the four routes of the package comment and answers every
+// other path with a problem.
+func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
+
+// serve routes, measures and counts:
+//
+//	serve
+//	  respond          who may, and what is asked
+//	    newMessage     body and headers to a message for JetStream
+//	    exchange       message to outcome
+//	    newAnswer      outcome to answer
+//	  write
+func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rt, served := in.routes[r.URL.Path]
+	if !served {
+		rt = in.routes[pathOther]
+	}
+	requestID := r.Header.Get("X-Request-Id")
+	if !contract.ValidEventID(requestID) {
+		requestID = newUUID()
+	}
+	w.Header().Set("X-Request-Id", requestID)
+
+	var a answer
+	if served {
+		a = in.respond(w, r, rt)
+	} else {
+		a.problem = problem.NotFound(r)
+	}
+	code := in.write(w, r, a)
+	rt.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	rt.seconds.Observe(time.Since(start).Seconds())
+}
+
+// respond does what the request asks for.
+func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) answer {
+	h := w.Header()
+	if r.Method != http.MethodPost {
+		return answer{problem: problem.MethodNotAllowed(h, r, http.MethodPost)}
+	}
+	if p := in.bearer.Check(h, r); p != nil {
+		return answer{problem: p}
+	}
+	if err := in.enter(); err != nil {
+		return answer{problem: refused(h, err)}
+	}
+	defer in.leave()
+
+	m, p := newMessage(w, r, rt, in.options.MaxBody)
+	if p != nil {
+		return answer{problem: p}
+	}
+	if !in.join(m.envelope.Community) {
+		return answer{problem: about(refused(h, errCrowded), m.envelope)}
+	}
+	defer in.part(m.envelope.Community)
+	m.setHeader(contract.HeaderRequestID, h.Get("X-Request-Id"))
+	preferAsync := prefersAsync(r.Header.Values("Prefer"))
+	waits := rt.waits && !preferAsync
+	outcome, err := in.exchange(r.Context(), m, waits)
+	switch {
+	case err != nil:
+		return answer{problem: in.unanswered(m, err)}
+	case preferAsync:
+		h.Set("Preference-Applied", "respond-async")
+		return accepted(m)
+	case !waits:
+		return accepted(m)
+	}
+	a := newAnswer(outcome, m.envelope)
+	if a.problem != nil && a.problem.Status == http.StatusBadGateway {
+		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.Community,
+			"reason", a.problem.Detail)
+	}
+	return a
+}
+
+// refused says why a request was not let in.
+func refused(h http.Header, err error) *problem.Problem {
+	p := problem.New(http.StatusServiceUnavailable, "busy", "Too many requests are in flight. Nothing was stored; repeat the request later.")
+	switch {
+	case errors.Is(err, errCrowded):
+		p.Detail = "Too many requests of this community are in flight. Nothing was stored; repeat the request later."
+	case errors.Is(err, errNotRunning):
+		p = problem.New(http.StatusServiceUnavailable, "not-running",
+			"This process is starting or shutting down. Nothing was stored; repeat the request.")
+		h.Set("Connection", "close") // the next one may reach another process
+	}
+	p.RetryAfterMS = retrySoon.Milliseconds()
+	return p
+}

@@ -1,0 +1,172 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"arrakis/pipeline/http/problem"
+)
+
+const (
+	// checkTimeout is how long one check may take.
+	checkTimeout = 2 * time.Second
+	// reportAge is how long results are served again, so that probes, however
+	// many, cost NATS and Redis one round of checks a second.
+	reportAge = time.Second
+	// startAge is the same while the process is not ready: who waits for it is
+	// told soon.
+	startAge = 50 * time.Millisecond
+)
+
+// Status is the result of one check.
+type Status string
+
+// The results of a check.
+const (
+	OK       Status = "ok"
+	Degraded Status = "degraded" // works, with less: the process stays ready
+	Failed   Status = "failed"   // the process is not ready
+)
+
+// Result is what a check found. Detail is for people and is shown on the
+// ingress too: it must hold no secret.
+type Result struct {
+	Status Status `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Check looks at one thing that the process needs. It must return soon after
+// ctx ends, 2 s after its start; whatever it found by then has failed.
+type Check func(ctx context.Context) Result
+
+// Health answers /healthz and /readyz. It is safe for concurrent use.
+type Health struct {
+	checks   map[string]Check // set by NewHealth, read-only
+	draining atomic.Bool
+	last     atomic.Pointer[report] // written by the one flight
+	flight   singleflight.Group
+}
+
+// report is one round of checks.
+type report struct {
+	at     time.Time
+	status string
+	checks map[string]Result
+}
+
+// NewHealth makes the health of a process that needs what checks look at, by
+// name: nats, redis, consumers. Later changes of the map have no effect.
+func NewHealth(checks map[string]Check) *Health {
+	h := &Health{checks: make(map[string]Check, len(checks))}
+	for name, check := range checks {
+		h.checks[name] = check
+	}
+	return h
+}
+
+// SetDraining makes the process not ready for good.
+func (h *Health) SetDraining() { h.draining.Store(true) }
+
+// Mount serves /healthz, /health, /readyz and /ready on mux.
+func (h *Health) Mount(mux *http.ServeMux) {
+	for _, path := range []string{"/healthz", "/health"} {
+		mux.HandleFunc(path, h.serveHealth)
+	}
+	for _, path := range []string{"/readyz", "/ready"} {
+		mux.HandleFunc(path, h.serveReady)
+	}
+}
+
+// status is the body of a health answer.
+type status struct {
+	Status string            `json:"status"`
+	Checks map[string]Result `json:"checks,omitempty"`
+}
+
+func (h *Health) serveHealth(w http.ResponseWriter, r *http.Request) {
+	answer(w, r, http.StatusOK, status{Status: "ok"})
+}
+
+func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
+	rep := h.report(r.Context())
+	body := status{Status: rep.status, Checks: rep.checks}
+	if h.draining.Load() {
+		body.Status = "draining"
+	}
+	code := http.StatusOK
+	if body.Status == "draining" || body.Status == "not_ready" {
+		code = http.StatusServiceUnavailable
+	}
+	answer(w, r, code, body)
+}
+
+// report is the last round of checks, or a new one if that is old. Probes that
+// come while a round is under way share it.
+func (h *Health) report(ctx context.Context) *report {
+	if rep := h.last.Load(); rep != nil {
+		age := reportAge
+		if rep.status == "not_ready" {
+			age = startAge // who waits for it to be ready is told soon
+		}
+		if time.Since(rep.at) < age {
+			return rep
+		}
+	}
+	// The round outlives the probe that began it, for others wait for it too.
+	ctx = context.WithoutCancel(ctx)
+	_, _, _ = h.flight.Do("", func() (any, error) {
+		h.last.Store(h.round(ctx))
+		return nil, nil
+	})
+	return h.last.Load()
+}
+
+// round runs all checks at once.
+func (h *Health) round(ctx context.Context) *report {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex // protects results
+	results := make(map[string]Result, len(h.checks))
+	for name, check := range h.checks {
+		wg.Go(func() {
+			result := check(ctx)
+			if ctx.Err() != nil {
+				result = Result{Status: Failed, Detail: "no answer within " + checkTimeout.String()}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			results[name] = result
+		})
+	}
+	wg.Wait()
+	rep := &report{at: time.Now(), status: "ready", checks: results}
+	for _, result := range results {
+		switch {
+		case result.Status == Degraded && rep.status == "ready":
+			rep.status = "degraded"
+		case result.Status != OK && result.Status != Degraded:
+			rep.status = "not_ready"
+		}
+	}
+	return rep
+}
+
+// answer writes a health answer. A client that left gets none, and no one
+// needs to know.
+func answer(w http.ResponseWriter, r *http.Request, code int, body status) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		_ = problem.MethodNotAllowed(w.Header(), r, "GET, HEAD").Write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body)
+}

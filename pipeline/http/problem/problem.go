@@ -1,0 +1,91 @@
+// Package problem is how both HTTP addresses say no: problem documents of
+// RFC 9457. Everything in it is safe for concurrent use, except that a
+// [Problem] belongs to one request.
+//
+// A problem's type is a URN, "urn:arrakis:problem:" and a word that never
+// changes its meaning; programs should branch on it, people read title and
+// detail. The detail says what to do next.
+package problem
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"arrakis/pipeline/contract"
+)
+
+// TypePrefix begins the type of every problem.
+const TypePrefix = "urn:arrakis:problem:"
+
+// Problem is one answer that is no success. The members after detail are
+// extensions, each left out where it is not known.
+type Problem struct {
+	Type      string              `json:"type"`
+	Title     string              `json:"title"`
+	Status    int                 `json:"status"` // the HTTP status code
+	Detail    string              `json:"detail"`
+	Field     string              `json:"field,omitempty"`  // the member or header at fault
+	Errors    []Fault             `json:"errors,omitempty"` // all faults, where several are looked for
+	EventID   string              `json:"event_id,omitempty"`
+	Community string              `json:"community_id,omitempty"`
+	RequestID string              `json:"request_id,omitempty"`
+	RateLimit *contract.RateLimit `json:"rate_limit,omitempty"`
+	// RetryAfterMS is the time in milliseconds after which a repetition may
+	// succeed. Where it is set, and for every 429, the header Retry-After says
+	// the same in whole seconds, rounded up and at least 1.
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+}
+
+// Fault is one of several things that are wrong with a request.
+type Fault struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"` // what is wrong with it, and what would be right
+}
+
+// New makes a problem of the type TypePrefix + name. Its title is name in
+// words, which is why a name reads like a sentence: "rate-limited".
+func New(status int, name, format string, args ...any) *Problem {
+	title := strings.ReplaceAll(name, "-", " ")
+	return &Problem{
+		Type:   TypePrefix + name,
+		Title:  strings.ToUpper(title[:1]) + title[1:],
+		Status: status,
+		Detail: fmt.Sprintf(format, args...),
+	}
+}
+
+// NotFound says that nothing is served at the request's path.
+func NotFound(r *http.Request) *Problem {
+	return New(http.StatusNotFound, "not-found", "Nothing is served at %.200q. Check the path.", r.URL.Path)
+}
+
+// MethodNotAllowed says which methods the path has, in words and in the
+// header Allow.
+func MethodNotAllowed(h http.Header, r *http.Request, allow string) *Problem {
+	h.Set("Allow", allow)
+	return New(http.StatusMethodNotAllowed, "method-not-allowed", "%.32q is not served here. Use %s.", r.Method, allow)
+}
+
+// Write answers with the problem. An error means that the client is gone.
+func (p *Problem) Write(w http.ResponseWriter) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Cache-Control", "no-store")
+	if p.RetryAfterMS > 0 || p.Status == http.StatusTooManyRequests {
+		h.Set("Retry-After", strconv.FormatInt(max(1, (p.RetryAfterMS+999)/1000), 10))
+	}
+	w.WriteHeader(p.Status)
+	_, err := w.Write(body.Bytes())
+	return err
+}
