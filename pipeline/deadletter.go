@@ -14,7 +14,7 @@ import (
 // deadLetter is the message that is stored in place of d: its body and
 // headers, and why.
 func (d *delivery) deadLetter() *nats.Msg {
-	m := nats.NewMsg(contract.DeadLetterSubject(d.source.stream, d.reason))
+	m := nats.NewMsg(contract.DeadLetterSubject(d.source.route.Stream, d.reason))
 	m.Data = d.Body
 	maps.Copy(m.Header, d.headers)
 	// They were meant for the stream that the message was published to.
@@ -26,7 +26,7 @@ func (d *delivery) deadLetter() *nats.Msg {
 	for name, value := range map[string]string{
 		contract.HeaderReason:   string(d.reason),
 		contract.HeaderError:    clip(d.cause),
-		contract.HeaderStream:   d.source.stream,
+		contract.HeaderStream:   d.source.route.Stream,
 		contract.HeaderSubject:  d.Subject,
 		contract.HeaderSequence: strconv.FormatUint(d.sequence, 10),
 		contract.HeaderAttempts: strconv.Itoa(d.Attempt),
@@ -54,7 +54,7 @@ func (d *delivery) cutDeadLetter(maxPayload int64) *nats.Msg {
 // deadLetterID is unique for a message of a stream, for as long as JetStream
 // looks for duplicates.
 func (d *delivery) deadLetterID() string {
-	return fmt.Sprintf("%s:%d:%d", d.source.stream, d.sequence, d.stored.UnixNano())
+	return fmt.Sprintf("%s:%d:%d", d.source.route.Stream, d.sequence, d.stored.UnixNano())
 }
 
 // clip bounds what of a message's content goes into headers and logs, and

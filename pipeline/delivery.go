@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -9,7 +10,6 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
-	"arrakis/tenant"
 )
 
 // delivery is one message on its way through the stages. The stage that holds
@@ -59,7 +59,7 @@ func (d *delivery) replyTo() string {
 func (d *delivery) outcome() contract.Outcome {
 	o := contract.Outcome{
 		EventID:   d.EventID,
-		Community: d.Community,
+		Community: d.community(),
 		Status:    d.status,
 		Result:    d.result,
 		Error:     d.fail,
@@ -80,16 +80,6 @@ func (d *delivery) outcome() contract.Outcome {
 	return o
 }
 
-// actionOf is what a kind of message is limited as; events are not.
-func actionOf(k contract.Kind) (a tenant.Action, limited bool) {
-	switch k {
-	case contract.KindCommand:
-		return tenant.Command, true
-	case contract.KindEligibility:
-		return tenant.EligibilityCheck, true
-	case contract.KindSync:
-		return tenant.SyncRequest, true
-	default:
-		return 0, false
-	}
-}
+// community is whom the message belongs to, for its sender and the log: the tenant's community, or what the message
+// carries if it ended before its tenant was known.
+func (d *delivery) community() string { return cmp.Or(d.Community, d.TenantKey) }

@@ -9,11 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"arrakis/pipeline/contract"
+
 	"pgregory.net/rapid"
 )
 
 func queued(community string, n int) *delivery {
-	d := &delivery{source: newSource(nil, 0, "", "", discard)}
+	d := &delivery{source: newSource(nil, contract.KindCommand.Route(), discard)}
 	d.Community, d.EventID = community, fmt.Sprintf("%s%d", community, n)
 	return d
 }

@@ -15,9 +15,11 @@ import (
 // Message is what a handler gets. It must not be changed or kept after the
 // handler has returned; its slices belong to the message.
 type Message struct {
-	// Envelope holds the IDs, the type and Data. Its Community is the
-	// tenant's: the config's communityId, whatever ID the message carries.
+	// Envelope holds the IDs, the type and Data.
 	contract.Envelope
+	// Community is the tenant's, by which limits and metrics count: the config's communityId, or TenantKey where
+	// there is none.
+	Community string
 	// Kind is what the message asks for.
 	Kind contract.Kind
 	// Tenant is whose message it is.

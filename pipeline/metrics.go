@@ -68,7 +68,7 @@ func (m *metrics) buried(d *delivery) {
 	m.tenants.mu.Lock()
 	m.tenants.recordLocked(d)
 	m.tenants.mu.Unlock()
-	m.deadLetters.WithLabelValues(d.source.stream, string(d.reason)).Inc()
+	m.deadLetters.WithLabelValues(d.source.route.Stream, string(d.reason)).Inc()
 }
 
 // registerGauges registers gauges that are read when they are scraped.
@@ -91,7 +91,7 @@ func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQue
 	}
 	for _, s := range sources {
 		errs = append(errs, gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to anybody yet.",
-			prometheus.Labels{"stream": s.stream, "consumer": s.durable},
+			prometheus.Labels{"stream": s.route.Stream, "consumer": s.route.Consumer},
 			func() float64 { return float64(s.pending.Load()) }))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -149,18 +149,15 @@ func New(o Options) (*Pipeline, error) {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	p := &Pipeline{
-		o:     o,
-		log:   o.Logger.With("component", "pipeline"),
-		js:    js,
-		known: newNames(o.Handlers, o.Fallbacks),
-		sources: []*source{
-			newSource(js, contract.KindCommand, contract.StreamCommands, contract.ConsumerCommand, o.Logger),
-			newSource(js, contract.KindEvent, contract.StreamEvents, contract.ConsumerEvent, o.Logger),
-			newSource(js, contract.KindEligibility, contract.StreamEligibility, contract.ConsumerEligibility, o.Logger),
-			newSource(js, contract.KindSync, contract.StreamEligibility, contract.ConsumerSync, o.Logger),
-		},
+		o:        o,
+		log:      o.Logger.With("component", "pipeline"),
+		js:       js,
+		known:    newNames(o.Handlers, o.Fallbacks),
 		finished: shard.NewMailbox[*delivery](finishedQueue),
 		letters:  make(chan *delivery, letterQueue),
+	}
+	for kind := range contract.Kind(contract.NumKinds) {
+		p.sources = append(p.sources, newSource(js, kind.Route(), o.Logger))
 	}
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
 	p.admitted = newFairQueue(len(p.sources)*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
@@ -303,7 +300,7 @@ func (p *Pipeline) Ready() error {
 	var errs []error
 	for _, s := range p.sources {
 		if !s.pulling.Load() {
-			errs = append(errs, fmt.Errorf("consumer %s: not pulling", s.durable))
+			errs = append(errs, fmt.Errorf("consumer %s: not pulling", s.route.Consumer))
 		}
 	}
 	return errors.Join(errs...)

@@ -17,9 +17,7 @@ import (
 // source pulls the messages of one durable consumer.
 type source struct {
 	// Set by newSource, read-only.
-	kind     contract.Kind
-	stream   string
-	durable  string
+	route    *contract.Route
 	js       jetstream.JetStream
 	log      *slog.Logger
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
@@ -65,10 +63,10 @@ const (
 	rejoinDelay = time.Second
 )
 
-func newSource(js jetstream.JetStream, kind contract.Kind, stream, durable string, log *slog.Logger) *source {
+func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) *source {
 	s := &source{
-		kind: kind, stream: stream, durable: durable, js: js,
-		log:      log.With("component", "source", "stream", stream, "consumer", durable),
+		route: route, js: js,
+		log:      log.With("component", "source", "stream", route.Stream, "consumer", route.Consumer),
 		messages: shard.NewMailbox[jetstream.Msg](pullBatch),
 		lost:     make(chan error, 1),
 	}
@@ -190,9 +188,9 @@ func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	asked := time.Now()
-	consumer, err := s.js.Consumer(ctx, s.stream, s.durable)
+	consumer, err := s.js.Consumer(ctx, s.route.Stream, s.route.Consumer)
 	if err != nil {
-		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.durable, s.stream, err)
+		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.route.Consumer, s.route.Stream, err)
 	}
 	info := consumer.CachedInfo()
 	s.gathered.Store(gatherMost)

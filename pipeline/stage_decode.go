@@ -48,29 +48,29 @@ func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg,
 	at, err := placeOf(msg)
 	if err != nil {
 		// A message without JetStream's reply subject cannot be acknowledged either.
-		p.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
+		p.log.ErrorContext(work, "not a JetStream message", "stream", src.route.Stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
 	src.backlog = at.pending
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), sequence: at.sequence, stored: at.stored, received: now, kept: now}
-	d.Kind, d.Subject, d.Body = src.kind, msg.Subject(), msg.Data()
+	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(at.delivered, 1<<30))
-	if d.Envelope, err = contract.Decode(src.kind, d.Body); err != nil {
+	if d.Envelope, err = contract.Decode(src.route.Kind, d.Body); err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.conclusion = concludeMalformed(de)
 		return p.finished.Put(work, d)
 	}
-	if src.kind == contract.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
+	if src.route.Kind == contract.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
 		d.conclusion = concludeExpired()
 	}
 	d.request = shard.Request{
-		Community: d.Community,
+		Community: d.TenantKey,
 		User:      d.UserID,
 		Request:   limiter.Request{ID: d.EventID, Replay: d.Attempt > 1 || d.header(contract.HeaderReplay) != ""},
 	}
-	d.request.Action, d.request.Limited = actionOf(src.kind)
-	d.request.Limited = d.request.Limited && d.status != contract.StatusExpired
+	d.request.Action = src.route.Action
+	d.request.Limited = src.route.Limited && d.status != contract.StatusExpired
 	sorter.Add(d)
 	return nil
 }

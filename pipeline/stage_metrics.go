@@ -112,7 +112,7 @@ func (p *Pipeline) settle(work context.Context, d *delivery) {
 		err = d.msg.Nak()
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) { // an aborted batch is settled twice
-		p.log.WarnContext(work, "not acknowledged: it will be delivered again", "stream", d.source.stream, "stream_seq", d.sequence, "err", err)
+		p.log.WarnContext(work, "not acknowledged: it will be delivered again", "stream", d.source.route.Stream, "stream_seq", d.sequence, "err", err)
 	}
 }
 
@@ -134,13 +134,13 @@ func (p *Pipeline) bury(work context.Context, d *delivery) {
 	}
 	p.metrics.buried(d)
 	p.log.LogAttrs(work, slog.LevelDebug, "dead letter",
-		slog.String("stream", d.source.stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
-		slog.String("event_id", d.EventID), slog.String("community_id", d.Community), slog.Int("attempt", d.Attempt),
+		slog.String("stream", d.source.route.Stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
+		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
 		slog.String("cause", clip(d.cause)))
 	p.reply(work, d)
 	if err := d.msg.TermWithReason(string(d.reason)); err != nil {
 		p.log.WarnContext(work, "not terminated: it will be delivered and dead-lettered again",
-			"stream", d.source.stream, "stream_seq", d.sequence, "err", err)
+			"stream", d.source.route.Stream, "stream_seq", d.sequence, "err", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,33 +39,28 @@ func (c *sendCmd) message() (subject string, body []byte, err error) {
 		}
 	}
 	e["data"] = data
-	var kind contract.Kind
-	switch c.Kind {
-	case "eligibility":
-		kind = contract.KindEligibility
-		subject = contract.SubjectEligibilityCheck + "." + c.Command
-		e["event_type"], e["check_type"] = "eligibility.check", c.Command
-	case "sync":
-		kind = contract.KindSync
-		subject = contract.SubjectEligibilitySync + "." + c.Command
-		e["event_type"], e["check_type"] = "eligibility.sync", c.Command
-	case "event":
-		kind = contract.KindEvent
-		subject = contract.SubjectEvents + "." + c.Command
-		e["event_type"] = c.Command
-	default:
-		kind = contract.KindCommand
-		subject = contract.SubjectCommandInteraction
-		e["event_type"] = "interaction.create"
+	route := contract.KindCommand.Route()
+	for _, r := range contract.Routes() {
+		if r.Name == string(c.Kind) {
+			route = r.Kind.Route()
+		}
+	}
+	e["event_type"] = cmp.Or(route.EventType, c.Command)
+	switch route.Kind {
+	case contract.KindCommand:
 		data["command_name"] = c.Command
+	case contract.KindEligibility, contract.KindSync:
+		e["check_type"] = c.Command
+	case contract.KindEvent:
 	}
 	if body, err = json.Marshal(e); err != nil {
 		return "", nil, err
 	}
-	if _, err := contract.Decode(kind, body); err != nil {
+	decoded, err := contract.Decode(route.Kind, body)
+	if err != nil {
 		return "", nil, err
 	}
-	return subject + "." + c.Community, body, nil
+	return route.SubjectFor(&decoded), body, nil
 }
 
 func (c *sendCmd) Run(ctx context.Context, p process) error {

@@ -71,7 +71,7 @@ func TestDecodeGoodFixtures(t *testing.T) {
 				want.CommunityID = want.GuildID
 			}
 			got := want
-			got.EventID, got.EventType, got.CommunityID, got.GuildID = e.EventID, e.EventType, e.Community, e.GuildID
+			got.EventID, got.EventType, got.CommunityID, got.GuildID = e.EventID, e.EventType, e.TenantKey, e.GuildID
 			got.UserID, got.CheckType, got.Timestamp, got.Data = e.UserID, e.CheckType, e.Timestamp, e.Data
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
@@ -177,7 +177,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func TestDecodePartial(t *testing.T) {
 	e, err := contract.DecodePartial(contract.KindCommand, []byte(`{"guild_id":"g"}`))
-	if err != nil || e.EventID != "" || e.EventType != "" || e.Community != "g" {
+	if err != nil || e.EventID != "" || e.EventType != "" || e.TenantKey != "g" {
 		t.Errorf("DecodePartial = %+v, %v", e, err)
 	}
 	_, err = contract.DecodePartial(contract.KindEligibility, []byte(`{"guild_id":"g"}`))

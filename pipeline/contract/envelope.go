@@ -13,7 +13,7 @@ import (
 type Envelope struct {
 	EventID   string // 1 to 128 visible ASCII characters; unique for a message
 	EventType string // dot-separated tokens, at most 128 bytes
-	Community string // community_id, else guild_id: the ID that the message carries
+	TenantKey string // community_id, else guild_id: what the tenant's config is stored under
 	GuildID   string // "" for null
 	UserID    string // "" for null
 	Command   string // KindCommand: data.command_name, else the event type's, else "unknown"
@@ -197,10 +197,10 @@ func (d *decoder) data() error {
 // from others.
 func (d *decoder) check(k Kind) error {
 	e := &d.e
-	if e.Community = d.community; e.Community == "" {
-		e.Community = e.GuildID
+	if e.TenantKey = d.community; e.TenantKey == "" {
+		e.TenantKey = e.GuildID
 	}
-	if e.Community == "" {
+	if e.TenantKey == "" {
 		return &DecodeError{
 			Reason: ReasonNoCommunity, Field: "community_id",
 			Detail: "is missing, and guild_id is too: expected one of them",

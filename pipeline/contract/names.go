@@ -19,16 +19,6 @@ const (
 	ConsumerSync        = "sync-worker"
 )
 
-// Subject prefixes. A community, a reason or a name is appended to them.
-const (
-	SubjectCommandInteraction = "commands.interaction"
-	SubjectEligibilityCheck   = "eligibility.check"
-	SubjectEligibilitySync    = "eligibility.sync"
-	SubjectEvents             = "events"
-	SubjectHandlers           = "handlers"
-	SubjectDeadLetter         = "deadletter"
-)
-
 // Headers of messages, of handler requests and of dead letters.
 const (
 	HeaderReplyTo   = "Arrakis-Reply-To"
@@ -75,35 +65,18 @@ const (
 	ReasonPanic             Reason = "panic"
 )
 
+// Reasons returns all reasons, in the order of the contract.
+func Reasons() []Reason {
+	return []Reason{ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic}
+}
+
 // UnknownCommand is the command of an interaction that names none, and the
 // label of commands that no handler knows.
 const UnknownCommand = "unknown"
 
-// Kind is what a message asks for. It follows from the subject.
-type Kind uint8
-
-// The kinds, one for each consumer.
-const (
-	KindCommand Kind = iota
-	KindEvent
-	KindEligibility
-	KindSync
-	NumKinds = 4
-)
-
-var kindNames = [NumKinds]string{"command", "event", "eligibility", "sync"}
-
-// String is the token of the kind in handlers.<kind>.<name>.
-func (k Kind) String() string { return kindNames[k] }
-
-// HandlerSubject is where a NATS micro service answers for name.
-func HandlerSubject(k Kind, name string) string {
-	return SubjectHandlers + "." + k.String() + "." + name
-}
-
-// DeadLetterSubject is where a dead letter of stream goes.
+// DeadLetterSubject is where a dead letter of stream is stored. "*" stands for every stream or reason.
 func DeadLetterSubject(stream string, r Reason) string {
-	return SubjectDeadLetter + "." + stream + "." + string(r)
+	return "deadletter." + stream + "." + string(r)
 }
 
 // ValidReplyTo reports whether outcomes may be published to subject: under

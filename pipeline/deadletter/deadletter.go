@@ -130,21 +130,24 @@ func (q *Query) subject() (string, error) {
 	if q.Limit < 0 || q.Limit > MaxLimit {
 		return "", &QueryError{"limit", fmt.Sprintf("must be from 1 to %d", MaxLimit)}
 	}
-	streams := []string{contract.StreamCommands, contract.StreamEvents, contract.StreamEligibility}
-	if q.Stream != "" && !slices.Contains(streams, q.Stream) {
-		return "", &QueryError{"stream", "must be one of " + strings.Join(streams, ", ")}
+	if streams := contract.Streams(); q.Stream != "" && !slices.Contains(streams, q.Stream) {
+		return "", &QueryError{"stream", oneOf(streams)}
 	}
-	reasons := []string{
-		string(contract.ReasonMalformed), string(contract.ReasonNoCommunity), string(contract.ReasonHandlerError),
-		string(contract.ReasonAttemptsExhausted), string(contract.ReasonPanic),
-	}
-	if q.Reason != "" && !slices.Contains(reasons, string(q.Reason)) {
-		return "", &QueryError{"reason", "must be one of " + strings.Join(reasons, ", ")}
+	if reasons := contract.Reasons(); q.Reason != "" && !slices.Contains(reasons, q.Reason) {
+		return "", &QueryError{"reason", oneOf(reasons)}
 	}
 	if q.Stream == "" && q.Reason == "" {
-		return contract.SubjectDeadLetter + ".>", nil
+		return "deadletter.>", nil
 	}
 	return contract.DeadLetterSubject(cmp.Or(q.Stream, "*"), cmp.Or(q.Reason, "*")), nil
+}
+
+func oneOf[S ~string](values []S) string {
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = string(v)
+	}
+	return "must be one of " + strings.Join(names, ", ")
 }
 
 // stream looks the stream up, or says at once that NATS is away: a request

@@ -58,38 +58,24 @@ func newLetter(m *jetstream.RawStreamMsg) Letter {
 	}
 	if o, ok := originOf(l.Subject); ok {
 		// On an error it holds what was decoded before.
-		e, _ := contract.DecodePartial(o.kind, m.Data)
-		l.EventID, l.Community = e.EventID, e.Community
+		e, _ := contract.DecodePartial(o.Kind, m.Data)
+		l.EventID, l.Community = e.EventID, e.TenantKey
 	}
 	return l
 }
 
-// origin is a stream that messages become dead letters of.
-type origin struct {
-	prefix string // of its subjects
-	stream string
-	kind   contract.Kind
-}
-
-var origins = [...]origin{
-	{"commands.", contract.StreamCommands, contract.KindCommand},
-	{contract.SubjectEvents + ".", contract.StreamEvents, contract.KindEvent},
-	{contract.SubjectEligibilityCheck + ".", contract.StreamEligibility, contract.KindEligibility},
-	{contract.SubjectEligibilitySync + ".", contract.StreamEligibility, contract.KindSync},
-}
-
-// originOf finds where messages published to subject are stored. ok is false
-// for a subject outside these streams and for one that cannot be published to.
-func originOf(subject string) (o origin, ok bool) {
+// originOf finds the route of messages that are published to subject. ok is false for a subject outside all routes and
+// for one that cannot be published to.
+func originOf(subject string) (r *contract.Route, ok bool) {
 	if !publishable(subject) {
-		return origin{}, false
+		return nil, false
 	}
-	for _, o := range origins {
-		if strings.HasPrefix(subject, o.prefix) {
-			return o, true
+	for kind := range contract.Kind(contract.NumKinds) {
+		if r := kind.Route(); strings.HasPrefix(subject, r.Subject+".") {
+			return r, true
 		}
 	}
-	return origin{}, false
+	return nil, false
 }
 
 // publishable reports whether subject is non-empty tokens of visible ASCII,

@@ -72,7 +72,7 @@ func (l *Letters) replay(ctx context.Context, seq uint64) (Replayed, error) {
 		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
 	}
 	ack, err := l.publish(ctx, restored(letter, subject),
-		jetstream.WithExpectStream(origin.stream),
+		jetstream.WithExpectStream(origin.Stream),
 		// Time and sequence: a stream that was made anew counts from 1 again.
 		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, letter.Time.UnixNano())))
 	if err != nil {

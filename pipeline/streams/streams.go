@@ -39,43 +39,48 @@ type stream struct {
 	consumers []jetstream.ConsumerConfig
 }
 
-// wanted is the JetStream table of DESIGN.md under o, in its order.
+// wanted is the JetStream table of the contract under o, in its order. The consumers are those of the routes.
 func wanted(o Options) []stream {
+	const day = 24 * time.Hour
 	config := func(name, subjects string, maxAge time.Duration, maxBytes int64) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Subjects: []string{subjects}, Retention: jetstream.LimitsPolicy,
 			MaxAge: maxAge, MaxBytes: maxBytes, Storage: o.Storage, Replicas: max(o.Replicas, 1),
 		}
 	}
-	consumer := func(name, filter string, ackWait time.Duration) jetstream.ConsumerConfig {
-		return jetstream.ConsumerConfig{
-			Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+	all := []stream{
+		{config: config(contract.StreamCommands, "commands.>", day, -1)},
+		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, -1)},
+		{config: config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte)},
+		{config: config(contract.StreamInternal, "internal.>", time.Minute, -1)},
+		{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)},
+	}
+	for i := range all {
+		switch s := &all[i]; s.config.Name {
+		case contract.StreamCommands:
+			s.config.Retention = jetstream.WorkQueuePolicy
+		case contract.StreamInternal:
+			s.config.Storage = jetstream.MemoryStorage
+		}
+		all[i].consumers = consumers(all[i].config.Name, o)
+	}
+	return all
+}
+
+// consumers are the durable consumers of a stream: one for each route that its messages take.
+func consumers(stream string, o Options) []jetstream.ConsumerConfig {
+	var configs []jetstream.ConsumerConfig
+	for _, r := range contract.Routes() {
+		if r.Stream != stream {
+			continue
+		}
+		configs = append(configs, jetstream.ConsumerConfig{
+			Durable: r.Consumer, FilterSubject: r.Filter(), AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
 			// The worker dead-letters by itself: a consumer that stopped
 			// delivering would lose the message without a word.
 			MaxDeliver:    -1,
 			MaxAckPending: cmp.Or(o.MaxAckPending, 10_000),
-		}
+		})
 	}
-	const day = 24 * time.Hour
-
-	commands := stream{
-		config:    config(contract.StreamCommands, "commands.>", day, -1),
-		consumers: []jetstream.ConsumerConfig{consumer(contract.ConsumerCommand, "commands.>", 30*time.Second)},
-	}
-	commands.config.Retention = jetstream.WorkQueuePolicy
-	events := stream{
-		config:    config(contract.StreamEvents, "events.>", 5*time.Minute, -1),
-		consumers: []jetstream.ConsumerConfig{consumer(contract.ConsumerEvent, "events.>", 15*time.Second)},
-	}
-	eligibility := stream{
-		config: config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte),
-		consumers: []jetstream.ConsumerConfig{
-			consumer(contract.ConsumerEligibility, "eligibility.check.>", time.Minute),
-			consumer(contract.ConsumerSync, "eligibility.sync.>", 5*time.Minute),
-		},
-	}
-	internal := stream{config: config(contract.StreamInternal, "internal.>", time.Minute, -1)}
-	internal.config.Storage = jetstream.MemoryStorage
-	deadLetter := stream{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)}
-	return []stream{commands, events, eligibility, internal, deadLetter}
+	return configs
 }

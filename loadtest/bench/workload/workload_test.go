@@ -17,7 +17,7 @@ func TestMessagesAreWhatArrakisDecodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Community != ID(i) || e.Command != Command || e.EventID != EventID(3, 123_456) {
+		if e.TenantKey != ID(i) || e.Command != Command || e.EventID != EventID(3, 123_456) {
 			t.Errorf("decoded as %+v", e)
 		}
 	}

@@ -30,7 +30,7 @@ func accepted(m *message) answer {
 	b = append(b, `{"event_id":`...)
 	b = strconv.AppendQuote(b, m.envelope.EventID) // visible ASCII: quoted as JSON does
 	b = append(b, `,"community_id":"`...)
-	b = append(b, m.envelope.Community...)
+	b = append(b, m.envelope.TenantKey...)
 	b = append(b, `","status":"accepted"}`...)
 	return answer{status: http.StatusAccepted, body: b}
 }
@@ -88,7 +88,7 @@ func rateLimited(l contract.RateLimit) *problem.Problem {
 
 // about adds to p whose message it is about.
 func about(p *problem.Problem, e contract.Envelope) *problem.Problem {
-	p.EventID, p.Community = e.EventID, e.Community
+	p.EventID, p.Community = e.EventID, e.TenantKey
 	return p
 }
 

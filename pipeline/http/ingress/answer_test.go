@@ -213,7 +213,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestAccepted(t *testing.T) {
-	e := contract.Envelope{EventID: `a"b\c`, Community: "comm_001"}
+	e := contract.Envelope{EventID: `a"b\c`, TenantKey: "comm_001"}
 	var got map[string]string
 	if err := json.Unmarshal(accepted(&message{envelope: e}).body, &got); err != nil {
 		t.Fatal(err)

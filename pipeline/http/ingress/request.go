@@ -32,11 +32,11 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 	if err != nil {
 		return nil, bodyProblem(err, maxBody)
 	}
-	e, err := contract.DecodePartial(rt.kind, body)
+	e, err := contract.DecodePartial(rt.Kind, body)
 	if err != nil {
 		return nil, decodeProblem(e, err)
 	}
-	if e.EventType == "" && rt.eventType == "" {
+	if e.EventType == "" && rt.EventType == "" {
 		return nil, about(malformed("event_type", "is missing: expected a type such as member.join"), e)
 	}
 	var missing []byte // members, each followed by a comma
@@ -49,11 +49,11 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 		missing = appendMember(missing, "event_id", id)
 	}
 	if e.EventType == "" {
-		e.EventType = rt.eventType
+		e.EventType = rt.EventType
 		missing = appendMember(missing, "event_type", e.EventType)
 	}
 	m := &message{envelope: e, msg: &nats.Msg{
-		Subject: rt.subject(e),
+		Subject: rt.SubjectFor(&e),
 		Header:  make(nats.Header, 3),
 		Data:    splice(body, missing),
 	}}

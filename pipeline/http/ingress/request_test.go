@@ -275,12 +275,12 @@ func FuzzIngress(f *testing.F) {
 			!added.Match(published[open:len(published)-len(body)+open]) {
 			t.Fatalf("sent %q, published %q", body, published)
 		}
-		e, err := contract.Decode(rt.kind, published)
+		e, err := contract.Decode(rt.Kind, published)
 		if err != nil || e.EventID != m.envelope.EventID || e.EventType != m.envelope.EventType {
 			t.Fatalf("published %q: %+v, %v", published, e, err)
 		}
 		if !regexp.MustCompile(`^(commands|events|eligibility)(\.[A-Za-z0-9_:-]+)+$`).MatchString(m.msg.Subject) ||
-			!strings.HasSuffix(m.msg.Subject, "."+e.Community) {
+			!strings.HasSuffix(m.msg.Subject, "."+e.TenantKey) {
 			t.Fatalf("subject %q", m.msg.Subject)
 		}
 		if strings.ContainsAny(m.msg.Header.Get(contract.HeaderTraceParent), "\r\n") {

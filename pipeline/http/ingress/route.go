@@ -12,12 +12,10 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// route is one path and what it stands for.
+// route is one path of the ingress: its row in the contract's table, and what is counted of it. The route of all paths
+// that are not served has no row.
 type route struct {
-	kind      contract.Kind
-	eventType string // for bodies without one; "" requires it
-	waits     bool   // for the outcome, unless the client prefers not to
-	subject   func(contract.Envelope) string
+	*contract.Route
 
 	requests *prometheus.CounterVec // by code
 	seconds  prometheus.Observer
@@ -26,34 +24,13 @@ type route struct {
 // pathOther is the route label of all paths that are not served.
 const pathOther = "other"
 
-// newRoutes makes the routes by path. A community and a check type hold no
-// dot, and an event type no wildcard or empty token (see package contract), so
-// every subject is what its route says.
+// newRoutes makes the routes by path. A community and a check type hold no dot, and an event type no wildcard or empty
+// token (see package contract), so every subject is what its route says.
 func newRoutes(m *metrics) map[string]*route {
-	routes := map[string]*route{
-		"/v1/commands": {
-			kind: contract.KindCommand, eventType: "interaction.create", waits: true,
-			subject: func(e contract.Envelope) string { return contract.SubjectCommandInteraction + "." + e.Community },
-		},
-		"/v1/eligibility/checks": {
-			kind: contract.KindEligibility, eventType: "eligibility.check", waits: true,
-			subject: func(e contract.Envelope) string {
-				return contract.SubjectEligibilityCheck + "." + e.CheckType + "." + e.Community
-			},
-		},
-		"/v1/eligibility/syncs": {
-			kind: contract.KindSync, eventType: "eligibility.sync",
-			subject: func(e contract.Envelope) string {
-				return contract.SubjectEligibilitySync + "." + e.CheckType + "." + e.Community
-			},
-		},
-		"/v1/events": {
-			kind: contract.KindEvent,
-			subject: func(e contract.Envelope) string {
-				return contract.SubjectEvents + "." + e.EventType + "." + e.Community
-			},
-		},
-		pathOther: {},
+	routes := map[string]*route{pathOther: {}}
+	for kind := range contract.Kind(contract.NumKinds) {
+		r := kind.Route()
+		routes[r.HTTPPath] = &route{Route: r}
 	}
 	for path, rt := range routes {
 		rt.requests = m.requests.MustCurryWith(prometheus.Labels{"route": path})
@@ -118,13 +95,13 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	if p != nil {
 		return answer{problem: p}
 	}
-	if !in.join(m.envelope.Community) {
+	if !in.join(m.envelope.TenantKey) {
 		return answer{problem: about(refused(h, errCrowded), m.envelope)}
 	}
-	defer in.part(m.envelope.Community)
+	defer in.part(m.envelope.TenantKey)
 	m.setHeader(contract.HeaderRequestID, h.Get("X-Request-Id"))
 	preferAsync := prefersAsync(r.Header.Values("Prefer"))
-	waits := rt.waits && !preferAsync
+	waits := rt.Waits && !preferAsync
 	outcome, err := in.exchange(r.Context(), m, waits)
 	switch {
 	case err != nil:
@@ -137,7 +114,7 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	}
 	a := newAnswer(outcome, m.envelope)
 	if a.problem != nil && a.problem.Status == http.StatusBadGateway {
-		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.Community,
+		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey,
 			"reason", a.problem.Detail)
 	}
 	return a
