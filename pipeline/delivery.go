@@ -16,7 +16,7 @@ import (
 // it owns it; sending it to the next gives it away for good.
 type delivery struct {
 	Message
-	request shard.Request
+	admission shard.Admission
 
 	// Set by decode, read-only then.
 	source   *source
@@ -36,8 +36,8 @@ type delivery struct {
 	kept time.Time // when JetStream was last told that it is in progress
 }
 
-// Request makes a delivery a shard.Message.
-func (d *delivery) Request() *shard.Request { return &d.request }
+// Admission makes a delivery a shard.Message.
+func (d *delivery) Admission() *shard.Admission { return &d.admission }
 
 // header returns the first value of a header, "" if there is none.
 func (d *delivery) header(name string) string {
@@ -67,7 +67,7 @@ func (d *delivery) outcome() contract.Outcome {
 	if d.Tenant != nil {
 		o.Tier = string(d.Tenant.Tier)
 	}
-	if r := &d.request; r.Limited && r.Tenant != nil && d.status != contract.StatusExpired {
+	if r := &d.admission; r.Limited && r.Tenant != nil && d.status != contract.StatusExpired {
 		v := r.Verdict
 		o.RateLimit = &contract.RateLimit{
 			Action:       r.LimitedBy.String(),

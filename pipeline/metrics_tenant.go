@@ -133,7 +133,7 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	if d.errorType != errorNone {
 		s.errors[d.errorType]++
 	}
-	if r := &d.request; r.Limited && r.Verdict.Limit > 0 && s.community != otherTenant {
+	if r := &d.admission; r.Limited && r.Verdict.Limit > 0 && s.community != otherTenant {
 		s.ratios[r.LimitedBy] = 1 - float64(r.Verdict.Remaining)/float64(r.Verdict.Limit)
 		s.limited[r.LimitedBy] = true
 	}

@@ -82,8 +82,8 @@ func TestTenantMetricsExposition(t *testing.T) {
 	b := setupTenantMetrics(t, 2)
 	handled := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusOK)
 	handled.latency = 30 * time.Millisecond
-	handled.request.Limited, handled.request.LimitedBy = true, tenant.Command
-	handled.request.Verdict = limiter.Verdict{Allowed: true, Limit: 100, Remaining: 75}
+	handled.admission.Limited, handled.admission.LimitedBy = true, tenant.Command
+	handled.admission.Verdict = limiter.Verdict{Allowed: true, Limit: 100, Remaining: 75}
 	failing := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
 	failing.disposition, failing.errorType = retry, errorHandler
 	failed := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
@@ -267,8 +267,8 @@ func madeUp(i int) *delivery {
 			d.disposition = retry
 		}
 	}
-	d.request.Limited, d.request.LimitedBy = true, tenant.Command
-	d.request.Verdict = limiter.Verdict{Limit: 10, Remaining: int64(i % 10)}
+	d.admission.Limited, d.admission.LimitedBy = true, tenant.Command
+	d.admission.Verdict = limiter.Verdict{Limit: 10, Remaining: int64(i % 10)}
 	d.received = time.Unix(0, 0).Add(time.Duration(i) * time.Millisecond)
 	return d
 }

@@ -40,7 +40,7 @@ type Options struct {
 	// service that is started takes over from them. Defaults to none.
 	Fallbacks *Handlers
 	// Shards, ShardMailbox, TenantCacheSize and TenantCacheTTL are those of
-	// [shard.Options], with its defaults.
+	// [shard.Options]. Default to 64, 1024, 100,000 and 30 s.
 	Shards, ShardMailbox, TenantCacheSize int
 	TenantCacheTTL                        time.Duration
 	// HandlerConcurrency is how many handlers run at once. Defaults to 256.
@@ -66,6 +66,10 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	o.Shards = cmp.Or(o.Shards, 64)
+	o.ShardMailbox = cmp.Or(o.ShardMailbox, 1024)
+	o.TenantCacheSize = cmp.Or(o.TenantCacheSize, 100_000)
+	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
 	o.HandlerConcurrency = cmp.Or(o.HandlerConcurrency, 256)
 	o.HandlerTimeout = cmp.Or(o.HandlerTimeout, 15*time.Second)
 	o.MaxAttempts = cmp.Or(o.MaxAttempts, 3)
@@ -163,10 +167,10 @@ func New(o Options) (*Pipeline, error) {
 	p.admitted = newFairQueue(len(p.sources)*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	p.flags.Store(&tenant.Flags{})
 	p.featuresOf = p.features
-	p.shards, err = shard.NewPool(shard.Options{
+	p.shards, err = shard.NewPool[*delivery](shard.Options{
 		Tenants: o.Tenants, Limits: o.Limiter, Shards: o.Shards, Mailbox: o.ShardMailbox,
 		CacheSize: o.TenantCacheSize, CacheTTL: o.TenantCacheTTL, Logger: o.Logger, Registerer: o.Registerer,
-	}, p.limited)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +216,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		})
 	}
 	stage("decode", func() error { return p.intake(intake, work) }, p.shards.Close)
-	stage("limit", func() error { return p.shards.Run(work) }, p.admitted.close)
+	stage("limit", func() error { return p.shards.Run(work, p.limited) }, p.admitted.close)
 	stage("handle", func() error { return p.handle(work) }, p.finished.Close)
 	stage("metrics", func() error { return p.finish(work) }, func() {})
 	if err := p.waitForStages(work, &stages); err != nil {

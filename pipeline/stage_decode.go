@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
@@ -64,13 +63,14 @@ func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg,
 	if src.route.Kind == contract.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
 		d.conclusion = concludeExpired()
 	}
-	d.request = shard.Request{
-		Community: d.TenantKey,
+	d.admission = shard.Admission{
+		TenantKey: d.TenantKey,
 		User:      d.UserID,
-		Request:   limiter.Request{ID: d.EventID, Replay: d.Attempt > 1 || d.header(contract.HeaderReplay) != ""},
+		Action:    src.route.Action,
+		Limited:   src.route.Limited && d.status != contract.StatusExpired,
+		ID:        d.EventID,
+		Replay:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
 	}
-	d.request.Action = src.route.Action
-	d.request.Limited = src.route.Limited && d.status != contract.StatusExpired
 	sorter.Add(d)
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 func (p *Pipeline) limited(work context.Context, batch []*delivery) error {
 	admitted := 0
 	for i, d := range batch {
-		r := &d.request
+		r := &d.admission
 		d.Tenant = r.Tenant
 		d.Community = r.Tenant.ID
 		switch v := &r.Verdict; {

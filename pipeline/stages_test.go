@@ -53,7 +53,7 @@ func runStages(b *bundle) *stages {
 	}
 	var g errgroup.Group
 	ctx := context.Background()
-	g.Go(func() error { defer p.admitted.close(); return p.shards.Run(ctx) })
+	g.Go(func() error { defer p.admitted.close(); return p.shards.Run(ctx, p.limited) })
 	g.Go(func() error { defer p.finished.Close(); return p.handle(ctx) })
 	g.Go(func() error { return p.finish(ctx) })
 	b.t.Cleanup(func() {

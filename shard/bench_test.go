@@ -42,22 +42,22 @@ func BenchmarkShard(b *testing.B) {
 					}
 					send()
 					sent += flushed
-					settled(&decided, sent)
+					await(&decided, sent)
 				}
 				b.ReportAllocs()
 				b.ResetTimer()
 				for i := 0; i < b.N; i += flushed {
 					send()
 					sent += flushed
-					settled(&decided, sent)
+					await(&decided, sent)
 				}
 			})
 		}
 	}
 }
 
-// settled waits until as many are decided as were sent: notes are sent again.
-func settled(decided *atomic.Int64, sent int) {
+// await waits until as many are decided as were sent: notes are sent again.
+func await(decided *atomic.Int64, sent int) {
 	for decided.Load() < int64(sent) {
 		runtime.Gosched()
 	}
@@ -71,17 +71,19 @@ func benchPool(b *testing.B, shards int, decided *atomic.Int64) *Pool[*note] {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p, err := NewPool(Options{
+	p, err := NewPool[*note](full(Options{
 		Tenants: tenant.NewStore(rdb, tenant.StoreOptions{Source: "bench"}), Limits: limits, Shards: shards,
-	}, func(_ context.Context, batch []*note) error {
-		decided.Add(int64(len(batch)))
-		return nil
-	})
+	}))
 	if err != nil {
 		b.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- p.Run(context.Background()) }()
+	go func() {
+		done <- p.Run(context.Background(), func(_ context.Context, batch []*note) error {
+			decided.Add(int64(len(batch)))
+			return nil
+		})
+	}()
 	b.Cleanup(func() {
 		p.Close()
 		if err := <-done; err != nil {

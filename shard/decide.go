@@ -19,16 +19,18 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	}
 	defer s.forgetAsks()
 	for _, m := range s.batch {
-		r := m.Request()
-		r.LimitedBy = r.Action
+		a := m.Admission()
+		a.LimitedBy = a.Action
 		switch {
-		case !r.Limited:
-			r.Verdict = limiter.Verdict{Allowed: true, Limit: limiter.Unlimited, Remaining: limiter.Unlimited}
-		case r.refusedByUser():
-			r.Verdict, r.LimitedBy = r.user.Verdict, tenant.UserCommand
+		case !a.Limited:
+			a.Verdict = limiter.Verdict{Allowed: true, Limit: limiter.Unlimited, Remaining: limiter.Unlimited}
+		case a.refusedByUser():
+			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
-			r.Window, r.Limit = r.entry.window(r.Action), limitOf(r.Tenant, r.Action)
-			s.asks = append(s.asks, &r.Request)
+			a.request = limiter.Request{
+				Window: a.entry.window(a.Action), Limit: limitOf(a.Tenant, a.Action), ID: a.ID, Replay: a.Replay,
+			}
+			s.asks = append(s.asks, &a.request)
 		}
 	}
 	if len(s.asks) == 0 {
@@ -37,7 +39,12 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.limits.AllowBatch(ctx, s.asks); err != nil {
 		return fmt.Errorf("decide on %d messages: %w", len(s.asks), err)
 	}
-	return s.giveBack(ctx)
+	for _, m := range s.batch {
+		if a := m.Admission(); a.Limited && !a.refusedByUser() {
+			a.Verdict = a.request.Verdict
+		}
+	}
+	return s.releaseUsers(ctx)
 }
 
 // decideUsers asks for the users whose tenants limit them. What is known to be
@@ -47,17 +54,17 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	now := time.Now()
 	defer s.forgetAsks()
 	for _, m := range s.batch {
-		r := m.Request()
-		if !r.Limited || r.Action != tenant.Command || r.User == "" || r.Tenant.Max[tenant.UserCommand] < 0 {
+		a := m.Admission()
+		if !a.Limited || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
 			continue
 		}
-		if _, full := r.entry.window(r.Action).Reject(limitOf(r.Tenant, r.Action), now); full && !r.Replay {
+		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.Replay {
 			continue
 		}
-		r.user = &limiter.Request{
-			Window: s.userWindow(r), Limit: limitOf(r.Tenant, tenant.UserCommand), ID: r.ID, Replay: r.Replay,
+		a.user = &limiter.Request{
+			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.ID, Replay: a.Replay,
 		}
-		s.asks = append(s.asks, r.user)
+		s.asks = append(s.asks, a.user)
 	}
 	if len(s.asks) == 0 {
 		return nil
@@ -80,32 +87,29 @@ func limitOf(t *tenant.Tenant, a tenant.Action) limiter.Limit {
 	return limiter.Limit{Max: n, Window: window}
 }
 
-// refusedByUser reports whether the user's own limit was asked and refused.
-func (r *Request) refusedByUser() bool { return r.user != nil && !r.user.Verdict.Allowed }
-
-func (s *shard[M]) userWindow(r *Request) *limiter.Window {
-	if w, ok := s.users.Get(userKey{r.Tenant.ID, r.User}); ok {
+func (s *shard[M]) userWindow(a *Admission) *limiter.Window {
+	if w, ok := s.users.Get(userKey{a.Tenant.ID, a.User}); ok {
 		return w
 	}
-	key := UserKey(r.Tenant.ID, r.User)
+	key := UserKey(a.Tenant.ID, a.User)
 	w := limiter.NewWindow(key)
 	// The user's ID is cut out of key: the message's text does not live as long.
-	s.users.Add(userKey{r.Tenant.ID, key[len(key)-len(r.User):]}, w)
+	s.users.Add(userKey{a.Tenant.ID, key[len(key)-len(a.User):]}, w)
 	return w
 }
 
-// giveBack returns the users' permits of messages that the community's limit
+// releaseUsers gives back the users' permits of messages that the community's limit
 // refused, in one round trip. While Redis is away a permit stays taken: the
 // user is rejected too early rather than too late.
-func (s *shard[M]) giveBack(ctx context.Context) error {
+func (s *shard[M]) releaseUsers(ctx context.Context) error {
 	s.forgetAsks()
 	for _, m := range s.batch {
-		if r := m.Request(); r.user != nil && r.user.Verdict.Charged && !r.Verdict.Allowed {
-			s.asks = append(s.asks, r.user)
+		if a := m.Admission(); a.user != nil && a.user.Verdict.Charged && !a.Verdict.Allowed {
+			s.asks = append(s.asks, a.user)
 		}
 	}
 	if err := s.limits.ReleaseBatch(ctx, s.asks); err != nil && ctx.Err() != nil {
-		return fmt.Errorf("give back permits: %w", err)
+		return fmt.Errorf("release users' permits: %w", err)
 	}
 	return nil
 }

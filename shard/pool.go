@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,39 +15,27 @@ import (
 	"arrakis/tenant"
 )
 
-// Options configures a [Pool].
+// Options configures a [Pool]. There are no defaults.
 type Options struct {
 	// Tenants is where tenants are read. Required.
 	Tenants *tenant.Store
 	// Limits decides on what the local windows cannot. Required.
 	Limits *limiter.Limiter
-	// Shards is the number of shards, 1 to 4096. Defaults to 64.
+	// Shards is the number of shards, 1 to 4096.
 	Shards int
 	// Mailbox is how many messages each shard's mailbox holds, and so the
-	// largest batch; when it is full its senders wait. Defaults to 1024.
+	// largest batch, at least 1. When a mailbox is full its senders wait.
 	Mailbox int
-	// CacheSize is how many tenants are cached over all shards, up to a tenth
-	// more where they fall unevenly; the least recently used one makes room.
-	// Defaults to 100,000.
+	// CacheSize is how many tenants are cached over all shards, at least 1, and
+	// up to a tenth more where they fall unevenly; the least recently used one
+	// makes room.
 	CacheSize int
-	// CacheTTL is the age at which a cached tenant is read again. Defaults
-	// to 30 s.
+	// CacheTTL is the age at which a cached tenant is read again, more than 0.
 	CacheTTL time.Duration
-	// Logger gets changes of state. Defaults to none.
+	// Logger gets changes of state. Required.
 	Logger *slog.Logger
-	// Registerer gets the metrics. Defaults to none.
+	// Registerer gets the metrics; nil is none.
 	Registerer prometheus.Registerer
-}
-
-func (o Options) withDefaults() Options {
-	o.Shards = cmp.Or(o.Shards, 64)
-	o.Mailbox = cmp.Or(o.Mailbox, 1024)
-	o.CacheSize = cmp.Or(o.CacheSize, 100_000)
-	o.CacheTTL = cmp.Or(o.CacheTTL, 30*time.Second)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return o
 }
 
 func (o Options) validate() error {
@@ -58,6 +45,9 @@ func (o Options) validate() error {
 	}
 	if o.Limits == nil {
 		errs = append(errs, errors.New("shard: Limits is required"))
+	}
+	if o.Logger == nil {
+		errs = append(errs, errors.New("shard: Logger is required"))
 	}
 	if o.Shards < 1 || o.Shards > 4096 {
 		errs = append(errs, fmt.Errorf("shard: Shards is %d, want 1 to 4096", o.Shards))
@@ -76,20 +66,18 @@ func (o Options) validate() error {
 // Pool is the shards of one process. Its methods are safe for concurrent use.
 type Pool[M Message] struct {
 	shards  []*shard[M] // set by NewPool, read-only
-	tenants *source
+	tenants *tenantReader
 }
 
-// NewPool returns a pool that hands each finished batch to out, which is
-// called by many shards at once and must not keep the slice. It starts
-// nothing.
-func NewPool[M Message](o Options, out func(ctx context.Context, batch []M) error) (*Pool[M], error) {
-	o = o.withDefaults()
+// NewPool returns a pool. It starts nothing. The error names every option that
+// is missing or out of range.
+func NewPool[M Message](o Options) (*Pool[M], error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	p := &Pool[M]{
 		shards:  make([]*shard[M], o.Shards),
-		tenants: &source{store: o.Tenants, limits: o.Limits, log: o.Logger.With("component", "shard")},
+		tenants: &tenantReader{store: o.Tenants, limits: o.Limits, log: o.Logger.With("component", "shard")},
 	}
 	m, err := newMetrics(o.Registerer, p.depths)
 	if err != nil {
@@ -100,18 +88,19 @@ func NewPool[M Message](o Options, out func(ctx context.Context, batch []M) erro
 	share := float64(o.CacheSize) / float64(o.Shards)
 	size := int(math.Ceil(share + 4*math.Sqrt(share)))
 	for i := range p.shards {
-		p.shards[i] = newShard[M](o, size, p.tenants, m, out)
+		p.shards[i] = newShard[M](o, size, p.tenants, m)
 	}
 	return p, nil
 }
 
-// Run runs the shards until Close has been called and every batch has been
-// handed on, or until out returns an error or ctx ends, which abandons what
-// is queued.
-func (p *Pool[M]) Run(ctx context.Context) error {
+// Run runs the shards and hands each batch to out when it is decided. Many
+// shards call out at once; it must not keep the slice. Run returns when Close
+// has been called and every batch has been handed on, or when out returns an
+// error or ctx ends, which abandons what is queued. It is called once.
+func (p *Pool[M]) Run(ctx context.Context, out func(context.Context, []M) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {
-		g.Go(func() error { return s.run(ctx) })
+		g.Go(func() error { return s.run(ctx, out) })
 	}
 	return g.Wait()
 }
@@ -161,7 +150,7 @@ func (p *Pool[M]) Sorter() *Sorter[M] {
 
 // Add takes m, to be put into its shard's mailbox by the next Flush.
 func (s *Sorter[M]) Add(m M) {
-	i := index(m.Request().Community, len(s.groups))
+	i := index(m.Admission().TenantKey, len(s.groups))
 	if len(s.groups[i]) == 0 {
 		s.touched = append(s.touched, i)
 	}

@@ -1,8 +1,10 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -18,14 +20,12 @@ import (
 )
 
 // note is the tests' message.
-type note struct{ request Request }
+type note struct{ admission Admission }
 
-func (n *note) Request() *Request { return &n.request }
+func (n *note) Admission() *Admission { return &n.admission }
 
 func commandOf(community, id string) *note {
-	return &note{Request{
-		Community: community, Action: tenant.Command, Limited: true, Request: limiter.Request{ID: id},
-	}}
+	return &note{Admission{TenantKey: community, Action: tenant.Command, Limited: true, ID: id}}
 }
 
 // bundle is a pool on miniredis whose batches are collected.
@@ -36,6 +36,16 @@ type bundle struct {
 	limits *limiter.Limiter
 	pool   *Pool[*note]
 	out    chan *note
+}
+
+// full returns o with everything that a test does not care about.
+func full(o Options) Options {
+	o.Shards = cmp.Or(o.Shards, 64)
+	o.Mailbox = cmp.Or(o.Mailbox, 1024)
+	o.CacheSize = cmp.Or(o.CacheSize, 100_000)
+	o.CacheTTL = cmp.Or(o.CacheTTL, 30*time.Second)
+	o.Logger = slog.New(slog.DiscardHandler)
+	return o
 }
 
 func setup(t *testing.T, o Options) *bundle {
@@ -49,17 +59,18 @@ func setup(t *testing.T, o Options) *bundle {
 		t.Fatal(err)
 	}
 	o.Tenants, o.Limits = b.store, b.limits
-	b.pool, err = NewPool(o, func(_ context.Context, batch []*note) error {
-		for _, n := range batch {
-			b.out <- n
-		}
-		return nil
-	})
-	if err != nil {
+	if b.pool, err = NewPool[*note](full(o)); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- b.pool.Run(context.Background()) }()
+	go func() {
+		done <- b.pool.Run(context.Background(), func(_ context.Context, batch []*note) error {
+			for _, n := range batch {
+				b.out <- n
+			}
+			return nil
+		})
+	}()
 	t.Cleanup(func() {
 		b.pool.Close()
 		if err := <-done; err != nil {
@@ -91,7 +102,7 @@ func (b *bundle) allowed(notes ...*note) int {
 	b.t.Helper()
 	n := 0
 	for _, got := range b.send(notes...) {
-		if got.request.Verdict.Allowed {
+		if got.admission.Verdict.Allowed {
 			n++
 		}
 	}
@@ -127,10 +138,10 @@ func TestOrderWithinACommunity(t *testing.T) {
 	}
 	last := map[string]string{}
 	for _, n := range b.send(notes...) {
-		if r := &n.request; r.ID <= last[r.Community] {
-			t.Errorf("%s: %s came after %s", r.Community, r.ID, last[r.Community])
+		if r := &n.admission; r.ID <= last[r.TenantKey] {
+			t.Errorf("%s: %s came after %s", r.TenantKey, r.ID, last[r.TenantKey])
 		} else {
-			last[r.Community] = r.ID
+			last[r.TenantKey] = r.ID
 		}
 	}
 }
@@ -138,10 +149,10 @@ func TestOrderWithinACommunity(t *testing.T) {
 func TestUnlimitedMessagesOnlyGetTheirTenant(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
 	n := commandOf("c1", "e1")
-	n.request.Limited = false
+	n.admission.Limited = false
 	got := b.send(n)[0]
-	if !got.request.Verdict.Allowed || got.request.Tenant == nil || got.request.Tenant.ID != "c1" {
-		t.Errorf("request %+v", got.request)
+	if !got.admission.Verdict.Allowed || got.admission.Tenant == nil || got.admission.Tenant.ID != "c1" {
+		t.Errorf("request %+v", got.admission)
 	}
 	if keys := b.redis.Keys(); len(keys) != 0 {
 		t.Errorf("Redis holds %v", keys)
@@ -228,7 +239,7 @@ func TestUserLimit(t *testing.T) {
 	}
 	by := func(user string, from, to int) (notes []*note) {
 		for _, n := range commands("c1", from, to) {
-			n.request.User = user
+			n.admission.User = user
 			notes = append(notes, n)
 		}
 		return notes
@@ -236,7 +247,7 @@ func TestUserLimit(t *testing.T) {
 	if got := b.allowed(by("ann", 0, 8)...); got != 3 {
 		t.Errorf("ann: %d admitted, want 3", got)
 	}
-	refused := b.send(by("ann", 8, 9)...)[0].request
+	refused := b.send(by("ann", 8, 9)...)[0].admission
 	if refused.LimitedBy != tenant.UserCommand || refused.Verdict.RetryAfter <= 0 || refused.Verdict.Limit != 3 {
 		t.Errorf("refused by %s: %+v", refused.LimitedBy, refused.Verdict)
 	}
@@ -265,12 +276,12 @@ func TestTenantsAreServedStaleWhileRedisIsAway(t *testing.T) {
 	b.send(commandOf("ent", "e0"))
 	b.redis.Close()
 	for i := range 3 {
-		got := b.send(commandOf("ent", fmt.Sprintf("e%d", i+1)))[0].request
+		got := b.send(commandOf("ent", fmt.Sprintf("e%d", i+1)))[0].admission
 		if got.Tenant.Tier != tenant.Enterprise || !got.Verdict.Allowed {
 			t.Errorf("tenant %+v, verdict %+v", got.Tenant, got.Verdict)
 		}
 	}
-	if got := b.send(commandOf("stranger", "e9"))[0].request; got.Tenant.Tier != tenant.Free {
+	if got := b.send(commandOf("stranger", "e9"))[0].admission; got.Tenant.Tier != tenant.Free {
 		t.Errorf("an unknown community is %s, want free", got.Tenant.Tier)
 	}
 	if err := b.redis.Restart(); err != nil {
@@ -286,7 +297,7 @@ func TestGlobalChangeIsNoHerd(t *testing.T) {
 	var notes []*note
 	for i := range tenants {
 		n := commandOf(fmt.Sprintf("c%d", i), "e")
-		n.request.Limited = false
+		n.admission.Limited = false
 		notes = append(notes, n)
 	}
 	b.send(notes...)
@@ -304,7 +315,7 @@ func TestGlobalChangeIsNoHerd(t *testing.T) {
 	rounds := 0
 	for ; time.Since(began) < time.Second; rounds++ {
 		for i := range notes {
-			notes[i] = &note{notes[i].request}
+			notes[i] = &note{notes[i].admission}
 		}
 		b.send(notes...)
 		<-tick.C
@@ -337,11 +348,11 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestOptionsReportEveryFault(t *testing.T) {
-	_, err := NewPool(Options{Shards: -1, Mailbox: -1, CacheSize: -1, CacheTTL: -1}, func(context.Context, []*note) error { return nil })
+	_, err := NewPool[*note](Options{Mailbox: -1, CacheTTL: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"Tenants", "Limits", "Shards", "Mailbox", "CacheSize", "CacheTTL"} {
+	for _, field := range []string{"Tenants", "Limits", "Shards", "Mailbox", "CacheSize", "CacheTTL", "Logger"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %s", err, field)
 		}
@@ -350,17 +361,18 @@ func TestOptionsReportEveryFault(t *testing.T) {
 
 func TestRunEndsWithItsContext(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
-	pool, err := NewPool(Options{Tenants: b.store, Limits: b.limits}, func(ctx context.Context, _ []*note) error {
-		<-ctx.Done() // a stage behind that never takes
-		return ctx.Err()
-	})
+	pool, err := NewPool[*note](full(Options{Tenants: b.store, Limits: b.limits}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var g sync.WaitGroup
 	g.Go(func() {
-		if err := pool.Run(ctx); err == nil {
+		err := pool.Run(ctx, func(ctx context.Context, _ []*note) error {
+			<-ctx.Done() // a stage behind that never takes
+			return ctx.Err()
+		})
+		if err == nil {
 			t.Error("Run returned nil although a batch was abandoned")
 		}
 	})

@@ -22,25 +22,24 @@ type item[M Message] struct {
 type shard[M Message] struct {
 	// Set by newShard, read-only.
 	mailbox *Mailbox[item[M]] // written by Sorters and Notify, read by run, closed by Pool.Close
-	tenants *source
+	tenants *tenantReader
 	limits  *limiter.Limiter
 	ttl     time.Duration
 	metrics *metrics
-	out     func(context.Context, []M) error
 
 	// Owned by run.
-	cache *simplelru.LRU[string, *entry] // by the ID that messages carry
+	cache *simplelru.LRU[string, *entry] // by Admission.TenantKey
 	users *simplelru.LRU[userKey, *limiter.Window]
 	batch []M
 	stale []*entry // to be read for this batch
-	ids   []string // of stale
+	keys  []string // of stale
 	asks  []*limiter.Request
 }
 
 // entry is one cached tenant with the local windows of its limits, which live
 // and go with it: forgetting a window costs one question to Redis.
 type entry struct {
-	id      string         // as messages carry it
+	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
 	expires time.Time      // when it is read again; it is served longer while Redis is away
 	stale   bool           // it is among those that are read for this batch
@@ -49,18 +48,19 @@ type entry struct {
 
 type userKey struct{ community, user string }
 
-func newShard[M Message](o Options, size int, src *source, m *metrics, out func(context.Context, []M) error) *shard[M] {
+func newShard[M Message](o Options, size int, tenants *tenantReader, m *metrics) *shard[M] {
 	cache, _ := simplelru.NewLRU[string, *entry](size, nil)           // an error only for a size below 1
 	users, _ := simplelru.NewLRU[userKey, *limiter.Window](size, nil) // as above
 	return &shard[M]{
-		mailbox: NewMailbox[item[M]](o.Mailbox), tenants: src, limits: o.Limits, ttl: o.CacheTTL,
-		metrics: m, out: out, cache: cache, users: users,
+		mailbox: NewMailbox[item[M]](o.Mailbox), tenants: tenants, limits: o.Limits, ttl: o.CacheTTL,
+		metrics: m, cache: cache, users: users,
 	}
 }
 
-// run is the shard. Events come first in each batch: they were sent before
-// the messages' verdicts, and a change counts for the very next message.
-func (s *shard[M]) run(ctx context.Context) error {
+// run is the shard, and hands each batch to out. Events come first in each
+// batch: they were sent before the messages' verdicts, and a change counts for
+// the very next message.
+func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error) error {
 	var items []item[M]
 	for {
 		var ok bool
@@ -82,7 +82,7 @@ func (s *shard[M]) run(ctx context.Context) error {
 		if err := s.decide(ctx); err != nil {
 			return err
 		}
-		if err := s.out(ctx, s.batch); err != nil {
+		if err := out(ctx, s.batch); err != nil {
 			return err
 		}
 		clear(s.batch) // messages are not to live on in what is kept for the next batch
@@ -94,31 +94,31 @@ func (s *shard[M]) run(ctx context.Context) error {
 func (s *shard[M]) resolve(ctx context.Context) {
 	now := time.Now()
 	for _, m := range s.batch {
-		r := m.Request()
-		r.entry = s.lookup(r.Community)
-		if e := r.entry; !e.stale && !now.Before(e.expires) {
+		a := m.Admission()
+		a.entry = s.lookup(a.TenantKey)
+		if e := a.entry; !e.stale && !now.Before(e.expires) {
 			e.stale = true
 			s.stale = append(s.stale, e)
-			s.ids = append(s.ids, e.id)
+			s.keys = append(s.keys, e.key)
 		}
 	}
 	s.metrics.hits.Add(float64(len(s.batch) - len(s.stale)))
 	s.metrics.misses.Add(float64(len(s.stale)))
 	s.read(ctx, now)
 	for _, m := range s.batch {
-		r := m.Request()
-		r.Tenant = r.entry.tenant
+		a := m.Admission()
+		a.Tenant = a.entry.tenant
 	}
 }
 
-// lookup returns the entry of a community, a new one if there is none.
-func (s *shard[M]) lookup(community string) *entry {
-	if e, ok := s.cache.Get(community); ok {
+// lookup returns the entry of a tenant key, a new one if there is none.
+func (s *shard[M]) lookup(key string) *entry {
+	if e, ok := s.cache.Get(key); ok {
 		return e
 	}
-	// The entry outlives the message, of whose text community is a part.
-	e := &entry{id: strings.Clone(community)}
-	if s.cache.Add(e.id, e) {
+	// The entry outlives the message, of whose text key is a part.
+	e := &entry{key: strings.Clone(key)}
+	if s.cache.Add(e.key, e) {
 		s.metrics.evictions.Inc()
 	}
 	return e
@@ -130,7 +130,7 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 	if len(s.stale) == 0 {
 		return
 	}
-	tenants, ok := s.tenants.load(ctx, s.ids)
+	tenants, ok := s.tenants.load(ctx, s.keys)
 	for i, e := range s.stale {
 		e.stale = false
 		switch {
@@ -142,12 +142,12 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 			// Up to a tenth early, so that what was read together is not always read together.
 			e.expires = now.Add(s.ttl - rand.N(s.ttl/10+1)) //nolint:gosec // jitter
 		case e.tenant == nil:
-			e.tenant = s.tenants.unread(e.id)
+			e.tenant = s.tenants.unread(e.key)
 		}
 	}
 	clear(s.stale)
-	clear(s.ids)
-	s.stale, s.ids = s.stale[:0], s.ids[:0]
+	clear(s.keys)
+	s.stale, s.keys = s.stale[:0], s.keys[:0]
 }
 
 // window returns the entry's window for a.
