@@ -114,7 +114,7 @@ func BenchmarkFairQueue(b *testing.B) {
 			b.Fatal(err)
 		}
 		for range batch {
-			q.take(0)
+			q.next(0)
 		}
 	}
 }

@@ -10,25 +10,29 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// disposition is what JetStream is told of a message at its end.
-type disposition uint8
+// ending is what JetStream is told of a message at its end.
+type ending uint8
 
 const (
-	acknowledge disposition = iota // it is done with
-	retry                          // deliver it again after a delay
-	deadLetter                     // store it among the dead letters, then terminate it
+	undecided   ending = iota // the message is still on its way
+	acknowledge               // it is done with
+	retry                     // it is to be delivered again, after a delay
+	deadLetter                // it is never delivered again: its dead letter is stored
 )
 
-// conclusion is how a message ends.
+// conclusion is how a message ends. The zero value says that it has not ended.
 type conclusion struct {
-	disposition disposition
-	delay       time.Duration   // of a retry
-	reason      contract.Reason // of a dead letter
-	status      contract.Status // what the caller and the metrics are told
-	fail        *contract.Error // for the caller; nil if all went well
-	errorType   errorType       // for the metrics; errorNone if all went well
-	cause       string          // for the dead letter and the log
+	ending
+	delay     time.Duration   // of a retry
+	reason    contract.Reason // of a dead letter
+	status    contract.Status // what the sender and the metrics are told
+	fail      *contract.Error // for the sender; nil if all went well
+	errorType errorType       // for the metrics; errorNone if all went well
+	cause     string          // for the dead letter and the log
 }
+
+// decided reports whether the message has a conclusion.
+func (d *conclusion) decided() bool { return d.ending != undecided }
 
 // errorType is a value of the label error_type of arrakis_tenant_errors_total.
 type errorType uint8
@@ -61,16 +65,15 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the handler panicked" }
 
-// concludeHandled maps what a handler returned to how its message ends. It is
-// the one place where errors become acks, retries and dead letters. attempt
-// counts from 1.
+// concludeHandled makes a conclusion of what a handler returned. It is the one place
+// where a handler's error becomes an acknowledge, a nak or a dead letter. attempt counts
+// from 1.
 func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	if err == nil {
-		return conclusion{status: contract.StatusOK}
+		return conclusion{ending: acknowledge, status: contract.StatusOK}
 	}
-	c := conclusion{
-		status: contract.StatusError, cause: err.Error(),
-		disposition: retry, errorType: errorHandler,
+	d := conclusion{
+		ending: retry, status: contract.StatusError, cause: err.Error(), errorType: errorHandler,
 		fail: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
 	}
 	var (
@@ -79,70 +82,72 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	)
 	switch {
 	case errors.As(err, &panicked):
-		c.fail.Message = panicked.Error()
-		c.disposition, c.reason, c.errorType = deadLetter, contract.ReasonPanic, errorPanic
-		return c
+		d.fail.Message = panicked.Error()
+		d.ending, d.reason, d.errorType = deadLetter, contract.ReasonPanic, errorPanic
+		return d
 	case errors.As(err, &handler):
-		c.fail = &contract.Error{Code: handler.Code, Message: handler.Message}
+		d.fail = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code >= 400 && handler.Code <= 499 {
-			c.disposition, c.reason = deadLetter, contract.ReasonHandlerError
-			return c
+			d.ending, d.reason = deadLetter, contract.ReasonHandlerError
+			return d
 		}
 		if handler.Code == http.StatusServiceUnavailable {
-			c.fail.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
+			d.fail.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
 		}
 	case errors.Is(err, errNoHandler):
-		c.fail = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
-		c.errorType = errorNoHandler
+		d.fail = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
+		d.errorType = errorNoHandler
 	case errors.Is(err, context.DeadlineExceeded):
-		c.fail = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
-		c.errorType = errorTimeout
+		d.fail = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
+		d.errorType = errorTimeout
 	}
 	if attempt >= maxAttempts {
-		c.disposition, c.reason = deadLetter, contract.ReasonAttemptsExhausted
-		return c
+		d.ending, d.reason = deadLetter, contract.ReasonAttemptsExhausted
+		return d
 	}
-	c.delay = backoff(attempt)
-	return c
+	d.delay = backoff(attempt)
+	return d
 }
 
-// concludeMalformed ends a message that cannot be decoded.
+// concludeMalformed is the conclusion of a message that cannot be decoded.
 func concludeMalformed(err *contract.DecodeError) conclusion {
 	return conclusion{
-		disposition: deadLetter, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
+		ending: deadLetter, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
 		cause: err.Error(), fail: &contract.Error{Code: http.StatusBadRequest, Message: err.Error()},
 	}
 }
 
-// concludeExpired ends a command that is too old to be of use.
+// concludeExpired is the conclusion of a command that is too old to be of use.
 func concludeExpired() conclusion {
 	return conclusion{
-		status: contract.StatusExpired, errorType: errorExpired,
+		ending: acknowledge, status: contract.StatusExpired, errorType: errorExpired,
 		fail: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
 	}
 }
 
-// concludeRefused ends a message that the limiter did not admit. Where Redis
-// is away under the policy closed, a message whose sender does not wait for an
-// answer is kept for later rather than lost.
-func concludeRefused(unavailable bool, replyTo func() string, after time.Duration) conclusion {
+// concludeRefused is the conclusion of a message that was not admitted: because it is
+// over its limit, or, if unavailable, because Redis is away under the policy
+// closed. A message that nobody waits for is then kept for later rather than
+// lost.
+func concludeRefused(unavailable bool, replyTo func() string, retryAfter time.Duration) conclusion {
 	if !unavailable {
-		return conclusion{status: contract.StatusRateLimited, fail: overLimit}
+		return conclusion{ending: acknowledge, status: contract.StatusRateLimited, fail: overLimit}
 	}
-	c := conclusion{
-		status: contract.StatusError, errorType: errorUnavailable,
+	d := conclusion{
+		ending: acknowledge, status: contract.StatusError, errorType: errorUnavailable,
 		fail: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
-		c.disposition, c.delay = retry, max(after, unavailableDelay)
+		d.ending, d.delay = retry, max(retryAfter, unavailableDelay)
 	}
-	return c
+	return d
 }
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
-// concludeAborted gives a message back that the shutdown did not leave time for.
-func concludeAborted() conclusion { return conclusion{disposition: retry} }
+// concludeAborted is the conclusion of a message that the shutdown did not leave time
+// for: another process gets it.
+func concludeAborted() conclusion { return conclusion{ending: retry} }
 
 const (
 	firstDelay       = time.Second      // before the second attempt

@@ -13,13 +13,13 @@ import (
 func TestConcludeHandled(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("handlers.command.x: %w", err) }
 	tests := []struct {
-		name        string
-		err         error
-		attempt     int
-		disposition disposition
-		reason      contract.Reason
-		code        int
-		errorType   errorType
+		name      string
+		err       error
+		attempt   int
+		ending    ending
+		reason    contract.Reason
+		code      int
+		errorType errorType
 	}{
 		{"success", nil, 1, acknowledge, "", 0, errorNone},
 		{"plain", errors.New("x"), 1, retry, "", 500, errorHandler},
@@ -36,7 +36,7 @@ func TestConcludeHandled(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := concludeHandled(tt.err, tt.attempt, 3)
-			if c.disposition != tt.disposition || c.reason != tt.reason || c.errorType != tt.errorType {
+			if c.ending != tt.ending || c.reason != tt.reason || c.errorType != tt.errorType {
 				t.Errorf("conclusion %+v", c)
 			}
 			if (c.status == contract.StatusOK) != (tt.err == nil) {
@@ -49,7 +49,7 @@ func TestConcludeHandled(t *testing.T) {
 			if code != tt.code {
 				t.Errorf("code %d, want %d", code, tt.code)
 			}
-			if (c.disposition == retry) != (c.delay > 0) {
+			if (c.ending == retry) != (c.delay > 0) {
 				t.Errorf("delay %v", c.delay)
 			}
 		})
@@ -58,13 +58,13 @@ func TestConcludeHandled(t *testing.T) {
 
 func TestConcludeRefused(t *testing.T) {
 	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
-	if c := concludeRefused(false, nobody, time.Second); c.disposition != acknowledge || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
+	if c := concludeRefused(false, nobody, time.Second); c.ending != acknowledge || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
-	if c := concludeRefused(true, somebody, time.Second); c.disposition != acknowledge || c.fail.Code != 503 {
+	if c := concludeRefused(true, somebody, time.Second); c.ending != acknowledge || c.fail.Code != 503 {
 		t.Errorf("no Redis, the sender waits: %+v", c)
 	}
-	if c := concludeRefused(true, nobody, time.Second); c.disposition != retry || c.delay < time.Second {
+	if c := concludeRefused(true, nobody, time.Second); c.ending != retry || c.delay < time.Second {
 		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
 	}
 }

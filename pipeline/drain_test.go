@@ -106,9 +106,9 @@ func TestShutdownNamesAHandlerThatIgnoresItsContext(t *testing.T) {
 		<-release
 		return nil, nil
 	})
-	p, err := New(Options{
-		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers, ShutdownTimeout: 50 * time.Millisecond,
-	})
+	o := b.defaults()
+	o.ShutdownTimeout = 50 * time.Millisecond
+	p, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

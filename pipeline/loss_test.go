@@ -44,7 +44,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, _ := b.start()
-	p.ensuring.Lock() // nobody makes it again for now
+	p.ensurer.mu.Lock() // nobody makes it again for now
 	if err := b.js.DeleteStream(t.Context(), contract.StreamDeadLetter); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 	b.eventually("only the malformed messages are left", func() bool {
 		return b.left(contract.StreamCommands, contract.ConsumerCommand) == bad
 	})
-	p.ensuring.Unlock()
+	p.ensurer.mu.Unlock()
 	b.eventually("all are stored once they can be", func() bool {
 		_, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 		return err == nil && b.deadLetters(contract.ReasonMalformed) == bad
@@ -70,7 +70,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 }
 
 // A body that leaves no room for the headers of a dead letter is cut.
-func TestLargestMessageIsBuried(t *testing.T) {
+func TestLargestMessageBecomesADeadLetter(t *testing.T) {
 	b := setup(t)
 	b.start()
 	body := bytes.Repeat([]byte("x"), int(b.nc.MaxPayload())-100)

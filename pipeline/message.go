@@ -1,14 +1,16 @@
 package pipeline
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net/http"
+	"cmp"
+	"encoding/json"
 	"slices"
-	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
+	"arrakis/shard"
 	"arrakis/tenant"
 )
 
@@ -43,92 +45,84 @@ func (m *Message) Features() []string { return m.features(m.Tenant) }
 // Feature reports whether name is among Features.
 func (m *Message) Feature(name string) bool { return slices.Contains(m.Features(), name) }
 
-// Handler handles one message. The result is marshalled to JSON; a
-// json.RawMessage goes out as it is. ctx ends with the handler's time, and a
-// handler must return then: one that does not keeps its place among the
-// running handlers, and makes a shutdown fail. An error of type
-// [*HandlerError], which [Permanent] makes, carries a code; any other is a
-// 500. Codes 4xx are not tried again; others are, up to MAX_ATTEMPTS.
-//
-// A handler may run more than once for one EventID, also at the same time.
-type Handler func(ctx context.Context, m *Message) (result any, err error)
+// delivery is one message on its way through the stages. The stage that holds
+// it owns it; putting it into the next queue gives it away for good.
+type delivery struct {
+	Message
+	admission shard.Admission // what the limit stage asks and is answered
 
-// HandlerError is an error with a code, which follows HTTP.
-type HandlerError struct {
-	Code    int    // 400 to 599
-	Message string // goes to the caller
+	// Set by decode, read-only then.
+	place
+	source   *source
+	msg      jetstream.Msg
+	headers  nats.Header // of msg, nil if it has none
+	received time.Time   // when this process began to decode it
+
+	// Set by the stage that decides how the message ends, read by the metrics
+	// stage.
+	conclusion
+	result  json.RawMessage
+	latency time.Duration // from received to the handler's end; 0 if it was not handled
+
+	// Owned by the fair queue, under its lock.
+	next *delivery
+	kept time.Time // when JetStream was last told that it is in progress
 }
 
-// Error returns the message and the code.
-func (e *HandlerError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+// Admission makes a delivery a shard.Message.
+func (d *delivery) Admission() *shard.Admission { return &d.admission }
 
-// Permanent returns an error that is not tried again. A code outside 400 to 499
-// becomes 400.
-func Permanent(code int, format string, args ...any) error {
-	if code < 400 || code > 499 {
-		code = http.StatusBadRequest
+// header returns the first value of a header, "" if there is none.
+func (d *delivery) header(name string) string {
+	if d.headers == nil {
+		return ""
 	}
-	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
+	return d.headers.Get(name)
 }
 
-// errNoHandler is a name that nobody answers for now.
-var errNoHandler = errors.New("no handler")
-
-// Handlers are the registered Go functions. Register all before the pipeline
-// is made; lookups are safe for concurrent use.
-type Handlers struct {
-	mu    sync.RWMutex // protects byKey
-	byKey map[handlerKey]Handler
-}
-
-type handlerKey struct {
-	kind contract.Kind
-	name string
-}
-
-// NewHandlers returns an empty registry: every message goes to the NATS micro
-// services at handlers.>.
-func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}} }
-
-// Command registers f for a command, [a-z0-9_-]{1,32}. Like all that register,
-// it panics if the name is not valid or is taken: that is a bug of the caller.
-func (h *Handlers) Command(name string, f Handler) { h.add(contract.KindCommand, name, f) }
-
-// Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.
-func (h *Handlers) Eligibility(checkType string, f Handler) {
-	h.add(contract.KindEligibility, checkType, f)
-}
-
-// Sync registers f for eligibility syncs of a type, [a-z0-9_-]{1,32}.
-func (h *Handlers) Sync(checkType string, f Handler) { h.add(contract.KindSync, checkType, f) }
-
-// Event registers f for events of a type, such as guild.join.
-func (h *Handlers) Event(eventType string, f Handler) { h.add(contract.KindEvent, eventType, f) }
-
-func (h *Handlers) add(k contract.Kind, name string, f Handler) {
-	if k != contract.KindEvent && !contract.ValidCommand(name) {
-		panic(fmt.Sprintf("pipeline: handler name %q is not [a-z0-9_-]{1,32}", name))
+// replyTo is where the outcome goes, "" if nobody may be told.
+func (d *delivery) replyTo() string {
+	if to := d.header(contract.HeaderReplyTo); contract.ValidReplyTo(to) {
+		return to
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, taken := h.byKey[handlerKey{k, name}]; taken || f == nil {
-		panic(fmt.Sprintf("pipeline: handler for %s %q is nil or registered twice", k, name))
-	}
-	h.byKey[handlerKey{k, name}] = f
+	return ""
 }
 
-func (h *Handlers) find(k contract.Kind, name string) (Handler, bool) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	f, ok := h.byKey[handlerKey{k, name}]
-	return f, ok
+// requestID is the message's own, or its event ID. Only what is safe in a
+// header is taken over.
+func (d *delivery) requestID() string {
+	if id := d.header(contract.HeaderRequestID); contract.ValidEventID(id) {
+		return id
+	}
+	return d.EventID
 }
 
-// each calls f for every registered name.
-func (h *Handlers) each(f func(contract.Kind, string)) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for key := range h.byKey {
-		f(key.kind, key.name)
+// community is whom the message belongs to, for its sender and the log: the
+// tenant's community, or what the message carries if it ended before its tenant
+// was known.
+func (d *delivery) community() string { return cmp.Or(d.Community, d.TenantKey) }
+
+// outcome is what the sender is told.
+func (d *delivery) outcome() contract.Outcome {
+	o := contract.Outcome{
+		EventID:   d.EventID,
+		Community: d.community(),
+		Status:    d.status,
+		Result:    d.result,
+		Error:     d.fail,
 	}
+	if d.Tenant != nil {
+		o.Tier = string(d.Tenant.Tier)
+	}
+	if a := &d.admission; a.Limited && a.Tenant != nil {
+		v := a.Verdict
+		o.RateLimit = &contract.RateLimit{
+			Action:       a.LimitedBy.String(),
+			Limit:        v.Limit,
+			Remaining:    v.Remaining,
+			ResetMS:      contract.Milliseconds(v.ResetAfter),
+			RetryAfterMS: contract.Milliseconds(v.RetryAfter),
+		}
+	}
+	return o
 }

@@ -12,7 +12,7 @@ import (
 type metrics struct {
 	tenants *tenantMetrics
 
-	decode, finish, handle prometheus.Observer // stage latencies
+	decode, handle, finish prometheus.Observer // stage latencies
 	retries                prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 }
@@ -52,19 +52,19 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) (*metri
 }
 
 // record counts a batch of messages at their end. Dead letters are counted by
-// buried, once they are stored.
+// deadLetter, once they are stored.
 func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
-		if d.disposition != deadLetter {
+		if d.ending != deadLetter {
 			m.tenants.recordLocked(d)
 		}
 	}
 }
 
-// buried counts a dead letter that is stored.
-func (m *metrics) buried(d *delivery) {
+// deadLetter counts a dead letter that is stored.
+func (m *metrics) bury(d *delivery) {
 	m.tenants.mu.Lock()
 	m.tenants.recordLocked(d)
 	m.tenants.mu.Unlock()

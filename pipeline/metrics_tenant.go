@@ -137,7 +137,7 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 		s.ratios[r.LimitedBy] = 1 - float64(r.Verdict.Remaining)/float64(r.Verdict.Limit)
 		s.limited[r.LimitedBy] = true
 	}
-	if d.disposition == retry {
+	if d.ending == retry {
 		return
 	}
 	switch d.Kind {

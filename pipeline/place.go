@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// place is what JetStream says of a delivery.
+// place is what JetStream says of a message.
 type place struct {
 	sequence  uint64 // in the stream
 	delivered uint64 // how often, from 1
@@ -19,12 +19,12 @@ type place struct {
 //
 //	$JS.ACK[.<domain>.<account hash>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<token>]
 //
-// (ADR-15 of NATS). Metadata of the library reads the same, all of it, and is
-// asked for any other form: on the hot path it costs five times as much and
-// an allocation, see BenchmarkPlace.
+// (ADR-15 of NATS). Metadata of the library reads all of it, and is asked for any
+// other form: on the hot path it costs five times as much and an allocation, see
+// BenchmarkPlace.
 func placeOf(msg jetstream.Msg) (place, error) {
-	if p, ok := parsePlace(msg.Reply()); ok {
-		return p, nil
+	if m, ok := parsePlace(msg.Reply()); ok {
+		return m, nil
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -33,11 +33,11 @@ func placeOf(msg jetstream.Msg) (place, error) {
 	return place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}, nil
 }
 
-func parsePlace(reply string) (p place, ok bool) {
+func parsePlace(reply string) (m place, ok bool) {
 	const prefix, short, long = "$JS.ACK.", 7, 9 // tokens behind the prefix, without the last of the long form
 	rest, ok := strings.CutPrefix(reply, prefix)
 	if !ok {
-		return p, false
+		return m, false
 	}
 	skip := 2 // stream and consumer
 	switch tokens := strings.Count(rest, ".") + 1; {
@@ -45,7 +45,7 @@ func parsePlace(reply string) (p place, ok bool) {
 	case tokens >= long:
 		skip = 4
 	default:
-		return p, false
+		return m, false
 	}
 	for range skip {
 		rest = rest[strings.IndexByte(rest, '.')+1:]
@@ -53,7 +53,7 @@ func parsePlace(reply string) (p place, ok bool) {
 	var numbers [5]uint64
 	for i := range numbers {
 		if numbers[i], rest, ok = decimal(rest); !ok {
-			return p, false
+			return m, false
 		}
 	}
 	return place{

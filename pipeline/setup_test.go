@@ -73,15 +73,24 @@ func connect(tb testing.TB, url string) *nats.Conn {
 	return nc
 }
 
+// defaults are the options of a worker, as package worker gives them but for the number of shards.
+func (b *bundle) defaults() Options {
+	return Options{
+		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers,
+		Streams: streams.Options{Storage: jetstream.MemoryStorage, MaxAckPending: 10_000},
+		Shards:  4, ShardMailbox: 1024, TenantCacheSize: 100_000, TenantCacheTTL: 30 * time.Second,
+		HandlerConcurrency: 256, HandlerTimeout: 15 * time.Second, MaxAttempts: 3,
+		MetricsMaxTenants: 10_000, ShutdownTimeout: 30 * time.Second,
+		Logger: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
 // start runs a worker and returns a function that stops it and waits for it.
 func (b *bundle) start() (p *Pipeline, stop func()) {
 	b.t.Helper()
 	b.registry = prometheus.NewRegistry()
-	o := Options{
-		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers, Shards: 4,
-		Streams: streams.Options{Storage: jetstream.MemoryStorage}, Registerer: b.registry,
-		Logger: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
+	o := b.defaults()
+	o.Registerer = b.registry
 	if b.options != nil {
 		b.options(&o)
 	}

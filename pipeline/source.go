@@ -38,11 +38,11 @@ const (
 	pullBatch = 1_000
 	// pullBytes bounds the same in bytes.
 	pullBytes = 16 << 20
-	// A source that is behind by more than a pull gathers gatherMost messages before
+	// A source that is behind by more than a pull gathers gatherMax messages before
 	// they are decoded, or as many as come within gatherTime and without a pause of
-	// gatherPause: the more of them go to a shard at once, the less each costs. What
-	// is behind waits longer than that anyway.
-	gatherMost  = pullBatch / 2
+	// gatherPause: the more of them go to a shard at once, the less each costs. They
+	// would wait longer than that in JetStream anyway.
+	gatherMax   = pullBatch / 2
 	gatherTime  = 20 * time.Millisecond
 	gatherPause = 2 * time.Millisecond
 	// gatherShare is the part of what a consumer may have outstanding, over all
@@ -56,7 +56,7 @@ const (
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
-	// unknownAckWait is what a source takes its ack wait for until the consumer has
+	// unknownAckWait is what a source takes its acknowledge wait for until the consumer has
 	// said it: so short that no message falls due before the first look.
 	unknownAckWait = time.Second
 	// rejoinDelay is how long after its consumer was lost a source looks for it again.
@@ -101,11 +101,11 @@ func (s *source) pull(ctx, work context.Context) error {
 	}
 	select {
 	case old := <-s.lost:
-		s.log.DebugContext(ctx, "said of the consumer before", "err", old)
+		s.log.DebugContext(ctx, "a hint about the consumer as it was before", "err", old)
 	default:
 	}
 	consume, err := consumer.Consume(
-		s.take,
+		s.receive,
 		jetstream.PullMaxMessagesWithBytesLimit(pullBatch, pullBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			s.log.DebugContext(ctx, "pull", "err", err)
@@ -135,7 +135,7 @@ func (s *source) pull(ctx, work context.Context) error {
 				continue // it drains as fast as decode takes
 			}
 		}
-		consume.Stop() // what it still had is delivered again after its ack wait
+		consume.Stop() // what it still had is delivered again after its acknowledge wait
 		return err
 	}
 }
@@ -155,10 +155,10 @@ func (s *source) checkLost(err error) {
 	}
 }
 
-// take is called by the consumer with each message. It blocks while decode is
+// receive is called by the consumer with each message. It blocks while decode is
 // behind: that is the backpressure.
-func (s *source) take(m jetstream.Msg) {
-	// It fails only once run has ended: the message is delivered again after its ack wait.
+func (s *source) receive(m jetstream.Msg) {
+	// It fails only once run has ended: the message is delivered again after its acknowledge wait.
 	_ = s.messages.Put(context.Background(), m)
 }
 
@@ -172,18 +172,18 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	return s.messages.Take(batch)
 }
 
-// giveBack returns to JetStream an aborted batch and all that comes until the
-// source has ended. What had reached a shard is settled twice: JetStream takes
-// what it hears first.
+// giveBack has JetStream deliver again an aborted batch and all that comes until
+// the source has ended. What had reached a shard is settled twice: JetStream
+// takes what it hears first.
 func (s *source) giveBack(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
-			_ = m.Nak() // else it is delivered again after its ack wait
+			_ = m.Nak() // else it is delivered again after its acknowledge wait
 		}
 	}
 }
 
-// consumer looks the consumer up and learns its ack wait and the server's clock.
+// consumer looks the consumer up and learns its acknowledge wait and the server's clock.
 func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -193,9 +193,9 @@ func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.route.Consumer, s.route.Stream, err)
 	}
 	info := consumer.CachedInfo()
-	s.gathered.Store(gatherMost)
-	if most := info.Config.MaxAckPending; most > 0 {
-		s.gathered.Store(int64(min(gatherMost, most/gatherShare)))
+	s.gathered.Store(gatherMax)
+	if limit := info.Config.MaxAckPending; limit > 0 {
+		s.gathered.Store(int64(min(gatherMax, limit/gatherShare)))
 	}
 	if info.Config.AckWait > 0 {
 		s.ackWait.Store(int64(info.Config.AckWait))

@@ -32,7 +32,7 @@ func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
 	for _, tt := range []struct {
 		most int
 		want int64
-	}{{-1, gatherMost}, {100_000, gatherMost}, {10_000, gatherMost}, {1_000, 50}, {100, 5}, {1, 0}} {
+	}{{-1, gatherMax}, {100_000, gatherMax}, {10_000, gatherMax}, {1_000, 50}, {100, 5}, {1, 0}} {
 		cfg := jetstream.ConsumerConfig{Durable: contract.ConsumerCommand, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: tt.most, FilterSubject: "commands.>"}
 		if err := b.js.DeleteConsumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand); err != nil {
 			t.Fatal(err)

@@ -3,26 +3,63 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
 
-// decode is the first stage: it makes deliveries of messages and sorts them by
-// shard; what cannot be decoded goes to its end at once. It returns when the
-// source has ended and nothing is left of it.
-func (p *Pipeline) decode(work context.Context, src *source) error {
-	sorter := p.shards.Sorter()
+// decodeStage is the first stage: a source for each kind of message, and beside
+// each a decoder, which makes deliveries of messages and sorts them by shard.
+type decodeStage struct {
+	// Set by newDecodeStage, read-only.
+	sources    []*source
+	ensure     func(context.Context) error
+	commandTTL time.Duration // 0 is never
+	metrics    *metrics
+	log        *slog.Logger
+
+	shards   *shard.Pool[*delivery]    // out: what is decoded
+	finished *shard.Mailbox[*delivery] // out: what cannot be
+}
+
+func newDecodeStage(js jetstream.JetStream, o Options, e *ensurer, shards *shard.Pool[*delivery], finished *shard.Mailbox[*delivery], m *metrics) *decodeStage {
+	s := &decodeStage{
+		ensure: e.ensure, commandTTL: o.CommandTTL, metrics: m, log: o.Logger.With("component", "pipeline"),
+		shards: shards, finished: finished,
+	}
+	for kind := range contract.Kind(contract.NumKinds) {
+		s.sources = append(s.sources, newSource(js, kind.Route(), o.Logger))
+	}
+	return s
+}
+
+// run pulls until intake ends, and returns when all that came has been decoded.
+func (s *decodeStage) run(intake, work context.Context) error {
+	g, intake := errgroup.WithContext(intake)
+	for _, src := range s.sources {
+		g.Go(func() error { src.run(intake, work, s.ensure); return nil })
+		g.Go(func() error { src.watch(intake); return nil })
+		g.Go(func() error { return s.decode(work, src) })
+	}
+	return g.Wait()
+}
+
+// decode decodes what a source pulls, and returns when the source has ended and
+// nothing is left of it.
+func (s *decodeStage) decode(work context.Context, src *source) error {
+	sorter := s.shards.Sorter()
 	var batch []jetstream.Msg
 	for {
 		var ok bool
 		if batch, ok = src.next(batch); !ok {
 			return nil
 		}
-		if err := p.decodeBatch(work, src, batch, sorter); err != nil {
+		if err := s.decodeBatch(work, src, batch, sorter); err != nil {
 			src.giveBack(batch)
 			return err
 		}
@@ -31,46 +68,56 @@ func (p *Pipeline) decode(work context.Context, src *source) error {
 
 // decodeBatch decodes what has gathered, so that a shard is woken once for all
 // of it.
-func (p *Pipeline) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
+func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
 	for _, msg := range batch {
-		if err := p.receive(work, src, msg, began, sorter); err != nil {
+		if err := s.decodeOne(work, src, msg, began, sorter); err != nil {
 			return err
 		}
 	}
-	p.metrics.decode.Observe(time.Since(began).Seconds())
+	s.metrics.decode.Observe(time.Since(began).Seconds())
 	return sorter.Flush(work)
 }
 
-// receive decodes one message that came at now.
-func (p *Pipeline) receive(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
-	at, err := placeOf(msg)
+// decodeOne decodes a message that came at now and adds it to the sorter; one
+// that cannot be decoded goes to its end at once.
+func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
+	meta, err := placeOf(msg)
 	if err != nil {
 		// A message without JetStream's reply subject cannot be acknowledged either.
-		p.log.ErrorContext(work, "not a JetStream message", "stream", src.route.Stream, "subject", msg.Subject(), "err", err)
+		s.log.ErrorContext(work, "not a JetStream message", "stream", src.route.Stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
-	src.backlog = at.pending
-	d := &delivery{source: src, msg: msg, headers: msg.Headers(), sequence: at.sequence, stored: at.stored, received: now, kept: now}
+	src.backlog = meta.pending
+	d := &delivery{source: src, msg: msg, headers: msg.Headers(), place: meta, received: now, kept: now}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
-	d.Attempt = int(min(at.delivered, 1<<30))
-	if d.Envelope, err = contract.Decode(src.route.Kind, d.Body); err != nil {
+	d.Attempt = int(min(meta.delivered, 1<<30))
+	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.conclusion = concludeMalformed(de)
-		return p.finished.Put(work, d)
+		return s.finished.Put(work, d)
 	}
-	if src.route.Kind == contract.KindCommand && p.o.CommandTTL > 0 && src.age(d.stored, now) > p.o.CommandTTL {
+	if d.Kind == contract.KindCommand && s.commandTTL > 0 && src.age(d.stored, now) > s.commandTTL {
 		d.conclusion = concludeExpired()
 	}
 	d.admission = shard.Admission{
 		TenantKey: d.TenantKey,
 		User:      d.UserID,
 		Action:    src.route.Action,
-		Limited:   src.route.Limited && d.status != contract.StatusExpired,
+		Limited:   src.route.Limited && !d.decided(), // what is expired only has its tenant looked up
 		ID:        d.EventID,
 		Replay:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
 	}
 	sorter.Add(d)
 	return nil
+}
+
+// shortestAckWait is the shortest acknowledge wait of all consumers.
+func (s *decodeStage) shortestAckWait() time.Duration {
+	shortest := time.Duration(s.sources[0].ackWait.Load())
+	for _, src := range s.sources {
+		shortest = min(shortest, time.Duration(src.ackWait.Load()))
+	}
+	return shortest
 }

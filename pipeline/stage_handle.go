@@ -10,30 +10,49 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"arrakis/shard"
+	"arrakis/tenant"
 )
 
-// handle is the third stage: workers that take turns between communities. It
-// returns when the queue is closed and empty.
-func (p *Pipeline) handle(work context.Context) error {
-	keeping, stop := context.WithCancel(work)
-	var keeper errgroup.Group
-	keeper.Go(func() error { p.keep(keeping); return nil })
+// handleStage is the third stage: workers, which take turns between communities
+// and run one handler each.
+type handleStage struct {
+	handlers, fallbacks *Handlers
+	services            *services
+	features            func(*tenant.Tenant) []string // one value for all messages
+	concurrency         int
+	timeout             time.Duration        // for one handler
+	maxAttempts         int                  // of one message
+	ackWait             func() time.Duration // the shortest of all consumers
+	metrics             *metrics
+	log                 *slog.Logger
+
+	admitted *fairQueue                // in
+	finished *shard.Mailbox[*delivery] // out
+}
+
+// run returns when the queue is closed and empty.
+func (s *handleStage) run(work context.Context) error {
+	ticking, stop := context.WithCancel(work)
+	var ticker errgroup.Group
+	ticker.Go(func() error { s.keep(ticking); return nil })
 	defer func() {
 		stop()
-		_ = keeper.Wait() // returns nil only
+		_ = ticker.Wait() // returns nil only
 	}()
 
 	finishing := context.WithoutCancel(work) // what has run has to end, also after an abort
 	var workers errgroup.Group
-	for worker := range p.o.HandlerConcurrency {
+	for worker := range s.concurrency {
 		workers.Go(func() error {
 			for {
-				d, ok := p.admitted.take(worker)
+				d, ok := s.admitted.next(worker)
 				if !ok {
 					return nil
 				}
-				p.serve(work, d)
-				if err := p.finished.Put(finishing, d); err != nil {
+				s.handle(work, d)
+				if err := s.finished.Put(finishing, d); err != nil {
 					return err
 				}
 			}
@@ -42,16 +61,16 @@ func (p *Pipeline) handle(work context.Context) error {
 	return workers.Wait()
 }
 
-// serve runs the handler of d and concludes.
-func (p *Pipeline) serve(work context.Context, d *delivery) {
+// handle runs the handler of d and decides how d ends.
+func (s *handleStage) handle(work context.Context, d *delivery) {
 	if work.Err() != nil {
 		d.conclusion = concludeAborted()
 		return
 	}
 	began := time.Now()
-	ctx, cancel := context.WithDeadline(work, began.Add(p.o.HandlerTimeout))
+	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
 	defer cancel()
-	result, err := p.call(ctx, d)
+	result, err := s.call(ctx, d)
 	if err == nil {
 		d.result, err = encodeResult(result)
 	}
@@ -59,26 +78,26 @@ func (p *Pipeline) serve(work context.Context, d *delivery) {
 		d.conclusion = concludeAborted()
 		return
 	}
-	d.conclusion = concludeHandled(err, d.Attempt, p.o.MaxAttempts)
+	d.conclusion = concludeHandled(err, d.Attempt, s.maxAttempts)
 	now := time.Now()
 	d.latency = now.Sub(d.received)
-	p.metrics.handle.Observe(now.Sub(began).Seconds())
+	s.metrics.handle.Observe(now.Sub(began).Seconds())
 	if err != nil {
-		p.logFailure(work, d, err)
+		s.logFailure(work, d, err)
 	}
 }
 
 // call has d handled: by the Go function that is registered for it, by a NATS
 // micro service, or by a fallback.
-func (p *Pipeline) call(ctx context.Context, d *delivery) (any, error) {
+func (s *handleStage) call(ctx context.Context, d *delivery) (any, error) {
 	name := d.Name(d.Kind)
-	if f, ok := p.o.Handlers.find(d.Kind, name); ok {
-		return p.invoke(ctx, f, d)
+	if f, ok := s.handlers.find(d.Kind, name); ok {
+		return s.invoke(ctx, f, d)
 	}
-	result, err := p.ask(ctx, d, name)
+	result, err := s.services.request(ctx, d, name)
 	if errors.Is(err, errNoHandler) {
-		if f, ok := p.o.Fallbacks.find(d.Kind, name); ok {
-			return p.invoke(ctx, f, d)
+		if f, ok := s.fallbacks.find(d.Kind, name); ok {
+			return s.invoke(ctx, f, d)
 		}
 	}
 	return result, err
@@ -86,13 +105,13 @@ func (p *Pipeline) call(ctx context.Context, d *delivery) (any, error) {
 
 // invoke runs a Go function. It is the one place where a handler's panic is
 // contained.
-func (p *Pipeline) invoke(ctx context.Context, f Handler, d *delivery) (result any, err error) {
+func (s *handleStage) invoke(ctx context.Context, f Handler, d *delivery) (result any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			result, err = nil, &panicError{value: v, stack: debug.Stack()}
 		}
 	}()
-	d.RequestID, d.features = d.requestID(), p.featuresOf
+	d.RequestID, d.features = d.requestID(), s.features
 	return f(ctx, &d.Message)
 }
 
@@ -114,30 +133,27 @@ func encodeResult(result any) (json.RawMessage, error) {
 	return data, nil
 }
 
-// keep tells JetStream of messages that wait or run for long that they are in
-// progress, until ctx ends. It looks twice in the time after which a message is
-// due, which is a third of its ack wait.
-func (p *Pipeline) keep(ctx context.Context) {
+// keep tells JetStream which messages are in progress, those that
+// wait and those that run, before their ack waits pass. It looks twice in a
+// third of the shortest ack wait, and returns when ctx ends.
+func (s *handleStage) keep(ctx context.Context) {
+	const longest = time.Second // between two looks: an ack wait may be shortened meanwhile
 	for {
-		shortest := 6 * time.Second
-		for _, s := range p.sources {
-			shortest = min(shortest, time.Duration(s.ackWait.Load()))
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-time.After(shortest / 6):
-			for _, d := range p.admitted.due(now) {
-				// A failure shows as a redelivery; an acknowledged one is refused, rightly.
+		case now := <-time.After(min(longest, s.ackWait()/6)):
+			for _, d := range s.admitted.due(now) {
+				// A fail shows as a redelivery; an acknowledged one is refused, rightly.
 				_ = d.msg.InProgress()
 			}
 		}
 	}
 }
 
-// logFailure logs a handler's error: a panic as the bug that it is, the rest
-// for those who look for it.
-func (p *Pipeline) logFailure(ctx context.Context, d *delivery, err error) {
+// logFailure logs a handler's error: a panic as the bug that it is, any other
+// at level debug.
+func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	attrs := []slog.Attr{
 		slog.String("event_id", d.EventID), slog.String("community_id", d.Community),
 		slog.String("kind", d.Kind.String()), slog.String("name", d.Name(d.Kind)), slog.Int("attempt", d.Attempt),
@@ -145,8 +161,8 @@ func (p *Pipeline) logFailure(ctx context.Context, d *delivery, err error) {
 	var panicked *panicError
 	if errors.As(err, &panicked) {
 		attrs = append(attrs, slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))
-		p.log.LogAttrs(ctx, slog.LevelError, "a handler panicked", attrs...)
+		s.log.LogAttrs(ctx, slog.LevelError, "a handler panicked", attrs...)
 		return
 	}
-	p.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.Any("err", err))...)
+	s.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.Any("err", err))...)
 }

@@ -3,20 +3,30 @@ package pipeline
 import (
 	"context"
 
-	"arrakis/pipeline/contract"
+	"arrakis/shard"
 )
 
-// limited is where the second stage, the shards, leaves a batch: what was
-// admitted goes to its handler, the rest to its end. Many shards call it at
+// limitStage is the second stage: the shards, which find each message's tenant
+// and decide whether it is admitted.
+type limitStage struct {
+	shards   *shard.Pool[*delivery]    // in: their mailboxes
+	admitted *fairQueue                // out: what a handler is to handle
+	finished *shard.Mailbox[*delivery] // out: what is decided
+}
+
+// run returns when the mailboxes are closed and the shards have decided on all
+// that was in them.
+func (s *limitStage) run(work context.Context) error { return s.shards.Run(work, s.pass) }
+
+// pass passes on a batch that a shard has decided on. Many shards call it at
 // once. It sorts the batch in place; what is admitted keeps its order.
-func (p *Pipeline) limited(work context.Context, batch []*delivery) error {
+func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	admitted := 0
 	for i, d := range batch {
-		r := &d.admission
-		d.Tenant = r.Tenant
-		d.Community = r.Tenant.ID
-		switch v := &r.Verdict; {
-		case d.status == contract.StatusExpired:
+		d.Tenant = d.admission.Tenant
+		d.Community = d.Tenant.ID
+		switch v := &d.admission.Verdict; {
+		case d.decided(): // by decode
 		case v.Allowed:
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
@@ -24,8 +34,8 @@ func (p *Pipeline) limited(work context.Context, batch []*delivery) error {
 			d.conclusion = concludeRefused(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
 	}
-	if err := p.finished.Put(work, batch[admitted:]...); err != nil {
+	if err := s.finished.Put(work, batch[admitted:]...); err != nil {
 		return err
 	}
-	return p.admitted.put(work, batch[:admitted])
+	return s.admitted.put(work, batch[:admitted])
 }

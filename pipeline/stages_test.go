@@ -44,25 +44,27 @@ type stages struct {
 func runStages(b *bundle) *stages {
 	b.t.Helper()
 	b.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
-	p, err := New(Options{NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers})
+	o := b.defaults()
+	o.Shards = 64
+	p, err := New(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for _, src := range p.sources {
-		src.ackWait.Store(int64(time.Hour)) // what keeps messages is not measured
+	for _, src := range p.decode.sources {
+		src.ackWait.Store(int64(time.Hour)) // telling that they are in progress is not measured
 	}
 	var g errgroup.Group
 	ctx := context.Background()
-	g.Go(func() error { defer p.admitted.close(); return p.shards.Run(ctx, p.limited) })
-	g.Go(func() error { defer p.finished.Close(); return p.handle(ctx) })
-	g.Go(func() error { return p.finish(ctx) })
+	g.Go(func() error { defer p.admitted.close(); return p.limit.run(ctx) })
+	g.Go(func() error { defer p.finished.Close(); return p.handle.run(ctx) })
+	g.Go(func() error { return p.metrics.run(ctx) })
 	b.t.Cleanup(func() {
-		p.shards.Close()
+		p.limit.shards.Close()
 		if err := g.Wait(); err != nil {
 			b.t.Error(err)
 		}
 	})
-	return &stages{bundle: b, p: p, sorter: p.shards.Sorter()}
+	return &stages{bundle: b, p: p, sorter: p.limit.shards.Sorter()}
 }
 
 // messages makes n commands of 420 bytes, of communities named by community.
@@ -81,10 +83,10 @@ func (s *stages) messages(n int, community func(i int) string) []jetstream.Msg {
 // process has the messages go through the stages, in batches as they come from
 // a source at saturation, and waits until all are acknowledged.
 func (s *stages) process(msgs []jetstream.Msg) {
-	src := s.p.sources[0]
+	src := s.p.decode.sources[0]
 	for len(msgs) > 0 {
 		batch := msgs[:min(len(msgs), pullBatch)]
-		if err := s.p.decodeBatch(context.Background(), src, batch, s.sorter); err != nil {
+		if err := s.p.decode.decodeBatch(context.Background(), src, batch, s.sorter); err != nil {
 			s.t.Fatal(err)
 		}
 		s.sent += int64(len(batch))

@@ -128,7 +128,7 @@ func TestInvariantChargedOnceReplay(t *testing.T) {
 	if r := d.command(t, "comm_070", "later", `{}`); r.status < http.StatusInternalServerError {
 		t.Fatalf("status %d: %s", r.status, r.body)
 	}
-	var page struct{ Deadletters []deadletter.Letter }
+	var page struct{ Deadletters []deadletter.Entry }
 	eventually(t, "the dead letter is listed", func() bool {
 		r := do(t, d.client, http.MethodGet, d.ops+"/v1/deadletters?stream=COMMANDS", "")
 		if err := json.Unmarshal(r.body, &page); err != nil {

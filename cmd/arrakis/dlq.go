@@ -33,7 +33,7 @@ type letterFlags struct {
 func (f *letterFlags) validate(process) error { return f.natsSettings.validate() }
 
 // withLetters runs do with the dead letters of NATS.
-func (f *letterFlags) withLetters(do func(*deadletter.Letters) error) error {
+func (f *letterFlags) withLetters(do func(*deadletter.Store) error) error {
 	nc, err := connectNATS(&f.natsSettings)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Letters) error {
+	return c.withLetters(func(letters *deadletter.Store) error {
 		page, err := letters.List(ctx, q)
 		if err != nil {
 			return err
@@ -137,15 +137,15 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 			cursor = strconv.FormatUint(page.Next, 10)
 		}
 		document := struct {
-			Letters []deadletter.Letter `json:"deadletters"`
+			Letters []deadletter.Entry `json:"deadletters"`
 			Cursor  string              `json:"cursor,omitempty"`
-		}{append([]deadletter.Letter{}, page.Letters...), cursor} // [], not null
+		}{append([]deadletter.Entry{}, page.Entries...), cursor} // [], not null
 		return c.print(p.stdout, document, func(t *table) {
-			if len(page.Letters) == 0 {
+			if len(page.Entries) == 0 {
 				t.row(some(0, q))
 				return
 			}
-			letterTable(t, page.Letters)
+			letterTable(t, page.Entries)
 			if cursor != "" {
 				t.row("there are more: --cursor " + cursor)
 			}
@@ -154,7 +154,7 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 }
 
 // letterTable fits 80 columns: errors have what the others leave.
-func letterTable(t *table, letters []deadletter.Letter) {
+func letterTable(t *table, letters []deadletter.Entry) {
 	rows := [][]string{{"SEQ", "STORED (UTC)", "STREAM", "REASON", "COMMUNITY", "ERROR"}}
 	for _, l := range letters {
 		rows = append(rows, []string{
@@ -197,7 +197,7 @@ func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Letters) error {
+	return c.withLetters(func(letters *deadletter.Store) error {
 		letter, err := letters.Get(ctx, seq)
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-func showLetter(t *table, l *deadletter.Letter) {
+func showLetter(t *table, l *deadletter.Entry) {
 	t.row("dead letter", strconv.FormatUint(l.Seq, 10))
 	t.row("stored", when(l.Time))
 	t.row("reason", string(l.Reason))
@@ -256,7 +256,7 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 		return usageError{err}
 	}
 	var failed error
-	err := c.withLetters(func(letters *deadletter.Letters) error {
+	err := c.withLetters(func(letters *deadletter.Store) error {
 		var replayed []deadletter.Replayed
 		replayed, failed = replayAll(ctx, letters, seqs)
 		return c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
@@ -274,7 +274,7 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 
 // replayAll goes on after a letter that is gone or cannot be put back, and
 // stops at any other error, which the next one would have too.
-func replayAll(ctx context.Context, letters *deadletter.Letters, seqs []uint64) ([]deadletter.Replayed, error) {
+func replayAll(ctx context.Context, letters *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
 	replayed, errs := []deadletter.Replayed{}, []error{}
 	for _, seq := range seqs {
 		done, err := letters.Replay(ctx, seq)
@@ -306,7 +306,7 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Letters) error {
+	return c.withLetters(func(letters *deadletter.Store) error {
 		count := letters.Count
 		if c.Yes {
 			count = letters.Purge

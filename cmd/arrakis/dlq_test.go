@@ -104,11 +104,11 @@ func TestDLQValidatesAlike(t *testing.T) {
 }
 
 // listLetters is what dlq list --json prints.
-func listLetters(t *testing.T, env environment, args ...string) (letters []deadletter.Letter, cursor string) {
+func listLetters(t *testing.T, env environment, args ...string) (letters []deadletter.Entry, cursor string) {
 	t.Helper()
 	r := arrakis(t, env, append([]string{"dlq", "list", "--json"}, args...)...)
 	var page struct {
-		Deadletters []deadletter.Letter
+		Deadletters []deadletter.Entry
 		Cursor      string
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || r.code != exitDone || page.Deadletters == nil {
@@ -159,7 +159,7 @@ func TestDLQ(t *testing.T) {
 	says(dlq(exitDone, "show 1"), "malformed", "subject      commands.interaction\n", "COMMANDS, message 1",
 		"18 bytes\n{\n    \"event_id\": 7\n}\n")
 	says(dlq(exitDone, "show 2"), "attempts     1", "header       "+contract.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
-	var shown deadletter.Letter
+	var shown deadletter.Entry
 	if err := json.Unmarshal([]byte(dlq(exitDone, "show 2 --json").stdout), &shown); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestDLQOfStrangers(t *testing.T) {
 			t.Errorf("show %s: %q, want %q", seq, r.stdout, want)
 		}
 	}
-	var shown deadletter.Letter
+	var shown deadletter.Entry
 	r := arrakis(t, env, "dlq", "show", "3", "--json")
 	if err := json.Unmarshal([]byte(r.stdout), &shown); err != nil || string(shown.BodyBase64) != "\xff\x1b{" {
 		t.Errorf("%v: %+v", err, r)

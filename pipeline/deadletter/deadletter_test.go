@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bed struct {
 	server  *server.Server
 	js      jetstream.JetStream
-	letters *Letters
+	letters *Store
 }
 
 func newBed(t *testing.T) *bed {
@@ -103,7 +103,7 @@ func (b *bed) stored(t *testing.T, stream string) []*jetstream.RawStreamMsg {
 // sequences are those of a page's letters.
 func sequences(p Page) []uint64 {
 	var all []uint64
-	for _, l := range p.Letters {
+	for _, l := range p.Entries {
 		all = append(all, l.Seq)
 	}
 	return all
@@ -126,7 +126,7 @@ func TestListShowsLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Page{Letters: []Letter{
+	want := Page{Entries: []Entry{
 		{
 			Seq: 1, Stream: "COMMANDS", Subject: "commands.interaction", Sequence: 17, Reason: "panic",
 			Error: "the handler panicked", Attempts: 3, RequestID: "r1", EventID: "e1", Community: "comm_007", Body: ping,
@@ -137,18 +137,18 @@ func TestListShowsLetters(t *testing.T) {
 			EventID: "e3", Body: `{"event_id":"e3"}`,
 		},
 	}}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Letter{}, "Time")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Entry{}, "Time")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if age := time.Since(got.Letters[0].Time); age < -time.Minute || age > time.Minute {
-		t.Errorf("time %s", got.Letters[0].Time)
+	if age := time.Since(got.Entries[0].Time); age < -time.Minute || age > time.Minute {
+		t.Errorf("time %s", got.Entries[0].Time)
 	}
 }
 
 func TestListPages(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	if p, err := b.letters.List(t.Context(), Query{}); err != nil || len(p.Letters) > 0 || p.Next != 0 {
+	if p, err := b.letters.List(t.Context(), Query{}); err != nil || len(p.Entries) > 0 || p.Next != 0 {
 		t.Errorf("of none: %+v, %v", p, err)
 	}
 	for i := range 25 { // 1 to 25
@@ -226,8 +226,8 @@ func TestInvariantBoundedPage(t *testing.T) {
 		b.bury(t, contract.StreamCommands, contract.ReasonMalformed, nil, large)
 	}
 	page, err := b.letters.List(t.Context(), Query{})
-	if err != nil || len(page.Letters) != 9 || page.Next != 9 {
-		t.Errorf("%d letters, next %d, %v", len(page.Letters), page.Next, err)
+	if err != nil || len(page.Entries) != 9 || page.Next != 9 {
+		t.Errorf("%d letters, next %d, %v", len(page.Entries), page.Next, err)
 	}
 }
 
@@ -400,7 +400,7 @@ func TestAway(t *testing.T) {
 	}
 }
 
-func FuzzLetter(f *testing.F) {
+func FuzzEntry(f *testing.F) {
 	f.Add("commands.interaction", ping, "3")
 	f.Add("events.guild.join", "\xff", "x")
 	f.Add("eligibility.sync.x", "{", "-1")
@@ -408,7 +408,7 @@ func FuzzLetter(f *testing.F) {
 		m := &jetstream.RawStreamMsg{Data: []byte(body), Header: nats.Header{
 			contract.HeaderSubject: {subject}, contract.HeaderAttempts: {attempts},
 		}}
-		l := newLetter(m)
+		l := newEntry(m)
 		if l.Body != body && string(l.BodyBase64) != body {
 			t.Errorf("body %q became %+v", body, l)
 		}

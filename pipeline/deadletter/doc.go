@@ -1,14 +1,17 @@
-// Package deadletter lists the messages that the pipeline gave up on, puts them
-// back where they came from, and deletes them for good.
+// Package deadletter is the one room for dead letters, the messages that the
+// pipeline gave up on: it writes them, lists them, puts them back where they
+// came from, and deletes them for good. They are kept in the JetStream stream
+// DEADLETTER.
 //
 // # Ordering
 //
-// A replay is stored in the message's own stream before its dead letter is
-// deleted, so that the message is in one of the two at all times (I3). Its
-// message ID follows from the dead letter's place: a replay that is repeated,
-// by a second click or because its answer was lost, is stored once within the
-// stream's duplicate window, which is 2 minutes by JetStream's default. A
-// process that dies between the two leaves the dead letter behind; replaying
+// A dead letter is written before its message is terminated, and a replay is
+// stored in the message's own stream before its dead letter is deleted, so that
+// the message is in one of the two streams at all times (I3). Both carry message
+// IDs made of stream, sequence and time, so that what is stored a second time,
+// by a second click or because an answer was lost, is stored once within the
+// stream's duplicate window, which is 2 minutes by JetStream's default. A process
+// that dies in the middle of a replay leaves the dead letter behind; replaying
 // that later stores the message again, and its event ID says so to the limiter
 // and to handlers.
 //

@@ -15,23 +15,23 @@ const purgeTimeout = time.Minute
 
 // Count is how many letters there are of a stream and a reason; "" is all of
 // them. Errors: [*QueryError].
-func (l *Letters) Count(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
-	return l.purge(ctx, Query{Stream: stream, Reason: reason}, false)
+func (s *Store) Count(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
+	return s.purge(ctx, Query{Stream: stream, Reason: reason}, false)
 }
 
-// Purge deletes the letters that [Letters.Count] counts, and returns how many
+// Purge deletes the letters that [Store.Count] counts, and returns how many
 // there were. What becomes a dead letter after it has counted stays. Errors:
 // [*QueryError].
-func (l *Letters) Purge(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
-	return l.purge(ctx, Query{Stream: stream, Reason: reason}, true)
+func (s *Store) Purge(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
+	return s.purge(ctx, Query{Stream: stream, Reason: reason}, true)
 }
 
-func (l *Letters) purge(ctx context.Context, q Query, remove bool) (uint64, error) {
+func (s *Store) purge(ctx context.Context, q Query, remove bool) (uint64, error) {
 	subject, err := q.subject()
 	if err != nil {
 		return 0, err
 	}
-	stream, err := l.stream(ctx)
+	stream, err := s.stream(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}

@@ -61,7 +61,7 @@ func TestPurge(t *testing.T) {
 			b.bury(t, contract.StreamEvents, contract.ReasonHandlerError, nil, "") // 5
 			want := uint64(5 - len(tt.left))
 			listed, err := b.letters.List(t.Context(), Query{Stream: tt.stream, Reason: tt.reason})
-			if err != nil || uint64(len(listed.Letters)) != want {
+			if err != nil || uint64(len(listed.Entries)) != want {
 				t.Errorf("listed %v, %v; want %d", sequences(listed), err, want)
 			}
 			if n, err := b.letters.Count(t.Context(), tt.stream, tt.reason); n != want || err != nil {

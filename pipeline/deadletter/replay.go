@@ -46,19 +46,19 @@ type Replayed struct {
 // body and headers and Arrakis-Replay, but no Arrakis-Reply-To: whoever waited
 // there is gone. Errors: [ErrNotFound], [*RefusedError]; after any other error
 // Replay may be repeated, and the message is stored once.
-func (l *Letters) Replay(ctx context.Context, seq uint64) (Replayed, error) {
-	done, err := l.replay(ctx, seq)
+func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
+	done, err := s.replay(ctx, seq)
 	if err != nil {
 		return Replayed{}, fmt.Errorf("replay dead letter %d: %w", seq, err)
 	}
 	return done, nil
 }
 
-func (l *Letters) replay(ctx context.Context, seq uint64) (Replayed, error) {
+func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if seq == 0 {
 		return Replayed{}, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
 	}
-	stream, err := l.stream(ctx)
+	stream, err := s.stream(ctx)
 	if err != nil {
 		return Replayed{}, err
 	}
@@ -71,7 +71,7 @@ func (l *Letters) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if !ok || truncated != "" {
 		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
 	}
-	ack, err := l.publish(ctx, restored(letter, subject),
+	ack, err := s.publish(ctx, restored(letter, subject),
 		jetstream.WithExpectStream(origin.Stream),
 		// Time and sequence: a stream that was made anew counts from 1 again.
 		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, letter.Time.UnixNano())))
@@ -101,10 +101,10 @@ func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	return m
 }
 
-func (l *Letters) publish(ctx context.Context, m *nats.Msg, o ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+func (s *Store) publish(ctx context.Context, m *nats.Msg, o ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return l.js.PublishMsg(ctx, m, o...)
+	return s.js.PublishMsg(ctx, m, o...)
 }
 
 // remove deletes the dead letter. That it is gone already is as good: another

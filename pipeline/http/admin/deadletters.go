@@ -31,9 +31,9 @@ func (a *api) listLetters(_ http.ResponseWriter, r *http.Request) (answer, error
 		next = strconv.FormatUint(page.Next, 10)
 	}
 	body := struct {
-		Letters []deadletter.Letter `json:"deadletters"`
-		Next    string              `json:"next,omitempty"`
-	}{page.Letters, next}
+		Letters []deadletter.Entry `json:"deadletters"`
+		Next    string             `json:"next,omitempty"`
+	}{page.Entries, next}
 	return answer{body: body, next: nextPage(r, q, next)}, nil
 }
 

@@ -30,7 +30,7 @@ type Options struct {
 	// served. Required, with all its fields.
 	Limits *Limits
 	// DeadLetters are listed and replayed. Required.
-	DeadLetters *deadletter.Letters
+	DeadLetters *deadletter.Store
 	// Logger gets an Info for every change, and a Warn for every request that
 	// Redis or NATS failed. Defaults to none.
 	Logger *slog.Logger
@@ -64,7 +64,7 @@ func Handler(o Options) (http.Handler, error) {
 type api struct {
 	limits  *Limits
 	tenants *tenant.Store
-	letters *deadletter.Letters
+	letters *deadletter.Store
 	log     *slog.Logger
 	slots   chan struct{} // a token for each request at work
 }

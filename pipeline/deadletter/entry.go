@@ -11,8 +11,8 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Letter is one dead letter. What its headers do not say is zero.
-type Letter struct {
+// Entry is one dead letter. What its headers do not say is zero.
+type Entry struct {
 	Seq       uint64          `json:"seq"`      // among the dead letters; what Replay takes
 	Time      time.Time       `json:"time"`     // when it was stored there
 	Stream    string          `json:"stream"`   // that the message came from
@@ -33,14 +33,14 @@ type Letter struct {
 	Headers map[string][]string `json:"headers,omitempty"`
 }
 
-// newLetter reads a message of the stream of dead letters. Whoever may publish
+// newEntry reads a message of the stream of dead letters. Whoever may publish
 // there has written it, so nothing in it is relied on.
-func newLetter(m *jetstream.RawStreamMsg) Letter {
+func newEntry(m *jetstream.RawStreamMsg) Entry {
 	header := func(name string) string { return strings.ToValidUTF8(m.Header.Get(name), "\uFFFD") }
 	// A header that is no number is shown as 0.
 	sequence, _ := strconv.ParseUint(header(contract.HeaderSequence), 10, 64)
 	attempts, _ := strconv.Atoi(header(contract.HeaderAttempts))
-	l := Letter{
+	l := Entry{
 		Seq:       m.Sequence,
 		Time:      m.Time.UTC(),
 		Stream:    header(contract.HeaderStream),

@@ -14,17 +14,25 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"arrakis/pipeline/contract"
+	"arrakis/tenant"
 )
 
-// ask sends the message to the NATS micro services at handlers.>, any of which
-// may answer. The body is the message as it came.
-func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, error) {
+// services are the NATS micro services at handlers.>, in any language.
+type services struct {
+	nc       *nats.Conn
+	known    *names
+	features func(*tenant.Tenant) []string
+}
+
+// request has one of the services for name handle the message. The body is the
+// message as it came.
+func (s *services) request(ctx context.Context, d *delivery, name string) (any, error) {
 	req := nats.NewMsg(contract.HandlerSubject(d.Kind, name))
 	req.Data = d.Body
 	set := func(header, value string) { req.Header[header] = []string{value} }
 	set(contract.HeaderCommunity, d.Community)
 	set(contract.HeaderTier, string(d.Tenant.Tier))
-	set(contract.HeaderFeatures, strings.Join(p.features(d.Tenant), ","))
+	set(contract.HeaderFeatures, strings.Join(s.features(d.Tenant), ","))
 	set(contract.HeaderRequestID, d.requestID())
 	set(contract.HeaderEventID, d.EventID)
 	set(contract.HeaderAttempt, strconv.Itoa(d.Attempt))
@@ -34,7 +42,7 @@ func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, erro
 	if parent := d.header(contract.HeaderTraceParent); parent != "" {
 		set(contract.HeaderTraceParent, parent)
 	}
-	reply, err := p.o.NATS.RequestMsgWithContext(ctx, req)
+	reply, err := s.nc.RequestMsgWithContext(ctx, req)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%s: %w", req.Subject, errNoHandler)
@@ -43,7 +51,7 @@ func (p *Pipeline) ask(ctx context.Context, d *delivery, name string) (any, erro
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", req.Subject, err)
 	}
-	p.known.add(d.Kind, name)
+	s.known.add(d.Kind, name)
 	if err := serviceError(reply); err != nil {
 		return nil, err
 	}
@@ -72,13 +80,4 @@ func replyResult(body []byte) any {
 		return json.RawMessage(body)
 	}
 	return strings.ToValidUTF8(string(body), "\uFFFD")
-}
-
-// requestID is the message's own, or its event ID. Only what is safe in a
-// header is taken over.
-func (d *delivery) requestID() string {
-	if id := d.header(contract.HeaderRequestID); contract.ValidEventID(id) {
-		return id
-	}
-	return d.EventID
 }

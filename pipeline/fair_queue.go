@@ -19,23 +19,23 @@ type fairQueue struct {
 	bytes    int           // the same, for the bodies
 	freed    chan struct{} // size 1, a hint: there is room
 
-	mu          sync.Mutex // protects the fields below
-	filled      sync.Cond  // there is something to take, or the queue is closed
-	lanes       map[string]*lane
-	first, last *lane // the turns: first is next
-	spare       *lane // empty lanes, to be used again
-	waiting     int   // over all lanes
-	held        int   // bytes of their bodies
-	idle        int   // workers that wait in take
+	mu          sync.Mutex          // protects the fields below
+	filled      sync.Cond           // there is something to take, or the queue is closed
+	backlogs    map[string]*backlog // by community
+	first, last *backlog            // the turns: first is next
+	spare       *backlog            // empty ones, to be used again
+	waiting     int                 // over all backlogs
+	held        int                 // bytes of their bodies
+	idle        int                 // workers that wait in next
 	running     []*delivery
 	closed      bool
 }
 
-// lane is what one community has waiting.
-type lane struct {
+// backlog is what one community has waiting.
+type backlog struct {
 	community   string
 	first, last *delivery // linked by delivery.next
-	next        *lane
+	next        *backlog
 }
 
 // queueBytes bounds the bodies in the fair queue. With the 420 bytes of a usual
@@ -47,7 +47,7 @@ const queueBytes = 256 << 20
 func newFairQueue(capacity, workers int) *fairQueue {
 	q := &fairQueue{
 		capacity: max(capacity, 1), bytes: queueBytes, freed: make(chan struct{}, 1),
-		lanes: make(map[string]*lane), running: make([]*delivery, workers),
+		backlogs: make(map[string]*backlog), running: make([]*delivery, workers),
 	}
 	q.filled.L = &q.mu
 	return q
@@ -93,40 +93,40 @@ func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
 // roomLocked reports whether one more fits. The caller must hold q.mu.
 func (q *fairQueue) roomLocked() bool { return q.waiting < q.capacity && q.held < q.bytes }
 
-// pushLocked appends d to its community's lane. The caller must hold q.mu.
+// pushLocked appends d to its community's backlog. The caller must hold q.mu.
 func (q *fairQueue) pushLocked(d *delivery) {
 	q.waiting++
 	q.held += len(d.Body)
-	l, ok := q.lanes[d.Community]
+	b, ok := q.backlogs[d.Community]
 	if ok {
-		l.last.next = d
-		l.last = d
+		b.last.next = d
+		b.last = d
 		return
 	}
-	if l = q.spare; l != nil {
-		q.spare = l.next
+	if b = q.spare; b != nil {
+		q.spare = b.next
 	} else {
-		l = new(lane)
+		b = new(backlog)
 	}
-	*l = lane{community: d.Community, first: d, last: d}
-	q.lanes[d.Community] = l
-	q.turnLocked(l)
+	*b = backlog{community: d.Community, first: d, last: d}
+	q.backlogs[d.Community] = b
+	q.turnLocked(b)
 }
 
-// turnLocked gives l the last turn. The caller must hold q.mu.
-func (q *fairQueue) turnLocked(l *lane) {
-	l.next = nil
+// turnLocked gives b the last turn. The caller must hold q.mu.
+func (q *fairQueue) turnLocked(b *backlog) {
+	b.next = nil
 	if q.first == nil {
-		q.first = l
+		q.first = b
 	} else {
-		q.last.next = l
+		q.last.next = b
 	}
-	q.last = l
+	q.last = b
 }
 
-// take ends the worker's last delivery, waits for the next and returns it, or
-// returns false when the queue is closed and empty.
-func (q *fairQueue) take(worker int) (*delivery, bool) {
+// next waits for the worker's next delivery and returns it, or returns false
+// when the queue is closed and empty. The worker is done with the one before.
+func (q *fairQueue) next(worker int) (*delivery, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running[worker] = nil
@@ -150,46 +150,47 @@ func (q *fairQueue) take(worker int) (*delivery, bool) {
 	return d, true
 }
 
-// popLocked takes from the lane whose turn it is. The caller must hold q.mu
+// popLocked takes from the backlog whose turn it is. The caller must hold q.mu
 // and know that there is one.
 func (q *fairQueue) popLocked() *delivery {
-	l := q.first
-	q.first = l.next
-	d := l.first
-	l.first, d.next = d.next, nil
+	b := q.first
+	q.first = b.next
+	d := b.first
+	b.first, d.next = d.next, nil
 	q.waiting--
 	q.held -= len(d.Body)
-	if l.first != nil {
-		q.turnLocked(l)
+	if b.first != nil {
+		q.turnLocked(b)
 		return d
 	}
-	delete(q.lanes, l.community)
-	*l = lane{next: q.spare}
-	q.spare = l
+	delete(q.backlogs, b.community)
+	*b = backlog{next: q.spare}
+	q.spare = b
 	return d
 }
 
-// due returns the deliveries, waiting or running, that JetStream was last told
-// of before now minus their ack wait over three, and takes them as told.
+// due returns the deliveries, waiting or running, of which a third of
+// the ack wait has passed since JetStream was last told that they are in
+// progress. It takes JetStream as told now.
 func (q *fairQueue) due(now time.Time) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var due []*delivery
+	var overdue []*delivery
 	check := func(d *delivery) {
 		if d != nil && now.Sub(d.kept) > time.Duration(d.source.ackWait.Load())/3 {
 			d.kept = now
-			due = append(due, d)
+			overdue = append(overdue, d)
 		}
 	}
-	for l := q.first; l != nil; l = l.next {
-		for d := l.first; d != nil; d = d.next {
+	for b := q.first; b != nil; b = b.next {
+		for d := b.first; d != nil; d = d.next {
 			check(d)
 		}
 	}
 	for _, d := range q.running {
 		check(d)
 	}
-	return due
+	return overdue
 }
 
 // names are the handlers that run, for people.

@@ -33,7 +33,7 @@ func TestFairQueueTakesTurns(t *testing.T) {
 	q.close()
 	var got []string
 	for {
-		d, ok := q.take(0)
+		d, ok := q.next(0)
 		if !ok {
 			break
 		}
@@ -42,8 +42,8 @@ func TestFairQueueTakesTurns(t *testing.T) {
 	if want := "a0 b0 c0 a1 b1 a2 a3"; strings.Join(got, " ") != want {
 		t.Errorf("order %v, want %s", got, want)
 	}
-	if len(q.lanes) != 0 || q.waiting != 0 || q.first != nil {
-		t.Errorf("an empty queue holds %d lanes, %d waiting", len(q.lanes), q.waiting)
+	if len(q.backlogs) != 0 || q.waiting != 0 || q.first != nil {
+		t.Errorf("an empty queue holds %d backlogs, %d waiting", len(q.backlogs), q.waiting)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestFairQueueProperties(t *testing.T) {
 		turns := map[string]int{} // takes since the community's last turn, while it waits
 		total := 0
 		take := func() {
-			d, _ := q.take(0)
+			d, _ := q.next(0)
 			if want := fmt.Sprintf("%s%d", d.Community, taken[d.Community]); d.EventID != want {
 				t.Fatalf("took %s, want %s", d.EventID, want)
 			}
@@ -100,7 +100,7 @@ func TestFairQueueBlocksWhenFull(t *testing.T) {
 		if waiting, _ := q.depth(); waiting != 2 {
 			t.Fatalf("%d wait, want 2", waiting)
 		}
-		q.take(0)
+		q.next(0)
 		synctest.Wait()
 		if waiting, running := q.depth(); waiting != 2 || running != 1 {
 			t.Fatalf("%d wait and %d run, want 2 and 1", waiting, running)
@@ -120,7 +120,7 @@ func TestFairQueueWakesIdleWorkers(t *testing.T) {
 		for worker := range workers {
 			go func() {
 				for {
-					if _, ok := q.take(worker); !ok {
+					if _, ok := q.next(worker); !ok {
 						return
 					}
 					<-release
@@ -155,7 +155,7 @@ func TestFairQueueDue(t *testing.T) {
 	if err := q.put(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	q.take(0)
+	q.next(0)
 	if due := q.due(now.Add(9 * time.Second)); len(due) != 0 {
 		t.Errorf("%d are due after 9 s of 30 s", len(due))
 	}

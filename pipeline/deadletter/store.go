@@ -52,28 +52,28 @@ type Query struct {
 
 // Page is a part of the dead letters, oldest first.
 type Page struct {
-	Letters []Letter
+	Entries []Entry
 	// Next is the After of the next page; 0: this is the last.
 	Next uint64
 }
 
-// Letters are the dead letters of a JetStream. It is safe for concurrent use.
-type Letters struct {
+// Store is where dead letters are kept: the JetStream stream DEADLETTER. It is safe for concurrent use.
+type Store struct {
 	js jetstream.JetStream
 }
 
-// New makes the dead letters of js, which may be away.
-func New(js jetstream.JetStream) *Letters { return &Letters{js: js} }
+// New returns the dead letters of js, which may be away.
+func New(js jetstream.JetStream) *Store { return &Store{js: js} }
 
 // List returns a page. It costs a request to JetStream for each letter, takes
 // no consumer and changes nothing. A page ends early when its bodies come to
 // more than 8 MiB. Errors: [*QueryError].
-func (l *Letters) List(ctx context.Context, q Query) (Page, error) {
+func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	subject, err := q.subject()
 	if err != nil {
 		return Page{}, err
 	}
-	stream, err := l.stream(ctx)
+	stream, err := s.stream(ctx)
 	if err != nil {
 		return Page{}, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -87,32 +87,32 @@ func (l *Letters) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, fmt.Errorf("list dead letters: %w", err)
 		}
-		if size += len(m.Data); len(page.Letters) == limit || len(page.Letters) > 0 && size > maxPage {
-			page.Next = page.Letters[len(page.Letters)-1].Seq
+		if size += len(m.Data); len(page.Entries) == limit || len(page.Entries) > 0 && size > maxPage {
+			page.Next = page.Entries[len(page.Entries)-1].Seq
 			return page, nil
 		}
-		page.Letters = append(page.Letters, newLetter(m))
+		page.Entries = append(page.Entries, newEntry(m))
 		next = m.Sequence + 1
 	}
 	return page, nil
 }
 
 // Get returns the letter at seq, with its headers. Errors: [ErrNotFound].
-func (l *Letters) Get(ctx context.Context, seq uint64) (Letter, error) {
-	m, err := l.get(ctx, seq)
+func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
+	m, err := s.get(ctx, seq)
 	if err != nil {
-		return Letter{}, fmt.Errorf("dead letter %d: %w", seq, err)
+		return Entry{}, fmt.Errorf("dead letter %d: %w", seq, err)
 	}
-	letter := newLetter(m)
+	letter := newEntry(m)
 	letter.Headers = m.Header
 	return letter, nil
 }
 
-func (l *Letters) get(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
+func (s *Store) get(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
 	if seq == 0 {
 		return nil, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
 	}
-	stream, err := l.stream(ctx)
+	stream, err := s.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +152,13 @@ func oneOf[S ~string](values []S) string {
 
 // stream looks the stream up, or says at once that NATS is away: a request
 // would wait for its time-out, and a publish would be sent much later.
-func (l *Letters) stream(ctx context.Context) (jetstream.Stream, error) {
-	if !l.js.Conn().IsConnected() {
+func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
+	if !s.js.Conn().IsConnected() {
 		return nil, nats.ErrDisconnected
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return l.js.Stream(ctx, contract.StreamDeadLetter)
+	return s.js.Stream(ctx, contract.StreamDeadLetter)
 }
 
 // message reads the message at seq, or with options another.

@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"arrakis/pipeline/contract"
+)
+
+// Handler handles one message. The result is marshalled to JSON; a
+// json.RawMessage goes out as it is. ctx ends with the handler's time, and a
+// handler must return then: one that does not keeps its place among the
+// running handlers, and makes a shutdown fail. An error of type
+// [*HandlerError], which [Permanent] makes, carries a code; any other is a
+// 500. Codes 4xx are not tried again; others are, up to MAX_ATTEMPTS.
+//
+// A handler may run more than once for one EventID, also at the same time.
+type Handler func(ctx context.Context, m *Message) (result any, err error)
+
+// HandlerError is an error with a code, which follows HTTP.
+type HandlerError struct {
+	Code    int    // 400 to 599
+	Message string // goes to the caller
+}
+
+// Error returns the message and the code.
+func (e *HandlerError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+
+// Permanent returns an error that is not tried again. A code outside 400 to 499
+// becomes 400.
+func Permanent(code int, format string, args ...any) error {
+	if code < 400 || code > 499 {
+		code = http.StatusBadRequest
+	}
+	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// errNoHandler is a name that nobody answers for now.
+var errNoHandler = errors.New("no handler")
+
+// Handlers are the registered Go functions. Register all before the pipeline
+// is made; lookups are safe for concurrent use.
+type Handlers struct {
+	mu    sync.RWMutex // protects byKey
+	byKey map[handlerKey]Handler
+}
+
+type handlerKey struct {
+	kind contract.Kind
+	name string
+}
+
+// NewHandlers returns an empty registry: every message goes to the NATS micro
+// services at handlers.>.
+func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}} }
+
+// Command registers f for a command, [a-z0-9_-]{1,32}. Like all that register,
+// it panics if the name is not valid or is taken: that is a bug of the caller.
+func (h *Handlers) Command(name string, f Handler) { h.add(contract.KindCommand, name, f) }
+
+// Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.
+func (h *Handlers) Eligibility(checkType string, f Handler) {
+	h.add(contract.KindEligibility, checkType, f)
+}
+
+// Sync registers f for eligibility syncs of a type, [a-z0-9_-]{1,32}.
+func (h *Handlers) Sync(checkType string, f Handler) { h.add(contract.KindSync, checkType, f) }
+
+// Event registers f for events of a type, such as guild.join.
+func (h *Handlers) Event(eventType string, f Handler) { h.add(contract.KindEvent, eventType, f) }
+
+func (h *Handlers) add(k contract.Kind, name string, f Handler) {
+	if k != contract.KindEvent && !contract.ValidCommand(name) {
+		panic(fmt.Sprintf("pipeline: handler name %q is not [a-z0-9_-]{1,32}", name))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, taken := h.byKey[handlerKey{k, name}]; taken || f == nil {
+		panic(fmt.Sprintf("pipeline: handler for %s %q is nil or registered twice", k, name))
+	}
+	h.byKey[handlerKey{k, name}] = f
+}
+
+func (h *Handlers) find(k contract.Kind, name string) (Handler, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f, ok := h.byKey[handlerKey{k, name}]
+	return f, ok
+}
+
+// each calls f for every registered name.
+func (h *Handlers) each(f func(contract.Kind, string)) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for key := range h.byKey {
+		f(key.kind, key.name)
+	}
+}
