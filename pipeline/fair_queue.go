@@ -169,17 +169,17 @@ func (q *fairQueue) popLocked() *delivery {
 	return d
 }
 
-// due returns the deliveries, waiting or running, of which a third of
+// dueInProgress returns the deliveries, waiting or running, of which a third of
 // the ack wait has passed since JetStream was last told that they are in
 // progress. It takes JetStream as told now.
-func (q *fairQueue) due(now time.Time) []*delivery {
+func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var overdue []*delivery
+	var due []*delivery
 	check := func(d *delivery) {
-		if d != nil && now.Sub(d.kept) > time.Duration(d.source.ackWait.Load())/3 {
-			d.kept = now
-			overdue = append(overdue, d)
+		if d != nil && now.Sub(d.inProgress) > time.Duration(d.source.ackWait.Load())/3 {
+			d.inProgress = now
+			due = append(due, d)
 		}
 	}
 	for b := q.first; b != nil; b = b.next {
@@ -190,7 +190,7 @@ func (q *fairQueue) due(now time.Time) []*delivery {
 	for _, d := range q.running {
 		check(d)
 	}
-	return overdue
+	return due
 }
 
 // names are the handlers that run, for people.

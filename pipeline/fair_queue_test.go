@@ -144,25 +144,25 @@ func TestFairQueueWakesIdleWorkers(t *testing.T) {
 	})
 }
 
-func TestFairQueueDue(t *testing.T) {
+func TestFairQueueDueInProgress(t *testing.T) {
 	q := newFairQueue(10, 1)
 	now := time.Now()
 	batch := []*delivery{queued("a", 0), queued("a", 1), queued("b", 0)}
 	for _, d := range batch {
-		d.kept = now
+		d.inProgress = now
 		d.source.ackWait.Store(int64(30 * time.Second))
 	}
 	if err := q.put(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	q.next(0)
-	if due := q.due(now.Add(9 * time.Second)); len(due) != 0 {
+	if due := q.dueInProgress(now.Add(9 * time.Second)); len(due) != 0 {
 		t.Errorf("%d are due after 9 s of 30 s", len(due))
 	}
-	if due := q.due(now.Add(11 * time.Second)); len(due) != 3 {
+	if due := q.dueInProgress(now.Add(11 * time.Second)); len(due) != 3 {
 		t.Errorf("%d are due after 11 s of 30 s, want all: those that wait and the one that runs", len(due))
 	}
-	if due := q.due(now.Add(12 * time.Second)); len(due) != 0 {
+	if due := q.dueInProgress(now.Add(12 * time.Second)); len(due) != 0 {
 		t.Errorf("%d are due again after 1 s", len(due))
 	}
 }

@@ -65,8 +65,8 @@ type delivery struct {
 	latency time.Duration // from received to the handler's end; 0 if it was not handled
 
 	// Owned by the fair queue, under its lock.
-	next *delivery
-	kept time.Time // when JetStream was last told that it is in progress
+	next       *delivery
+	inProgress time.Time // when JetStream was last told that it is in progress
 }
 
 // Admission makes a delivery a shard.Message.

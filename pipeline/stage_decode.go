@@ -89,7 +89,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		return nil
 	}
 	src.backlog = meta.pending
-	d := &delivery{source: src, msg: msg, headers: msg.Headers(), place: meta, received: now, kept: now}
+	d := &delivery{source: src, msg: msg, headers: msg.Headers(), place: meta, received: now, inProgress: now}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(meta.delivered, 1<<30))
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {

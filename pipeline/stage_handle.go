@@ -36,7 +36,7 @@ type handleStage struct {
 func (s *handleStage) run(work context.Context) error {
 	ticking, stop := context.WithCancel(work)
 	var ticker errgroup.Group
-	ticker.Go(func() error { s.keep(ticking); return nil })
+	ticker.Go(func() error { s.tellInProgress(ticking); return nil })
 	defer func() {
 		stop()
 		_ = ticker.Wait() // returns nil only
@@ -133,17 +133,17 @@ func encodeResult(result any) (json.RawMessage, error) {
 	return data, nil
 }
 
-// keep tells JetStream which messages are in progress, those that
+// tellInProgress tells JetStream which messages are in progress, those that
 // wait and those that run, before their ack waits pass. It looks twice in a
 // third of the shortest ack wait, and returns when ctx ends.
-func (s *handleStage) keep(ctx context.Context) {
+func (s *handleStage) tellInProgress(ctx context.Context) {
 	const longest = time.Second // between two looks: an ack wait may be shortened meanwhile
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-time.After(min(longest, s.ackWait()/6)):
-			for _, d := range s.admitted.due(now) {
+			for _, d := range s.admitted.dueInProgress(now) {
 				// A fail shows as a redelivery; an acknowledged one is refused, rightly.
 				_ = d.msg.InProgress()
 			}
