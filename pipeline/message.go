@@ -52,7 +52,7 @@ type delivery struct {
 	admission shard.Admission // what the limit stage asks and is answered
 
 	// Set by decode, read-only then.
-	place
+	metadata
 	source   *source
 	msg      jetstream.Msg
 	headers  nats.Header // of msg, nil if it has none

@@ -82,14 +82,14 @@ func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jet
 // decodeOne decodes a message that came at now and adds it to the sorter; one
 // that cannot be decoded goes to its end at once.
 func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
-	meta, err := placeOf(msg)
+	meta, err := metadataOf(msg)
 	if err != nil {
 		// A message without JetStream's reply subject cannot be acknowledged either.
 		s.log.ErrorContext(work, "not a JetStream message", "stream", src.route.Stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
 	src.backlog = meta.pending
-	d := &delivery{source: src, msg: msg, headers: msg.Headers(), place: meta, received: now, inProgress: now}
+	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
 	d.Attempt = int(min(meta.delivered, 1<<30))
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {

@@ -7,33 +7,33 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// place is what JetStream says of a message.
-type place struct {
+// metadata is what JetStream says of a message.
+type metadata struct {
 	sequence  uint64 // in the stream
 	delivered uint64 // how often, from 1
 	stored    time.Time
 	pending   uint64 // messages behind it that the consumer has not delivered
 }
 
-// placeOf reads a message's reply subject,
+// metadataOf reads a message's reply subject,
 //
 //	$JS.ACK[.<domain>.<account hash>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<token>]
 //
 // (ADR-15 of NATS). Metadata of the library reads all of it, and is asked for any
 // other form: on the hot path it costs five times as much and an allocation, see
-// BenchmarkPlace.
-func placeOf(msg jetstream.Msg) (place, error) {
-	if m, ok := parsePlace(msg.Reply()); ok {
+// BenchmarkMetadata.
+func metadataOf(msg jetstream.Msg) (metadata, error) {
+	if m, ok := parseMetadata(msg.Reply()); ok {
 		return m, nil
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
-		return place{}, err
+		return metadata{}, err
 	}
-	return place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}, nil
+	return metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}, nil
 }
 
-func parsePlace(reply string) (m place, ok bool) {
+func parseMetadata(reply string) (m metadata, ok bool) {
 	const prefix, short, long = "$JS.ACK.", 7, 9 // tokens behind the prefix, without the last of the long form
 	rest, ok := strings.CutPrefix(reply, prefix)
 	if !ok {
@@ -56,7 +56,7 @@ func parsePlace(reply string) (m place, ok bool) {
 			return m, false
 		}
 	}
-	return place{
+	return metadata{
 		delivered: numbers[0], sequence: numbers[1],
 		stored:  time.Unix(0, int64(numbers[3])), //nolint:gosec // decimal is below 9e18
 		pending: numbers[4],

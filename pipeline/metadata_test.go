@@ -9,8 +9,8 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-func TestParsePlace(t *testing.T) {
-	want := place{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789), pending: 77}
+func TestParseMetadata(t *testing.T) {
+	want := metadata{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789), pending: 77}
 	tests := []struct {
 		reply string
 		ok    bool
@@ -26,7 +26,7 @@ func TestParsePlace(t *testing.T) {
 		{"$JS.ACK.COMMANDS.command-worker.2.123.9.99999999999999999999.77", false},
 	}
 	for _, tt := range tests {
-		got, ok := parsePlace(tt.reply)
+		got, ok := parseMetadata(tt.reply)
 		if ok != tt.ok || ok && got != want {
 			t.Errorf("%q: %+v, %v", tt.reply, got, ok)
 		}
@@ -51,24 +51,24 @@ func delivered(b *bundle) jetstream.Msg {
 	return msg
 }
 
-func TestPlaceIsWhatTheLibraryReads(t *testing.T) {
+func TestMetadataIsWhatTheLibraryReads(t *testing.T) {
 	msg := delivered(setup(t))
 	meta, err := msg.Metadata()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := place{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}
-	if got, ok := parsePlace(msg.Reply()); !ok || got != want {
+	want := metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}
+	if got, ok := parseMetadata(msg.Reply()); !ok || got != want {
 		t.Errorf("%q: %+v, %v; want %+v", msg.Reply(), got, ok, want)
 	}
 }
 
-func BenchmarkPlace(b *testing.B) {
+func BenchmarkMetadata(b *testing.B) {
 	msg := delivered(setup(b))
 	b.Run("arrakis", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := placeOf(msg); err != nil {
+			if _, err := metadataOf(msg); err != nil {
 				b.Fatal(err)
 			}
 		}
