@@ -64,7 +64,7 @@ func (m *metrics) record(batch []*delivery) {
 }
 
 // deadLetter counts a dead letter that is stored.
-func (m *metrics) bury(d *delivery) {
+func (m *metrics) deadLetter(d *delivery) {
 	m.tenants.mu.Lock()
 	m.tenants.recordLocked(d)
 	m.tenants.mu.Unlock()

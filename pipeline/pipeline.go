@@ -91,7 +91,7 @@ func New(o Options) (*Pipeline, error) {
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), ensurer: ensure, metrics: m, log: log,
-			finished: finished, letters: make(chan *delivery, letterQueue),
+			finished: finished, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
 	return p, registerGauges(o.Registerer, decode.sources, admitted)

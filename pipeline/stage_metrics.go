@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// letterWriters is how many dead letters are being stored at once.
-	letterWriters = 64
-	// letterQueue is how many wait for that. When it is full a message is
+	// deadLetterWriters is how many dead letters are being stored at once.
+	deadLetterWriters = 64
+	// deadLetterQueue is how many wait for that. When it is full a message is
 	// delivered again later instead, so that a flood of malformed ones holds up
 	// nobody else.
-	letterQueue = 1_024
+	deadLetterQueue = 1_024
 )
 
 // metricsStage is the last stage, where every message ends: it is counted, its
@@ -36,25 +36,25 @@ type metricsStage struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	finished *shard.Mailbox[*delivery] // in
-	letters  chan *delivery            // sent and closed by run, received by its writers
-	unstored atomic.Bool               // dead letters cannot be stored now, and the log says so
+	finished    *shard.Mailbox[*delivery] // in
+	deadLetters chan *delivery            // sent and closed by run, received by its writers
+	unstored    atomic.Bool               // dead letters cannot be stored now, and the log says so
 }
 
 // run returns when the queue is closed and empty and the last dead letter is
 // stored.
 func (s *metricsStage) run(work context.Context) error {
 	var writers errgroup.Group
-	for range letterWriters {
+	for range deadLetterWriters {
 		writers.Go(func() error {
-			for d := range s.letters {
-				s.bury(work, d)
+			for d := range s.deadLetters {
+				s.deadLetter(work, d)
 			}
 			return nil
 		})
 	}
 	defer func() {
-		close(s.letters)
+		close(s.deadLetters)
 		_ = writers.Wait() // returns nil only
 	}()
 	var batch []*delivery
@@ -77,7 +77,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	switch d.ending {
 	case deadLetter:
 		select {
-		case s.letters <- d:
+		case s.deadLetters <- d:
 		default:
 			s.giveBackLater(work, d)
 		}
@@ -135,10 +135,10 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	}
 }
 
-// bury stores a dead letter, then tells the sender and terminates the
+// deadLetter stores a dead letter, then tells the sender and terminates the
 // message: in that order, so that the message is in one of the two streams at
 // all times.
-func (s *metricsStage) bury(work context.Context, d *delivery) {
+func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	if err := s.store.Write(context.WithoutCancel(work), d.record()); err != nil {
 		if s.unstored.CompareAndSwap(false, true) {
 			s.log.ErrorContext(work, "dead letters cannot be stored: their messages are delivered again", "err", err)
@@ -152,7 +152,7 @@ func (s *metricsStage) bury(work context.Context, d *delivery) {
 	if s.unstored.CompareAndSwap(true, false) {
 		s.log.InfoContext(work, "dead letters can be stored again")
 	}
-	s.metrics.bury(d)
+	s.metrics.deadLetter(d)
 	s.log.LogAttrs(work, slog.LevelDebug, "dead letter",
 		slog.String("stream", d.source.route.Stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
