@@ -10,20 +10,20 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// ending is what JetStream is told of a message at its end.
-type ending uint8
+// settlement is what JetStream is told of a message at its end.
+type settlement uint8
 
 const (
-	undecided   ending = iota // the message is still on its way
-	acknowledge               // it is done with
-	retry                     // it is to be delivered again, after a delay
-	deadLetter                // it is never delivered again: its dead letter is stored
+	undecided settlement = iota // the message is still on its way
+	ack                         // it is done with
+	nak                         // it is to be delivered again, after a delay
+	term                        // it is never delivered again: its dead letter is stored
 )
 
 // conclusion is how a message ends. The zero value says that it has not ended.
 type conclusion struct {
-	ending
-	delay     time.Duration   // of a retry
+	settlement
+	delay     time.Duration   // of a nak
 	reason    contract.Reason // of a dead letter
 	status    contract.Status // what the sender and the metrics are told
 	fail      *contract.Error // for the sender; nil if all went well
@@ -32,7 +32,7 @@ type conclusion struct {
 }
 
 // decided reports whether the message has a conclusion.
-func (d *conclusion) decided() bool { return d.ending != undecided }
+func (d *conclusion) decided() bool { return d.settlement != undecided }
 
 // errorType is a value of the label error_type of arrakis_tenant_errors_total.
 type errorType uint8
@@ -66,14 +66,14 @@ type panicError struct {
 func (e *panicError) Error() string { return "the handler panicked" }
 
 // concludeHandled makes a conclusion of what a handler returned. It is the one place
-// where a handler's error becomes an acknowledge, a nak or a dead letter. attempt counts
+// where a handler's error becomes an ack, a nak or a dead letter. attempt counts
 // from 1.
 func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	if err == nil {
-		return conclusion{ending: acknowledge, status: contract.StatusOK}
+		return conclusion{settlement: ack, status: contract.StatusOK}
 	}
 	d := conclusion{
-		ending: retry, status: contract.StatusError, cause: err.Error(), errorType: errorHandler,
+		settlement: nak, status: contract.StatusError, cause: err.Error(), errorType: errorHandler,
 		fail: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
 	}
 	var (
@@ -83,12 +83,12 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	switch {
 	case errors.As(err, &panicked):
 		d.fail.Message = panicked.Error()
-		d.ending, d.reason, d.errorType = deadLetter, contract.ReasonPanic, errorPanic
+		d.settlement, d.reason, d.errorType = term, contract.ReasonPanic, errorPanic
 		return d
 	case errors.As(err, &handler):
 		d.fail = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code >= 400 && handler.Code <= 499 {
-			d.ending, d.reason = deadLetter, contract.ReasonHandlerError
+			d.settlement, d.reason = term, contract.ReasonHandlerError
 			return d
 		}
 		if handler.Code == http.StatusServiceUnavailable {
@@ -102,7 +102,7 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 		d.errorType = errorTimeout
 	}
 	if attempt >= maxAttempts {
-		d.ending, d.reason = deadLetter, contract.ReasonAttemptsExhausted
+		d.settlement, d.reason = term, contract.ReasonAttemptsExhausted
 		return d
 	}
 	d.delay = backoff(attempt)
@@ -112,7 +112,7 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 // concludeMalformed is the conclusion of a message that cannot be decoded.
 func concludeMalformed(err *contract.DecodeError) conclusion {
 	return conclusion{
-		ending: deadLetter, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
+		settlement: term, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
 		cause: err.Error(), fail: &contract.Error{Code: http.StatusBadRequest, Message: err.Error()},
 	}
 }
@@ -120,7 +120,7 @@ func concludeMalformed(err *contract.DecodeError) conclusion {
 // concludeExpired is the conclusion of a command that is too old to be of use.
 func concludeExpired() conclusion {
 	return conclusion{
-		ending: acknowledge, status: contract.StatusExpired, errorType: errorExpired,
+		settlement: ack, status: contract.StatusExpired, errorType: errorExpired,
 		fail: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
 	}
 }
@@ -131,14 +131,14 @@ func concludeExpired() conclusion {
 // lost.
 func concludeRefused(unavailable bool, replyTo func() string, retryAfter time.Duration) conclusion {
 	if !unavailable {
-		return conclusion{ending: acknowledge, status: contract.StatusRateLimited, fail: overLimit}
+		return conclusion{settlement: ack, status: contract.StatusRateLimited, fail: overLimit}
 	}
 	d := conclusion{
-		ending: acknowledge, status: contract.StatusError, errorType: errorUnavailable,
+		settlement: ack, status: contract.StatusError, errorType: errorUnavailable,
 		fail: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
-		d.ending, d.delay = retry, max(retryAfter, unavailableDelay)
+		d.settlement, d.delay = nak, max(retryAfter, unavailableDelay)
 	}
 	return d
 }
@@ -147,7 +147,7 @@ var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the 
 
 // concludeAborted is the conclusion of a message that the shutdown did not leave time
 // for: another process gets it.
-func concludeAborted() conclusion { return conclusion{ending: retry} }
+func concludeAborted() conclusion { return conclusion{settlement: nak} }
 
 const (
 	firstDelay       = time.Second      // before the second attempt

@@ -13,30 +13,30 @@ import (
 func TestConcludeHandled(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("handlers.command.x: %w", err) }
 	tests := []struct {
-		name      string
-		err       error
-		attempt   int
-		ending    ending
-		reason    contract.Reason
-		code      int
-		errorType errorType
+		name       string
+		err        error
+		attempt    int
+		settlement settlement
+		reason     contract.Reason
+		code       int
+		errorType  errorType
 	}{
-		{"success", nil, 1, acknowledge, "", 0, errorNone},
-		{"plain", errors.New("x"), 1, retry, "", 500, errorHandler},
-		{"plain, last", errors.New("x"), 3, deadLetter, contract.ReasonAttemptsExhausted, 500, errorHandler},
-		{"beyond the last", errors.New("x"), 7, deadLetter, contract.ReasonAttemptsExhausted, 500, errorHandler},
-		{"4xx", Permanent(404, "no such page"), 1, deadLetter, contract.ReasonHandlerError, 404, errorHandler},
-		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, deadLetter, contract.ReasonHandlerError, 404, errorHandler},
-		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, retry, "", 502, errorHandler},
-		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, deadLetter, contract.ReasonAttemptsExhausted, 502, errorHandler},
-		{"nobody answers", wrap(errNoHandler), 1, retry, "", 502, errorNoHandler},
-		{"time is up", wrap(context.DeadlineExceeded), 1, retry, "", 504, errorTimeout},
-		{"panic", wrap(&panicError{value: "x"}), 1, deadLetter, contract.ReasonPanic, 500, errorPanic},
+		{"success", nil, 1, ack, "", 0, errorNone},
+		{"plain", errors.New("x"), 1, nak, "", 500, errorHandler},
+		{"plain, last", errors.New("x"), 3, term, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"beyond the last", errors.New("x"), 7, term, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"4xx", Permanent(404, "no such page"), 1, term, contract.ReasonHandlerError, 404, errorHandler},
+		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, term, contract.ReasonHandlerError, 404, errorHandler},
+		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, nak, "", 502, errorHandler},
+		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, term, contract.ReasonAttemptsExhausted, 502, errorHandler},
+		{"nobody answers", wrap(errNoHandler), 1, nak, "", 502, errorNoHandler},
+		{"time is up", wrap(context.DeadlineExceeded), 1, nak, "", 504, errorTimeout},
+		{"panic", wrap(&panicError{value: "x"}), 1, term, contract.ReasonPanic, 500, errorPanic},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := concludeHandled(tt.err, tt.attempt, 3)
-			if c.ending != tt.ending || c.reason != tt.reason || c.errorType != tt.errorType {
+			if c.settlement != tt.settlement || c.reason != tt.reason || c.errorType != tt.errorType {
 				t.Errorf("conclusion %+v", c)
 			}
 			if (c.status == contract.StatusOK) != (tt.err == nil) {
@@ -49,7 +49,7 @@ func TestConcludeHandled(t *testing.T) {
 			if code != tt.code {
 				t.Errorf("code %d, want %d", code, tt.code)
 			}
-			if (c.ending == retry) != (c.delay > 0) {
+			if (c.settlement == nak) != (c.delay > 0) {
 				t.Errorf("delay %v", c.delay)
 			}
 		})
@@ -58,13 +58,13 @@ func TestConcludeHandled(t *testing.T) {
 
 func TestConcludeRefused(t *testing.T) {
 	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
-	if c := concludeRefused(false, nobody, time.Second); c.ending != acknowledge || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
+	if c := concludeRefused(false, nobody, time.Second); c.settlement != ack || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
-	if c := concludeRefused(true, somebody, time.Second); c.ending != acknowledge || c.fail.Code != 503 {
+	if c := concludeRefused(true, somebody, time.Second); c.settlement != ack || c.fail.Code != 503 {
 		t.Errorf("no Redis, the sender waits: %+v", c)
 	}
-	if c := concludeRefused(true, nobody, time.Second); c.ending != retry || c.delay < time.Second {
+	if c := concludeRefused(true, nobody, time.Second); c.settlement != nak || c.delay < time.Second {
 		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
 	}
 }

@@ -57,7 +57,7 @@ func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
-		if d.ending != deadLetter {
+		if d.settlement != term {
 			m.tenants.recordLocked(d)
 		}
 	}

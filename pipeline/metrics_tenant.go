@@ -137,7 +137,7 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 		s.ratios[r.LimitedBy] = 1 - float64(r.Verdict.Remaining)/float64(r.Verdict.Limit)
 		s.limited[r.LimitedBy] = true
 	}
-	if d.ending == retry {
+	if d.settlement == nak {
 		return
 	}
 	switch d.Kind {

@@ -85,7 +85,7 @@ func TestTenantMetricsExposition(t *testing.T) {
 	handled.admission.Limited, handled.admission.LimitedBy = true, tenant.Command
 	handled.admission.Verdict = limiter.Verdict{Allowed: true, Limit: 100, Remaining: 75}
 	failing := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
-	failing.ending, failing.errorType = retry, errorHandler
+	failing.settlement, failing.errorType = nak, errorHandler
 	failed := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusError)
 	failed.errorType = errorTimeout
 	b.record(
@@ -199,7 +199,7 @@ func TestInvariantBoundedMetrics(t *testing.T) {
 				want["errors_total "+d.errorType.String()]++
 			}
 			switch {
-			case d.ending == retry:
+			case d.settlement == nak:
 			case d.Kind == contract.KindCommand:
 				want["commands_total "+statusLabels[statusIndex(d.status)]]++
 				if d.latency > 0 {
@@ -264,7 +264,7 @@ func madeUp(i int) *delivery {
 	if status == contract.StatusError {
 		d.errorType = errorHandler
 		if i%5 == 0 {
-			d.ending = retry
+			d.settlement = nak
 		}
 	}
 	d.admission.Limited, d.admission.LimitedBy = true, tenant.Command

@@ -56,7 +56,7 @@ const (
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
-	// unknownAckWait is what a source takes its acknowledge wait for until the consumer has
+	// unknownAckWait is what a source takes its ack wait for until the consumer has
 	// said it: so short that no message falls due before the first look.
 	unknownAckWait = time.Second
 	// rejoinDelay is how long after its consumer was lost a source looks for it again.
@@ -135,7 +135,7 @@ func (s *source) pull(ctx, work context.Context) error {
 				continue // it drains as fast as decode takes
 			}
 		}
-		consume.Stop() // what it still had is delivered again after its acknowledge wait
+		consume.Stop() // what it still had is delivered again after its ack wait
 		return err
 	}
 }
@@ -158,7 +158,7 @@ func (s *source) checkLost(err error) {
 // receive is called by the consumer with each message. It blocks while decode is
 // behind: that is the backpressure.
 func (s *source) receive(m jetstream.Msg) {
-	// It fails only once run has ended: the message is delivered again after its acknowledge wait.
+	// It fails only once run has ended: the message is delivered again after its ack wait.
 	_ = s.messages.Put(context.Background(), m)
 }
 
@@ -172,18 +172,18 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	return s.messages.Take(batch)
 }
 
-// giveBack has JetStream deliver again an aborted batch and all that comes until
+// nakAll has JetStream deliver again an aborted batch and all that comes until
 // the source has ended. What had reached a shard is settled twice: JetStream
 // takes what it hears first.
-func (s *source) giveBack(batch []jetstream.Msg) {
+func (s *source) nakAll(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
-			_ = m.Nak() // else it is delivered again after its acknowledge wait
+			_ = m.Nak() // else it is delivered again after its ack wait
 		}
 	}
 }
 
-// consumer looks the consumer up and learns its acknowledge wait and the server's clock.
+// consumer looks the consumer up and learns its ack wait and the server's clock.
 func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -60,7 +60,7 @@ func (s *decodeStage) decode(work context.Context, src *source) error {
 			return nil
 		}
 		if err := s.decodeBatch(work, src, batch, sorter); err != nil {
-			src.giveBack(batch)
+			src.nakAll(batch)
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	return nil
 }
 
-// shortestAckWait is the shortest acknowledge wait of all consumers.
+// shortestAckWait is the shortest ack wait of all consumers.
 func (s *decodeStage) shortestAckWait() time.Duration {
 	shortest := time.Duration(s.sources[0].ackWait.Load())
 	for _, src := range s.sources {

@@ -27,8 +27,8 @@ const (
 )
 
 // metricsStage is the last stage, where every message ends: it is counted, its
-// sender is told, and it is settled, which is to tell JetStream: acknowledge, nak or
-// deadLetter.
+// sender is told, and it is settled, which is to tell JetStream: ack, nak or
+// term.
 type metricsStage struct {
 	nc      *nats.Conn
 	store   *deadletter.Store
@@ -74,17 +74,17 @@ func (s *metricsStage) run(work context.Context) error {
 
 // end does what the conclusion of d says.
 func (s *metricsStage) end(work context.Context, d *delivery) {
-	switch d.ending {
-	case deadLetter:
+	switch d.settlement {
+	case term:
 		select {
 		case s.deadLetters <- d:
 		default:
-			s.giveBackLater(work, d)
+			s.nakLater(work, d)
 		}
-	case acknowledge:
+	case ack:
 		s.reply(work, d)
 		s.settle(work, d)
-	case retry:
+	case nak:
 		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a conclusion")
@@ -115,13 +115,13 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 }
 
 // settle tells JetStream how the message ended. When that fails the message is
-// delivered again after its acknowledge wait, and its permit is not charged twice.
+// delivered again after its ack wait, and its permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	var err error
 	switch {
-	case d.ending == acknowledge:
+	case d.settlement == ack:
 		err = d.msg.Ack()
-	case d.ending == deadLetter:
+	case d.settlement == term:
 		err = d.msg.TermWithReason(string(d.reason))
 	case d.delay > 0:
 		s.metrics.retries.Inc()
@@ -146,7 +146,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
 			_ = s.ensurer.ensure(work) // the error that counts is logged above
 		}
-		s.giveBackLater(work, d)
+		s.nakLater(work, d)
 		return
 	}
 	if s.unstored.CompareAndSwap(true, false) {
@@ -169,9 +169,9 @@ func (d *delivery) record() *deadletter.Record {
 	}
 }
 
-// giveBackLater has a message delivered again that ought to be a dead letter, which
+// nakLater has a message delivered again that ought to be a dead letter, which
 // cannot be stored now.
-func (s *metricsStage) giveBackLater(work context.Context, d *delivery) {
-	d.conclusion = conclusion{ending: retry, delay: backoff(d.Attempt)}
+func (s *metricsStage) nakLater(work context.Context, d *delivery) {
+	d.conclusion = conclusion{settlement: nak, delay: backoff(d.Attempt)}
 	s.settle(work, d)
 }
