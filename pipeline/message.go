@@ -60,7 +60,7 @@ type delivery struct {
 
 	// Set by the stage that decides how the message ends, read by the metrics
 	// stage.
-	conclusion
+	disposition
 	result  json.RawMessage
 	latency time.Duration // from received to the handler's end; 0 if it was not handled
 
@@ -109,7 +109,7 @@ func (d *delivery) outcome() contract.Outcome {
 		Community: d.community(),
 		Status:    d.status,
 		Result:    d.result,
-		Error:     d.fail,
+		Error:     d.failure,
 	}
 	if d.Tenant != nil {
 		o.Tier = string(d.Tenant.Tier)

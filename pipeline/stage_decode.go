@@ -95,11 +95,11 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
-		d.conclusion = concludeMalformed(de)
+		d.disposition = malformed(de)
 		return s.finished.Put(work, d)
 	}
 	if d.Kind == contract.KindCommand && s.commandTTL > 0 && src.age(d.stored, now) > s.commandTTL {
-		d.conclusion = concludeExpired()
+		d.disposition = expired()
 	}
 	d.admission = shard.Admission{
 		TenantKey: d.TenantKey,

@@ -64,7 +64,7 @@ func (s *handleStage) run(work context.Context) error {
 // handle runs the handler of d and decides how d ends.
 func (s *handleStage) handle(work context.Context, d *delivery) {
 	if work.Err() != nil {
-		d.conclusion = concludeAborted()
+		d.disposition = aborted()
 		return
 	}
 	began := time.Now()
@@ -75,10 +75,10 @@ func (s *handleStage) handle(work context.Context, d *delivery) {
 		d.result, err = encodeResult(result)
 	}
 	if err != nil && work.Err() != nil {
-		d.conclusion = concludeAborted()
+		d.disposition = aborted()
 		return
 	}
-	d.conclusion = concludeHandled(err, d.Attempt, s.maxAttempts)
+	d.disposition = handled(err, d.Attempt, s.maxAttempts)
 	now := time.Now()
 	d.latency = now.Sub(d.received)
 	s.metrics.handle.Observe(now.Sub(began).Seconds())
@@ -144,7 +144,7 @@ func (s *handleStage) tellInProgress(ctx context.Context) {
 			return
 		case now := <-time.After(min(longest, s.ackWait()/6)):
 			for _, d := range s.admitted.dueInProgress(now) {
-				// A fail shows as a redelivery; an acknowledged one is refused, rightly.
+				// A failure shows as a redelivery; an acknowledged one is refused, rightly.
 				_ = d.msg.InProgress()
 			}
 		}

@@ -31,7 +31,7 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
 		default:
-			d.conclusion = concludeRefused(v.Unavailable, d.replyTo, v.RetryAfter)
+			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
 	}
 	if err := s.finished.Put(work, batch[admitted:]...); err != nil {

@@ -72,7 +72,7 @@ func (s *metricsStage) run(work context.Context) error {
 	}
 }
 
-// end does what the conclusion of d says.
+// end does what the disposition of d says.
 func (s *metricsStage) end(work context.Context, d *delivery) {
 	switch d.settlement {
 	case term:
@@ -87,7 +87,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case nak:
 		s.settle(work, d)
 	case undecided:
-		panic("pipeline: a message has come to its end without a conclusion")
+		panic("pipeline: a message has come to its end without a disposition")
 	}
 }
 
@@ -172,6 +172,6 @@ func (d *delivery) record() *deadletter.Record {
 // nakLater has a message delivered again that ought to be a dead letter, which
 // cannot be stored now.
 func (s *metricsStage) nakLater(work context.Context, d *delivery) {
-	d.conclusion = conclusion{settlement: nak, delay: backoff(d.Attempt)}
+	d.disposition = disposition{settlement: nak, delay: backoff(d.Attempt)}
 	s.settle(work, d)
 }

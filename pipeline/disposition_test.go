@@ -10,7 +10,7 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-func TestConcludeHandled(t *testing.T) {
+func TestHandled(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("handlers.command.x: %w", err) }
 	tests := []struct {
 		name       string
@@ -35,16 +35,16 @@ func TestConcludeHandled(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := concludeHandled(tt.err, tt.attempt, 3)
+			c := handled(tt.err, tt.attempt, 3)
 			if c.settlement != tt.settlement || c.reason != tt.reason || c.errorType != tt.errorType {
-				t.Errorf("conclusion %+v", c)
+				t.Errorf("disposition %+v", c)
 			}
 			if (c.status == contract.StatusOK) != (tt.err == nil) {
 				t.Errorf("status %s", c.status)
 			}
 			code := 0
-			if c.fail != nil {
-				code = c.fail.Code
+			if c.failure != nil {
+				code = c.failure.Code
 			}
 			if code != tt.code {
 				t.Errorf("code %d, want %d", code, tt.code)
@@ -56,15 +56,15 @@ func TestConcludeHandled(t *testing.T) {
 	}
 }
 
-func TestConcludeRefused(t *testing.T) {
+func TestRejected(t *testing.T) {
 	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
-	if c := concludeRefused(false, nobody, time.Second); c.settlement != ack || c.status != contract.StatusRateLimited || c.fail.Code != 429 {
+	if c := rejected(false, nobody, time.Second); c.settlement != ack || c.status != contract.StatusRateLimited || c.failure.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
-	if c := concludeRefused(true, somebody, time.Second); c.settlement != ack || c.fail.Code != 503 {
+	if c := rejected(true, somebody, time.Second); c.settlement != ack || c.failure.Code != 503 {
 		t.Errorf("no Redis, the sender waits: %+v", c)
 	}
-	if c := concludeRefused(true, nobody, time.Second); c.settlement != nak || c.delay < time.Second {
+	if c := rejected(true, nobody, time.Second); c.settlement != nak || c.delay < time.Second {
 		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
 	}
 }

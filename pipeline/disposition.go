@@ -20,19 +20,19 @@ const (
 	term                        // it is never delivered again: its dead letter is stored
 )
 
-// conclusion is how a message ends. The zero value says that it has not ended.
-type conclusion struct {
+// disposition is how a message ends. The zero value says that it has not ended.
+type disposition struct {
 	settlement
 	delay     time.Duration   // of a nak
 	reason    contract.Reason // of a dead letter
 	status    contract.Status // what the sender and the metrics are told
-	fail      *contract.Error // for the sender; nil if all went well
+	failure   *contract.Error // for the sender; nil if all went well
 	errorType errorType       // for the metrics; errorNone if all went well
 	cause     string          // for the dead letter and the log
 }
 
-// decided reports whether the message has a conclusion.
-func (d *conclusion) decided() bool { return d.settlement != undecided }
+// decided reports whether the message has a disposition.
+func (d *disposition) decided() bool { return d.settlement != undecided }
 
 // errorType is a value of the label error_type of arrakis_tenant_errors_total.
 type errorType uint8
@@ -65,16 +65,16 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the handler panicked" }
 
-// concludeHandled makes a conclusion of what a handler returned. It is the one place
+// handled makes a disposition of what a handler returned. It is the one place
 // where a handler's error becomes an ack, a nak or a dead letter. attempt counts
 // from 1.
-func concludeHandled(err error, attempt, maxAttempts int) conclusion {
+func handled(err error, attempt, maxAttempts int) disposition {
 	if err == nil {
-		return conclusion{settlement: ack, status: contract.StatusOK}
+		return disposition{settlement: ack, status: contract.StatusOK}
 	}
-	d := conclusion{
+	d := disposition{
 		settlement: nak, status: contract.StatusError, cause: err.Error(), errorType: errorHandler,
-		fail: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
+		failure: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
 	}
 	var (
 		panicked *panicError
@@ -82,23 +82,23 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	)
 	switch {
 	case errors.As(err, &panicked):
-		d.fail.Message = panicked.Error()
+		d.failure.Message = panicked.Error()
 		d.settlement, d.reason, d.errorType = term, contract.ReasonPanic, errorPanic
 		return d
 	case errors.As(err, &handler):
-		d.fail = &contract.Error{Code: handler.Code, Message: handler.Message}
+		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code >= 400 && handler.Code <= 499 {
 			d.settlement, d.reason = term, contract.ReasonHandlerError
 			return d
 		}
 		if handler.Code == http.StatusServiceUnavailable {
-			d.fail.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
+			d.failure.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
 		}
 	case errors.Is(err, errNoHandler):
-		d.fail = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
+		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
 		d.errorType = errorNoHandler
 	case errors.Is(err, context.DeadlineExceeded):
-		d.fail = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
+		d.failure = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
 		d.errorType = errorTimeout
 	}
 	if attempt >= maxAttempts {
@@ -109,33 +109,33 @@ func concludeHandled(err error, attempt, maxAttempts int) conclusion {
 	return d
 }
 
-// concludeMalformed is the conclusion of a message that cannot be decoded.
-func concludeMalformed(err *contract.DecodeError) conclusion {
-	return conclusion{
+// malformed is the disposition of a message that cannot be decoded.
+func malformed(err *contract.DecodeError) disposition {
+	return disposition{
 		settlement: term, reason: err.Reason, status: contract.StatusError, errorType: errorMalformed,
-		cause: err.Error(), fail: &contract.Error{Code: http.StatusBadRequest, Message: err.Error()},
+		cause: err.Error(), failure: &contract.Error{Code: http.StatusBadRequest, Message: err.Error()},
 	}
 }
 
-// concludeExpired is the conclusion of a command that is too old to be of use.
-func concludeExpired() conclusion {
-	return conclusion{
+// expired is the disposition of a command that is too old to be of use.
+func expired() disposition {
+	return disposition{
 		settlement: ack, status: contract.StatusExpired, errorType: errorExpired,
-		fail: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
+		failure: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
 	}
 }
 
-// concludeRefused is the conclusion of a message that was not admitted: because it is
+// rejected is the disposition of a message that was not admitted: because it is
 // over its limit, or, if unavailable, because Redis is away under the policy
 // closed. A message that nobody waits for is then kept for later rather than
 // lost.
-func concludeRefused(unavailable bool, replyTo func() string, retryAfter time.Duration) conclusion {
+func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration) disposition {
 	if !unavailable {
-		return conclusion{settlement: ack, status: contract.StatusRateLimited, fail: overLimit}
+		return disposition{settlement: ack, status: contract.StatusRateLimited, failure: overLimit}
 	}
-	d := conclusion{
+	d := disposition{
 		settlement: ack, status: contract.StatusError, errorType: errorUnavailable,
-		fail: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
+		failure: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
 		d.settlement, d.delay = nak, max(retryAfter, unavailableDelay)
@@ -145,9 +145,9 @@ func concludeRefused(unavailable bool, replyTo func() string, retryAfter time.Du
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
-// concludeAborted is the conclusion of a message that the shutdown did not leave time
+// aborted is the disposition of a message that the shutdown did not leave time
 // for: another process gets it.
-func concludeAborted() conclusion { return conclusion{settlement: nak} }
+func aborted() disposition { return disposition{settlement: nak} }
 
 const (
 	firstDelay       = time.Second      // before the second attempt
