@@ -12,7 +12,7 @@ import (
 type metrics struct {
 	tenants *tenantMetrics
 
-	decode, handle, finish prometheus.Observer // stage latencies
+	decode, handle, settle prometheus.Observer // stage latencies
 	retries                prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 }
@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) (*metri
 		tenants: newTenantMetrics(maxTenants, known),
 		decode:  stages.WithLabelValues("decode"),
 		handle:  stages.WithLabelValues("handle"),
-		finish:  stages.WithLabelValues("metrics"),
+		settle:  stages.WithLabelValues("metrics"),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_retries_total", Help: "Messages given back to JetStream to be delivered again after a delay.",
 		}),

@@ -35,12 +35,12 @@ type Pipeline struct {
 
 	// The queues. Between decode and limit are the mailboxes of the shards.
 	admitted *fairQueue                // from limit to handle
-	finished *shard.Mailbox[*delivery] // from decode, limit and handle to metrics
+	ended    *shard.Mailbox[*delivery] // from decode, limit and handle to metrics
 }
 
-// finishedQueue is how many messages wait for the metrics stage; when it is full
+// endedQueue is how many messages wait for the metrics stage; when it is full
 // the stages before it wait.
-const finishedQueue = 8_192
+const endedQueue = 8_192
 
 // New makes a pipeline. It reports all faults of the options at once, and
 // starts nothing.
@@ -72,26 +72,26 @@ func New(o Options) (*Pipeline, error) {
 		return nil, err
 	}
 
-	finished := shard.NewMailbox[*delivery](finishedQueue)
+	ended := shard.NewMailbox[*delivery](endedQueue)
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, limiter: o.Limiter, shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
-	decode := newDecodeStage(js, o, ensure, shards, finished, m)
+	decode := newDecodeStage(js, o, ensure, shards, ended, m)
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
-		admitted: admitted, finished: finished,
+		admitted: admitted, ended: ended,
 		decode: decode,
-		limit:  &limitStage{shards: shards, admitted: admitted, finished: finished},
+		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
 		handle: &handleStage{
 			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.features},
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, maxAttempts: o.MaxAttempts,
-			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, finished: finished,
+			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), ensurer: ensure, metrics: m, log: log,
-			finished: finished, deadLetters: make(chan *delivery, deadLetterQueue),
+			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
 	return p, registerGauges(o.Registerer, decode.sources, admitted)
@@ -134,10 +134,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 // start starts the stages. This is the whole way of a message:
 //
-//	JetStream ─► source ─► decode ─► a shard's mailbox ─► limit ─► admitted ─► handle ─► finished ─► metrics ─► JetStream
+//	JetStream ─► source ─► decode ─► a shard's mailbox ─► limit ─► admitted ─► handle ─► ended ─► metrics ─► JetStream
 //
-// What cannot be decoded goes from decode to finished, and what is not admitted
-// from limit to finished. A stage returns when the queue before it is closed and
+// What cannot be decoded goes from decode to ended, and what is not admitted
+// from limit to ended. A stage returns when the queue before it is closed and
 // empty; then the queue behind it is closed. That of the metrics stage, which
 // three stages fill, is closed when the last of them has returned.
 func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Group {
@@ -156,7 +156,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	}
 	stage("decode", func() error { return p.decode.run(intake, work) }, p.limit.shards.Close)
 	stage("limit", func() error { return p.limit.run(work) }, p.admitted.close)
-	stage("handle", func() error { return p.handle.run(work) }, p.finished.Close)
+	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
 	return stages

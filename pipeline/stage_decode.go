@@ -23,14 +23,14 @@ type decodeStage struct {
 	metrics    *metrics
 	log        *slog.Logger
 
-	shards   *shard.Pool[*delivery]    // out: what is decoded
-	finished *shard.Mailbox[*delivery] // out: what cannot be
+	shards *shard.Pool[*delivery]    // out: what is decoded
+	ended  *shard.Mailbox[*delivery] // out: what cannot be
 }
 
-func newDecodeStage(js jetstream.JetStream, o Options, e *ensurer, shards *shard.Pool[*delivery], finished *shard.Mailbox[*delivery], m *metrics) *decodeStage {
+func newDecodeStage(js jetstream.JetStream, o Options, e *ensurer, shards *shard.Pool[*delivery], ended *shard.Mailbox[*delivery], m *metrics) *decodeStage {
 	s := &decodeStage{
 		ensure: e.ensure, commandTTL: o.CommandTTL, metrics: m, log: o.Logger.With("component", "pipeline"),
-		shards: shards, finished: finished,
+		shards: shards, ended: ended,
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
 		s.sources = append(s.sources, newSource(js, kind.Route(), o.Logger))
@@ -96,7 +96,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.disposition = malformed(de)
-		return s.finished.Put(work, d)
+		return s.ended.Put(work, d)
 	}
 	if d.Kind == contract.KindCommand && s.commandTTL > 0 && src.age(d.stored, now) > s.commandTTL {
 		d.disposition = expired()

@@ -29,7 +29,7 @@ type handleStage struct {
 	log                 *slog.Logger
 
 	admitted *fairQueue                // in
-	finished *shard.Mailbox[*delivery] // out
+	ended    *shard.Mailbox[*delivery] // out
 }
 
 // run returns when the queue is closed and empty.
@@ -52,7 +52,7 @@ func (s *handleStage) run(work context.Context) error {
 					return nil
 				}
 				s.handle(work, d)
-				if err := s.finished.Put(finishing, d); err != nil {
+				if err := s.ended.Put(finishing, d); err != nil {
 					return err
 				}
 			}

@@ -11,7 +11,7 @@ import (
 type limitStage struct {
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
 	admitted *fairQueue                // out: what a handler is to handle
-	finished *shard.Mailbox[*delivery] // out: what is decided
+	ended    *shard.Mailbox[*delivery] // out: what is decided
 }
 
 // run returns when the mailboxes are closed and the shards have decided on all
@@ -34,7 +34,7 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
 	}
-	if err := s.finished.Put(work, batch[admitted:]...); err != nil {
+	if err := s.ended.Put(work, batch[admitted:]...); err != nil {
 		return err
 	}
 	return s.admitted.put(work, batch[:admitted])

@@ -36,7 +36,7 @@ type metricsStage struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	finished    *shard.Mailbox[*delivery] // in
+	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // sent and closed by run, received by its writers
 	unstored    atomic.Bool               // dead letters cannot be stored now, and the log says so
 }
@@ -60,7 +60,7 @@ func (s *metricsStage) run(work context.Context) error {
 	var batch []*delivery
 	for {
 		var ok bool
-		if batch, ok = s.finished.Take(batch); !ok {
+		if batch, ok = s.ended.Take(batch); !ok {
 			return nil
 		}
 		began := time.Now()
@@ -68,7 +68,7 @@ func (s *metricsStage) run(work context.Context) error {
 		for _, d := range batch {
 			s.end(work, d)
 		}
-		s.metrics.finish.Observe(time.Since(began).Seconds())
+		s.metrics.settle.Observe(time.Since(began).Seconds())
 	}
 }
 

@@ -56,7 +56,7 @@ func runStages(b *bundle) *stages {
 	var g errgroup.Group
 	ctx := context.Background()
 	g.Go(func() error { defer p.admitted.close(); return p.limit.run(ctx) })
-	g.Go(func() error { defer p.finished.Close(); return p.handle.run(ctx) })
+	g.Go(func() error { defer p.ended.Close(); return p.handle.run(ctx) })
 	g.Go(func() error { return p.metrics.run(ctx) })
 	b.t.Cleanup(func() {
 		p.limit.shards.Close()
