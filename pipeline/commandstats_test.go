@@ -19,6 +19,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // startRedis starts redis-server on the loopback and returns a client of it.
@@ -82,7 +83,7 @@ func setupOnRedis(t *testing.T) *bundle {
 	rdb := b.startRedis()
 	_ = b.rdb.Close() // that of miniredis
 	b.rdb = rdb
-	b.store = tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})
+	b.store = store.New(rdb, store.Options{Source: "test"})
 	var err error
 	if b.limits, err = limiter.New(rdb, limiter.Options{}); err != nil {
 		t.Fatal(err)

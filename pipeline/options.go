@@ -11,7 +11,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/streams"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // Options configures a [Pipeline]. Nothing has a default here, unless it says
@@ -22,7 +22,7 @@ type Options struct {
 	// Streams says how missing streams and consumers are made.
 	Streams streams.Options
 	// Tenants is where tenants and flags are read.
-	Tenants *tenant.Store
+	Tenants *store.Store
 	// Limiter decides. Its owner runs it.
 	Limiter *limiter.Limiter
 	// Handlers are the Go functions that handle messages; what they do not

@@ -196,7 +196,7 @@ func (p *Pipeline) Ready() error {
 }
 
 // Reload puts a change of configuration in force in this process. The owner of
-// the [tenant.Watcher] hands all its events here. When Reload returns, the change
+// the [watch.Watcher] hands all its events here. When Reload returns, the change
 // counts for every message that is put into a shard from now on; a global
 // change reaches all tenants within a second. An error is ctx's.
 func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error { return p.config.apply(ctx, e) }

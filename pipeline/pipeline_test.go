@@ -18,6 +18,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 func TestCommandTravels(t *testing.T) {
@@ -146,7 +147,7 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	b.start()
-	if _, _, err := b.store.Put(t.Context(), "good", tenant.Config{Tier: tenant.Enterprise}, tenant.PutOptions{}); err != nil {
+	if _, _, err := b.store.Put(t.Context(), "good", tenant.Config{Tier: tenant.Enterprise}, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	paths, err := filepath.Glob("testdata/fixtures/bad/*")
@@ -255,7 +256,7 @@ func TestGuildsOfOneCommunityShareItsLimit(t *testing.T) {
 	b := setup(t)
 	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) { return m.Community, nil })
 	for _, guild := range []string{"guild-1", "guild-2", "guild-3"} {
-		if _, _, err := b.store.Put(t.Context(), guild, tenant.Config{CommunityID: "all", Tier: tenant.Free}, tenant.PutOptions{}); err != nil {
+		if _, _, err := b.store.Put(t.Context(), guild, tenant.Config{CommunityID: "all", Tier: tenant.Free}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -358,7 +359,7 @@ func TestInvariantIsolated(t *testing.T) {
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	b.options = func(o *Options) { o.HandlerConcurrency = 2 }
 	for _, c := range []string{"noisy", "quiet"} {
-		if _, _, err := b.store.Put(t.Context(), c, tenant.Config{Tier: tenant.Enterprise}, tenant.PutOptions{}); err != nil {
+		if _, _, err := b.store.Put(t.Context(), c, tenant.Config{Tier: tenant.Enterprise}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

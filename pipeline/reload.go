@@ -11,13 +11,14 @@ import (
 	"arrakis/limiter"
 	"arrakis/shard"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // liveConfig is what all tenants have in common, tiers and feature flags, as it
 // is in force now, and how a change comes into force. It is safe for concurrent
 // use.
 type liveConfig struct {
-	store   *tenant.Store
+	store   *store.Store
 	limiter *limiter.Limiter
 	shards  *shard.Pool[*delivery]
 	log     *slog.Logger

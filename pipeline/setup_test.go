@@ -18,7 +18,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // bundle is a worker and all that it needs, in this process: a real NATS
@@ -29,7 +29,7 @@ type bundle struct {
 	js       jetstream.JetStream
 	redis    *miniredis.Miniredis
 	rdb      *redis.Client
-	store    *tenant.Store
+	store    *store.Store
 	limits   *limiter.Limiter
 	registry *prometheus.Registry
 	handlers *Handlers
@@ -56,7 +56,7 @@ func setup(tb testing.TB) *bundle {
 	}
 	b.rdb = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true})
 	tb.Cleanup(func() { _ = b.rdb.Close() })
-	b.store = tenant.NewStore(b.rdb, tenant.StoreOptions{Source: "test"})
+	b.store = store.New(b.rdb, store.Options{Source: "test"})
 	if b.limits, err = limiter.New(b.rdb, limiter.Options{}); err != nil {
 		tb.Fatal(err)
 	}

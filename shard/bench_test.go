@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // BenchmarkShard is one message from Sorter.Add to its verdict, of 100
@@ -72,7 +72,7 @@ func benchPool(b *testing.B, shards int, decided *atomic.Int64) *Pool[*note] {
 		b.Fatal(err)
 	}
 	p, err := NewPool[*note](full(Options{
-		Tenants: tenant.NewStore(rdb, tenant.StoreOptions{Source: "bench"}), Limits: limits, Shards: shards,
+		Tenants: store.New(rdb, store.Options{Source: "bench"}), Limits: limits, Shards: shards,
 	}))
 	if err != nil {
 		b.Fatal(err)

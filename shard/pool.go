@@ -13,12 +13,13 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // Options configures a [Pool]. There are no defaults.
 type Options struct {
 	// Tenants is where tenants are read. Required.
-	Tenants *tenant.Store
+	Tenants *store.Store
 	// Limits decides on what the local windows cannot. Required.
 	Limits *limiter.Limiter
 	// Shards is the number of shards, 1 to 4096.

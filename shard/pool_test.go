@@ -17,6 +17,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // note is the tests' message.
@@ -32,7 +33,7 @@ func commandOf(community, id string) *note {
 type bundle struct {
 	t      *testing.T
 	redis  *miniredis.Miniredis
-	store  *tenant.Store
+	store  *store.Store
 	limits *limiter.Limiter
 	pool   *Pool[*note]
 	out    chan *note
@@ -53,7 +54,7 @@ func setup(t *testing.T, o Options) *bundle {
 	b := &bundle{t: t, redis: miniredis.RunT(t), out: make(chan *note, 100_000)}
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
-	b.store = tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})
+	b.store = store.New(rdb, store.Options{Source: "test"})
 	var err error
 	if b.limits, err = limiter.New(rdb, limiter.Options{Timeout: time.Minute}); err != nil {
 		t.Fatal(err)
@@ -188,7 +189,7 @@ func TestChangeOfTierCountsForTheNextMessage(t *testing.T) {
 func TestResetReachesLocalWindows(t *testing.T) {
 	b := setup(t, Options{Shards: 4})
 	for _, id := range []string{"guild-1", "guild-2"} {
-		if _, _, err := b.store.Put(t.Context(), id, tenant.Config{CommunityID: "all", Tier: tenant.Free}, tenant.PutOptions{}); err != nil {
+		if _, _, err := b.store.Put(t.Context(), id, tenant.Config{CommunityID: "all", Tier: tenant.Free}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,7 +216,7 @@ func TestGuildMovesToAnotherCommunity(t *testing.T) {
 	if got := b.allowed(commands("guild", 0, 20)...); got != 10 {
 		t.Fatalf("%d admitted, want 10", got)
 	}
-	if _, _, err := b.store.Put(t.Context(), "guild", tenant.Config{CommunityID: "other", Tier: tenant.Free}, tenant.PutOptions{}); err != nil {
+	if _, _, err := b.store.Put(t.Context(), "guild", tenant.Config{CommunityID: "other", Tier: tenant.Free}, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.pool.Notify(t.Context(), tenant.Event{Type: tenant.TenantChanged, TargetID: "guild"}); err != nil {
@@ -234,7 +235,7 @@ func TestUserLimit(t *testing.T) {
 	three := int64(3)
 	c := tenant.Config{Tier: tenant.Free}
 	c.RateLimits.UserCommandsPerMinute = &three
-	if _, _, err := b.store.Put(t.Context(), "c1", c, tenant.PutOptions{}); err != nil {
+	if _, _, err := b.store.Put(t.Context(), "c1", c, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	by := func(user string, from, to int) (notes []*note) {

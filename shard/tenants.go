@@ -8,11 +8,12 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // tenantReader is where the shards read tenants. It is safe for concurrent use.
 type tenantReader struct {
-	store  *tenant.Store
+	store  *store.Store
 	limits *limiter.Limiter
 	log    *slog.Logger
 	// pausedUntil, in Unix ns, keeps shards from asking a Redis that has just

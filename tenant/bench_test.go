@@ -1,12 +1,8 @@
 package tenant_test
 
 import (
-	"fmt"
 	"testing"
 	"unsafe"
-
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
 )
@@ -26,30 +22,6 @@ func BenchmarkParseConfig(b *testing.B) {
 		if _, err := tenant.ParseConfig(data); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-func BenchmarkLoad(b *testing.B) {
-	server := miniredis.RunT(b)
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	b.Cleanup(func() { _ = rdb.Close() })
-	s := tenant.NewStore(rdb, tenant.StoreOptions{})
-	for _, n := range []int{1, 100} {
-		ids := make([]string, n)
-		for i := range ids {
-			ids[i] = fmt.Sprintf("comm_%03d", i)
-			if err := server.Set("tenant:config:"+ids[i], fullConfig); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.Run(fmt.Sprintf("tenants=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := s.Load(b.Context(), ids); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
 

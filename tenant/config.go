@@ -1,15 +1,14 @@
 package tenant
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxLimit is the largest limit that a document may set. Anything above it is
+// maxLimit is the largest limit that a document may set. Anything above it is
 // meant as unlimited, which is -1.
-const MaxLimit = 1_000_000_000
+const maxLimit = 1_000_000_000
 
 // Config is a tenant's document as Redis stores it. Members that it leaves
 // out have the default of its tier.
@@ -25,7 +24,7 @@ type Config struct {
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 	// Unknown are members that other writers have put there: a JSON object.
-	// They survive every write by a Store.
+	// They survive every write by a store.
 	Unknown jsontext.Value `json:",embed"`
 }
 
@@ -81,24 +80,6 @@ func (c *Config) Validate() error {
 	var f faults
 	c.validate(&f)
 	return f.err()
-}
-
-// ClearOverrides gives every feature and limit back to the tier's default.
-func (c *Config) ClearOverrides() {
-	c.Features = FeatureOverrides{Unknown: c.Features.Unknown}
-	c.RateLimits = LimitOverrides{Unknown: c.RateLimits.Unknown}
-}
-
-// parseStored reads a config from Redis, where other writers may have added
-// members.
-func parseStored(data []byte) (Config, error) {
-	var c Config
-	var r reader
-	if r.check(data) {
-		c.read(&r, data)
-		c.validate(&r.faults)
-	}
-	return c, r.err()
 }
 
 func (c *Config) read(r *reader, raw jsontext.Value) {
@@ -167,8 +148,8 @@ func (o *LimitOverrides) read(r *reader, field string, raw jsontext.Value) {
 
 func (o *LimitOverrides) validate(f *faults, field string) {
 	for action, p := range o.fields() {
-		if limit := *p; limit != nil && (*limit < -1 || *limit > MaxLimit) {
-			f.add(join(field, limitNames[action]), "must be from 0 to %d, or -1 for unlimited", MaxLimit)
+		if limit := *p; limit != nil && (*limit < -1 || *limit > maxLimit) {
+			f.add(join(field, limitNames[action]), "must be from 0 to %d, or -1 for unlimited", maxLimit)
 		}
 	}
 }
@@ -188,9 +169,4 @@ func (c *Config) validate(f *faults) {
 		f.add("tier", "is unknown: %q; use %s", shorten(string(c.Tier)), tierNames)
 	}
 	c.RateLimits.validate(f, "rateLimits")
-}
-
-// errID is the fault of an ID that no key can be made of.
-func errID(id string) error {
-	return &FieldError{Field: "community", Reason: fmt.Sprintf("%q must be 1 to 128 letters, digits, '_', ':' or '-'", shorten(id))}
 }

@@ -153,7 +153,7 @@ func TestResolve(t *testing.T) {
 		{tenant.Enterprise, tenant.TierDefaults{Max: [tenant.NumActions]int64{-1, -1, -1, -1}, Features: 15}},
 	}
 	for _, tt := range tests {
-		got := tenant.Resolve("a", &tenant.Config{Tier: tt.tier}, tenant.DefaultTiers())
+		got := tenant.Resolve("a", &tenant.Config{Tier: tt.tier}, new(tenant.Tiers))
 		want := &tenant.Tenant{ID: "a", Tier: tt.tier, Max: tt.want.Max, Features: tt.want.Features, Stored: true}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.tier, diff)

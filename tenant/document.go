@@ -228,19 +228,6 @@ func (r *reader) time(p *time.Time) func(string, jsontext.Value) {
 	return value(r, p, "an RFC 3339 time such as 2026-01-31T12:00:00Z")
 }
 
-// encode writes a document as Redis holds it. It fails when the document,
-// with the members of other writers in it, outgrows MaxDocument.
-func encode(document any) (string, error) {
-	text, err := json.Marshal(document)
-	if err != nil {
-		return "", err
-	}
-	if len(text) > MaxDocument {
-		return "", &FieldError{Reason: fmt.Sprintf("holds %d bytes, at most %d are accepted", len(text), MaxDocument)}
-	}
-	return string(text), nil
-}
-
 func known(members []member) string {
 	names := make([]string, len(members))
 	for i, m := range members {

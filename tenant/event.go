@@ -1,7 +1,6 @@
 package tenant
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,35 +26,16 @@ const (
 	LimitReset EventType = "limit_reset"
 )
 
-var eventTypes = [...]EventType{TenantChanged, GlobalChanged, FlagChanged, LimitReset}
-
-// Way is how an event reached this process.
-type Way string
-
-// The ways.
-const (
-	PubSub Way = "pubsub"
-	Poll   Way = "poll"
-)
-
 // maxEvent is the size in bytes of the largest event that is looked at.
 const maxEvent = 4 << 10
 
-// Event is a change of configuration.
+// Event is a change of configuration. Its JSON, to which Redis adds the
+// timestamp, is what the channel carries.
 type Event struct {
-	Type     EventType
-	TargetID string
-	At       time.Time // when, by the clock of Redis, in ms
-	Source   string    // who changed it; empty when it comes by poll
-	Via      Way       // how it came here; not part of the JSON
-}
-
-// wireEvent is an Event on the channel.
-type wireEvent struct {
-	Type      EventType `json:"type"`
-	TargetID  string    `json:"targetId"`
-	Timestamp int64     `json:"timestamp"` // unix ms
-	Source    string    `json:"source"`
+	Type     EventType `json:"type"`
+	TargetID string    `json:"targetId"`
+	At       time.Time `json:"-"`      // when, by the clock of Redis, in ms
+	Source   string    `json:"source"` // who changed it; empty when the event comes from the change log
 }
 
 // ParseEvent reads an event from the channel. It refuses an unknown type and a
@@ -64,17 +44,16 @@ func ParseEvent(data []byte) (Event, error) {
 	if len(data) > maxEvent {
 		return Event{}, fmt.Errorf("event of %d bytes, at most %d are accepted", len(data), maxEvent)
 	}
-	var w wireEvent
-	if err := json.Unmarshal(data, &w); err != nil {
+	var published struct {
+		Event
+		Timestamp int64 `json:"timestamp"` // unix ms
+	}
+	if err := json.Unmarshal(data, &published); err != nil {
 		return Event{}, fmt.Errorf("event is not JSON of the right shape: %w", err)
 	}
-	ev := Event{
-		Type:     w.Type,
-		TargetID: w.TargetID,
-		At:       time.UnixMilli(w.Timestamp).UTC(),
-		Source:   shorten(w.Source),
-		Via:      PubSub,
-	}
+	ev := published.Event
+	ev.At = time.UnixMilli(published.Timestamp).UTC()
+	ev.Source = shorten(ev.Source)
 	return ev, ev.validate()
 }
 
@@ -98,37 +77,17 @@ func allActions() []Action {
 	return []Action{Command, EligibilityCheck, SyncRequest, UserCommand}
 }
 
-// resetEvents are the events of a reset. A community whose own last segment is
-// the name of an action is not named alone, as that would be read as a reset
-// of a shorter ID: its actions are named one by one.
-func resetEvents(community string, actions []Action) ([]Event, error) {
-	if len(actions) == 0 {
-		whole := Event{Type: LimitReset, TargetID: community}
-		if parsed, _, _ := whole.Reset(); parsed == community {
-			return []Event{whole}, nil
-		}
-		actions = allActions()
-	}
-	events := make([]Event, len(actions))
-	for i, a := range actions {
-		if a >= NumActions {
-			return nil, fmt.Errorf("reset of %s: no such action", a)
-		}
-		events[i] = Event{Type: LimitReset, TargetID: community + ":" + a.String()}
-	}
-	return events, nil
-}
+// Member stands for the event in the change log: "<type>:<target>".
+func (e Event) Member() string { return string(e.Type) + ":" + e.TargetID }
 
-// member is the event's entry in the change log.
-func (e Event) member() string { return string(e.Type) + ":" + e.TargetID }
-
-// parseMember reads an entry of the change log.
-func parseMember(member string, ms int64) (Event, error) {
+// ParseMember reads the event of an entry in the change log, which was made or
+// last changed at the given time. It refuses what [ParseEvent] refuses.
+func ParseMember(member string, at time.Time) (Event, error) {
 	kind, target, ok := strings.Cut(member, ":")
 	if !ok {
 		return Event{}, errors.New("entry has no type before a ':'")
 	}
-	ev := Event{Type: EventType(kind), TargetID: target, At: time.UnixMilli(ms).UTC(), Via: Poll}
+	ev := Event{Type: EventType(kind), TargetID: target, At: at}
 	return ev, ev.validate()
 }
 
@@ -151,17 +110,4 @@ func (e Event) validate() error {
 		return fmt.Errorf("%s event has a bad target %q", e.Type, shorten(e.TargetID))
 	}
 	return nil
-}
-
-// aroundTimestamp is the event's JSON before and behind its timestamp, which
-// Redis puts in.
-func (e Event) aroundTimestamp() (before, behind string, err error) {
-	text, err := json.Marshal(wireEvent{Type: e.Type, TargetID: e.TargetID, Source: e.Source})
-	if err != nil {
-		return "", "", fmt.Errorf("%s event: %w", e.Type, err)
-	}
-	const name = `"timestamp":`
-	// IDs hold no quotes, so the first match is the name.
-	head, tail, _ := bytes.Cut(text, []byte(name+"0"))
-	return string(head) + name, string(tail), nil
 }

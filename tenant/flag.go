@@ -8,9 +8,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxFlags is how many flags there may be.
-const MaxFlags = 1000
-
 const maxDescription = 1024 // bytes
 
 // Flag switches a feature on for some tenants. See [Flag.On] for the rule.
@@ -20,7 +17,7 @@ type Flag struct {
 	Enabled     bool   `json:"enabled"`
 	// Tiers that have the flag. Empty: all.
 	Tiers       []Tier          `json:"tiers,omitempty"`
-	Communities FlagCommunities `json:"communities,omitzero"`
+	Communities FlagCommunities `json:"communities,omitempty"`
 	// RolloutPercent of communities have the flag, from 0 to 100. nil: all.
 	RolloutPercent *float64 `json:"rolloutPercent,omitempty"`
 	// Unknown are members of other writers: a JSON object, kept by writes.
@@ -33,16 +30,9 @@ type FlagCommunities struct {
 	Exclude []string `json:"exclude,omitempty"`
 }
 
-// IsZero reports whether there are no exceptions.
-func (c FlagCommunities) IsZero() bool { return len(c.Include) == 0 && len(c.Exclude) == 0 }
-
 // ParseFlag reads a flag that a user gives, as strictly as [ParseConfig].
 func ParseFlag(data []byte) (Flag, error) {
 	return readFlag(&reader{strict: true}, data)
-}
-
-func parseStoredFlag(data []byte) (Flag, error) {
-	return readFlag(&reader{}, data)
 }
 
 func readFlag(r *reader, data []byte) (Flag, error) {
@@ -189,12 +179,4 @@ func (s *Flags) Enabled(t *Tenant) []string {
 		}
 	}
 	return ids
-}
-
-// Len is the number of flags.
-func (s *Flags) Len() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.byID)
 }

@@ -1,7 +1,5 @@
 package tenant
 
-import "fmt"
-
 // Tier is what a community has subscribed to. It sets the defaults of its
 // features and limits.
 type Tier string
@@ -14,14 +12,6 @@ const (
 )
 
 const tierNames = "free, pro or enterprise"
-
-// ParseTier finds a tier by its name: lower case, nothing around it.
-func ParseTier(s string) (Tier, error) {
-	if t := Tier(s); t.known() {
-		return t, nil
-	}
-	return "", fmt.Errorf("unknown tier %q: use %s", shorten(s), tierNames)
-}
 
 func (t Tier) known() bool { return t == Free || t == Pro || t == Enterprise }
 
@@ -39,9 +29,6 @@ const (
 
 // featureNames are in the order of the constants.
 var featureNames = [...]string{"customBranding", "advancedAnalytics", "prioritySupport", "unlimitedCommands"}
-
-// Has reports whether all features of want are in the set.
-func (f Features) Has(want Features) bool { return f&want == want }
 
 // Names lists the features of the set by their JSON names, in the order of
 // the contract: customBranding, advancedAnalytics, prioritySupport,

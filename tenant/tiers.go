@@ -22,43 +22,22 @@ func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults 
 	return d
 }
 
-// Tiers are the defaults of the three tiers. They are immutable and may be
-// shared by goroutines.
-type Tiers struct {
-	free, pro, enterprise TierDefaults
-}
-
-var defaultTiers = Tiers{
-	free: TierDefaults{Max: [NumActions]int64{10, 100, 1, -1}},
-	pro: TierDefaults{
+// The defaults of the contract.
+var (
+	freeDefaults = TierDefaults{Max: [NumActions]int64{10, 100, 1, -1}}
+	proDefaults  = TierDefaults{
 		Max:      [NumActions]int64{100, 1000, 10, -1},
 		Features: CustomBranding | AdvancedAnalytics,
-	},
-	enterprise: TierDefaults{
+	}
+	enterpriseDefaults = TierDefaults{
 		Max:      [NumActions]int64{-1, -1, -1, -1},
 		Features: CustomBranding | AdvancedAnalytics | PrioritySupport | UnlimitedCommands,
-	},
-}
-
-// DefaultTiers are the tiers where no global config overrides them.
-func DefaultTiers() *Tiers { return &defaultTiers }
-
-// Of returns the defaults of a tier. A value that is no tier has those of
-// Free.
-func (t *Tiers) Of(tier Tier) TierDefaults {
-	switch tier {
-	case Enterprise:
-		return t.enterprise
-	case Pro:
-		return t.pro
-	case Free:
 	}
-	return t.free
-}
+)
 
-// TiersConfig is the global document that overrides the defaults of tiers;
-// what it leaves out stays as in [DefaultTiers].
-type TiersConfig struct {
+// Tiers are the defaults of the three tiers: a global document that overrides
+// those of the contract. The zero value overrides nothing.
+type Tiers struct {
 	Free       TierOverrides  `json:"free"`
 	Pro        TierOverrides  `json:"pro"`
 	Enterprise TierOverrides  `json:"enterprise"`
@@ -72,41 +51,41 @@ type TierOverrides struct {
 	Unknown    jsontext.Value   `json:",embed"`
 }
 
+// Of returns the defaults of a tier. A value that is no tier has those of
+// Free.
+func (t *Tiers) Of(tier Tier) TierDefaults {
+	d, o := freeDefaults, &t.Free
+	switch tier {
+	case Enterprise:
+		d, o = enterpriseDefaults, &t.Enterprise
+	case Pro:
+		d, o = proDefaults, &t.Pro
+	case Free:
+	}
+	return d.with(&o.Features, &o.RateLimits)
+}
+
 // ParseTiers reads a global document that a user gives, as strictly as
 // [ParseConfig].
-func ParseTiers(data []byte) (TiersConfig, error) {
+func ParseTiers(data []byte) (Tiers, error) {
 	return readTiers(&reader{strict: true}, data)
 }
 
-func parseStoredTiers(data []byte) (TiersConfig, error) {
-	return readTiers(&reader{}, data)
-}
-
-// Tiers resolves the document against the defaults.
-func (c *TiersConfig) Tiers() *Tiers {
-	d := DefaultTiers()
-	return &Tiers{
-		free:       d.free.with(&c.Free.Features, &c.Free.RateLimits),
-		pro:        d.pro.with(&c.Pro.Features, &c.Pro.RateLimits),
-		enterprise: d.enterprise.with(&c.Enterprise.Features, &c.Enterprise.RateLimits),
-	}
-}
-
 // Validate reports what a store would refuse, as [ParseTiers] does.
-func (c *TiersConfig) Validate() error {
+func (t *Tiers) Validate() error {
 	var f faults
-	c.validate(&f)
+	t.validate(&f)
 	return f.err()
 }
 
-func (c *TiersConfig) validate(f *faults) {
-	c.Free.RateLimits.validate(f, "free.rateLimits")
-	c.Pro.RateLimits.validate(f, "pro.rateLimits")
-	c.Enterprise.RateLimits.validate(f, "enterprise.rateLimits")
+func (t *Tiers) validate(f *faults) {
+	t.Free.RateLimits.validate(f, "free.rateLimits")
+	t.Pro.RateLimits.validate(f, "pro.rateLimits")
+	t.Enterprise.RateLimits.validate(f, "enterprise.rateLimits")
 }
 
-func readTiers(r *reader, data []byte) (TiersConfig, error) {
-	var c TiersConfig
+func readTiers(r *reader, data []byte) (Tiers, error) {
+	var c Tiers
 	if r.check(data) {
 		c.Unknown = r.object("", data, []member{
 			{string(Free), func(field string, raw jsontext.Value) { c.Free.read(r, field, raw) }},
@@ -116,7 +95,7 @@ func readTiers(r *reader, data []byte) (TiersConfig, error) {
 		c.validate(&r.faults)
 	}
 	if err := r.err(); err != nil {
-		return TiersConfig{}, err
+		return Tiers{}, err
 	}
 	return c, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // demoCommunities is how many communities `arrakis dev` has.
@@ -25,10 +26,10 @@ func demoCommunity(i int) (id string, tier tenant.Tier) {
 }
 
 // storeDemo stores the demo communities.
-func storeDemo(ctx context.Context, store *tenant.Store) error {
+func storeDemo(ctx context.Context, tenants *store.Store) error {
 	for i := range demoCommunities {
 		id, tier := demoCommunity(i)
-		if _, _, err := store.Put(ctx, id, tenant.Config{Tier: tier}, tenant.PutOptions{}); err != nil {
+		if _, _, err := tenants.Put(ctx, id, tenant.Config{Tier: tier}, store.PutOptions{}); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline"
 	"arrakis/pipeline/streams"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type devCmd struct {
@@ -52,7 +52,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	defer nc.Close()
 	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}})
 	defer func() { _ = rdb.Close() }() // all that used it has ended
-	if err := storeDemo(ctx, tenant.NewStore(rdb, tenant.StoreOptions{Source: "dev"})); err != nil {
+	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
 	}
 	w, err := newWorker(workerConfig{

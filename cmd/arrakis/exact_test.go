@@ -23,6 +23,7 @@ import (
 
 	"arrakis/pipeline/streams"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // asArrakis is the variable that makes the test binary run as arrakis.
@@ -143,8 +144,8 @@ func TestInvariantExactOverProcesses(t *testing.T) {
 	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	store := tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})
-	if _, _, err := store.UpgradeTier(t.Context(), "flooded", tenant.Pro); err != nil {
+	tenants := store.New(rdb, store.Options{Source: "test"})
+	if _, _, err := tenants.UpgradeTier(t.Context(), "flooded", tenant.Pro); err != nil {
 		t.Fatal(err)
 	}
 	handled := handledBy(t, nc)

@@ -10,6 +10,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type flagCmd struct {
@@ -26,8 +27,8 @@ type flagGetCmd struct {
 }
 
 func (c *flagGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		f, _, err := store.GetFlag(ctx, c.ID)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		f, _, err := tenants.GetFlag(ctx, c.ID)
 		if err != nil {
 			return err
 		}
@@ -91,8 +92,8 @@ type listedFlag struct {
 }
 
 func (c *flagListCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		entries, err := store.ListFlags(ctx)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		entries, err := tenants.ListFlags(ctx)
 		if err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (c *flagListCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-func flagTable(t *table, entries []tenant.FlagEntry) {
+func flagTable(t *table, entries []store.FlagEntry) {
 	if len(entries) == 0 {
 		t.row("there are no flags: `arrakis flag set <id> --on` makes one")
 		return
@@ -184,8 +185,8 @@ func (c *flagSetCmd) Run(ctx context.Context, p process) error {
 	if err := c.edit(&tenant.Flag{ID: c.ID}); err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		f, err := c.update(ctx, store)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		f, err := c.update(ctx, tenants)
 		if err != nil {
 			return err
 		}
@@ -195,11 +196,11 @@ func (c *flagSetCmd) Run(ctx context.Context, p process) error {
 
 // update edits the stored flag, and does so again when another writer was
 // faster.
-func (c *flagSetCmd) update(ctx context.Context, store *tenant.Store) (tenant.Flag, error) {
+func (c *flagSetCmd) update(ctx context.Context, tenants *store.Store) (tenant.Flag, error) {
 	for attempt := 1; ; attempt++ {
-		f, version, err := store.GetFlag(ctx, c.ID)
+		f, version, err := tenants.GetFlag(ctx, c.ID)
 		switch {
-		case errors.Is(err, tenant.ErrNotFound):
+		case errors.Is(err, store.ErrNotFound):
 			f = tenant.Flag{ID: c.ID}
 		case err != nil:
 			return f, err
@@ -207,8 +208,8 @@ func (c *flagSetCmd) update(ctx context.Context, store *tenant.Store) (tenant.Fl
 		if err := c.edit(&f); err != nil {
 			return f, err
 		}
-		stored, _, err := store.PutFlag(ctx, f, tenant.PutOptions{IfMatch: version, IfNoneMatch: version == ""})
-		if !errors.Is(err, tenant.ErrConflict) || attempt == 10 {
+		stored, _, err := tenants.PutFlag(ctx, f, store.PutOptions{IfMatch: version, IfNoneMatch: version == ""})
+		if !errors.Is(err, store.ErrConflict) || attempt == 10 {
 			return stored, err
 		}
 	}
@@ -221,8 +222,8 @@ type flagDeleteCmd struct {
 }
 
 func (c *flagDeleteCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if err := store.DeleteFlag(ctx, c.ID, ""); err != nil {
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		if err := tenants.DeleteFlag(ctx, c.ID, ""); err != nil {
 			return err
 		}
 		return c.print(p.stdout, map[string]string{"deleted": c.ID}, func(t *table) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"arrakis/pipeline/http/admin"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type resetCmd struct {
@@ -45,8 +45,8 @@ type reloadCmd struct {
 }
 
 func (c *reloadCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if err := store.NotifyReload(ctx, c.Community); err != nil {
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		if err := tenants.NotifyReload(ctx, c.Community); err != nil {
 			return err
 		}
 		what := c.Community

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type tenantCmd struct {
@@ -22,27 +23,27 @@ type tenantCmd struct {
 }
 
 // withStore runs f with the tenants of Redis.
-func withStore(ctx context.Context, p process, s *redisSettings, f func(store *tenant.Store) error) error {
-	return withStoreOn(ctx, p, s, func(_ redis.UniversalClient, store *tenant.Store) error { return f(store) })
+func withStore(ctx context.Context, p process, s *redisSettings, f func(tenants *store.Store) error) error {
+	return withStoreOn(ctx, p, s, func(_ redis.UniversalClient, tenants *store.Store) error { return f(tenants) })
 }
 
 // withStoreOn is withStore for those who need the client too.
-func withStoreOn(ctx context.Context, p process, s *redisSettings, f func(redis.UniversalClient, *tenant.Store) error) error {
+func withStoreOn(ctx context.Context, p process, s *redisSettings, f func(redis.UniversalClient, *store.Store) error) error {
 	rdb, err := connectRedis(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }() // nothing is pending
 	log := (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr)
-	store := tenant.NewStore(rdb, tenant.StoreOptions{Source: "cli", Logger: log})
-	err = store.RefreshTiers(ctx)
-	var bad *tenant.StoredError
+	tenants := store.New(rdb, store.Options{Source: "cli", Logger: log})
+	err = tenants.RefreshTiers(ctx)
+	var bad *store.StoredError
 	if errors.As(err, &bad) {
 		log.WarnContext(ctx, "the tiers keep their defaults until `arrakis tiers set` replaces their overrides", "err", err)
 	} else if err != nil {
 		return fmt.Errorf("read the tiers: %w", err)
 	}
-	return f(rdb, store)
+	return f(rdb, tenants)
 }
 
 type tenantGetCmd struct {
@@ -52,23 +53,23 @@ type tenantGetCmd struct {
 }
 
 func (c *tenantGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		config, _, err := store.Get(ctx, c.Community)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		config, _, err := tenants.Get(ctx, c.Community)
 		if err != nil {
 			return err
 		}
-		return printTenant(p, c.outputFlags, store, c.Community, &config)
+		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
 	})
 }
 
 // printTenant prints the config, for people with what follows from its tier.
-func printTenant(p process, f outputFlags, store *tenant.Store, id string, config *tenant.Config) error {
+func printTenant(p process, f outputFlags, tenants *store.Store, id string, config *tenant.Config) error {
 	document, err := jsonv2.Marshal(config)
 	if err != nil {
 		return err
 	}
 	return f.print(p.stdout, json.RawMessage(document), func(t *table) {
-		resolved := tenant.Resolve(id, config, store.Tiers())
+		resolved := tenant.Resolve(id, config, tenants.Tiers())
 		t.row("community", resolved.ID)
 		if resolved.ID != id {
 			t.row("stored as", id)
@@ -110,8 +111,8 @@ type listedTenant struct {
 }
 
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		entries, cursor, err := listTenants(ctx, store, c.Cursor, c.Limit)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		entries, cursor, err := listTenants(ctx, tenants, c.Cursor, c.Limit)
 		if err != nil {
 			return err
 		}
@@ -130,16 +131,16 @@ func (c *tenantListCmd) Run(ctx context.Context, p process) error {
 			Tenants []listedTenant `json:"tenants"`
 			Cursor  string         `json:"cursor,omitempty"`
 		}{listed, cursor}
-		return c.print(p.stdout, document, func(t *table) { listTable(t, store, entries, cursor) })
+		return c.print(p.stdout, document, func(t *table) { listTable(t, tenants, entries, cursor) })
 	})
 }
 
 // listTenants collects up to limit tenants; a cursor says that there are more.
-func listTenants(ctx context.Context, store *tenant.Store, cursor string, limit int) ([]tenant.Entry, string, error) {
-	var entries []tenant.Entry
+func listTenants(ctx context.Context, tenants *store.Store, cursor string, limit int) ([]store.Entry, string, error) {
+	var entries []store.Entry
 	for {
-		page, err := store.List(ctx, tenant.ListOptions{
-			Cursor: cursor, Limit: min(limit-len(entries), tenant.MaxListLimit),
+		page, err := tenants.List(ctx, store.ListOptions{
+			Cursor: cursor, Limit: min(limit-len(entries), store.MaxListLimit),
 		})
 		if err != nil {
 			return nil, "", err
@@ -152,7 +153,7 @@ func listTenants(ctx context.Context, store *tenant.Store, cursor string, limit 
 	}
 }
 
-func listTable(t *table, store *tenant.Store, entries []tenant.Entry, cursor string) {
+func listTable(t *table, tenants *store.Store, entries []store.Entry, cursor string) {
 	if len(entries) == 0 {
 		t.row("no tenants are stored: every community has the free tier")
 		return
@@ -163,7 +164,7 @@ func listTable(t *table, store *tenant.Store, entries []tenant.Entry, cursor str
 			t.row(e.ID, "cannot be used: see `arrakis tenant get "+e.ID+"`")
 			continue
 		}
-		r := tenant.Resolve(e.ID, &e.Config, store.Tiers())
+		r := tenant.Resolve(e.ID, &e.Config, tenants.Tiers())
 		t.row(e.ID, string(r.Tier), limitText(r, tenant.Command), limitText(r, tenant.EligibilityCheck),
 			limitText(r, tenant.SyncRequest), list(r.Features.Names()))
 	}
@@ -202,12 +203,12 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 	if err := edit(&tenant.Config{Tier: tenant.Free}); err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		config, _, err := store.Update(ctx, c.Community, edit)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		config, _, err := tenants.Update(ctx, c.Community, edit)
 		if err != nil {
 			return err
 		}
-		return printTenant(p, c.outputFlags, store, c.Community, &config)
+		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
 	})
 }
 
@@ -295,16 +296,16 @@ func (c *tenantUpgradeCmd) Run(ctx context.Context, p process) error {
 	if err := (&tenant.Config{Tier: tier}).Validate(); err != nil {
 		return usageError{err}
 	}
-	var options []tenant.UpgradeOption
+	var options []store.UpgradeOption
 	if c.KeepOverrides {
-		options = append(options, tenant.KeepOverrides)
+		options = append(options, store.KeepOverrides)
 	}
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		config, _, err := store.UpgradeTier(ctx, c.Community, tier, options...)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		config, _, err := tenants.UpgradeTier(ctx, c.Community, tier, options...)
 		if err != nil {
 			return err
 		}
-		return printTenant(p, c.outputFlags, store, c.Community, &config)
+		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
 	})
 }
 
@@ -315,8 +316,8 @@ type tenantDeleteCmd struct {
 }
 
 func (c *tenantDeleteCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if err := store.Delete(ctx, c.Community, ""); err != nil {
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		if err := tenants.Delete(ctx, c.Community, ""); err != nil {
 			return err
 		}
 		return c.print(p.stdout, map[string]string{"deleted": c.Community}, func(t *table) {

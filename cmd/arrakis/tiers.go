@@ -7,6 +7,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type tiersCmd struct {
@@ -20,8 +21,8 @@ type tiersGetCmd struct {
 }
 
 func (c *tiersGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		config, _, err := store.GetTiers(ctx)
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		config, _, err := tenants.GetTiers(ctx)
 		if err != nil {
 			return err
 		}
@@ -40,8 +41,8 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(store *tenant.Store) error {
-		if _, err := store.PutTiers(ctx, config, tenant.PutOptions{}); err != nil {
+	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+		if _, err := tenants.PutTiers(ctx, config, store.PutOptions{}); err != nil {
 			return err
 		}
 		return printTiers(p, c.outputFlags, &config)
@@ -50,7 +51,7 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 
 // printTiers prints the overrides, for people with what follows from them.
 // Members of other writers are left out: they could not be set again.
-func printTiers(p process, o outputFlags, config *tenant.TiersConfig) error {
+func printTiers(p process, o outputFlags, config *tenant.Tiers) error {
 	config.Unknown = nil
 	for _, t := range []*tenant.TierOverrides{&config.Free, &config.Pro, &config.Enterprise} {
 		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown = nil, nil, nil
@@ -62,7 +63,7 @@ func printTiers(p process, o outputFlags, config *tenant.TiersConfig) error {
 	return o.print(p.stdout, json.RawMessage(document), func(t *table) {
 		t.row("TIER", "COMMANDS", "CHECKS", "SYNCS", "FEATURES")
 		for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
-			r := tenant.Resolve("", &tenant.Config{Tier: tier}, config.Tiers())
+			r := tenant.Resolve("", &tenant.Config{Tier: tier}, config)
 			t.row(string(tier), limitText(r, tenant.Command), limitText(r, tenant.EligibilityCheck),
 				limitText(r, tenant.SyncRequest), list(r.Features.Names()))
 		}

@@ -7,7 +7,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/http/admin"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 type usageCmd struct {
@@ -40,12 +40,12 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 
 // withLimits runs f with the limits that Redis holds.
 func withLimits(ctx context.Context, p process, s *redisSettings, f func(*admin.Limits) error) error {
-	return withStoreOn(ctx, p, s, func(rdb redis.UniversalClient, store *tenant.Store) error {
+	return withStoreOn(ctx, p, s, func(rdb redis.UniversalClient, tenants *store.Store) error {
 		// Closed: an answer from this process's own memory would be wrong.
 		l, err := limiter.New(rdb, limiter.Options{OnRedisDown: limiter.Closed})
 		if err != nil {
 			return err
 		}
-		return f(&admin.Limits{Tenants: store, Limiter: l, Redis: rdb})
+		return f(&admin.Limits{Tenants: tenants, Limiter: l, Redis: rdb})
 	})
 }

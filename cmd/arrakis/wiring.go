@@ -22,6 +22,8 @@ import (
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
+	"arrakis/tenant/watch"
 )
 
 // workerConfig is what `dev`, `serve` and the end-to-end tests give a worker.
@@ -40,7 +42,7 @@ type workerConfig struct {
 type worker struct {
 	c        workerConfig
 	limiter  *limiter.Limiter
-	tenants  *tenant.Store
+	tenants  *store.Store
 	pipeline *pipeline.Pipeline
 	ingress  *ingress.Ingress
 	health   *ops.Health
@@ -64,7 +66,7 @@ func newWorker(c workerConfig) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.tenants = tenant.NewStore(c.redis, tenant.StoreOptions{Source: source(), Logger: c.log})
+	w.tenants = store.New(c.redis, store.Options{Source: source(), Logger: c.log})
 	o := pipeline.Options{
 		NATS: c.nats, Streams: c.streams, Tenants: w.tenants, Limiter: w.limiter,
 		Shards: c.worker.Shards, ShardMailbox: c.worker.ShardMailbox,
@@ -187,11 +189,11 @@ func (w *worker) work(ctx context.Context) error {
 }
 
 // newWatcher makes the watcher that puts changes in force until ctx ends.
-func (w *worker) newWatcher(ctx context.Context) *tenant.Watcher {
-	return tenant.NewWatcher(w.tenants, tenant.WatcherOptions{
+func (w *worker) newWatcher(ctx context.Context) *watch.Watcher {
+	return watch.New(w.c.redis, watch.Options{
 		// A little sooner, so that what a poll finds is in force within the interval: a change of all tenants is spread.
 		PollInterval: w.c.tenants.ReloadPollInterval * 9 / 10, Logger: w.c.log, Registerer: w.registry,
-		OnEvent: func(e tenant.Event) {
+		OnEvent: func(e tenant.Event, _ watch.Way) {
 			if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
 				w.c.log.Error("a change is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
 			}

@@ -12,6 +12,8 @@ import (
 	"arrakis/loadtest/bench/workload"
 	"arrakis/pipeline"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
+	"arrakis/tenant/watch"
 )
 
 // arrakisWorker is arrakis in this process, as `arrakis serve` wires it.
@@ -40,7 +42,7 @@ func newArrakisWorker(ctx context.Context, e *env) (*arrakisWorker, error) {
 	handlers.Command(workload.Command, func(_ context.Context, m *pipeline.Message) (any, error) {
 		return nil, e.handle(m.Community)
 	})
-	tenants := tenant.NewStore(e.rdb, tenant.StoreOptions{Source: "bench", Logger: e.log})
+	tenants := store.New(e.rdb, store.Options{Source: "bench", Logger: e.log})
 	p, err := pipeline.New(pipeline.Options{
 		NATS: e.nc, Tenants: tenants, Limiter: limits, Handlers: handlers, Shards: e.spec.Shards,
 		CommandTTL: 15 * time.Minute,
@@ -51,9 +53,9 @@ func newArrakisWorker(ctx context.Context, e *env) (*arrakisWorker, error) {
 	}
 	ctx, w.cancel = context.WithCancel(ctx)
 	w.group, ctx = errgroup.WithContext(ctx)
-	watcher := tenant.NewWatcher(tenants, tenant.WatcherOptions{
+	watcher := watch.New(e.rdb, watch.Options{
 		Logger: e.log, Registerer: w.registry,
-		OnEvent: func(ev tenant.Event) {
+		OnEvent: func(ev tenant.Event, _ watch.Way) {
 			if err := p.Reload(ctx, ev); err != nil && ctx.Err() == nil {
 				e.log.Error("a change is not in force", "err", err)
 			}

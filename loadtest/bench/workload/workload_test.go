@@ -47,7 +47,7 @@ func TestDocumentsSayWhatLimitSays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resolved, _ := tenant.Resolve(ID(i), &c, tenant.DefaultTiers()).Limit(tenant.Command)
+			resolved, _ := tenant.Resolve(ID(i), &c, new(tenant.Tiers)).Limit(tenant.Command)
 			if want := m.Limit(i); resolved != want {
 				t.Errorf("%s: community %d has %d, want %d", m, i, resolved, want)
 			}

@@ -6,17 +6,17 @@ import (
 	"net/http"
 	"strings"
 
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // entityTag is a version as a strong ETag (RFC 9110, section 8.8.3).
-func entityTag(v tenant.Version) string { return `"` + string(v) + `"` }
+func entityTag(v store.Version) string { return `"` + string(v) + `"` }
 
 // conditions are the preconditions of a request. The zero value has none.
 type conditions struct {
-	exists  bool           // If-Match: *
-	absent  bool           // If-None-Match: *
-	version tenant.Version // If-Match with one tag
+	exists  bool          // If-Match: *
+	absent  bool          // If-None-Match: *
+	version store.Version // If-Match with one tag
 }
 
 // parseConditions reads If-Match and If-None-Match. Several tags are refused:
@@ -34,7 +34,7 @@ func parseConditions(r *http.Request) (conditions, error) {
 		case value == "*":
 			c.exists = true
 		case quoted && closed && tag != "" && !strings.Contains(tag, `"`):
-			c.version = tenant.Version(tag)
+			c.version = store.Version(tag)
 		default:
 			return c, fault("If-Match", `expected one ETag as GET returns it, quotes included, or *`)
 		}
@@ -61,11 +61,11 @@ func noConditions(r *http.Request, names ...string) error {
 
 // options are the conditions of a write, given the version that is stored, ""
 // for none.
-func (c conditions) options(stored tenant.Version) (tenant.PutOptions, error) {
-	o := tenant.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
+func (c conditions) options(stored store.Version) (store.PutOptions, error) {
+	o := store.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
 	if c.exists {
 		if stored == "" {
-			return o, tenant.ErrConflict
+			return o, store.ErrConflict
 		}
 		o.IfMatch = stored
 	}
@@ -74,7 +74,7 @@ func (c conditions) options(stored tenant.Version) (tenant.PutOptions, error) {
 
 // versionToDelete is the version that a DELETE demands, "" for any. get reads
 // the document of the path, which only If-Match: * asks for.
-func versionToDelete[T any](r *http.Request, get func(context.Context, string) (T, tenant.Version, error)) (tenant.Version, error) {
+func versionToDelete[T any](r *http.Request, get func(context.Context, string) (T, store.Version, error)) (store.Version, error) {
 	if err := noConditions(r, "If-None-Match"); err != nil {
 		return "", err
 	}
@@ -93,9 +93,9 @@ func versionToDelete[T any](r *http.Request, get func(context.Context, string) (
 
 // storedVersion is the version that a Get of the store found, "" for none. A
 // document that cannot be used has one: replacing it is how it is repaired.
-func storedVersion(v tenant.Version, err error) (tenant.Version, error) {
-	var bad *tenant.StoredError
-	if errors.Is(err, tenant.ErrNotFound) || errors.As(err, &bad) {
+func storedVersion(v store.Version, err error) (store.Version, error) {
+	var bad *store.StoredError
+	if errors.Is(err, store.ErrNotFound) || errors.As(err, &bad) {
 		return v, nil
 	}
 	return v, err

@@ -13,6 +13,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline/deadletter"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // TestEveryFaultIsNamed: the fields of each bad request, in whatever order.
@@ -256,7 +257,7 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Limits{Tenants: tenant.NewStore(rdb, tenant.StoreOptions{}), Limiter: l, Redis: rdb}
+	good := Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l, Redis: rdb}
 	for _, lack := range []func(*Limits){
 		func(l *Limits) { l.Tenants = nil }, func(l *Limits) { l.Limiter = nil }, func(l *Limits) { l.Redis = nil },
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // shownFlag is a flag as the API gives it, without the members of other
@@ -125,13 +126,13 @@ func (a *api) listFlags(_ http.ResponseWriter, r *http.Request) (answer, error) 
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil || len(after) > 0 && !tenant.ValidFlagID(string(after)) {
-		return answer{}, tenant.ErrCursor
+		return answer{}, store.ErrCursor
 	}
 	entries, err := a.tenants.ListFlags(r.Context())
 	if err != nil {
 		return answer{}, err
 	}
-	first, found := slices.BinarySearchFunc(entries, string(after), func(e tenant.FlagEntry, id string) int { return cmp.Compare(e.ID, id) })
+	first, found := slices.BinarySearchFunc(entries, string(after), func(e store.FlagEntry, id string) int { return cmp.Compare(e.ID, id) })
 	if found {
 		first++
 	}

@@ -12,7 +12,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/deadletter"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // FuzzBodies: no body makes the API panic or fail; what it takes it gives back
@@ -26,7 +26,7 @@ func FuzzBodies(f *testing.F) {
 	}
 	var js jetstream.JetStream // not reached by these requests
 	h, err := Handler(Options{
-		Limits:      &Limits{Tenants: tenant.NewStore(rdb, tenant.StoreOptions{}), Limiter: l, Redis: rdb},
+		Limits:      &Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l, Redis: rdb},
 		DeadLetters: deadletter.New(js),
 	})
 	if err != nil {

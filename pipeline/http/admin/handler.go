@@ -14,7 +14,7 @@ import (
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 const (
@@ -63,7 +63,7 @@ func Handler(o Options) (http.Handler, error) {
 // api is what the endpoints work with.
 type api struct {
 	limits  *Limits
-	tenants *tenant.Store
+	tenants *store.Store
 	letters *deadletter.Store
 	log     *slog.Logger
 	slots   chan struct{} // a token for each request at work
@@ -75,10 +75,10 @@ type endpoint func(w http.ResponseWriter, r *http.Request) (answer, error)
 
 // answer is a success.
 type answer struct {
-	status int            // 0 is 200
-	body   any            // nil: none
-	etag   tenant.Version // "": none
-	next   string         // address of a list's next page, "": none
+	status int           // 0 is 200
+	body   any           // nil: none
+	etag   store.Version // "": none
+	next   string        // address of a list's next page, "": none
 }
 
 // mux routes by path. Methods are looked at by serve, whose answers are

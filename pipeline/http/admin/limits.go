@@ -10,6 +10,7 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // counted are the actions that a community has used something of. What each
@@ -69,7 +70,7 @@ type Reset struct {
 // Limits reads and resets what communities have used. All fields are required.
 // It is safe for concurrent use.
 type Limits struct {
-	Tenants *tenant.Store
+	Tenants *store.Store
 	Limiter *limiter.Limiter
 	Redis   redis.UniversalClient // that the limiter counts in
 }
@@ -137,7 +138,7 @@ func (l *Limits) tenant(ctx context.Context, id string) (*tenant.Tenant, error) 
 }
 
 // CheckID refuses what cannot be the ID of a community by a
-// [*tenant.FieldError], in the words of [tenant.Store].
+// [*tenant.FieldError], in the words of [store.Store].
 func CheckID(id string) error {
 	if tenant.ValidID(id) {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // problemError is an error that is a problem already.
@@ -24,7 +25,7 @@ const retryAfterMS = 2000
 func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	var (
 		made    *problemError
-		stored  *tenant.StoredError
+		stored  *store.StoredError
 		asked   *deadletter.QueryError
 		refused *deadletter.RefusedError
 	)
@@ -33,11 +34,11 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return made.Problem
 	case errors.As(err, &stored): // before its faults, which are not the client's
 		return problem.New(http.StatusInternalServerError, "unusable-document", "%s.", sentence(stored.Error()))
-	case errors.Is(err, tenant.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
 		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
-	case errors.Is(err, tenant.ErrConflict):
+	case errors.Is(err, store.ErrConflict):
 		return conflict(r)
-	case errors.Is(err, tenant.ErrCursor):
+	case errors.Is(err, store.ErrCursor):
 		return malformed([]error{fault("cursor", "is not one that a list has returned; list again from the start")})
 	case errors.As(err, &asked):
 		return malformed([]error{fault(asked.Field, "%s", asked.Reason)})

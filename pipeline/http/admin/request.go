@@ -14,6 +14,7 @@ import (
 
 	"arrakis/pipeline/http/problem"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // The media types of bodies.
@@ -97,8 +98,8 @@ func pageLimit(q url.Values) (int, error) {
 		return 100, nil
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
-	if err != nil || n < 1 || n > tenant.MaxListLimit {
-		return 0, fault("limit", "must be a whole number from 1 to %d", tenant.MaxListLimit)
+	if err != nil || n < 1 || n > store.MaxListLimit {
+		return 0, fault("limit", "must be a whole number from 1 to %d", store.MaxListLimit)
 	}
 	return n, nil
 }

@@ -31,7 +31,7 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/streams"
-	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -50,7 +50,7 @@ func (quiet) Printf(context.Context, string, ...any) {}
 type bed struct {
 	redis  redis.UniversalClient
 	mini   *miniredis.Miniredis // nil on another Redis
-	store  *tenant.Store
+	store  *store.Store
 	limits *Limits
 	nats   *server.Server
 	js     jetstream.JetStream
@@ -70,7 +70,7 @@ func newBed(tb testing.TB) *bed {
 func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	tb.Helper()
 	tb.Cleanup(func() { _ = rdb.Close() })
-	b := &bed{redis: rdb, store: tenant.NewStore(rdb, tenant.StoreOptions{Source: "test"})}
+	b := &bed{redis: rdb, store: store.New(rdb, store.Options{Source: "test"})}
 	l, err := limiter.New(rdb, limiter.Options{})
 	if err != nil {
 		tb.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // shown is a config as the API gives it: without the members of other writers,
@@ -82,7 +83,7 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 		return answer{}, err
 	}
 	var stored tenant.Config
-	var v tenant.Version
+	var v store.Version
 	if given == (conditions{}) {
 		stored, v, err = a.tenants.Update(r.Context(), r.PathValue("id"), func(c *tenant.Config) error { return c.Merge(patch) })
 	} else {
@@ -96,10 +97,10 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 
 // patchVersion changes a config if it is the one that is given, which the
 // write itself makes sure of.
-func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, tenant.Version, error) {
+func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, store.Version, error) {
 	config, v, err := a.tenants.Get(r.Context(), r.PathValue("id"))
-	if errors.Is(err, tenant.ErrNotFound) {
-		err = tenant.ErrConflict
+	if errors.Is(err, store.ErrNotFound) {
+		err = store.ErrConflict
 	}
 	if err != nil {
 		return tenant.Config{}, "", err
@@ -143,7 +144,7 @@ func (a *api) listTenants(_ http.ResponseWriter, r *http.Request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	page, err := a.tenants.List(r.Context(), tenant.ListOptions{Cursor: q.Get("cursor"), Limit: limit})
+	page, err := a.tenants.List(r.Context(), store.ListOptions{Cursor: q.Get("cursor"), Limit: limit})
 	if err != nil {
 		return answer{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 const ifMatch, ifNoneMatch = "If-Match", "If-None-Match"
@@ -244,7 +245,7 @@ func TestListOf500(t *testing.T) {
 	for i := range 500 {
 		id := fmt.Sprintf("comm:%03d", i)
 		want[id] = true
-		if _, _, err := b.store.Put(t.Context(), id, tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{}); err != nil {
+		if _, _, err := b.store.Put(t.Context(), id, tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

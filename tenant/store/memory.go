@@ -1,4 +1,4 @@
-package tenant
+package store
 
 import (
 	"context"
@@ -27,7 +27,7 @@ type remembered[T any] struct {
 func newMemory[T any](size int, log *slog.Logger, parse func([]byte) (T, error)) *memory[T] {
 	last, err := lru.New[string, remembered[T]](size)
 	if err != nil {
-		panic("tenant: memory of no size") // NewStore gives a positive one
+		panic("store: memory of no size") // New gives a positive one
 	}
 	return &memory[T]{parse: parse, log: log, last: last}
 }

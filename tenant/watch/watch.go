@@ -1,4 +1,4 @@
-package tenant
+package watch
 
 import (
 	"context"
@@ -10,6 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 const (
@@ -25,15 +28,24 @@ const (
 	retryPause = 100 * time.Millisecond // after a failed try to subscribe
 )
 
-// WatcherOptions are the settings of a Watcher. The zero value is usable.
-type WatcherOptions struct {
+// Way is how an event reached this process.
+type Way string
+
+// The ways.
+const (
+	PubSub Way = "pubsub"
+	Poll   Way = "poll"
+)
+
+// Options are the settings of a Watcher. The zero value is usable.
+type Options struct {
 	// PollInterval is the time between two looks at the change log, which find
 	// events that pub/sub has missed. Defaults to 30 s.
 	PollInterval time.Duration
 	// OnEvent gets each event, one at a time, from the goroutine of Run. It
 	// should return soon: it holds up the events behind it. Defaults to
 	// counting only.
-	OnEvent func(Event)
+	OnEvent func(tenant.Event, Way)
 	// Logger gets warnings when Redis goes away and of malformed events.
 	// Defaults to none.
 	Logger *slog.Logger
@@ -44,11 +56,11 @@ type WatcherOptions struct {
 // Watcher hears of changes, by pub/sub within a moment and by polling the
 // change log for what pub/sub has missed.
 type Watcher struct {
-	// Set by NewWatcher, read-only.
+	// Set by New, read-only.
 	rdb     redis.UniversalClient
-	opts    WatcherOptions
+	opts    Options
 	log     *slog.Logger
-	metrics *watcherMetrics
+	metrics *metrics
 
 	// Owned by the goroutine of Run.
 	last      time.Time            // last look at the change log, by the clock of Redis
@@ -57,23 +69,23 @@ type Watcher struct {
 	malformed time.Time            // when a malformed event was last logged
 }
 
-// NewWatcher makes a watcher of the Redis that store is on. It panics when its
+// New makes a watcher of the changes that a [store.Store] on rdb announces. It panics when its
 // metrics are registered there already.
-func NewWatcher(store *Store, opts WatcherOptions) *Watcher {
+func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	if opts.PollInterval <= 0 {
 		opts.PollInterval = 30 * time.Second
 	}
 	if opts.OnEvent == nil {
-		opts.OnEvent = func(Event) {}
+		opts.OnEvent = func(tenant.Event, Way) {}
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Watcher{
-		rdb:     store.rdb,
+		rdb:     rdb,
 		opts:    opts,
 		log:     opts.Logger.With("component", "tenant"),
-		metrics: newWatcherMetrics(opts.Registerer),
+		metrics: newMetrics(opts.Registerer),
 		seen:    make(map[string]time.Time),
 	}
 }
@@ -94,7 +106,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // is given up for a new one.
 func (w *Watcher) session(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	pubsub := w.rdb.Subscribe(ctx, reloadName)
+	pubsub := w.rdb.Subscribe(ctx, store.ReloadChannel)
 	received := make(chan any) // sent by receive alone; unbuffered: a slow OnEvent is felt by Redis
 	var wg sync.WaitGroup
 	wg.Go(func() { receive(ctx, pubsub, received) })
@@ -136,10 +148,12 @@ func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	for {
 		msg, err := pubsub.Receive(ctx)
 		if err != nil {
-			if !sleep(ctx, retryPause) {
+			select {
+			case <-time.After(retryPause):
+				continue
+			case <-ctx.Done():
 				return
 			}
-			continue
 		}
 		select {
 		case received <- msg:
@@ -160,18 +174,18 @@ func ping(ctx context.Context, pubsub *redis.PubSub) {
 // deliver hands on an event from the channel. It is never taken for one that a
 // poll has delivered: what is published has just changed.
 func (w *Watcher) deliver(payload string) {
-	ev, err := ParseEvent([]byte(payload))
+	ev, err := tenant.ParseEvent([]byte(payload))
 	if err != nil {
 		w.refuse(err)
 		return
 	}
-	w.remember(ev.member(), ev.At)
-	w.emit(ev)
+	w.remember(ev.Member(), ev.At)
+	w.emit(ev, PubSub)
 }
 
-func (w *Watcher) emit(ev Event) {
-	w.metrics.reloads[ev.Type][ev.Via].Inc()
-	w.opts.OnEvent(ev)
+func (w *Watcher) emit(ev tenant.Event, way Way) {
+	w.metrics.reloads.WithLabelValues(string(ev.Type), string(way)).Inc()
+	w.opts.OnEvent(ev, way)
 }
 
 func (w *Watcher) remember(member string, at time.Time) {
@@ -214,7 +228,7 @@ func (w *Watcher) poll(ctx context.Context) {
 	if missed {
 		clear(w.seen)
 		w.log.WarnContext(ctx, "config changes may have been missed; reloading all", "entries", len(entries))
-		w.emit(Event{Type: GlobalChanged, At: now, Via: Poll})
+		w.emit(tenant.Event{Type: tenant.GlobalChanged, At: now}, Poll)
 		return
 	}
 	for _, z := range entries {
@@ -230,7 +244,7 @@ func (w *Watcher) missed(now time.Time) bool {
 	if w.last.IsZero() {
 		return w.away
 	}
-	return now.Sub(w.last) > changesKept || now.Before(w.last.Add(-pollTolerance))
+	return now.Sub(w.last) > store.ChangesKept || now.Before(w.last.Add(-pollTolerance))
 }
 
 // look reads the change log from the last look on, or, at the first one, the
@@ -246,7 +260,7 @@ func (w *Watcher) look(ctx context.Context) (now time.Time, entries []redis.Z, e
 		since = now
 	}
 	entries, err = w.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-		Key:     changesKey,
+		Key:     store.ChangesKey,
 		ByScore: true,
 		Start:   since.Add(-pollTolerance).UnixMilli(),
 		Stop:    "+inf",
@@ -267,10 +281,10 @@ func (w *Watcher) found(z redis.Z) {
 		return
 	}
 	w.remember(member, at)
-	ev, err := parseMember(member, at.UnixMilli())
+	ev, err := tenant.ParseMember(member, at)
 	if err != nil {
 		w.refuse(err)
 		return
 	}
-	w.emit(ev)
+	w.emit(ev, Poll)
 }

@@ -1,4 +1,4 @@
-package tenant
+package store
 
 import (
 	"cmp"
@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
 )
 
 const (
@@ -39,7 +41,7 @@ type ListOptions struct {
 // Entry is a stored config.
 type Entry struct {
 	ID      string // what it is stored under
-	Config  Config
+	Config  tenant.Config
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
 }
@@ -102,7 +104,7 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 			continue
 		}
 		e := Entry{ID: ids[i], Version: versionOf(*text)}
-		if c, err := parseStored([]byte(*text)); err != nil {
+		if c, err := tenant.ParseStored[tenant.Config]([]byte(*text)); err != nil {
 			e.Err = &StoredError{Key: configPrefix + e.ID, Err: err}
 		} else {
 			e.Config = c
@@ -194,7 +196,7 @@ func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next 
 	}
 	for _, key := range keys {
 		id := strings.TrimPrefix(key, configPrefix)
-		if ValidID(id) && id > w.at.After {
+		if tenant.ValidID(id) && id > w.at.After {
 			ids = append(ids, id)
 		}
 	}
@@ -223,7 +225,7 @@ func parseCursor(s string) (listCursor, error) {
 	if err != nil || json.Unmarshal(text, &c, json.RejectUnknownMembers(true)) != nil {
 		return c, ErrCursor
 	}
-	if len(c.Rest) > maxRest || slices.ContainsFunc(c.Rest, func(id string) bool { return !ValidID(id) }) {
+	if len(c.Rest) > maxRest || slices.ContainsFunc(c.Rest, func(id string) bool { return !tenant.ValidID(id) }) {
 		return c, ErrCursor
 	}
 	return c, nil

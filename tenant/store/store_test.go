@@ -1,9 +1,10 @@
-package tenant_test
+package store_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 func TestLoad(t *testing.T) {
@@ -32,7 +34,7 @@ func TestLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			free := tenant.DefaultTiers().Of(tenant.Free)
+			free := new(tenant.Tiers).Of(tenant.Free)
 			want := []*tenant.Tenant{
 				{
 					ID: "comm", GuildID: "guild", Tier: tenant.Pro, Stored: true,
@@ -110,10 +112,10 @@ func TestPut(t *testing.T) {
 			rdb := b.open(t)
 			s, _ := newStore(rdb)
 			ctx := t.Context()
-			if _, _, err := s.Get(ctx, "a"); !errors.Is(err, tenant.ErrNotFound) {
+			if _, _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("Get = %v, want ErrNotFound", err)
 			}
-			made, v1, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{IfNoneMatch: true})
+			made, v1, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfNoneMatch: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,20 +126,20 @@ func TestPut(t *testing.T) {
 			if diff := cmp.Diff(made, got); diff != "" || v != v1 || err != nil {
 				t.Errorf("Get = version %q, %v, want %q (-put +got):\n%s", v, err, v1, diff)
 			}
-			refused := []tenant.PutOptions{{IfNoneMatch: true}, {IfMatch: "0123"}}
+			refused := []store.PutOptions{{IfNoneMatch: true}, {IfMatch: "0123"}}
 			for _, opts := range refused {
-				if _, _, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Free}, opts); !errors.Is(err, tenant.ErrConflict) {
+				if _, _, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Free}, opts); !errors.Is(err, store.ErrConflict) {
 					t.Errorf("Put with %+v = %v, want ErrConflict", opts, err)
 				}
 			}
-			if _, _, err := s.Put(ctx, "gone", tenant.Config{Tier: tenant.Free}, tenant.PutOptions{IfMatch: v1}); !errors.Is(err, tenant.ErrConflict) {
+			if _, _, err := s.Put(ctx, "gone", tenant.Config{Tier: tenant.Free}, store.PutOptions{IfMatch: v1}); !errors.Is(err, store.ErrConflict) {
 				t.Errorf("Put of a version that is gone = %v, want ErrConflict", err)
 			}
-			again, v2, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Free}, tenant.PutOptions{IfMatch: v1})
+			again, v2, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Free}, store.PutOptions{IfMatch: v1})
 			if err != nil || v2 == v1 || !again.CreatedAt.Equal(made.CreatedAt) {
 				t.Errorf("Put with the version = %+v, %q, %v", again, v2, err)
 			}
-			if err := s.Delete(ctx, "a", v1); !errors.Is(err, tenant.ErrConflict) {
+			if err := s.Delete(ctx, "a", v1); !errors.Is(err, store.ErrConflict) {
 				t.Errorf("Delete of a version that is gone = %v, want ErrConflict", err)
 			}
 			if _, v, err := s.Get(ctx, "a"); v != v2 || err != nil {
@@ -146,10 +148,10 @@ func TestPut(t *testing.T) {
 			if err := s.Delete(ctx, "a", v2); err != nil {
 				t.Error(err)
 			}
-			if err := s.Delete(ctx, "a", v2); !errors.Is(err, tenant.ErrConflict) {
+			if err := s.Delete(ctx, "a", v2); !errors.Is(err, store.ErrConflict) {
 				t.Errorf("second Delete of the version = %v, want ErrConflict", err)
 			}
-			if err := s.Delete(ctx, "a", ""); !errors.Is(err, tenant.ErrNotFound) {
+			if err := s.Delete(ctx, "a", ""); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("Delete of nothing = %v, want ErrNotFound", err)
 			}
 		})
@@ -160,10 +162,10 @@ func TestPutRefuses(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(connect(t, false, miniredis.RunT(t).Addr()))
 	var field *tenant.FieldError
-	if _, _, err := s.Put(t.Context(), "a*", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{}); !errors.As(err, &field) {
+	if _, _, err := s.Put(t.Context(), "a*", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); !errors.As(err, &field) {
 		t.Errorf("Put under a bad ID = %v, want a FieldError", err)
 	}
-	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: "gold"}, tenant.PutOptions{}); !errors.As(err, &field) || field.Field != "tier" {
+	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: "gold"}, store.PutOptions{}); !errors.As(err, &field) || field.Field != "tier" {
 		t.Errorf("Put of a bad tier = %v, want a FieldError of tier", err)
 	}
 }
@@ -172,30 +174,30 @@ func TestPutRefuses(t *testing.T) {
 func TestWriteAnnounces(t *testing.T) {
 	writes := []struct {
 		member string
-		write  func(ctx context.Context, s *tenant.Store) error
+		write  func(ctx context.Context, s *store.Store) error
 	}{
-		{"tenant_config:a", func(ctx context.Context, s *tenant.Store) error {
-			_, _, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{})
+		{"tenant_config:a", func(ctx context.Context, s *store.Store) error {
+			_, _, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{})
 			return err
 		}},
-		{"tenant_config:a", func(ctx context.Context, s *tenant.Store) error {
+		{"tenant_config:a", func(ctx context.Context, s *store.Store) error {
 			_, _, err := s.UpgradeTier(ctx, "a", tenant.Enterprise)
 			return err
 		}},
-		{"tenant_config:a", func(ctx context.Context, s *tenant.Store) error { return s.Delete(ctx, "a", "") }},
-		{"feature_flag:f", func(ctx context.Context, s *tenant.Store) error {
-			_, _, err := s.PutFlag(ctx, tenant.Flag{ID: "f"}, tenant.PutOptions{})
+		{"tenant_config:a", func(ctx context.Context, s *store.Store) error { return s.Delete(ctx, "a", "") }},
+		{"feature_flag:f", func(ctx context.Context, s *store.Store) error {
+			_, _, err := s.PutFlag(ctx, tenant.Flag{ID: "f"}, store.PutOptions{})
 			return err
 		}},
-		{"feature_flag:f", func(ctx context.Context, s *tenant.Store) error { return s.DeleteFlag(ctx, "f", "") }},
-		{"global_config:", func(ctx context.Context, s *tenant.Store) error {
-			_, err := s.PutTiers(ctx, tenant.TiersConfig{}, tenant.PutOptions{})
+		{"feature_flag:f", func(ctx context.Context, s *store.Store) error { return s.DeleteFlag(ctx, "f", "") }},
+		{"global_config:", func(ctx context.Context, s *store.Store) error {
+			_, err := s.PutTiers(ctx, tenant.Tiers{}, store.PutOptions{})
 			return err
 		}},
-		{"tenant_config:b:c", func(ctx context.Context, s *tenant.Store) error { return s.NotifyReload(ctx, "b:c") }},
-		{"global_config:", func(ctx context.Context, s *tenant.Store) error { return s.NotifyReload(ctx, "") }},
-		{"limit_reset:b:c", func(ctx context.Context, s *tenant.Store) error { return s.NotifyReset(ctx, "b:c") }},
-		{"limit_reset:b:command", func(ctx context.Context, s *tenant.Store) error {
+		{"tenant_config:b:c", func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "b:c") }},
+		{"global_config:", func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "") }},
+		{"limit_reset:b:c", func(ctx context.Context, s *store.Store) error { return s.NotifyReset(ctx, "b:c") }},
+		{"limit_reset:b:command", func(ctx context.Context, s *store.Store) error {
 			return s.NotifyReset(ctx, "b", tenant.Command)
 		}},
 	}
@@ -347,7 +349,7 @@ func TestUpdateOfBadDocument(t *testing.T) {
 	rdb := connect(t, false, miniredis.RunT(t).Addr())
 	s, _ := newStore(rdb)
 	set(t, rdb, "tenant:config:a", "[]")
-	var stored *tenant.StoredError
+	var stored *store.StoredError
 	if _, _, err := s.UpgradeTier(t.Context(), "a", tenant.Pro); !errors.As(err, &stored) || stored.Key != "tenant:config:a" {
 		t.Errorf("UpgradeTier = %v, want a StoredError that names the key", err)
 	}
@@ -355,7 +357,7 @@ func TestUpdateOfBadDocument(t *testing.T) {
 	if !errors.As(err, &stored) || v == "" {
 		t.Errorf("Get = %q, %v, want a StoredError and the version", v, err)
 	}
-	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{IfMatch: v}); err != nil {
+	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfMatch: v}); err != nil {
 		t.Errorf("Put, which repairs it: %v", err)
 	}
 }
@@ -370,15 +372,15 @@ func TestUpgradeTier(t *testing.T) {
 			set(t, rdb, "tenant:config:a", `{"tier":"free","features":{"prioritySupport":true,"theirs":1},"rateLimits":{"commandsPerMinute":3}}`)
 			upgrades := []struct {
 				tier tenant.Tier
-				opts []tenant.UpgradeOption
+				opts []store.UpgradeOption
 				want tenant.TierDefaults
 			}{
-				{tenant.Pro, []tenant.UpgradeOption{tenant.KeepOverrides}, tenant.TierDefaults{
+				{tenant.Pro, []store.UpgradeOption{store.KeepOverrides}, tenant.TierDefaults{
 					Features: tenant.CustomBranding | tenant.AdvancedAnalytics | tenant.PrioritySupport,
 					Max:      [tenant.NumActions]int64{3, 1000, 10, -1},
 				}},
-				{tenant.Enterprise, nil, tenant.DefaultTiers().Of(tenant.Enterprise)},
-				{tenant.Free, nil, tenant.DefaultTiers().Of(tenant.Free)},
+				{tenant.Enterprise, nil, new(tenant.Tiers).Of(tenant.Enterprise)},
+				{tenant.Free, nil, new(tenant.Tiers).Of(tenant.Free)},
 			}
 			for _, u := range upgrades {
 				if _, _, err := s.UpgradeTier(t.Context(), "a", u.tier, u.opts...); err != nil {
@@ -421,7 +423,7 @@ func TestUnknownMembersSurvive(t *testing.T) {
 				t.Fatal(err)
 			}
 			check()
-			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Free}, tenant.PutOptions{}); err != nil {
+			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Free}, store.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			check()
@@ -444,7 +446,7 @@ func TestTiers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v, err := s.PutTiers(t.Context(), c, tenant.PutOptions{IfNoneMatch: true})
+			v, err := s.PutTiers(t.Context(), c, store.PutOptions{IfNoneMatch: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -455,14 +457,14 @@ func TestTiers(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := tenant.TierDefaults{Features: tenant.CustomBranding, Max: [tenant.NumActions]int64{5, 100, 1, -1}}
-			for _, s := range []*tenant.Store{s, other} {
+			for _, s := range []*store.Store{s, other} {
 				got := load(t, s, "a")
 				if diff := cmp.Diff(want, tenant.TierDefaults{Features: got.Features, Max: got.Max}); diff != "" {
 					t.Errorf("free tenant (-want +got):\n%s", diff)
 				}
 			}
 			set(t, rdb, "arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":-2}}}`)
-			var stored *tenant.StoredError
+			var stored *store.StoredError
 			if err := other.RefreshTiers(t.Context()); !errors.As(err, &stored) {
 				t.Errorf("RefreshTiers of a bad document = %v, want a StoredError", err)
 			}
@@ -497,7 +499,7 @@ func TestList(t *testing.T) {
 				found := make(map[string]int)
 				cursor, pages := "", 0
 				for {
-					page, err := s.List(t.Context(), tenant.ListOptions{Cursor: cursor, Limit: limit})
+					page, err := s.List(t.Context(), store.ListOptions{Cursor: cursor, Limit: limit})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -506,7 +508,7 @@ func TestList(t *testing.T) {
 					case 0:
 						most = 100
 					case 5000:
-						most = tenant.MaxListLimit
+						most = store.MaxListLimit
 					}
 					if len(page.Entries) > most {
 						t.Fatalf("a page of %d with limit %d", len(page.Entries), limit)
@@ -527,10 +529,37 @@ func TestList(t *testing.T) {
 				}
 			}
 			for _, bad := range []string{"x", "e30x", strings.Repeat("A", 5000), "eyJyIjpbIiJdfQ"} {
-				if _, err := s.List(t.Context(), tenant.ListOptions{Cursor: bad}); !errors.Is(err, tenant.ErrCursor) {
+				if _, err := s.List(t.Context(), store.ListOptions{Cursor: bad}); !errors.Is(err, store.ErrCursor) {
 					t.Errorf("cursor %.10q: %v, want ErrCursor", bad, err)
 				}
 			}
 		})
+	}
+}
+
+// A community whose ID ends like an action is reset as itself, not as a
+// shorter one.
+func TestNotifyResetOfMisleadingID(t *testing.T) {
+	t.Parallel()
+	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	s, _ := newStore(rdb)
+	if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
+		t.Fatal(err)
+	}
+	var got []tenant.Action
+	for member := range changes(t.Context(), t, rdb) {
+		_, target, _ := strings.Cut(member, ":")
+		community, actions, _ := tenant.Event{Type: tenant.LimitReset, TargetID: target}.Reset()
+		if community != "a:command" {
+			t.Errorf("%s resets %q", member, community)
+		}
+		got = append(got, actions...)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]tenant.Action{0, 1, 2, 3}, got); diff != "" {
+		t.Errorf("actions reset (-want +got):\n%s", diff)
+	}
+	if err := s.NotifyReset(t.Context(), "a", tenant.NumActions); err == nil {
+		t.Error("a reset of no action is accepted")
 	}
 }

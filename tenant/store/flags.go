@@ -1,4 +1,4 @@
-package tenant
+package store
 
 import (
 	"context"
@@ -7,12 +7,17 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"arrakis/tenant"
 )
+
+// MaxFlags is how many flags there may be.
+const MaxFlags = 1000
 
 // FlagEntry is a stored flag.
 type FlagEntry struct {
 	ID      string // what it is stored under
-	Flag    Flag
+	Flag    tenant.Flag
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
 }
@@ -20,12 +25,12 @@ type FlagEntry struct {
 // Flags reads all flags. One whose document cannot be used is as this store
 // has last seen it, else off, and is logged. Errors are those of Redis and of
 // ctx, and more flags than [MaxFlags]; the caller keeps the set that it has.
-func (s *Store) Flags(ctx context.Context) (*Flags, error) {
+func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	flags := make([]Flag, 0, len(texts))
+	flags := make([]tenant.Flag, 0, len(texts))
 	for id, text := range texts {
 		if f := s.flags.read(ctx, flagPlace(id).String(), &text); f != nil {
 			flag := *f
@@ -33,7 +38,7 @@ func (s *Store) Flags(ctx context.Context) (*Flags, error) {
 			flags = append(flags, flag)
 		}
 	}
-	return NewFlags(flags...), nil
+	return tenant.NewFlags(flags...), nil
 }
 
 // ListFlags reads all flags for display, by ID. There are at most [MaxFlags].
@@ -45,7 +50,7 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	entries := make([]FlagEntry, 0, len(texts))
 	for _, id := range slices.Sorted(maps.Keys(texts)) {
 		e := FlagEntry{ID: id, Version: versionOf(texts[id])}
-		if e.Flag, err = parseStoredFlag([]byte(texts[id])); err != nil {
+		if e.Flag, err = tenant.ParseStored[tenant.Flag]([]byte(texts[id])); err != nil {
 			e.Err = &StoredError{Key: flagPlace(id).String(), Err: err}
 		}
 		entries = append(entries, e)
@@ -66,17 +71,17 @@ func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
 	}
-	maps.DeleteFunc(texts, func(id, _ string) bool { return !ValidFlagID(id) })
+	maps.DeleteFunc(texts, func(id, _ string) bool { return !tenant.ValidFlagID(id) })
 	return texts, nil
 }
 
 // GetFlag reads a flag. It returns [ErrNotFound] when there is none, and a
 // [*StoredError], together with the version, when it cannot be used.
-func (s *Store) GetFlag(ctx context.Context, id string) (Flag, Version, error) {
-	if !ValidFlagID(id) {
-		return Flag{}, "", errFlagID(id)
+func (s *Store) GetFlag(ctx context.Context, id string) (tenant.Flag, Version, error) {
+	if !tenant.ValidFlagID(id) {
+		return tenant.Flag{}, "", errFlagID(id)
 	}
-	f, v, err := get(ctx, s.rdb, flagPlace(id), parseStoredFlag)
+	f, v, err := get(ctx, s.rdb, flagPlace(id), tenant.ParseStored[tenant.Flag])
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("flag %q: %w: it is off for everybody", id, err)
 	}
@@ -85,28 +90,28 @@ func (s *Store) GetFlag(ctx context.Context, id string) (Flag, Version, error) {
 
 // PutFlag creates or replaces the flag f.ID and returns it as stored. Errors:
 // [*FieldError], [ErrConflict].
-func (s *Store) PutFlag(ctx context.Context, f Flag, opts PutOptions) (Flag, Version, error) {
+func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (tenant.Flag, Version, error) {
 	if err := f.Validate(); err != nil {
-		return Flag{}, "", err
+		return tenant.Flag{}, "", err
 	}
 	// The bound is looked at outside of the transaction: writers at once may
 	// pass it by a few, and reading then says so.
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
-		return Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
+		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
-	var next Flag
+	var next tenant.Flag
 	var text string
-	err = s.write(ctx, flagPlace(f.ID), Event{Type: FlagChanged, TargetID: f.ID},
+	err = s.write(ctx, flagPlace(f.ID), tenant.Event{Type: tenant.FlagChanged, TargetID: f.ID},
 		func(current string, exists bool, _ time.Time) (string, error) {
 			if err := opts.check(current, exists); err != nil {
 				return "", err
 			}
 			if !exists && n >= MaxFlags {
-				return "", &FieldError{Reason: fmt.Sprintf("there are %d flags, the most there may be; delete some", n)}
+				return "", &tenant.FieldError{Reason: fmt.Sprintf("there are %d flags, the most there may be; delete some", n)}
 			}
 			next = f
-			if was, err := parseStoredFlag([]byte(current)); exists && err == nil {
+			if was, err := tenant.ParseStored[tenant.Flag]([]byte(current)); exists && err == nil {
 				keep(&next.Unknown, was.Unknown)
 			}
 			var err error
@@ -114,7 +119,7 @@ func (s *Store) PutFlag(ctx context.Context, f Flag, opts PutOptions) (Flag, Ver
 			return text, err
 		})
 	if err != nil {
-		return Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
+		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
 	return next, versionOf(text), nil
 }
@@ -122,10 +127,10 @@ func (s *Store) PutFlag(ctx context.Context, f Flag, opts PutOptions) (Flag, Ver
 // DeleteFlag removes a flag, which is then off for everybody. ifMatch and the
 // errors are those of Delete.
 func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) error {
-	if !ValidFlagID(id) {
+	if !tenant.ValidFlagID(id) {
 		return errFlagID(id)
 	}
-	if err := s.write(ctx, flagPlace(id), Event{Type: FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
+	if err := s.write(ctx, flagPlace(id), tenant.Event{Type: tenant.FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
 		return fmt.Errorf("delete flag %q: %w", id, err)
 	}
 	return nil
@@ -134,5 +139,5 @@ func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) erro
 func flagPlace(id string) place { return place{key: flagsKey, field: id} }
 
 func errFlagID(id string) error {
-	return &FieldError{Field: "flag", Reason: fmt.Sprintf("%q must be 1 to 128 letters, digits, '_', '.' or '-'", shorten(id))}
+	return &tenant.FieldError{Field: "flag", Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', '.' or '-'", id)}
 }

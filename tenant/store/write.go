@@ -1,4 +1,4 @@
-package tenant
+package store
 
 import (
 	"context"
@@ -7,7 +7,10 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
 )
 
 // PutOptions are the conditions of a write. The zero value has none. A
@@ -42,16 +45,16 @@ const KeepOverrides UpgradeOption = 1
 // id; createdAt, where it is not given, stays as stored, and so do members of
 // other writers. It returns the config as stored. Errors: [*FieldError],
 // [ErrConflict].
-func (s *Store) Put(ctx context.Context, id string, c Config, opts PutOptions) (Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool) (Config, error) {
+func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
 		if err := opts.check(current, exists); err != nil {
-			return Config{}, err
+			return tenant.Config{}, err
 		}
 		next := c
 		// A stored document that cannot be used has nothing to hand on:
 		// replacing it is how it is repaired.
-		if was, err := parseStored([]byte(current)); exists && err == nil {
-			next.inherit(&was)
+		if was, err := tenant.ParseStored[tenant.Config]([]byte(current)); exists && err == nil {
+			inheritConfig(&next, &was)
 		}
 		return next, nil
 	})
@@ -62,13 +65,13 @@ func (s *Store) Put(ctx context.Context, id string, c Config, opts PutOptions) (
 // do nothing but edit. Of concurrent updates none is lost. It returns the
 // config as stored. Errors: that of edit, [*FieldError], [*StoredError] when
 // what is stored cannot be used, [ErrConflict] when others kept changing it.
-func (s *Store) Update(ctx context.Context, id string, edit func(*Config) error) (Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool) (Config, error) {
-		next := Config{Tier: Free}
+func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config) error) (tenant.Config, Version, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
+		next := tenant.Config{Tier: tenant.Free}
 		if exists {
 			var err error
-			if next, err = parseStored([]byte(current)); err != nil {
-				return Config{}, &StoredError{Key: configPrefix + id, Err: err}
+			if next, err = tenant.ParseStored[tenant.Config]([]byte(current)); err != nil {
+				return tenant.Config{}, &StoredError{Key: configPrefix + id, Err: err}
 			}
 		}
 		return next, edit(&next)
@@ -78,15 +81,16 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*Config) error)
 // UpgradeTier sets the tier of id, up or down. The tenant's own features and
 // limits are cleared, so that those of the tier take effect, unless
 // [KeepOverrides] is given. Errors are those of Update.
-func (s *Store) UpgradeTier(ctx context.Context, id string, tier Tier, opts ...UpgradeOption) (Config, Version, error) {
+func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
 	for _, o := range opts {
 		keep = keep || o == KeepOverrides
 	}
-	return s.Update(ctx, id, func(c *Config) error {
+	return s.Update(ctx, id, func(c *tenant.Config) error {
 		c.Tier = tier
 		if !keep {
-			c.ClearOverrides()
+			c.Features = tenant.FeatureOverrides{Unknown: c.Features.Unknown}
+			c.RateLimits = tenant.LimitOverrides{Unknown: c.RateLimits.Unknown}
 		}
 		return nil
 	})
@@ -97,10 +101,10 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier Tier, opts ...U
 // [ErrNotFound] when there is none and none was demanded, [ErrConflict] when
 // there is not the one that was.
 func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
-	if !ValidID(id) {
+	if !tenant.ValidID(id) {
 		return errID(id)
 	}
-	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id}, remove(ifMatch))
+	err := s.write(ctx, place{key: configPrefix + id}, tenant.Event{Type: tenant.TenantChanged, TargetID: id}, remove(ifMatch))
 	if err != nil {
 		return fmt.Errorf("delete tenant %q: %w", id, err)
 	}
@@ -109,19 +113,19 @@ func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 
 // PutTiers replaces the global tiers document, here and, by a global_config
 // event, on every process. Errors: [*FieldError], [ErrConflict].
-func (s *Store) PutTiers(ctx context.Context, c TiersConfig, opts PutOptions) (Version, error) {
+func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (Version, error) {
 	if err := c.Validate(); err != nil {
 		return "", err
 	}
 	var text string
-	err := s.write(ctx, place{key: tiersKey}, Event{Type: GlobalChanged},
+	err := s.write(ctx, place{key: tiersKey}, tenant.Event{Type: tenant.GlobalChanged},
 		func(current string, exists bool, _ time.Time) (string, error) {
 			if err := opts.check(current, exists); err != nil {
 				return "", err
 			}
 			next := c
-			if was, err := parseStoredTiers([]byte(current)); exists && err == nil {
-				next.inherit(&was)
+			if was, err := tenant.ParseStored[tenant.Tiers]([]byte(current)); exists && err == nil {
+				inheritTiers(&next, &was)
 			}
 			var err error
 			text, err = encode(&next)
@@ -130,18 +134,18 @@ func (s *Store) PutTiers(ctx context.Context, c TiersConfig, opts PutOptions) (V
 	if err != nil {
 		return "", fmt.Errorf("put tiers: %w", err)
 	}
-	s.tiers.Store(c.Tiers())
+	s.tiers.Store(&c)
 	return versionOf(text), nil
 }
 
 // putConfig stores what decide makes of the stored config.
-func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (Config, error)) (Config, Version, error) {
-	if !ValidID(id) {
-		return Config{}, "", errID(id)
+func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (tenant.Config, error)) (tenant.Config, Version, error) {
+	if !tenant.ValidID(id) {
+		return tenant.Config{}, "", errID(id)
 	}
-	var c Config
+	var c tenant.Config
 	var text string
-	err := s.write(ctx, place{key: configPrefix + id}, Event{Type: TenantChanged, TargetID: id},
+	err := s.write(ctx, place{key: configPrefix + id}, tenant.Event{Type: tenant.TenantChanged, TargetID: id},
 		func(current string, exists bool, now time.Time) (string, error) {
 			var err error
 			if c, err = decide(current, exists); err != nil {
@@ -161,7 +165,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 			return text, err
 		})
 	if err != nil {
-		return Config{}, "", fmt.Errorf("write tenant %q: %w", id, err)
+		return tenant.Config{}, "", fmt.Errorf("write tenant %q: %w", id, err)
 	}
 	return c, versionOf(text), nil
 }
@@ -193,7 +197,7 @@ const maxAttempts = 100
 
 // write stores what decide makes of the document at p and announces ev, in one
 // transaction; on Cluster one after the other.
-func (s *Store) write(ctx context.Context, p place, ev Event, decide decision) error {
+func (s *Store) write(ctx context.Context, p place, ev tenant.Event, decide decision) error {
 	for attempt := range maxAttempts {
 		err := s.rdb.Watch(ctx, func(tx *redis.Tx) error { return s.attempt(ctx, tx, p, ev, decide) }, p.key)
 		switch {
@@ -215,7 +219,7 @@ func (s *Store) write(ctx context.Context, p place, ev Event, decide decision) e
 	return fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
 }
 
-func (s *Store) attempt(ctx context.Context, tx *redis.Tx, p place, ev Event, decide decision) error {
+func (s *Store) attempt(ctx context.Context, tx *redis.Tx, p place, ev tenant.Event, decide decision) error {
 	current, err := p.get(ctx, tx).Result()
 	exists := err == nil
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -243,20 +247,23 @@ func (s *Store) attempt(ctx context.Context, tx *redis.Tx, p place, ev Event, de
 // at random so that writers do not meet again.
 func pause(ctx context.Context, attempt int) error {
 	most := time.Duration(min(attempt+1, 10)) * 2 * time.Millisecond
-	if !sleep(ctx, rand.N(most)) { //nolint:gosec // spreads writers, keeps no secret
+	select {
+	case <-time.After(rand.N(most)): //nolint:gosec // spreads writers, keeps no secret
+		return nil
+	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return nil
 }
 
-// sleep waits for d. It reports false when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+// encode writes a document as Redis holds it. It fails when the document,
+// with the members of other writers in it, outgrows [tenant.MaxDocument].
+func encode(document any) (string, error) {
+	text, err := json.Marshal(document)
+	if err != nil {
+		return "", err
 	}
+	if len(text) > tenant.MaxDocument {
+		return "", &tenant.FieldError{Reason: fmt.Sprintf("holds %d bytes, at most %d are accepted", len(text), tenant.MaxDocument)}
+	}
+	return string(text), nil
 }

@@ -1,11 +1,15 @@
-package tenant
+package store
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"arrakis/tenant"
+)
 
 // A document that replaces a stored one takes over the members of other
 // writers, which its author cannot know of, unless it brings its own.
 
-func (c *Config) inherit(was *Config) {
+func inheritConfig(c, was *tenant.Config) {
 	if c.CreatedAt.IsZero() {
 		c.CreatedAt = was.CreatedAt
 	}
@@ -14,14 +18,14 @@ func (c *Config) inherit(was *Config) {
 	keep(&c.RateLimits.Unknown, was.RateLimits.Unknown)
 }
 
-func (c *TiersConfig) inherit(was *TiersConfig) {
+func inheritTiers(c, was *tenant.Tiers) {
 	keep(&c.Unknown, was.Unknown)
-	c.Free.inherit(&was.Free)
-	c.Pro.inherit(&was.Pro)
-	c.Enterprise.inherit(&was.Enterprise)
+	inheritTier(&c.Free, &was.Free)
+	inheritTier(&c.Pro, &was.Pro)
+	inheritTier(&c.Enterprise, &was.Enterprise)
 }
 
-func (o *TierOverrides) inherit(was *TierOverrides) {
+func inheritTier(o, was *tenant.TierOverrides) {
 	keep(&o.Unknown, was.Unknown)
 	keep(&o.Features.Unknown, was.Features.Unknown)
 	keep(&o.RateLimits.Unknown, was.RateLimits.Unknown)

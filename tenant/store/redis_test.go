@@ -1,4 +1,4 @@
-package tenant_test
+package store_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testingM{m}) }
@@ -204,9 +205,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // newStore makes a store that logs to the returned buffer, for one goroutine.
-func newStore(rdb redis.UniversalClient) (*tenant.Store, *bytes.Buffer) {
+func newStore(rdb redis.UniversalClient) (*store.Store, *bytes.Buffer) {
 	var log bytes.Buffer
-	return tenant.NewStore(rdb, tenant.StoreOptions{
+	return store.New(rdb, store.Options{
 		Source: "test",
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	}), &log
@@ -219,7 +220,7 @@ func set(t *testing.T, rdb redis.UniversalClient, key, text string) {
 	}
 }
 
-func load(t *testing.T, s *tenant.Store, id string) *tenant.Tenant {
+func load(t *testing.T, s *store.Store, id string) *tenant.Tenant {
 	t.Helper()
 	tenants, err := s.Load(t.Context(), []string{id})
 	if err != nil {

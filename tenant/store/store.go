@@ -1,4 +1,4 @@
-package tenant
+package store
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
 )
 
-// The keys of the contract.
+// The keys and the channel of the contract.
 const (
 	configPrefix = "tenant:config:"
 	tiersKey     = "arrakis:tiers"
 	flagsKey     = "arrakis:flags"
-	changesKey   = "arrakis:config:changes"
-	reloadName   = "arrakis:config:reload"
 )
 
 var (
@@ -51,8 +51,8 @@ func versionOf(text string) Version {
 	return Version(hex.EncodeToString(sum[:16]))
 }
 
-// StoreOptions are the settings of a Store. The zero value is usable.
-type StoreOptions struct {
+// Options are the settings of a Store. The zero value is usable.
+type Options struct {
 	// Source names this process in the events that it publishes. Defaults to
 	// "arrakis".
 	Source string
@@ -69,19 +69,19 @@ type StoreOptions struct {
 // Store keeps configs, tiers and flags in Redis. It is safe for concurrent
 // use.
 type Store struct {
-	// Set by NewStore, read-only.
+	// Set by New, read-only.
 	rdb     redis.UniversalClient
 	cluster bool // keys have slots: no transaction spans them
 	source  string
-	configs *memory[Config]
-	flags   *memory[Flag]
+	configs *memory[tenant.Config]
+	flags   *memory[tenant.Flag]
 
-	tiers atomic.Pointer[Tiers] // written by RefreshTiers and PutTiers
+	tiers atomic.Pointer[tenant.Tiers] // written by RefreshTiers and PutTiers
 }
 
-// NewStore makes a store on rdb: a single server, a failover client or a
+// New makes a store on rdb: a single server, a failover client or a
 // Cluster, but not a [redis.Ring]. The caller closes rdb.
-func NewStore(rdb redis.UniversalClient, opts StoreOptions) *Store {
+func New(rdb redis.UniversalClient, opts Options) *Store {
 	if opts.Source == "" {
 		opts.Source = "arrakis"
 	}
@@ -96,11 +96,11 @@ func NewStore(rdb redis.UniversalClient, opts StoreOptions) *Store {
 	s := &Store{
 		rdb:     rdb,
 		cluster: cluster,
-		source:  shorten(opts.Source),
-		configs: newMemory(opts.LastGood, log, parseStored),
-		flags:   newMemory(MaxFlags, log, parseStoredFlag),
+		source:  fmt.Sprintf("%.64s", opts.Source),
+		configs: newMemory(opts.LastGood, log, tenant.ParseStored[tenant.Config]),
+		flags:   newMemory(MaxFlags, log, tenant.ParseStored[tenant.Flag]),
 	}
-	s.tiers.Store(DefaultTiers())
+	s.tiers.Store(new(tenant.Tiers))
 	return s
 }
 
@@ -109,15 +109,15 @@ func NewStore(rdb redis.UniversalClient, opts StoreOptions) *Store {
 // free tenant. One whose config cannot be used is served as this store has
 // last seen it, else as a free tenant, and is logged. The only errors are
 // those of Redis and of ctx.
-func (s *Store) Load(ctx context.Context, ids []string) ([]*Tenant, error) {
+func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
 	texts, err := s.texts(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("load %d tenants: %w", len(ids), err)
 	}
 	tiers := s.Tiers()
-	tenants := make([]*Tenant, len(ids))
+	tenants := make([]*tenant.Tenant, len(ids))
 	for i, id := range ids {
-		tenants[i] = Resolve(id, s.configs.read(ctx, configPrefix+id, texts[i]), tiers)
+		tenants[i] = tenant.Resolve(id, s.configs.read(ctx, configPrefix+id, texts[i]), tiers)
 	}
 	return tenants, nil
 }
@@ -176,20 +176,21 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 // Get reads the config stored under id. It returns [ErrNotFound] when there is
 // none, and a [*StoredError], together with the version, when what is there
 // cannot be used.
-func (s *Store) Get(ctx context.Context, id string) (Config, Version, error) {
-	if !ValidID(id) {
-		return Config{}, "", errID(id)
+func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, error) {
+	if !tenant.ValidID(id) {
+		return tenant.Config{}, "", errID(id)
 	}
-	c, v, err := get(ctx, s.rdb, place{key: configPrefix + id}, parseStored)
+	c, v, err := get(ctx, s.rdb, place{key: configPrefix + id}, tenant.ParseStored[tenant.Config])
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("tenant %q: %w: it has the free tier; store a config to change that", id, err)
 	}
 	return c, v, err
 }
 
-// Tiers are the defaults in force in this process: those of the last
-// RefreshTiers or PutTiers that succeeded, until then [DefaultTiers].
-func (s *Store) Tiers() *Tiers { return s.tiers.Load() }
+// Tiers are the defaults in force in this process, which nobody may change: those of the last
+// RefreshTiers or PutTiers that succeeded, until then
+// the contract's.
+func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 
 // RefreshTiers reads the global tiers document and puts it in force in this
 // process; tenants already resolved keep what they have. Call it at start and
@@ -200,16 +201,21 @@ func (s *Store) RefreshTiers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tiers.Store(c.Tiers())
+	s.tiers.Store(&c)
 	return nil
 }
 
 // GetTiers reads the global tiers document. Where there is none it is empty
 // and has no version.
-func (s *Store) GetTiers(ctx context.Context) (TiersConfig, Version, error) {
-	c, v, err := get(ctx, s.rdb, place{key: tiersKey}, parseStoredTiers)
+func (s *Store) GetTiers(ctx context.Context) (tenant.Tiers, Version, error) {
+	c, v, err := get(ctx, s.rdb, place{key: tiersKey}, tenant.ParseStored[tenant.Tiers])
 	if errors.Is(err, ErrNotFound) {
-		return TiersConfig{}, "", nil
+		return tenant.Tiers{}, "", nil
 	}
 	return c, v, err
+}
+
+// errID is the fault of an ID that no key can be made of.
+func errID(id string) error {
+	return &tenant.FieldError{Field: "community", Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id)}
 }

@@ -1,4 +1,4 @@
-package tenant_test
+package watch_test
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
+	"arrakis/tenant/watch"
 )
 
 // startMasters starts a cluster of three masters, which have the slots in
@@ -53,11 +55,11 @@ func TestClusterOfThree(t *testing.T) {
 	addrs := startMasters(t)
 	rdb := connect(t, true, addrs[0])
 	s, _ := newStore(rdb)
-	heard := watch(t, connect(t, true, addrs[1]), tenant.WatcherOptions{PollInterval: time.Hour})
+	heard := follow(t, connect(t, true, addrs[1]), watch.Options{PollInterval: time.Hour})
 	ids := make([]string, tenants)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("comm_%03d", i)
-		if _, _, err := s.Put(t.Context(), ids[i], tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{IfNoneMatch: true}); err != nil {
+		if _, _, err := s.Put(t.Context(), ids[i], tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfNoneMatch: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -94,8 +96,8 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	}
 	found := map[string]int{}
-	for page := (tenant.Page{Cursor: ""}); ; {
-		if page, err = s.List(t.Context(), tenant.ListOptions{Cursor: page.Cursor, Limit: 7}); err != nil {
+	for page := (store.Page{Cursor: ""}); ; {
+		if page, err = s.List(t.Context(), store.ListOptions{Cursor: page.Cursor, Limit: 7}); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range page.Entries {
@@ -113,6 +115,6 @@ func TestClusterOfThree(t *testing.T) {
 		if i == 7 || i == 8 {
 			times = 2
 		}
-		eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, tenant.PubSub) == times })
+		eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, watch.PubSub) == times })
 	}
 }

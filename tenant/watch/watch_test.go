@@ -1,11 +1,10 @@
-package tenant_test
+package watch_test
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,52 +16,59 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
+	"arrakis/tenant/store"
+	"arrakis/tenant/watch"
 )
 
 // recorder keeps the events of a watcher.
 type recorder struct {
 	mu     sync.Mutex
-	events []tenant.Event // protected by mu
+	events []delivered // protected by mu
 }
 
-func (r *recorder) add(ev tenant.Event) {
+type delivered struct {
+	member string
+	way    watch.Way
+}
+
+func (r *recorder) add(ev tenant.Event, way watch.Way) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, ev)
+	r.events = append(r.events, delivered{ev.Member(), way})
 }
 
 // count is how often an event came, by pub/sub or by poll or, for an empty
 // way, by either.
-func (r *recorder) count(member string, way tenant.Way) int {
+func (r *recorder) count(member string, way watch.Way) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for _, ev := range r.events {
-		if string(ev.Type)+":"+ev.TargetID == member && (way == "" || ev.Via == way) {
+		if ev.member == member && (way == "" || ev.way == way) {
 			n++
 		}
 	}
 	return n
 }
 
-// watch runs a watcher until the test ends. It returns when the watcher has
+// follow runs a watcher until the test ends. It returns when the watcher has
 // subscribed: a probe that is published has come back.
-func watch(t *testing.T, rdb redis.UniversalClient, opts tenant.WatcherOptions) *recorder {
+func follow(t *testing.T, rdb redis.UniversalClient, opts watch.Options) *recorder {
 	t.Helper()
 	var r recorder
 	opts.OnEvent = r.add
 	start(t, rdb, opts)
 	eventually(t, "the watcher has subscribed", func() bool {
 		rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"global_config","targetId":"probe","timestamp":1}`)
-		return r.count("global_config:probe", tenant.PubSub) > 0
+		return r.count("global_config:probe", watch.PubSub) > 0
 	})
 	return &r
 }
 
 // start runs a watcher until the test ends.
-func start(t *testing.T, rdb redis.UniversalClient, opts tenant.WatcherOptions) {
+func start(t *testing.T, rdb redis.UniversalClient, opts watch.Options) {
 	t.Helper()
-	w := tenant.NewWatcher(tenant.NewStore(rdb, tenant.StoreOptions{}), opts)
+	w := watch.New(rdb, opts)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -85,13 +91,13 @@ func TestInvariantLivePubSub(t *testing.T) {
 			t.Parallel()
 			rdb := b.open(t)
 			reg := prometheus.NewRegistry()
-			r := watch(t, rdb, tenant.WatcherOptions{PollInterval: time.Hour, Registerer: reg})
+			r := follow(t, rdb, watch.Options{PollInterval: time.Hour, Registerer: reg})
 			s, _ := newStore(rdb)
-			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, tenant.PutOptions{}); err != nil {
+			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
-			if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, tenant.PutOptions{}); err != nil {
+			eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
+			if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, store.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
@@ -101,7 +107,7 @@ func TestInvariantLivePubSub(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
-				eventually(t, want, func() bool { return r.count(want, tenant.PubSub) == 1 })
+				eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
 			}
 			eventually(t, "the event is counted", func() bool {
 				return strings.Contains(exposition(t, reg), `arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 1`)
@@ -135,7 +141,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	rdb := connect(t, false, miniredis.RunT(t).Addr())
-	tenant.NewWatcher(tenant.NewStore(rdb, tenant.StoreOptions{}), tenant.WatcherOptions{Registerer: reg})
+	watch.New(rdb, watch.Options{Registerer: reg})
 	want := `# arrakis_config_reload_errors_total Config events that were malformed, and polls of the change log that failed.
 arrakis_config_reload_errors_total{} 0
 # arrakis_config_reloads_total Config events delivered, by type and by the way they came: pubsub or poll.
@@ -162,7 +168,7 @@ func TestInvariantLivePoll(t *testing.T) {
 			t.Parallel()
 			rdb := b.open(t)
 			reg := prometheus.NewRegistry()
-			r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 5 * time.Millisecond, Registerer: reg})
+			r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
 			now := rdb.Time(t.Context()).Val().UnixMilli()
 			members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a"}
 			for _, member := range append(members, "nonsense", "tenant_config:a b", "odd_type:x") {
@@ -171,13 +177,13 @@ func TestInvariantLivePoll(t *testing.T) {
 				}
 			}
 			for _, member := range members {
-				eventually(t, member, func() bool { return r.count(member, tenant.Poll) == 1 })
+				eventually(t, member, func() bool { return r.count(member, watch.Poll) == 1 })
 			}
 			// A later change of the same target is another event.
 			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: members[0], Score: float64(now + 1)}).Err(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the second change", func() bool { return r.count(members[0], tenant.Poll) == 2 })
+			eventually(t, "the second change", func() bool { return r.count(members[0], watch.Poll) == 2 })
 			for _, member := range members[1:] {
 				if n := r.count(member, ""); n != 1 {
 					t.Errorf("%s came %d times, want once", member, n)
@@ -197,7 +203,7 @@ func TestWatcherDeliversOnce(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			rdb := b.open(t)
-			r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 500 * time.Millisecond})
+			r := follow(t, rdb, watch.Options{PollInterval: 500 * time.Millisecond})
 			now := rdb.Time(t.Context()).Val().UnixMilli()
 			published, looks := 0, 0
 			eventually(t, "the event", func() bool {
@@ -206,16 +212,16 @@ func TestWatcherDeliversOnce(t *testing.T) {
 					rdb.Publish(t.Context(), "arrakis:config:reload", fmt.Sprintf(`{"type":"tenant_config","targetId":"a","timestamp":%d}`, now))
 				}
 				looks++
-				return r.count("tenant_config:a", tenant.PubSub) > 0
+				return r.count("tenant_config:a", watch.PubSub) > 0
 			})
 			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: "tenant_config:a", Score: float64(now)}).Err(); err != nil {
 				t.Fatal(err)
 			}
 			pollsLater(t, rdb, r)
-			if got := r.count("tenant_config:a", tenant.PubSub); got > published {
+			if got := r.count("tenant_config:a", watch.PubSub); got > published {
 				t.Errorf("the event came %d times by pub/sub, published %d times", got, published)
 			}
-			if got := r.count("tenant_config:a", tenant.Poll); got != 0 {
+			if got := r.count("tenant_config:a", watch.Poll); got != 0 {
 				t.Errorf("the event came %d times by poll as well", got)
 			}
 		})
@@ -230,18 +236,18 @@ func pollsLater(t *testing.T, rdb redis.UniversalClient, r *recorder) {
 	if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", z).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "another poll", func() bool { return r.count("tenant_config:later", tenant.Poll) == 1 })
+	eventually(t, "another poll", func() bool { return r.count("tenant_config:later", watch.Poll) == 1 })
 }
 
 func TestWatcherPassesOverMalformedEvents(t *testing.T) {
 	t.Parallel()
 	rdb := connect(t, false, miniredis.RunT(t).Addr())
-	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: time.Hour})
+	r := follow(t, rdb, watch.Options{PollInterval: time.Hour})
 	for _, bad := range []string{"", "{", "[]", `{"type":"other","targetId":"a"}`, `{"type":"tenant_config"}`, strings.Repeat("x", 10_000), `{"type":"tenant_config","targetId":"a","timestamp":"now"}`} {
 		rdb.Publish(t.Context(), "arrakis:config:reload", bad)
 	}
 	rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"tenant_config","targetId":"a","timestamp":5,"source":"x","more":1}`)
-	eventually(t, "the good event", func() bool { return r.count("tenant_config:a", tenant.PubSub) == 1 })
+	eventually(t, "the good event", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
 	if n := r.count("tenant_config:", ""); n != 0 {
 		t.Error("a malformed event was delivered")
 	}
@@ -257,7 +263,7 @@ func TestWatcherSubscribesAgain(t *testing.T) {
 			addr := b.start(t)
 			direct := connect(t, false, addr)
 			p := startProxy(t, addr)
-			r := watch(t, connect(t, false, p.addr), tenant.WatcherOptions{PollInterval: time.Hour})
+			r := follow(t, connect(t, false, p.addr), watch.Options{PollInterval: time.Hour})
 			s, _ := newStore(direct)
 
 			p.cut(true)
@@ -265,12 +271,12 @@ func TestWatcherSubscribesAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.cut(false)
-			eventually(t, "what was missed is found", func() bool { return r.count("tenant_config:missed", tenant.Poll) == 1 })
+			eventually(t, "what was missed is found", func() bool { return r.count("tenant_config:missed", watch.Poll) == 1 })
 
 			if err := s.NotifyReload(t.Context(), "live"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "pub/sub works again", func() bool { return r.count("tenant_config:live", tenant.PubSub) == 1 })
+			eventually(t, "pub/sub works again", func() bool { return r.count("tenant_config:live", watch.PubSub) == 1 })
 		})
 	}
 }
@@ -283,7 +289,7 @@ func TestWatcherGivesUpSilentConnection(t *testing.T) {
 	p := startProxy(t, m.Addr())
 	rdb := redis.NewClient(&redis.Options{Addr: p.addr, ReadTimeout: 100 * time.Millisecond})
 	t.Cleanup(func() { _ = rdb.Close() })
-	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 50 * time.Millisecond})
+	r := follow(t, rdb, watch.Options{PollInterval: 50 * time.Millisecond})
 	p.silence()
 	s, _ := newStore(direct)
 	n := 0
@@ -294,7 +300,7 @@ func TestWatcherGivesUpSilentConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return r.count("tenant_config:live", tenant.PubSub) > 0
+		return r.count("tenant_config:live", watch.PubSub) > 0
 	})
 }
 
@@ -315,12 +321,12 @@ func TestWatcherReloadsAll(t *testing.T) {
 			t.Parallel()
 			m := miniredis.RunT(t)
 			m.SetTime(now)
-			r := watch(t, connect(t, false, m.Addr()), tenant.WatcherOptions{PollInterval: 5 * time.Millisecond})
+			r := follow(t, connect(t, false, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond})
 			if n := r.count("global_config:", ""); n != 0 {
 				t.Fatal("everything is reloaded without a reason")
 			}
 			tt.miss(m)
-			eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) == 1 })
+			eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
 		})
 	}
 }
@@ -331,12 +337,12 @@ func TestWatcherStartsWithoutRedis(t *testing.T) {
 	m.SetError("LOADING")
 	var r recorder
 	reg := prometheus.NewRegistry()
-	start(t, connect(t, false, m.Addr()), tenant.WatcherOptions{PollInterval: 5 * time.Millisecond, OnEvent: r.add, Registerer: reg})
+	start(t, connect(t, false, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond, OnEvent: r.add, Registerer: reg})
 	eventually(t, "a poll has failed", func() bool {
 		return !strings.Contains(exposition(t, reg), "arrakis_config_reload_errors_total{} 0\n")
 	})
 	m.SetError("")
-	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) == 1 })
+	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
 }
 
 // Too many changes for one poll are one reload of everything.
@@ -344,7 +350,7 @@ func TestWatcherManyChanges(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
 	rdb := connect(t, false, m.Addr())
-	r := watch(t, rdb, tenant.WatcherOptions{PollInterval: 20 * time.Millisecond})
+	r := follow(t, rdb, watch.Options{PollInterval: 20 * time.Millisecond})
 	now := float64(rdb.Time(t.Context()).Val().UnixMilli())
 	zs := make([]redis.Z, 10_001)
 	for i := range zs {
@@ -356,61 +362,9 @@ func TestWatcherManyChanges(t *testing.T) {
 	if n := rdb.ZCard(t.Context(), "arrakis:config:changes").Val(); n != int64(len(zs)) {
 		t.Fatalf("the log holds %d entries, want %d", n, len(zs))
 	}
-	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", tenant.Poll) > 0 })
+	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) > 0 })
 	if n := r.count("tenant_config:c0", ""); n != 0 {
 		t.Error("entries were delivered one by one")
-	}
-}
-
-func TestResetTarget(t *testing.T) {
-	t.Parallel()
-	all := []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest, tenant.UserCommand}
-	tests := []struct {
-		target, community string
-		actions           []tenant.Action
-	}{
-		{"a", "a", all},
-		{"a:b", "a:b", all},
-		{"a:command", "a", []tenant.Action{tenant.Command}},
-		{"a:command:sync_request", "a:command", []tenant.Action{tenant.SyncRequest}},
-		{":command", ":command", all},
-		{"command", "command", all},
-	}
-	for _, tt := range tests {
-		community, actions, ok := tenant.Event{Type: tenant.LimitReset, TargetID: tt.target}.Reset()
-		if !ok || community != tt.community || !slices.Equal(actions, tt.actions) {
-			t.Errorf("%s: %q, %v, %v", tt.target, community, actions, ok)
-		}
-	}
-	if _, _, ok := (tenant.Event{Type: tenant.TenantChanged, TargetID: "a"}).Reset(); ok {
-		t.Error("a tenant_config event is taken for a reset")
-	}
-}
-
-// A community whose ID ends like an action is reset as itself, not as a
-// shorter one.
-func TestNotifyResetOfMisleadingID(t *testing.T) {
-	t.Parallel()
-	rdb := connect(t, false, miniredis.RunT(t).Addr())
-	s, _ := newStore(rdb)
-	if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
-		t.Fatal(err)
-	}
-	var got []tenant.Action
-	for member := range changes(t.Context(), t, rdb) {
-		_, target, _ := strings.Cut(member, ":")
-		community, actions, _ := tenant.Event{Type: tenant.LimitReset, TargetID: target}.Reset()
-		if community != "a:command" {
-			t.Errorf("%s resets %q", member, community)
-		}
-		got = append(got, actions...)
-	}
-	slices.Sort(got)
-	if diff := cmp.Diff([]tenant.Action{0, 1, 2, 3}, got); diff != "" {
-		t.Errorf("actions reset (-want +got):\n%s", diff)
-	}
-	if err := s.NotifyReset(t.Context(), "a", tenant.NumActions); err == nil {
-		t.Error("a reset of no action is accepted")
 	}
 }
 

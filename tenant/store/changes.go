@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	_ "embed" // changes.lua
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+)
+
+// Where changes are announced. Package watch reads what a Store writes there.
+const (
+	// ChangesKey is the change log: a sorted set of [tenant.Event.Member],
+	// scored by the unix ms of the last change.
+	ChangesKey = "arrakis:config:changes"
+	// ReloadChannel is the channel of the events.
+	ReloadChannel = "arrakis:config:reload"
+	// ChangesKept is how long the change log keeps an entry.
+	ChangesKept = 24 * time.Hour
+)
+
+// changesScript is sent whole: a transaction cannot fall back from EVALSHA,
+// and writes are rare.
+//
+//go:embed changes.lua
+var changesScript string
+
+// NotifyReset tells every process that admissions of a community were
+// forgotten, so that none goes on rejecting from what it knows: of the given
+// actions, or of all where none is given. The caller has reset the limits.
+func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
+	if !tenant.ValidID(community) {
+		return errID(community)
+	}
+	events, err := resetEvents(community, actions)
+	if err != nil {
+		return err
+	}
+	if err := s.announce(ctx, events...); err != nil {
+		return fmt.Errorf("notify reset of %q: %w", community, err)
+	}
+	return nil
+}
+
+// NotifyReload makes every process read a community's config again, or for an
+// empty community everything: tiers, configs and flags.
+func (s *Store) NotifyReload(ctx context.Context, community string) error {
+	ev := tenant.Event{Type: tenant.TenantChanged, TargetID: community}
+	if community == "" {
+		ev.Type = tenant.GlobalChanged
+	} else if !tenant.ValidID(community) {
+		return errID(community)
+	}
+	if err := s.announce(ctx, ev); err != nil {
+		return fmt.Errorf("notify reload of %q: %w", community, err)
+	}
+	return nil
+}
+
+// announce appends the events to the change log and publishes them, at once.
+func (s *Store) announce(ctx context.Context, events ...tenant.Event) error {
+	return s.appendChanges(ctx, s.rdb, events...)
+}
+
+// appendChanges does it by rdb, which may be a transaction's pipeline.
+func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...tenant.Event) error {
+	args := []any{ReloadChannel, ChangesKept.Milliseconds()}
+	for _, ev := range events {
+		ev.Source = s.source
+		text, err := json.Marshal(ev)
+		if err != nil {
+			return fmt.Errorf("%s event: %w", ev.Type, err)
+		}
+		args = append(args, ev.Member(), text)
+	}
+	return rdb.Eval(ctx, changesScript, []string{ChangesKey}, args...).Err()
+}
+
+// resetEvents are the events of a reset. A community whose own last segment is
+// the name of an action is not named alone, as that would be read as a reset
+// of a shorter ID: its actions are named one by one.
+func resetEvents(community string, actions []tenant.Action) ([]tenant.Event, error) {
+	if len(actions) == 0 {
+		whole := tenant.Event{Type: tenant.LimitReset, TargetID: community}
+		parsed, _, _ := whole.Reset()
+		if parsed == community {
+			return []tenant.Event{whole}, nil
+		}
+		actions = []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest, tenant.UserCommand}
+	}
+	events := make([]tenant.Event, len(actions))
+	for i, a := range actions {
+		if a >= tenant.NumActions {
+			return nil, fmt.Errorf("reset of %s: no such action", a)
+		}
+		events[i] = tenant.Event{Type: tenant.LimitReset, TargetID: community + ":" + a.String()}
+	}
+	return events, nil
+}
