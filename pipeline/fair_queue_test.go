@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"arrakis/pipeline/contract"
-
 	"pgregory.net/rapid"
+
+	"arrakis/pipeline/contract"
 )
 
 func queued(community string, n int) *delivery {

@@ -9,14 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"arrakis/limiter"
 	"arrakis/pipeline"
-	"arrakis/pipeline/http/admin"
+	"arrakis/pipeline/worker"
 )
 
 // demo is the state behind the built-in handlers of `arrakis dev`.
 type demo struct {
-	limits  *limiter.Limiter
+	worker  *worker.Worker // set before a handler runs
 	started time.Time
 	handled atomic.Int64 // written and read by handlers
 }
@@ -77,7 +76,7 @@ func (d *demo) echo(_ context.Context, m *pipeline.Message) (any, error) {
 }
 
 func (d *demo) usage(ctx context.Context, m *pipeline.Message) (any, error) {
-	return admin.UsageOf(ctx, d.limits, m.Tenant)
+	return d.worker.Usage(ctx, m.Tenant)
 }
 
 func (d *demo) stats(_ context.Context, m *pipeline.Message) (any, error) {

@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, p process) int {
 		kong.Description(description),
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(int) { exited = true }),
+		defaults(),
 		kong.Vars{"local_nats": localNATS, "nats_hint": "", "nats_note": ""},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(describe),

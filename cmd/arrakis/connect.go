@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,13 +10,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
-	firstRetry = 250 * time.Millisecond // the first wait for what is not there
+	firstRetry = 250 * time.Millisecond // the first wait for a server that is away
 	lastRetry  = 5 * time.Second        // the longest wait
 
 	answerTimeout = 5 * time.Second // of a server that is asked whether it is there
@@ -27,30 +24,6 @@ const (
 // do not ask together.
 func jittered(d time.Duration) time.Duration {
 	return d - rand.N(d/4) //nolint:gosec // no secret
-}
-
-// retry calls try until it succeeds or ctx ends. It logs each failure, and the
-// success after one. The waits double up to lastRetry.
-func retry(ctx context.Context, log *slog.Logger, what string, try func(ctx context.Context) error) error {
-	wait := firstRetry
-	for attempt := 1; ; attempt++ {
-		err := try(ctx)
-		if err == nil {
-			if attempt > 1 {
-				log.InfoContext(ctx, "wait is over", "for", what, "attempts", attempt)
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-		}
-		log.WarnContext(ctx, "waiting", "for", what, "err", err, "attempt", attempt, "retry_in", wait.String())
-		select {
-		case <-ctx.Done():
-		case <-time.After(jittered(wait)):
-		}
-		wait = min(2*wait, lastRetry)
-	}
 }
 
 // options are the NATS options that the settings stand for.
@@ -99,41 +72,6 @@ func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 		}),
 	)...)
 	return nc, natsError(s.URL, err)
-}
-
-// waitForBackends returns when NATS, its JetStream and Redis answer.
-func waitForBackends(ctx context.Context, nc *nats.Conn, rdb redis.UniversalClient, log *slog.Logger) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		err := retry(ctx, log, "NATS", func(context.Context) error {
-			if nc.IsConnected() {
-				return nil
-			}
-			return fmt.Errorf("%w; is it running, and is NATS_URL right?", cmp.Or(nc.LastError(), nats.ErrNoServers))
-		})
-		if err != nil {
-			return err
-		}
-		return retry(ctx, log, "JetStream", func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-			defer cancel()
-			_, err := js.AccountInfo(ctx)
-			return jetStreamError(err)
-		})
-	})
-	g.Go(func() error {
-		return retry(ctx, log, "Redis", func(ctx context.Context) error {
-			if err := ping(ctx, rdb); err != nil {
-				return fmt.Errorf("%w; is it running, and is REDIS_URL right?", err)
-			}
-			return nil
-		})
-	})
-	return g.Wait()
 }
 
 // connectNATS connects a command of the CLI, or says why not at once.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,9 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
-	"arrakis/limiter"
-	"arrakis/pipeline"
-	"arrakis/pipeline/streams"
+	"arrakis/pipeline/worker"
 	"arrakis/tenant/store"
 )
 
@@ -55,18 +54,19 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
 	}
-	w, err := newWorker(workerConfig{
-		http: c.httpSettings, worker: c.workerSettings, tenants: c.tenantSettings,
-		streams: streams.Options{MaxAckPending: c.MaxAckPending},
-		fallbacks: func(l *limiter.Limiter) *pipeline.Handlers {
-			return (&demo{limits: l, started: start}).handlers()
-		},
-		nats: nc, redis: rdb, log: log,
-	})
-	if err != nil {
+	d := &demo{started: start}
+	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
+	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, d.handlers()
+	o.Streams.MaxAckPending = c.MaxAckPending
+	if err := c.listen(&o); err != nil {
 		return err
 	}
-	if c.IngressToken == "" && !loopback(w.httpListener.Addr()) {
+	w, err := worker.New(o)
+	if err != nil {
+		return errors.Join(err, o.HTTP.Close(), o.Ops.Close())
+	}
+	d.worker = w
+	if tcp, ok := o.HTTP.Addr().(*net.TCPAddr); c.IngressToken == "" && (!ok || !tcp.IP.IsLoopback()) {
 		log.WarnContext(ctx, "the ingress lets everybody in who reaches this machine: set INGRESS_TOKEN, or HTTP_ADDR to 127.0.0.1")
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -75,13 +75,19 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	g.Go(func() error { defer stop(); return w.Run(ctx) })
 	g.Go(func() error { turnClock(ctx, e.redis); return nil })
 	g.Go(func() error {
-		if err := w.awaitReady(ctx); err != nil || ctx.Err() != nil {
+		ready, enough := context.WithTimeout(ctx, readyWithin)
+		defer enough()
+		err := w.AwaitReady(ready)
+		if ctx.Err() != nil {
+			return nil // stopped before it was ready, or failed, which Run tells
+		}
+		if err != nil {
 			stop()
-			return err
+			return fmt.Errorf("not ready after %s: %w", readyWithin, err)
 		}
 		return banner{
 			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
-			ingress: w.httpListener.Addr(), ops: w.opsListener.Addr(),
+			ingress: o.HTTP.Addr(), ops: o.Ops.Addr(),
 			natsURL: e.nats.ClientURL(), redisURL: "redis://" + e.redis.Addr(),
 		}.write(p.stdout)
 	})
@@ -188,27 +194,6 @@ func turnClock(ctx context.Context, m *miniredis.Miniredis) {
 			return
 		case <-ticker.C:
 			m.FastForward(step)
-		}
-	}
-}
-
-// awaitReady returns when the worker takes messages.
-func (w *worker) awaitReady(ctx context.Context) error {
-	deadline := time.NewTimer(readyWithin)
-	defer deadline.Stop()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := w.pipeline.Ready()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil // stopped before it was ready, or failed, which says more
-		case <-deadline.C:
-			return fmt.Errorf("not ready after %s: %w", readyWithin, err)
-		case <-ticker.C:
 		}
 	}
 }

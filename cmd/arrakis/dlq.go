@@ -15,6 +15,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/streams"
 )
 
 type dlqCmd struct {
@@ -57,7 +58,7 @@ func letterError(err error) error {
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("%w: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", err)
 	default:
-		return jetStreamError(err)
+		return streams.Explain(err)
 	}
 }
 
@@ -138,7 +139,7 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 		}
 		document := struct {
 			Letters []deadletter.Entry `json:"deadletters"`
-			Cursor  string              `json:"cursor,omitempty"`
+			Cursor  string             `json:"cursor,omitempty"`
 		}{append([]deadletter.Entry{}, page.Entries...), cursor} // [], not null
 		return c.print(p.stdout, document, func(t *table) {
 			if len(page.Entries) == 0 {

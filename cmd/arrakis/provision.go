@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -40,7 +38,7 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 	}
 	changes, err := streams.Plan(ctx, js, c.streamSettings.options())
 	if err != nil {
-		return jetStreamError(err)
+		return streams.Explain(err)
 	}
 	err = c.print(p.stdout, map[string]any{"changes": changes, "applied": c.Apply}, func(t *table) {
 		for _, change := range changes {
@@ -57,16 +55,4 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	return streams.Apply(ctx, js, changes)
-}
-
-// jetStreamError says what to do about errors of the JetStream API.
-func jetStreamError(err error) error {
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w: start nats-server with -js, or enable JetStream for the account", err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: JetStream does not answer; is it enabled (nats-server -js), and does its cluster have a leader?", err)
-	default:
-		return err
-	}
 }

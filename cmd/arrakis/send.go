@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
 )
 
 type sendCmd struct {
@@ -115,7 +116,7 @@ func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("no stream takes %s: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", subject)
 	case err != nil:
-		return nil, fmt.Errorf("publish on %s: %w", subject, jetStreamError(err))
+		return nil, fmt.Errorf("publish on %s: %w", subject, streams.Explain(err))
 	default:
 		reply, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {

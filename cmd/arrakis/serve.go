@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"arrakis/pipeline/worker"
 )
 
 type serveCmd struct {
@@ -60,14 +62,16 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	defer nc.Close()
 	rdb := newRedis(target)
 	defer func() { _ = rdb.Close() }() // all that used it has ended
-	w, err := newWorker(workerConfig{
-		http: c.httpSettings, worker: c.workerSettings, tenants: c.tenantSettings,
-		streams: c.streamSettings.options(), nats: nc, redis: rdb, log: log,
-	})
-	if err != nil {
+	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
+	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
+	if err := c.listen(&o); err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "listening", "http", w.httpListener.Addr().String(), "ops", w.opsListener.Addr().String())
+	w, err := worker.New(o)
+	if err != nil {
+		return errors.Join(err, o.HTTP.Close(), o.Ops.Close())
+	}
+	log.InfoContext(ctx, "listening", "http", o.HTTP.Addr().String(), "ops", o.Ops.Addr().String())
 	if err := w.Run(ctx); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/worker"
 )
 
 // localNATS is where the command line looks for NATS unless told otherwise,
@@ -55,36 +56,52 @@ type httpSettings struct {
 }
 
 type workerSettings struct {
-	Shards             int           `group:"worker" default:"64" max:"4096" help:"Shards in this process."`
-	ShardMailbox       int           `group:"worker" default:"1024" max:"1000000" help:"Messages that the mailbox of a shard holds."`
-	HandlerConcurrency int           `group:"worker" default:"256" max:"1000000" help:"Handlers running at once in this process."`
-	HandlerTimeout     time.Duration `group:"worker" default:"15s" max:"1h" help:"Time for one handler."`
-	MaxAttempts        int           `group:"worker" default:"3" max:"1000" help:"Handler attempts before a message is dead-lettered."`
-	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"15m" min:"0s" help:"Age past which a command is reported expired instead of handled; 0s is never."`
-	ShutdownTimeout    time.Duration `group:"worker" default:"30s" min:"1s" max:"1h" help:"Time for work in flight after SIGTERM."`
+	Shards             int           `group:"worker" default:"${shards}" max:"4096" help:"Shards in this process."`
+	ShardMailbox       int           `group:"worker" default:"${shard_mailbox}" max:"1000000" help:"Messages that the mailbox of a shard holds."`
+	HandlerConcurrency int           `group:"worker" default:"${handler_concurrency}" max:"1000000" help:"Handlers running at once in this process."`
+	HandlerTimeout     time.Duration `group:"worker" default:"${handler_timeout}" max:"1h" help:"Time for one handler."`
+	MaxAttempts        int           `group:"worker" default:"${max_attempts}" max:"1000" help:"Handler attempts before a message is dead-lettered."`
+	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"${command_ttl}" min:"0s" help:"Age past which a command is reported expired instead of handled; 0s is never."`
+	ShutdownTimeout    time.Duration `group:"worker" default:"${shutdown_timeout}" min:"1s" max:"1h" help:"Time for work in flight after SIGTERM."`
 }
 
 type tenantSettings struct {
-	TenantCacheSize    int           `group:"tenants" default:"100000" help:"Tenants cached over all shards."`
-	TenantCacheTTL     time.Duration `name:"tenant-cache-ttl" group:"tenants" default:"30s" help:"Age at which a cached tenant is read again."`
-	ReloadPollInterval time.Duration `group:"tenants" default:"30s" min:"100ms" max:"1h" help:"Poll for changes that were not announced."`
-	LimitOnRedisDown   choice        `group:"tenants" oneof:"local,open,closed" default:"local" help:"Limits while Redis is away: local (enforced by each process), open (none) or closed (no messages)."`
-	MetricsMaxTenants  int           `group:"tenants" default:"10000" help:"Communities with metric series of their own; the rest share _other."`
+	TenantCacheSize    int           `group:"tenants" default:"${tenant_cache_size}" help:"Tenants cached over all shards."`
+	TenantCacheTTL     time.Duration `name:"tenant-cache-ttl" group:"tenants" default:"${tenant_cache_ttl}" help:"Age at which a cached tenant is read again."`
+	ReloadPollInterval time.Duration `group:"tenants" default:"${reload_poll_interval}" min:"100ms" max:"1h" help:"Poll for changes that were not announced."`
+	LimitOnRedisDown   choice        `group:"tenants" oneof:"local,open,closed" default:"${limit_on_redis_down}" help:"Limits while Redis is away: local (enforced by each process), open (none) or closed (no messages)."`
+	MetricsMaxTenants  int           `group:"tenants" default:"${metrics_max_tenants}" help:"Communities with metric series of their own; the rest share _other."`
 }
 
 type consumerSettings struct {
-	MaxAckPending int `group:"streams" default:"10000" help:"Unacknowledged messages of a consumer, over all processes."`
+	MaxAckPending int `group:"streams" default:"${max_ack_pending}" help:"Unacknowledged messages of a consumer, over all processes."`
 }
 
 type streamSettings struct {
 	consumerSettings
-	StreamStorage  choice `group:"streams" oneof:"file,memory" default:"file" help:"Where they keep messages: file or memory."`
-	StreamReplicas int    `group:"streams" default:"1" max:"5" help:"Servers that hold each stream."`
+	StreamStorage  choice `group:"streams" oneof:"file,memory" default:"${stream_storage}" help:"Where they keep messages: file or memory."`
+	StreamReplicas int    `group:"streams" default:"${stream_replicas}" max:"5" help:"Servers that hold each stream."`
 }
 
 type logSettings struct {
 	LogLevel  choice `group:"log" oneof:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat choice `group:"log" oneof:"json,text" default:"" placeholder:"FORMAT" help:"json or text. Default: text on a terminal, else json."`
+}
+
+// defaults are the defaults of a worker's settings, which package worker knows, as the tags above name them.
+func defaults() kong.Vars {
+	o := worker.Defaults()
+	return kong.Vars{
+		"shards": strconv.Itoa(o.Shards), "shard_mailbox": strconv.Itoa(o.ShardMailbox),
+		"handler_concurrency": strconv.Itoa(o.HandlerConcurrency), "handler_timeout": short(o.HandlerTimeout),
+		"max_attempts": strconv.Itoa(o.MaxAttempts), "command_ttl": short(o.CommandTTL),
+		"shutdown_timeout":  short(o.ShutdownTimeout),
+		"tenant_cache_size": strconv.Itoa(o.TenantCacheSize), "tenant_cache_ttl": short(o.TenantCacheTTL),
+		"reload_poll_interval": short(o.ReloadPollInterval), "limit_on_redis_down": o.OnRedisDown.String(),
+		"metrics_max_tenants": strconv.Itoa(o.MetricsMaxTenants),
+		"max_ack_pending":     strconv.Itoa(o.Streams.MaxAckPending),
+		"stream_storage":      strings.ToLower(o.Streams.Storage.String()), "stream_replicas": strconv.Itoa(o.Streams.Replicas),
+	}
 }
 
 // variable is the environment variable of a setting, "" for a flag that is

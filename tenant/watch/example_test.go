@@ -25,7 +25,7 @@ func ExampleWatcher() {
 	defer cancel()
 
 	watcher := watch.New(rdb, watch.Options{
-		OnEvent: func(ev tenant.Event, _ watch.Way) {
+		OnEvent: func(_ context.Context, ev tenant.Event, _ watch.Way) {
 			fmt.Println(ev.Type, ev.TargetID)
 			cancel() // one is enough here
 		},

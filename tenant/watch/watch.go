@@ -42,10 +42,10 @@ type Options struct {
 	// PollInterval is the time between two looks at the change log, which find
 	// events that pub/sub has missed. Defaults to 30 s.
 	PollInterval time.Duration
-	// OnEvent gets each event, one at a time, from the goroutine of Run. It
-	// should return soon: it holds up the events behind it. Defaults to
-	// counting only.
-	OnEvent func(tenant.Event, Way)
+	// OnEvent gets each event, one at a time, from the goroutine of Run, with
+	// Run's context. It should return soon: the events behind it wait. Defaults
+	// to counting only.
+	OnEvent func(context.Context, tenant.Event, Way)
 	// Logger gets warnings when Redis goes away and of malformed events.
 	// Defaults to none.
 	Logger *slog.Logger
@@ -76,7 +76,7 @@ func New(rdb redis.UniversalClient, opts Options) *Watcher {
 		opts.PollInterval = 30 * time.Second
 	}
 	if opts.OnEvent == nil {
-		opts.OnEvent = func(tenant.Event, Way) {}
+		opts.OnEvent = func(context.Context, tenant.Event, Way) {}
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -127,7 +127,7 @@ func (w *Watcher) session(ctx context.Context) {
 			case *redis.Subscription:
 				w.poll(ctx)
 			case *redis.Message:
-				w.deliver(msg.Payload)
+				w.deliver(ctx, msg.Payload)
 			}
 		case <-ticker.C:
 			w.poll(ctx)
@@ -173,19 +173,19 @@ func ping(ctx context.Context, pubsub *redis.PubSub) {
 
 // deliver hands on an event from the channel. It is never taken for one that a
 // poll has delivered: what is published has just changed.
-func (w *Watcher) deliver(payload string) {
+func (w *Watcher) deliver(ctx context.Context, payload string) {
 	ev, err := tenant.ParseEvent([]byte(payload))
 	if err != nil {
 		w.refuse(err)
 		return
 	}
 	w.remember(ev.Member(), ev.At)
-	w.emit(ev, PubSub)
+	w.emit(ctx, ev, PubSub)
 }
 
-func (w *Watcher) emit(ev tenant.Event, way Way) {
+func (w *Watcher) emit(ctx context.Context, ev tenant.Event, way Way) {
 	w.metrics.reloads.WithLabelValues(string(ev.Type), string(way)).Inc()
-	w.opts.OnEvent(ev, way)
+	w.opts.OnEvent(ctx, ev, way)
 }
 
 func (w *Watcher) remember(member string, at time.Time) {
@@ -228,11 +228,11 @@ func (w *Watcher) poll(ctx context.Context) {
 	if missed {
 		clear(w.seen)
 		w.log.WarnContext(ctx, "config changes may have been missed; reloading all", "entries", len(entries))
-		w.emit(tenant.Event{Type: tenant.GlobalChanged, At: now}, Poll)
+		w.emit(ctx, tenant.Event{Type: tenant.GlobalChanged, At: now}, Poll)
 		return
 	}
 	for _, z := range entries {
-		w.found(z)
+		w.found(ctx, z)
 	}
 	maps.DeleteFunc(w.seen, func(_ string, at time.Time) bool { return at.Before(now.Add(-pollTolerance)) })
 }
@@ -270,7 +270,7 @@ func (w *Watcher) look(ctx context.Context) (now time.Time, entries []redis.Z, e
 }
 
 // found delivers an entry of the change log that is new.
-func (w *Watcher) found(z redis.Z) {
+func (w *Watcher) found(ctx context.Context, z redis.Z) {
 	member, _ := z.Member.(string)
 	at := time.UnixMilli(int64(z.Score)).UTC()
 	if was, ok := w.seen[member]; ok && was.Equal(at) {
@@ -286,5 +286,5 @@ func (w *Watcher) found(z redis.Z) {
 		w.refuse(err)
 		return
 	}
-	w.emit(ev, Poll)
+	w.emit(ctx, ev, Poll)
 }

@@ -31,7 +31,7 @@ type delivered struct {
 	way    watch.Way
 }
 
-func (r *recorder) add(ev tenant.Event, way watch.Way) {
+func (r *recorder) add(_ context.Context, ev tenant.Event, way watch.Way) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, delivered{ev.Member(), way})

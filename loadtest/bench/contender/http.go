@@ -18,7 +18,6 @@ import (
 
 	"arrakis/loadtest/bench/workload"
 	"arrakis/pipeline/contract"
-	"arrakis/pipeline/http/ingress"
 )
 
 // commandsPath is where both servers take commands.
@@ -38,29 +37,6 @@ func serveHTTP(s *http.Server) (addr string, stop func() error, err error) {
 		return nil
 	})
 	return l.Addr().String(), func() error { return errors.Join(s.Close(), g.Wait()) }, nil
-}
-
-func startIngress(ctx context.Context, e *env) (*running, error) {
-	w, err := newArrakisWorker(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	in, err := ingress.New(ingress.Options{NATS: e.nc, Logger: e.log, Registerer: w.registry})
-	if err != nil {
-		return nil, errors.Join(err, w.stop())
-	}
-	front, stopFront := context.WithCancel(ctx)
-	var g errgroup.Group
-	g.Go(func() error { return in.Run(front) })
-	addr, stopHTTP, err := serveHTTP(in.Server(in.Handler()))
-	if err != nil {
-		stopFront()
-		return nil, errors.Join(err, g.Wait(), w.stop())
-	}
-	return &running{addr: addr, stop: func() error {
-		stopFront()
-		return errors.Join(g.Wait(), stopHTTP(), w.stop())
-	}}, nil
 }
 
 // minimal answers a request with what its consumer makes of the message: no

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"arrakis/pipeline/worker"
+)
+
+// workerOptions are the options that the settings of `dev` and `serve` stand for.
+func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker.Options {
+	o := worker.Options{
+		IngressToken: h.IngressToken, AdminToken: h.AdminToken,
+		Shards: w.Shards, ShardMailbox: w.ShardMailbox,
+		HandlerConcurrency: w.HandlerConcurrency, HandlerTimeout: w.HandlerTimeout,
+		MaxAttempts: w.MaxAttempts, CommandTTL: w.CommandTTL, ShutdownTimeout: w.ShutdownTimeout,
+		TenantCacheSize: t.TenantCacheSize, TenantCacheTTL: t.TenantCacheTTL,
+		ReloadPollInterval: t.ReloadPollInterval, OnRedisDown: t.policy(), MetricsMaxTenants: t.MetricsMaxTenants,
+		Registry: newRegistry(),
+	}
+	if w.CommandTTL == 0 {
+		o.CommandTTL = worker.Never
+	}
+	return o
+}
+
+// newRegistry has the metrics of the process: its build, Go's and the system's.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	b := buildInfo()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "arrakis_build_info", Help: "The build that runs, as labels. Always 1.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "goversion": b.Go, "revision": b.Commit},
+	})
+	info.Set(1)
+	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// listen binds both addresses, so that they are known before anything is served.
+func (s *httpSettings) listen(o *worker.Options) (err error) {
+	if o.HTTP, err = net.Listen("tcp", s.HTTPAddr); err != nil {
+		return fmt.Errorf("listen for the ingress: %w; choose another address with --http-addr or HTTP_ADDR", err)
+	}
+	if o.Ops, err = net.Listen("tcp", s.OpsAddr); err != nil {
+		_ = o.HTTP.Close() // nothing has been accepted
+		return fmt.Errorf("listen for the ops address: %w; choose another address with --ops-addr or OPS_ADDR", err)
+	}
+	return nil
+}

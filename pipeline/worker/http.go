@@ -1,0 +1,96 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/admin"
+	"arrakis/pipeline/http/ingress"
+	"arrakis/pipeline/http/ops"
+)
+
+// addIngress adds the ingress, and health beside it.
+func (w *Worker) addIngress() (err error) {
+	w.ingress, err = ingress.New(ingress.Options{
+		NATS: w.o.NATS, Token: w.o.IngressToken, DrainTimeout: w.ingressDrain(),
+		Logger: w.o.Logger, Registerer: w.o.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	w.health.Mount(mux)
+	mux.Handle("/", w.ingress.Handler())
+	w.httpServer = w.ingress.Server(mux)
+	return nil
+}
+
+// addOps adds the ops address. A profile may take minutes.
+func (w *Worker) addOps() error {
+	js, err := jetstream.New(w.o.NATS)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	api, err := admin.Handler(admin.Options{
+		Limits:      &admin.Limits{Tenants: w.tenants, Limiter: w.limiter, Redis: w.o.Redis},
+		DeadLetters: deadletter.New(js),
+		Logger:      w.o.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	h, err := ops.Handler(ops.Options{
+		Health: w.health, Gatherer: w.o.Registry, Admin: api,
+		AdminToken: w.o.AdminToken, Loopback: loopback(w.o.Ops.Addr()),
+	})
+	if err != nil {
+		return fmt.Errorf("ops address: %w", err)
+	}
+	w.opsServer = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      5 * time.Minute,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(w.o.Logger.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// loopback reports whether only this machine reaches a listener's address.
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// serve serves until ctx ends, then lets what is being answered finish.
+func serve(ctx context.Context, s *http.Server, l net.Listener) error {
+	const finish = 2 * time.Second // requests have been drained before; this is for the last bytes
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), finish)
+		defer cancel()
+		if err := s.Shutdown(limited); err != nil {
+			return s.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}

@@ -1,0 +1,160 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter"
+	"arrakis/pipeline"
+	"arrakis/pipeline/streams"
+)
+
+// Options configures a [Worker]. The zero value of a field is its default; NATS
+// and Redis have none.
+type Options struct {
+	// NATS is the connection that everything uses. Make it with
+	// nats.RetryOnFailedConnect and nats.MaxReconnects(-1), so that the worker
+	// waits for a server that is away. The caller closes it after Run.
+	NATS *nats.Conn
+	// Redis holds tenants and limits: a single server, a cluster or Sentinel.
+	// Set its ContextTimeoutEnabled. The caller closes it after Run.
+	Redis redis.UniversalClient
+
+	// Handlers are the Go functions that handle messages; what they do not
+	// handle goes to NATS micro services. Defaults to none.
+	Handlers *pipeline.Handlers
+	// Fallbacks handle what neither Handlers nor a micro service answers.
+	// Defaults to none.
+	Fallbacks *pipeline.Handlers
+
+	// HTTP is where the ingress and health are served. Run closes it. Defaults
+	// to nil: they are not served.
+	HTTP net.Listener
+	// IngressToken is the bearer token of the ingress, 1 to 4,096 visible ASCII
+	// characters. Defaults to "": everybody is let in.
+	IngressToken string
+	// Ops is where metrics, health, the admin API and pprof are served. Run
+	// closes it. Defaults to nil: they are not served.
+	Ops net.Listener
+	// AdminToken is the bearer token of the admin API and pprof, as above.
+	// Defaults to "": they answer only if Ops is bound to a loopback address.
+	AdminToken string
+
+	// Streams says how missing streams and consumers are made. Its
+	// MaxAckPending defaults to 10,000.
+	Streams streams.Options
+
+	// Shards is the number of shards, 1 to 4096. Defaults to 64.
+	Shards int
+	// ShardMailbox is how many messages the mailbox of a shard holds, 1 or
+	// more. Defaults to 1024.
+	ShardMailbox int
+	// HandlerConcurrency is how many handlers run at once, 1 or more. Defaults
+	// to 256.
+	HandlerConcurrency int
+	// HandlerTimeout is the time for one handler. Defaults to 15 s.
+	HandlerTimeout time.Duration
+	// MaxAttempts is how often a message is handled before it becomes a dead
+	// letter, 1 or more. Defaults to 3.
+	MaxAttempts int
+	// CommandTTL is the age past which a command is not charged or handled, but
+	// reported expired. Defaults to 15 min; Never is never.
+	CommandTTL time.Duration
+	// ShutdownTimeout is the time for work in flight once Run's context has
+	// ended. Defaults to 30 s.
+	ShutdownTimeout time.Duration
+
+	// TenantCacheSize is how many tenants are cached over all shards, and how
+	// many limits are remembered for the time that Redis is away, 1 or more.
+	// Defaults to 100,000.
+	TenantCacheSize int
+	// TenantCacheTTL is the age at which a cached tenant is read again. Defaults
+	// to 30 s.
+	TenantCacheTTL time.Duration
+	// ReloadPollInterval is the time between two polls for changes that were not
+	// announced. Defaults to 30 s.
+	ReloadPollInterval time.Duration
+	// OnRedisDown says what happens to messages while Redis is away. Defaults to
+	// limiter.Local.
+	OnRedisDown limiter.Policy
+	// MetricsMaxTenants is how many communities have metrics of their own, 1 or
+	// more. Defaults to 10,000.
+	MetricsMaxTenants int
+
+	// Name names this process in the changes that it announces. Defaults to
+	// "worker:" and the host's name.
+	Name string
+	// Logger gets changes of state, and what happens to single messages at level
+	// debug. Defaults to none.
+	Logger *slog.Logger
+	// Registry gets the metrics, and has them served at /metrics. Defaults to
+	// one of its own.
+	Registry *prometheus.Registry
+}
+
+// Never as a CommandTTL lets no command expire.
+const Never = time.Duration(-1)
+
+// Defaults returns the options with every default in its place.
+func Defaults() Options { return Options{}.withDefaults() }
+
+// withDefaults is the one place where a setting gets its default.
+func (o Options) withDefaults() Options {
+	o.Streams.MaxAckPending = cmp.Or(o.Streams.MaxAckPending, 10_000)
+	o.Streams.Replicas = cmp.Or(o.Streams.Replicas, 1)
+	o.Shards = cmp.Or(o.Shards, 64)
+	o.ShardMailbox = cmp.Or(o.ShardMailbox, 1024)
+	o.HandlerConcurrency = cmp.Or(o.HandlerConcurrency, 256)
+	o.HandlerTimeout = cmp.Or(o.HandlerTimeout, 15*time.Second)
+	o.MaxAttempts = cmp.Or(o.MaxAttempts, 3)
+	o.CommandTTL = cmp.Or(o.CommandTTL, 15*time.Minute)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
+	o.TenantCacheSize = cmp.Or(o.TenantCacheSize, 100_000)
+	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
+	o.ReloadPollInterval = cmp.Or(o.ReloadPollInterval, 30*time.Second)
+	o.MetricsMaxTenants = cmp.Or(o.MetricsMaxTenants, 10_000)
+	if o.Name == "" {
+		o.Name = "worker"
+		if host, err := os.Hostname(); err == nil {
+			o.Name += ":" + host
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	return o
+}
+
+// validate names what the parts of a worker do not look at themselves.
+func (o *Options) validate() error {
+	var errs []error
+	if o.NATS == nil {
+		errs = append(errs, errors.New("worker: NATS is required"))
+	}
+	if o.Redis == nil {
+		errs = append(errs, errors.New("worker: Redis is required"))
+	}
+	if o.CommandTTL < 0 && o.CommandTTL != Never {
+		errs = append(errs, fmt.Errorf("worker: CommandTTL is %v, want Never or more than 0", o.CommandTTL))
+	}
+	for name, d := range map[string]time.Duration{
+		"ShutdownTimeout": o.ShutdownTimeout, "ReloadPollInterval": o.ReloadPollInterval,
+	} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("worker: %s is %v, want more than 0", name, d))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,87 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/pipeline/streams"
+)
+
+const (
+	firstRetry = 250 * time.Millisecond // the first wait for a server that is away
+	lastRetry  = 5 * time.Second        // the longest wait
+
+	answerTimeout = 5 * time.Second // of a server that is asked whether it is there
+)
+
+// waitForServers returns when NATS, its JetStream and Redis answer, or with
+// ctx's error.
+func (w *Worker) waitForServers(ctx context.Context) error {
+	js, err := jetstream.New(w.o.NATS)
+	if err != nil {
+		return err
+	}
+	log := w.o.Logger
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := retry(ctx, log, "NATS", func(context.Context) error {
+			if w.o.NATS.IsConnected() {
+				return nil
+			}
+			return fmt.Errorf("%w; is it running, and is NATS_URL right?", cmp.Or(w.o.NATS.LastError(), nats.ErrNoServers))
+		})
+		if err != nil {
+			return err
+		}
+		return retry(ctx, log, "JetStream", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+			defer cancel()
+			_, err := js.AccountInfo(ctx)
+			return streams.Explain(err)
+		})
+	})
+	g.Go(func() error {
+		return retry(ctx, log, "Redis", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+			defer cancel()
+			if err := w.o.Redis.Ping(ctx).Err(); err != nil {
+				return fmt.Errorf("%w; is it running, and is REDIS_URL right?", err)
+			}
+			return nil
+		})
+	})
+	return g.Wait()
+}
+
+// retry calls try until it succeeds or ctx ends. It logs each failure, and the
+// success after one. The waits double up to lastRetry, each up to a quarter
+// shorter, so that processes started together do not ask together.
+func retry(ctx context.Context, log *slog.Logger, what string, try func(ctx context.Context) error) error {
+	wait := firstRetry
+	for attempt := 1; ; attempt++ {
+		err := try(ctx)
+		if err == nil {
+			if attempt > 1 {
+				log.InfoContext(ctx, "wait is over", "for", what, "attempts", attempt)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+		}
+		log.WarnContext(ctx, "waiting", "for", what, "err", err, "attempt", attempt, "retry_in", wait.String())
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait - rand.N(wait/4)): //nolint:gosec // jitter
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}

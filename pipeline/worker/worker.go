@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/limiter"
+	"arrakis/pipeline"
+	"arrakis/pipeline/http/admin"
+	"arrakis/pipeline/http/ingress"
+	"arrakis/pipeline/http/ops"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+	"arrakis/tenant/watch"
+)
+
+// Worker is all parts of one process. New makes it, Run runs it once. Its
+// methods are safe for concurrent use.
+type Worker struct {
+	// Set by New, read-only.
+	o          Options
+	limiter    *limiter.Limiter
+	tenants    *store.Store
+	watcher    *watch.Watcher
+	pipeline   *pipeline.Pipeline
+	health     *ops.Health
+	ingress    *ingress.Ingress // nil if it is not served
+	httpServer *http.Server     // as above
+	opsServer  *http.Server     // as above
+}
+
+// New builds the parts in the order in which they need each other. It reports
+// the options' faults, and starts nothing: NATS and Redis may still be away.
+func New(o Options) (*Worker, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	w := &Worker{o: o}
+	var err error
+	w.limiter, err = limiter.New(o.Redis, limiter.Options{
+		OnRedisDown: o.OnRedisDown, MaxKeys: o.TenantCacheSize, Logger: o.Logger, Registerer: o.Registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.tenants = store.New(o.Redis, store.Options{Source: o.Name, Logger: o.Logger})
+	if w.pipeline, err = pipeline.New(w.pipelineOptions()); err != nil {
+		return nil, err
+	}
+	w.watcher = watch.New(o.Redis, watch.Options{
+		// A little sooner, so that what a poll finds is in force within the interval: a change of all tenants is spread.
+		PollInterval: o.ReloadPollInterval * 9 / 10, Logger: o.Logger, Registerer: o.Registry, OnEvent: w.reload,
+	})
+	w.health = w.newHealth()
+	if o.HTTP != nil {
+		if err := w.addIngress(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Ops != nil {
+		if err := w.addOps(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *Worker) pipelineOptions() pipeline.Options {
+	o := &w.o
+	return pipeline.Options{
+		NATS: o.NATS, Streams: o.Streams, Tenants: w.tenants, Limiter: w.limiter,
+		Handlers: o.Handlers, Fallbacks: o.Fallbacks,
+		Shards: o.Shards, ShardMailbox: o.ShardMailbox,
+		HandlerConcurrency: o.HandlerConcurrency, HandlerTimeout: o.HandlerTimeout,
+		MaxAttempts: o.MaxAttempts, CommandTTL: max(o.CommandTTL, 0),
+		TenantCacheSize: o.TenantCacheSize, TenantCacheTTL: o.TenantCacheTTL,
+		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - w.ingressDrain(),
+		Logger: o.Logger, Registerer: o.Registry,
+	}
+}
+
+// ingressDrain is the part of the shutdown that requests in flight have to get
+// their outcome; what handlers still do has the rest.
+func (w *Worker) ingressDrain() time.Duration { return w.o.ShutdownTimeout / 3 }
+
+// Run runs all parts until ctx ends or one of them fails, and returns when all
+// have ended; see the package comment. It closes the listeners.
+func (w *Worker) Run(ctx context.Context) error {
+	lasting := context.WithoutCancel(ctx)
+	front, stopFront := context.WithCancel(ctx)
+	defer stopFront()
+	middle, stopMiddle := context.WithCancel(lasting)
+	defer stopMiddle()
+	back, stopBack := context.WithCancel(lasting)
+	defer stopBack()
+	defer context.AfterFunc(front, func() {
+		w.o.Logger.Info("shutting down", "timeout", w.o.ShutdownTimeout.String())
+		w.health.SetDraining()
+	})()
+
+	var g errgroup.Group
+	part := func(name string, run func() error, then func()) {
+		g.Go(func() error {
+			defer then()
+			err := run()
+			w.o.Logger.Debug("part ended", "part", name, "err", err)
+			if err != nil {
+				stopFront() // the others drain
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if w.ingress != nil {
+		part("ingress", func() error { return w.ingress.Run(front) }, stopMiddle)
+		part("http", func() error { return serve(back, w.httpServer, w.o.HTTP) }, stopFront)
+	} else {
+		context.AfterFunc(front, stopMiddle)
+	}
+	part("pipeline", func() error { return w.work(middle) }, func() { stopFront(); stopBack() })
+	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
+	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
+	if w.opsServer != nil {
+		part("ops", func() error { return serve(back, w.opsServer, w.o.Ops) }, stopFront)
+	}
+	return g.Wait()
+}
+
+// work waits for what the pipeline needs, and runs it until ctx ends.
+func (w *Worker) work(ctx context.Context) error {
+	if err := w.waitForServers(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped while waiting, which is no failure
+		}
+		return err
+	}
+	return w.pipeline.Run(ctx)
+}
+
+// reload puts a change in force.
+func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
+	if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
+		w.o.Logger.Error("a change is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
+	}
+}
+
+// Ready returns nil while messages of every kind are pulled, else why not.
+func (w *Worker) Ready() error { return w.pipeline.Ready() }
+
+// AwaitReady waits until Ready returns nil. When ctx ends first, the error is
+// ctx's and says what is not ready.
+func (w *Worker) AwaitReady(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := w.Ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Usage is what a tenant, such as a [pipeline.Message]'s, has used of its limits.
+// It costs a round trip to Redis. Errors: [limiter.ErrUnavailable], and that of
+// ctx.
+func (w *Worker) Usage(ctx context.Context, t *tenant.Tenant) (admin.Usage, error) {
+	return admin.UsageOf(ctx, w.limiter, t)
+}
