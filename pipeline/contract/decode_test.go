@@ -226,39 +226,62 @@ func TestValidReplyTo(t *testing.T) {
 	}
 }
 
+// fuzzedMost is how many bytes of an input the fuzz targets look at: longer
+// ones find nothing new and cost the time of many shorter ones.
+const fuzzedMost = 4 << 10
+
 // FuzzDecode holds the scanner against jsontext: what the one takes for JSON
 // the other does too, and Data is the member's bytes as they came.
 func FuzzDecode(f *testing.F) {
 	for _, dir := range []string{"good", "bad"} {
-		for _, body := range fixtures(f, dir) {
-			f.Add(body)
+		for name, body := range fixtures(f, dir) {
+			f.Add(uint8(kindOf(name)), body)
 		}
 	}
-	f.Add([]byte(`{"event_id":"e","event_type":"t","guild_id":"g","data":{"a":[1.5e-3,true,null,"\ud83c\udfdc\n"]}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		e, err := contract.Decode(contract.KindEvent, body)
-		strict := jsontext.Value(body).IsValid()
-		var de *contract.DecodeError
-		switch {
-		case err == nil && !strict:
-			t.Fatalf("Decode took what jsontext refuses: %q", body)
-		case err != nil && !errors.As(err, &de):
-			t.Fatalf("error %T, want a *DecodeError", err)
-		case err != nil && de.Field == "" && strict && jsontext.Value(body).Kind() == '{':
-			t.Fatalf("Decode refuses the syntax that jsontext takes: %q: %v", body, err)
-		case err != nil:
-			return
-		}
-		var want struct {
-			Data jsontext.Value `json:"data"`
-		}
-		if err := jsonv2.Unmarshal(body, &want); err != nil {
-			t.Fatalf("%q: %v", body, err)
-		}
-		if !bytes.Equal(want.Data, e.Data) {
-			t.Errorf("Data = %q, want %q", e.Data, want.Data)
-		}
+	f.Add(uint8(contract.KindEvent), []byte(`{"event_id":"e","event_type":"t","guild_id":"g","data":{"a":[1.5e-3,true,null,"\ud83c\udfdc\n"]}}`))
+	// More members than are compared one by one: without and with a duplicate.
+	many := `{"event_id":"e","event_type":"t","guild_id":"g","data":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,` +
+		`"k":1,"l":1,"m":1,"n":1,"o":1,"p":1,"q":1,"r":1`
+	f.Add(uint8(contract.KindEvent), []byte(many+`}}`))
+	f.Add(uint8(contract.KindEvent), []byte(many+`,"\u0061":2}}`))
+	f.Fuzz(func(t *testing.T, kind uint8, body []byte) {
+		checkDecode(t, contract.Kind(kind%uint8(contract.NumKinds)), body[:min(len(body), fuzzedMost)])
 	})
+}
+
+// TestDecodeDepth holds the scanner against jsontext where both end to descend.
+func TestDecodeDepth(t *testing.T) {
+	for depth := contract.MaxDepth - 3; depth < contract.MaxDepth+3; depth++ {
+		checkDecode(t, contract.KindEvent, []byte(`{"event_id":"e","event_type":"t","guild_id":"g","data":`+
+			strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`))
+	}
+}
+
+// checkDecode decodes body and compares what comes of it with jsontext.
+func checkDecode(t *testing.T, kind contract.Kind, body []byte) {
+	t.Helper()
+	e, err := contract.Decode(kind, body)
+	strict := jsontext.Value(body).IsValid()
+	var de *contract.DecodeError
+	switch {
+	case err == nil && !strict:
+		t.Fatalf("Decode took what jsontext refuses: %q", body)
+	case err != nil && !errors.As(err, &de):
+		t.Fatalf("error %T, want a *DecodeError", err)
+	case err != nil && de.Field == "" && strict && jsontext.Value(body).Kind() == '{':
+		t.Fatalf("Decode refuses the syntax that jsontext takes: %q: %v", body, err)
+	case err != nil:
+		return
+	}
+	var want struct {
+		Data jsontext.Value `json:"data"`
+	}
+	if err := jsonv2.Unmarshal(body, &want); err != nil {
+		t.Fatalf("%q: %v", body, err)
+	}
+	if !bytes.Equal(want.Data, e.Data) {
+		t.Errorf("Data = %q, want %q", e.Data, want.Data)
+	}
 }
 
 // typical is the 420-byte message of the load tests.

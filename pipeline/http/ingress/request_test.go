@@ -244,47 +244,64 @@ func TestPublishedHeaders(t *testing.T) {
 // the worker, and goes where its route says. It stops short of NATS, whose
 // coverage differs from run to run, so that the fuzzer can learn.
 func FuzzIngress(f *testing.F) {
-	for _, dir := range []string{"good", "bad"} {
-		for name, body := range fixtures(f, dir) {
-			f.Add(pathOf(name), []byte(body), "key", "application/json", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-		}
-	}
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	m, err := newMetrics(nil)
 	if err != nil {
 		f.Fatal(err)
 	}
 	routes := newRoutes(m)
-	added := regexp.MustCompile(`^("event_id":"([^"\\]|\\["\\])+",)?("event_type":"[a-z.]+",)?$`)
-	f.Fuzz(func(t *testing.T, path string, body []byte, key, media, parent string) {
-		rt := routes[path]
-		if rt == nil || path == pathOther {
-			t.Skip("no route")
+	numbers := make(map[string]uint8, contract.NumKinds) // of paths: their kinds
+	for kind := range contract.Kind(contract.NumKinds) {
+		numbers[kind.Route().HTTPPath] = uint8(kind)
+	}
+	for _, dir := range []string{"good", "bad"} {
+		for name, body := range fixtures(f, dir) {
+			f.Add(numbers[pathOf(name)], false, []byte(body), "key", "application/json", parent)
+			f.Add(numbers[pathOf(name)], true, []byte(body), `"key"`, "", "")
 		}
-		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
-		r.Header["Idempotency-Key"], r.Header["Content-Type"], r.Header["Traceparent"] = []string{key}, []string{media}, []string{parent}
-		m, p := newMessage(httptest.NewRecorder(), r, rt, 64<<10)
-		if p != nil {
-			if p.Status < 400 || p.Status > 499 || p.Field == "" || p.Detail == "" {
-				t.Fatalf("%+v", p)
-			}
-			return
+	}
+	f.Fuzz(func(t *testing.T, number uint8, chunked bool, body []byte, key, media, parent string) {
+		const maxBody = 2 << 10
+		body = body[:min(len(body), 2*maxBody)]
+		rt := routes[contract.Kind(number%uint8(contract.NumKinds)).Route().HTTPPath]
+		r := &http.Request{
+			Method: http.MethodPost, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+			Header: http.Header{"Idempotency-Key": {key}, "Content-Type": {media}, "Traceparent": {parent}},
 		}
-		published := m.msg.Data
-		open := bytes.IndexByte(body, '{') + 1
-		if !bytes.HasPrefix(published, body[:open]) || !bytes.HasSuffix(published, body[open:]) ||
-			!added.Match(published[open:len(published)-len(body)+open]) {
-			t.Fatalf("sent %q, published %q", body, published)
+		if chunked {
+			r.ContentLength = -1
 		}
-		e, err := contract.Decode(rt.Kind, published)
-		if err != nil || e.EventID != m.envelope.EventID || e.EventType != m.envelope.EventType {
-			t.Fatalf("published %q: %+v, %v", published, e, err)
-		}
-		if !regexp.MustCompile(`^(commands|events|eligibility)(\.[A-Za-z0-9_:-]+)+$`).MatchString(m.msg.Subject) ||
-			!strings.HasSuffix(m.msg.Subject, "."+e.TenantKey) {
-			t.Fatalf("subject %q", m.msg.Subject)
-		}
-		if strings.ContainsAny(m.msg.Header.Get(contract.HeaderTraceParent), "\r\n") {
-			t.Fatalf("headers %q", m.msg.Header)
+		m, p := newMessage(httptest.NewRecorder(), r, rt, maxBody)
+		if p == nil {
+			checkMessage(t, m, rt, body)
+		} else if p.Status < 400 || p.Status > 499 || p.Field == "" || p.Detail == "" {
+			t.Fatalf("%+v", p)
 		}
 	})
+}
+
+var (
+	splicedMembers = regexp.MustCompile(`^("event_id":"([^"\\]|\\["\\])+",)?("event_type":"[a-z.]+",)?$`)
+	anySubject     = regexp.MustCompile(`^(commands|events|eligibility)(\.[A-Za-z0-9_:-]+)+$`)
+)
+
+// checkMessage holds the message that newMessage made of body against it.
+func checkMessage(t *testing.T, m *message, rt *route, body []byte) {
+	t.Helper()
+	published := m.msg.Data
+	open := bytes.IndexByte(body, '{') + 1
+	if !bytes.HasPrefix(published, body[:open]) || !bytes.HasSuffix(published, body[open:]) ||
+		!splicedMembers.Match(published[open:len(published)-len(body)+open]) {
+		t.Fatalf("sent %q, published %q", body, published)
+	}
+	e, err := contract.Decode(rt.Kind, published)
+	if err != nil || e.EventID != m.envelope.EventID || e.EventType != m.envelope.EventType {
+		t.Fatalf("published %q: %+v, %v", published, e, err)
+	}
+	if !anySubject.MatchString(m.msg.Subject) || !strings.HasSuffix(m.msg.Subject, "."+e.TenantKey) {
+		t.Fatalf("subject %q", m.msg.Subject)
+	}
+	if strings.ContainsAny(m.msg.Header.Get(contract.HeaderTraceParent), "\r\n") {
+		t.Fatalf("headers %q", m.msg.Header)
+	}
 }
