@@ -85,8 +85,8 @@ func statusIndex(s contract.Status) int {
 	}
 }
 
-func newTenantMetrics(most int, known *names) *tenantMetrics {
-	m := &tenantMetrics{known: known, max: max(most, 1), others: make(map[tenant.Tier]*tenantSeries)}
+func newTenantMetrics(limit int, known *names) *tenantMetrics {
+	m := &tenantMetrics{known: known, max: max(limit, 1), others: make(map[tenant.Tier]*tenantSeries)}
 	m.owners, _ = simplelru.NewLRU[seriesKey, *tenantSeries](m.max, nil) // an error only for a size below 1
 	return m
 }

@@ -33,11 +33,11 @@ type tenantsBundle struct {
 	reg     *prometheus.Registry
 }
 
-func setupTenantMetrics(t *testing.T, most int) *tenantsBundle {
+func setupTenantMetrics(t *testing.T, maxTenants int) *tenantsBundle {
 	t.Helper()
 	h := NewHandlers()
 	h.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
-	b := &tenantsBundle{t: t, metrics: newTenantMetrics(most, newNames(h)), reg: prometheus.NewRegistry()}
+	b := &tenantsBundle{t: t, metrics: newTenantMetrics(maxTenants, newNames(h)), reg: prometheus.NewRegistry()}
 	if err := b.reg.Register(b.metrics); err != nil {
 		t.Fatal(err)
 	}
@@ -185,49 +185,26 @@ func heap() int64 {
 // their series change hands.
 func TestInvariantBoundedMetrics(t *testing.T) {
 	const (
-		most        = 10_000 // METRICS_MAX_TENANTS
+		maxTenants  = 10_000 // METRICS_MAX_TENANTS
 		communities = 1_000_000
 	)
-	b := setupTenantMetrics(t, most)
-	want := map[string]float64{}
-	// record counts the communities from and up to, each in a message of its own.
-	record := func(from, to int) {
-		for i := from; i < to; i++ {
-			d := madeUp(i)
-			b.record(d)
-			if d.errorType != errorNone {
-				want["errors_total "+d.errorType.String()]++
-			}
-			switch {
-			case d.settlement == nak:
-			case d.Kind == contract.KindCommand:
-				want["commands_total "+statusLabels[statusIndex(d.status)]]++
-				if d.latency > 0 {
-					want["command_latency_seconds_count"]++
-					want["command_latency_seconds_sum"] += d.latency.Seconds()
-				}
-			default:
-				want["eligibility_checks_total "+statusLabels[statusIndex(d.status)]]++
-			}
-		}
-	}
+	b := setupTenantMetrics(t, maxTenants)
+	recorded := map[string]float64{}
 	empty := heap()
-	record(0, communities/10)
-	earlyHeap := heap() - empty
-	early := b.exposition()
-	if len(early.communities) != most+1 {
-		t.Fatalf("%d communities have series of their own after %d, want %d and %s", len(early.communities), communities/10, most, otherTenant)
+	b.recordMadeUp(0, communities/10, recorded)
+	earlyHeap, early := heap()-empty, b.exposition()
+	if len(early.communities) != maxTenants+1 {
+		t.Fatalf("%d communities have series of their own after %d, want %d and %s", len(early.communities), communities/10, maxTenants, otherTenant)
 	}
-	record(communities/10, communities)
-	lateHeap := heap() - empty
-	late := b.exposition()
-	t.Logf("after %d communities: %d of them in %d series, %.1f MB of /metrics, %.1f MB of memory",
-		communities/10, len(early.communities), early.series, float64(early.bytes)/1e6, float64(earlyHeap)/1e6)
-	t.Logf("after %d communities: %d of them in %d series, %.1f MB of /metrics, %.1f MB of memory",
-		communities, len(late.communities), late.series, float64(late.bytes)/1e6, float64(lateHeap)/1e6)
+	b.recordMadeUp(communities/10, communities, recorded)
+	lateHeap, late := heap()-empty, b.exposition()
+	for n, e := range map[int]exposition{communities / 10: early, communities: late} {
+		t.Logf("after %d communities: %d of them in %d series, %.1f MB of /metrics", n, len(e.communities), e.series, float64(e.bytes)/1e6)
+	}
+	t.Logf("%.1f MB of memory, then %.1f MB", float64(earlyHeap)/1e6, float64(lateHeap)/1e6)
 
-	if n := len(late.communities); n > most+1 {
-		t.Errorf("%d communities have series, want at most %d and %s", n, most, otherTenant)
+	if n := len(late.communities); n > maxTenants+1 {
+		t.Errorf("%d communities have series, want at most %d and %s", n, maxTenants, otherTenant)
 	}
 	if late.series > early.series*11/10 || late.bytes > early.bytes*11/10 {
 		t.Errorf("%d series of %d bytes, at a tenth of the communities %d of %d", late.series, late.bytes, early.series, early.bytes)
@@ -238,11 +215,34 @@ func TestInvariantBoundedMetrics(t *testing.T) {
 	if lateHeap > 50e6 || late.bytes > 50e6 {
 		t.Errorf("%d bytes of memory, %d bytes of /metrics, want at most 50 MB of each", lateHeap, late.bytes)
 	}
-	if diff := cmp.Diff(want, late.totals, cmpopts.EquateApprox(1e-9, 0)); diff != "" {
+	if diff := cmp.Diff(recorded, late.totals, cmpopts.EquateApprox(1e-9, 0)); diff != "" {
 		t.Errorf("totals over all series (-recorded +exposed)\n%s", diff)
 	}
 	if late.ofOthers < communities/2 {
 		t.Errorf("%v commands are counted under %s, want those of all communities without series", late.ofOthers, otherTenant)
+	}
+}
+
+// recordMadeUp records the communities from and up to, each in a message of its own, and adds what it records to
+// totals.
+func (b *tenantsBundle) recordMadeUp(from, to int, totals map[string]float64) {
+	for i := from; i < to; i++ {
+		d := madeUp(i)
+		b.record(d)
+		if d.errorType != errorNone {
+			totals["errors_total "+d.errorType.String()]++
+		}
+		switch {
+		case d.settlement == nak:
+		case d.Kind == contract.KindCommand:
+			totals["commands_total "+statusLabels[statusIndex(d.status)]]++
+			if d.latency > 0 {
+				totals["command_latency_seconds_count"]++
+				totals["command_latency_seconds_sum"] += d.latency.Seconds()
+			}
+		default:
+			totals["eligibility_checks_total "+statusLabels[statusIndex(d.status)]]++
+		}
 	}
 }
 

@@ -107,9 +107,9 @@ func decode(k Kind, body []byte) (Envelope, error) {
 
 // release gives d back without anything of the message in it.
 func (d *decoder) release() {
-	const most = 1_024 // names worth keeping room for
+	const worthKeeping = 1_024 // names, of which a larger stack is given to the garbage collector
 	names := d.names[:cap(d.names)]
-	if len(names) > most {
+	if len(names) > worthKeeping {
 		names = nil
 	}
 	clear(names)
@@ -228,7 +228,7 @@ func (e *Envelope) setCommand() error {
 		return nil
 	}
 	if !ValidCommand(name) {
-		return malformed("event_type", "command %q: expected [a-z0-9_-]{1,32}", clip(name))
+		return malformed("event_type", "command %.64q: expected [a-z0-9_-]{1,32}", name)
 	}
 	e.Command = name
 	return nil
@@ -244,7 +244,7 @@ func (d *decoder) required(field string, valid func(string) bool, want string) (
 		return "", err
 	}
 	if !valid(s) {
-		return "", malformed(field, "%q: expected %s", clip(s), want)
+		return "", malformed(field, "%.64q: expected %s", s, want)
 	}
 	return s, nil
 }
@@ -272,7 +272,7 @@ func (d *decoder) milliseconds(field string) (int64, error) {
 	}
 	n, ok := natural(d.text[start:d.pos])
 	if !ok || n > 1<<53 {
-		return 0, malformed(field, "%s: expected %s", clip(d.text[start:d.pos]), want)
+		return 0, malformed(field, "%.64s: expected %s", d.text[start:d.pos], want)
 	}
 	return n, nil
 }
@@ -333,9 +333,9 @@ func byteSet(s string) (t [256]bool) {
 	return t
 }
 
-// within reports whether s has 1 to most bytes, all of set.
-func within(s string, most int, set *[256]bool) bool {
-	if s == "" || len(s) > most {
+// within reports whether s has 1 to limit bytes, all of set.
+func within(s string, limit int, set *[256]bool) bool {
+	if s == "" || len(s) > limit {
 		return false
 	}
 	for i := range len(s) {

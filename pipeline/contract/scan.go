@@ -103,7 +103,7 @@ func (s *scanner) next(o *object) (name string, ok bool, err error) {
 		return "", false, err
 	}
 	if !s.unique(o, name) {
-		return "", false, fmt.Errorf("member %q stands twice in one object", clip(name))
+		return "", false, fmt.Errorf("member %.64q stands twice in one object", name)
 	}
 	s.space()
 	if !s.accept(':') {
@@ -334,13 +334,4 @@ func (s *scanner) unexpected(want string) error {
 		return errTruncated
 	}
 	return fmt.Errorf("%q at byte %d where %s is expected", s.text[s.pos], s.pos, want)
-}
-
-// clip bounds what of a hostile text goes into an error.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }

@@ -42,7 +42,7 @@ type Query struct {
 	// After is the sequence after which the page begins. Defaults to 0: the
 	// oldest dead letter.
 	After uint64
-	// Limit is the most letters wanted, 1 to MaxLimit. Defaults to 100.
+	// Limit is how many entries are wanted at most, 1 to MaxLimit. Defaults to 100.
 	Limit int
 	// Stream selects the letters of one stream. Defaults to all.
 	Stream string
