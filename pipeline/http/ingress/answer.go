@@ -12,11 +12,12 @@ import (
 	"arrakis/tenant"
 )
 
-// badOutcome is the problem of an outcome that is not of the contract.
+// badOutcome names the problem of an outcome that breaks the contract.
 const badOutcome = "bad-outcome"
 
-// answer is what a request gets: a problem, or a status with a body. The zero
-// value is no answer, for the client has gone.
+// answer is what the client gets: a problem, or a status with a body. It is not
+// to be confused with the outcome, which a worker publishes. The zero value is
+// no answer, for a client that has gone.
 type answer struct {
 	problem   *problem.Problem
 	status    int
@@ -24,29 +25,26 @@ type answer struct {
 	rateLimit contract.RateLimit // Action is "" where there is none
 }
 
-// accepted is the answer for a message that is stored and not waited for.
+// accepted is the answer for a message that is stored and whose outcome is not
+// waited for.
 func accepted(m *message) answer {
-	var b []byte
-	b = append(b, `{"event_id":`...)
-	b = strconv.AppendQuote(b, m.envelope.EventID) // visible ASCII: quoted as JSON does
-	b = append(b, `,"community_id":"`...)
-	b = append(b, m.envelope.TenantKey...)
-	b = append(b, `","status":"accepted"}`...)
-	return answer{status: http.StatusAccepted, body: b}
+	// Both IDs are visible ASCII, which Go quotes as JSON does.
+	body := fmt.Appendf(nil, `{"event_id":%q,"community_id":%q,"status":"accepted"}`, m.envelope.EventID, m.envelope.TenantKey)
+	return answer{status: http.StatusAccepted, body: body}
 }
 
-// newAnswer turns the outcome of e into the answer, which has the outcome's
-// bytes as its body, or into a problem.
+// newAnswer is the answer for the outcome of the message e. A success has the
+// outcome's bytes as its body.
 func newAnswer(outcome []byte, e contract.Envelope) answer {
 	o, err := contract.DecodeOutcome(outcome)
 	if err == nil && o.Status == contract.StatusOK {
 		return answer{status: http.StatusOK, body: outcome, rateLimit: o.RateLimit}
 	}
-	return answer{problem: about(outcomeProblem(o, err), e), rateLimit: o.RateLimit}
+	return answer{problem: forMessage(outcomeProblem(o, err), e), rateLimit: o.RateLimit}
 }
 
-// outcomeProblem is the problem for an outcome that is no success, or that
-// could not be decoded because of err.
+// outcomeProblem is the problem for an outcome that is no success. err, if any,
+// says why the outcome could not be decoded.
 func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 	switch {
 	case err != nil:
@@ -73,7 +71,7 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 	}
 }
 
-// rateLimited says that the limit is used up and until when.
+// rateLimited is the problem of a limit that is used up; it says until when.
 func rateLimited(l contract.RateLimit) *problem.Problem {
 	detail := fmt.Sprintf("The community has used up its limit of %d for %.32q. Repeat the request in %d s, or raise the limit.",
 		l.Limit, l.Action, max(1, seconds(l.RetryAfterMS)))
@@ -86,8 +84,8 @@ func rateLimited(l contract.RateLimit) *problem.Problem {
 	return p
 }
 
-// about adds to p whose message it is about.
-func about(p *problem.Problem, e contract.Envelope) *problem.Problem {
+// forMessage adds the IDs of a message to p.
+func forMessage(p *problem.Problem, e contract.Envelope) *problem.Problem {
 	p.EventID, p.Community = e.EventID, e.TenantKey
 	return p
 }
@@ -116,24 +114,17 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	return a.status
 }
 
-// setRateLimit sets RateLimit-Policy and RateLimit, draft-ietf-httpapi-ratelimit-headers,
-// unless the action is unlimited. Assigned, for Set would write Ratelimit.
+// setRateLimit sets the headers RateLimit-Policy and RateLimit of
+// draft-ietf-httpapi-ratelimit-headers, unless the action is unlimited.
 func setRateLimit(h http.Header, l contract.RateLimit) {
 	action, err := tenant.ParseAction(l.Action)
 	if l.Limit < 0 || err != nil {
 		return
 	}
-	policy := appendParameter([]byte(strconv.Quote(l.Action)), ";q=", l.Limit)
-	policy = appendParameter(policy, ";w=", int64(action.Window()/time.Second))
-	state := appendParameter([]byte(strconv.Quote(l.Action)), ";r=", max(0, l.Remaining))
-	state = appendParameter(state, ";t=", seconds(l.ResetMS))
-	h["RateLimit-Policy"] = []string{string(policy)}
-	h["RateLimit"] = []string{string(state)}
+	// Not by Set, which would write Ratelimit.
+	h["RateLimit-Policy"] = []string{fmt.Sprintf("%q;q=%d;w=%d", l.Action, l.Limit, action.Window()/time.Second)}
+	h["RateLimit"] = []string{fmt.Sprintf("%q;r=%d;t=%d", l.Action, max(0, l.Remaining), seconds(l.ResetMS))}
 }
 
-func appendParameter(b []byte, name string, value int64) []byte {
-	return strconv.AppendInt(append(b, name...), value, 10)
-}
-
-// seconds is milliseconds in whole seconds, up, and never negative.
+// seconds is ms milliseconds in whole seconds, rounded up and never negative.
 func seconds(ms int64) int64 { return max(0, (ms+999)/1000) }

@@ -1,7 +1,10 @@
 // Package ingress takes commands, eligibility checks, syncs and events over
-// HTTP, stores each once in JetStream and, unless told otherwise, waits for
-// the outcome that a worker publishes. It knows nothing of tenants' limits or
-// handlers: any worker on the same NATS may answer.
+// HTTP, stores each once in JetStream and, unless the client prefers otherwise,
+// waits for the outcome that a worker publishes. It knows nothing of tenants'
+// limits or handlers: any worker on the same NATS may handle the message.
+//
+// An outcome is what a worker publishes about a message; an answer is what the
+// HTTP client gets.
 //
 //	POST /v1/commands             commands.interaction.<community>
 //	POST /v1/eligibility/checks   eligibility.check.<check_type>.<community>
@@ -13,13 +16,14 @@
 // The body is the envelope, at most MaxBody bytes, sent on byte for byte. Only
 // a missing event_id or event_type is added, as the first member: the event ID
 // from the header Idempotency-Key (bare, or a quoted string as in RFC 9651),
-// else a new UUID; the event type by the route. An event_id in the body wins
-// over the header. Repeating a request with the same event ID is safe in that
-// it is charged once; the handler may run again.
+// else a new UUID; the event type of the route. An event_id in the body wins
+// over the header. A request that is repeated with the same event ID is charged
+// once, but its handler may run again.
 //
 // X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) go
 // with the message; an invalid one is ignored. The response always carries
-// X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202 once stored.
+// X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202 once the message
+// is stored.
 //
 // # Outcomes
 //
@@ -44,21 +48,21 @@
 //	4xx  refused-by-handler                the handler's permanent code
 //	502  handler-failed, bad-outcome
 //	503  not-stored, busy, not-running, limits-unavailable   with Retry-After
-//	504  no-outcome-yet                    stored; it will still be handled
+//	504  no-outcome-yet                    the message is stored and will still be handled
 //
 // A client that leaves before its answer is counted with code 499.
 //
 // # Backpressure
 //
-// At most MaxInFlight requests are being read, stored or waited for; the next
-// is answered 503 at once. So bodies, waiting goroutines and unacknowledged
-// publishes are bounded by the same number. One community can take a fourth of
-// it, so that its slow handlers leave room for the others.
+// At most MaxInFlight requests are being read or stored, or wait for their
+// outcome; the next is answered 503 at once. So bodies, waiting goroutines and
+// unacknowledged publishes are bounded by the same number. One community may use
+// a fourth of it, so that slow handlers of one leave room for the others.
 //
 // # Shutdown
 //
 // When the context of [Ingress.Run] ends, new requests are answered 503 while
-// those in flight get their outcome, for DrainTimeout at most; whoever still
-// waits then is told 504, or 503 if the message was not yet stored. Shut the
-// http.Server down after Run has returned.
+// those in flight get their outcome, for DrainTimeout at most. Requests that
+// still wait then are answered 504, or 503 if the message was not yet stored.
+// Shut the http.Server down after Run has returned.
 package ingress

@@ -23,8 +23,8 @@ func newUUID() string {
 }
 
 // prefersAsync reports whether the values of Prefer (RFC 7240) ask for
-// respond-async: a preference without a value, or with an empty one. What
-// stands in another preference's value or parameters does not count.
+// respond-async: a preference without a value, or with an empty one. The same
+// word in the value or the parameters of another preference does not count.
 func prefersAsync(values []string) bool {
 	for _, v := range values {
 		for v != "" {

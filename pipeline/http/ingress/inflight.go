@@ -8,20 +8,20 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Why a request is not let in.
+// Why a request is refused before its message is stored.
 var (
-	errNotRunning = errors.New("the ingress is not running")
-	errBusy       = errors.New("too many requests are in flight")
-	errCrowded    = errors.New("too many requests of the community are in flight")
+	errNotRunning    = errors.New("the ingress is not running")
+	errBusy          = errors.New("too many requests are in flight")
+	errCommunityBusy = errors.New("too many requests of the community are in flight")
 )
 
-// share is the part of MaxInFlight that one community may take, a fourth: none
-// fills the ingress for the others.
-const share = 4
+// sharesInFlight is into how many shares MaxInFlight is divided. A community may
+// have one of them in flight, so that it cannot fill the ingress for the others.
+const sharesInFlight = 4
 
-// enter lets a request in, which then calls leave, or says why not:
-// errNotRunning or errBusy.
-func (in *Ingress) enter() error {
+// acquireSlot counts a request as in flight. Errors are errNotRunning and
+// errBusy; without one the caller must call releaseSlot.
+func (in *Ingress) acquireSlot() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.phase != running {
@@ -35,7 +35,7 @@ func (in *Ingress) enter() error {
 	return nil
 }
 
-func (in *Ingress) leave() {
+func (in *Ingress) releaseSlot() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.inFlight--
@@ -43,24 +43,24 @@ func (in *Ingress) leave() {
 	in.closeIdleLocked()
 }
 
-// join counts a request that was let in for its community, and reports false if
-// that has its share in flight. Who joins parts.
-func (in *Ingress) join(community string) bool {
+// acquireShare counts a request in flight for its community. It reports false if
+// the community's share is used up; else the caller must call releaseShare.
+func (in *Ingress) acquireShare(community string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n, ok := in.perCommunity[community]
 	if !ok {
 		n = new(int)
-		in.perCommunity[strings.Clone(community)] = n // it is a view of one request's body
+		in.perCommunity[strings.Clone(community)] = n // not the string that shares the memory of a body
 	}
-	if *n >= max(1, in.options.MaxInFlight/share) {
+	if *n >= max(1, in.options.MaxInFlight/sharesInFlight) {
 		return false
 	}
 	*n++
 	return true
 }
 
-func (in *Ingress) part(community string) {
+func (in *Ingress) releaseShare(community string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := in.perCommunity[community]
@@ -76,17 +76,17 @@ func (in *Ingress) setPhase(p phase) {
 	in.closeIdleLocked()
 }
 
-// closeIdleLocked tells Run that nothing is left to wait for: no request enters
-// while draining, so inFlight becomes 0 once. The caller must hold in.mu.
+// closeIdleLocked tells Run that the last request has ended. While draining no
+// slot is acquired, so inFlight becomes 0 once. The caller must hold in.mu.
 func (in *Ingress) closeIdleLocked() {
 	if in.phase == draining && in.inFlight == 0 {
 		close(in.idle)
 	}
 }
 
-// expect makes a token and the channel on which its outcome will come. The
-// caller must forget the token when it stops waiting.
-func (in *Ingress) expect() (token string, outcome <-chan []byte) {
+// addWaiter makes a token for a message and the channel on which its outcome
+// will come. The caller must call removeWaiter when it stops waiting.
+func (in *Ingress) addWaiter() (token string, outcome <-chan []byte) {
 	ch := make(chan []byte, 1)
 	token = nuid.Next()
 	in.mu.Lock()
@@ -95,16 +95,17 @@ func (in *Ingress) expect() (token string, outcome <-chan []byte) {
 	return token, ch
 }
 
-func (in *Ingress) forget(token string) {
+func (in *Ingress) removeWaiter(token string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.waiting, token)
 }
 
-// deliver hands an outcome to the request that waits for it. It never blocks:
-// the token goes with its first outcome, for which the channel has room. An
-// outcome that nobody waits for is late, or repeated by a redelivery.
-func (in *Ingress) deliver(m *nats.Msg) {
+// deliverOutcome hands an outcome to the request that waits for it. It never
+// blocks: the channel has room for one outcome, and its token is removed with
+// the first. An outcome without a waiting request is late, or the second one of
+// a message that was delivered again.
+func (in *Ingress) deliverOutcome(m *nats.Msg) {
 	token := m.Subject[len(in.inbox)+1:]
 	in.mu.Lock()
 	ch, ok := in.waiting[token]

@@ -25,8 +25,8 @@ type Options struct {
 	// NATS is the connection to publish and to hear outcomes on. Required;
 	// the caller closes it after [Ingress.Run] and all requests have ended.
 	NATS *nats.Conn
-	// Token is the bearer token that requests need, visible ASCII. "" lets
-	// everyone in.
+	// Token is the bearer token that requests need, visible ASCII. "" accepts
+	// every request.
 	Token string
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
@@ -39,9 +39,10 @@ type Options struct {
 	// DrainTimeout is how long requests in flight may go on after Run's
 	// context has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
-	// MaxInFlight bounds the requests being read, stored or waited for; more
-	// are answered 503, and so is a community that has a fourth of them being
-	// stored or waited for. Defaults to 4,096.
+	// MaxInFlight bounds the requests that are being read or stored, or that wait
+	// for their outcome; further ones are answered 503. So are those of a
+	// community that has a fourth of MaxInFlight being stored or waiting. Defaults
+	// to 4,096.
 	MaxInFlight int
 	// Logger defaults to discarding.
 	Logger *slog.Logger
@@ -102,9 +103,9 @@ type Ingress struct {
 	mu           sync.Mutex // protects the fields below
 	phase        phase
 	inFlight     int
-	perCommunity map[string]*int        // requests in flight, above 0
+	perCommunity map[string]*int        // requests in flight by community, above 0
 	idle         chan struct{}          // made by Run; closed when inFlight is 0 while draining
-	waiting      map[string]chan []byte // by token; each of capacity 1, sent to at most once
+	waiting      map[string]chan []byte // outcomes by token; each of capacity 1, sent to at most once
 }
 
 // phase is where an Ingress is in its life.
@@ -151,9 +152,9 @@ func New(o Options) (*Ingress, error) {
 	}, nil
 }
 
-// Run subscribes to outcomes and lets requests in, until ctx ends. It then
-// refuses new requests and returns nil once those in flight have ended, or
-// DrainTimeout has passed and they were told so. It may be called once.
+// Run subscribes to outcomes and accepts requests until ctx ends. It then
+// refuses new requests, and returns nil once those in flight have ended or, after
+// DrainTimeout, were told to end. It may be called once.
 func (in *Ingress) Run(ctx context.Context) error {
 	idle := make(chan struct{})
 	in.mu.Lock()
@@ -164,7 +165,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 	in.idle = idle
 	in.mu.Unlock()
 
-	sub, err := in.options.NATS.Subscribe(in.inbox+".*", in.deliver)
+	sub, err := in.options.NATS.Subscribe(in.inbox+".*", in.deliverOutcome)
 	if err != nil {
 		return fmt.Errorf("ingress: subscribe to outcomes: %w", err)
 	}
@@ -190,8 +191,8 @@ func (in *Ingress) Run(ctx context.Context) error {
 
 // Server makes a server for h, which is [Ingress.Handler] or routes to it. Its
 // limits keep slow clients from holding connections: 5 s for the headers, 10 s
-// for the whole request, 60 s idle, 16 KiB of headers; and an answer may take
-// as long as requests wait.
+// for the whole request, 60 s idle, 16 KiB of headers. An answer may take as
+// long as Wait and 20 s more.
 func (in *Ingress) Server(h http.Handler) *http.Server {
 	const read, write = 10 * time.Second, 10 * time.Second
 	return &http.Server{

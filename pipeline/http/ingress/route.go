@@ -39,7 +39,7 @@ func newRoutes(m *metrics) map[string]*route {
 	return routes
 }
 
-// statusClientGone is counted, never sent: the client left.
+// statusClientGone is counted for a client that left, and never sent.
 const statusClientGone = 499
 
 // Handler serves the four routes of the package comment and answers every
@@ -49,9 +49,9 @@ func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
 // serve routes, measures and counts:
 //
 //	serve
-//	  respond          who may, and what is asked
+//	  respond          token, slot and share
 //	    newMessage     body and headers to a message for JetStream
-//	    exchange       message to outcome
+//	    publish        message to outcome
 //	    newAnswer      outcome to answer
 //	  write
 func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 	rt.seconds.Observe(time.Since(start).Seconds())
 }
 
-// respond does what the request asks for.
+// respond does what the request asks for and returns its answer.
 func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) answer {
 	h := w.Header()
 	if r.Method != http.MethodPost {
@@ -86,23 +86,23 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	if p := in.bearer.Check(h, r); p != nil {
 		return answer{problem: p}
 	}
-	if err := in.enter(); err != nil {
+	if err := in.acquireSlot(); err != nil {
 		return answer{problem: refused(h, err)}
 	}
-	defer in.leave()
+	defer in.releaseSlot()
 
 	m, p := newMessage(w, r, rt, in.options.MaxBody)
 	if p != nil {
 		return answer{problem: p}
 	}
-	if !in.join(m.envelope.TenantKey) {
-		return answer{problem: about(refused(h, errCrowded), m.envelope)}
+	if !in.acquireShare(m.envelope.TenantKey) {
+		return answer{problem: forMessage(refused(h, errCommunityBusy), m.envelope)}
 	}
-	defer in.part(m.envelope.TenantKey)
+	defer in.releaseShare(m.envelope.TenantKey)
 	m.setHeader(contract.HeaderRequestID, h.Get("X-Request-Id"))
 	preferAsync := prefersAsync(r.Header.Values("Prefer"))
 	waits := rt.Waits && !preferAsync
-	outcome, err := in.exchange(r.Context(), m, waits)
+	outcome, err := in.publish(r.Context(), m, waits)
 	switch {
 	case err != nil:
 		return answer{problem: in.unanswered(m, err)}
@@ -114,23 +114,21 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	}
 	a := newAnswer(outcome, m.envelope)
 	if a.problem != nil && a.problem.Status == http.StatusBadGateway {
-		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey,
-			"reason", a.problem.Detail)
+		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey, "reason", a.problem.Detail)
 	}
 	return a
 }
 
-// refused says why a request was not let in.
+// refused is the problem of a request that got no slot or no share because of
+// err.
 func refused(h http.Header, err error) *problem.Problem {
-	p := problem.New(http.StatusServiceUnavailable, "busy", "Too many requests are in flight. Nothing was stored; repeat the request later.")
+	name, detail := "busy", "Too many requests are in flight. Nothing was stored; repeat the request later."
 	switch {
-	case errors.Is(err, errCrowded):
-		p.Detail = "Too many requests of this community are in flight. Nothing was stored; repeat the request later."
+	case errors.Is(err, errCommunityBusy):
+		detail = "Too many requests of this community are in flight. Nothing was stored; repeat the request later."
 	case errors.Is(err, errNotRunning):
-		p = problem.New(http.StatusServiceUnavailable, "not-running",
-			"This process is starting or shutting down. Nothing was stored; repeat the request.")
-		h.Set("Connection", "close") // the next one may reach another process
+		name, detail = "not-running", "This process is starting or shutting down. Nothing was stored; repeat the request."
+		h.Set("Connection", "close") // the next request may reach another process
 	}
-	p.RetryAfterMS = retrySoon.Milliseconds()
-	return p
+	return problem.New(http.StatusServiceUnavailable, name, "%s", detail).RetryAfter(retrySoon)
 }

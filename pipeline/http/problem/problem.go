@@ -1,6 +1,6 @@
-// Package problem is how both HTTP addresses say no: problem documents of
-// RFC 9457. Everything in it is safe for concurrent use, except that a
-// [Problem] belongs to one request.
+// Package problem writes the answers of both HTTP addresses that are no
+// success: problem documents of RFC 9457. Everything in it is safe for
+// concurrent use, except that a [Problem] belongs to one request.
 //
 // A problem's type is a URN, "urn:arrakis:problem:" and a word that never
 // changes its meaning; programs should branch on it, people read title and
@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"arrakis/pipeline/contract"
 )
@@ -56,6 +57,23 @@ func New(status int, name, format string, args ...any) *Problem {
 		Status: status,
 		Detail: fmt.Sprintf(format, args...),
 	}
+}
+
+// Malformed is a 400 for field, which its detail begins with.
+func Malformed(field, format string, args ...any) *Problem {
+	return New(http.StatusBadRequest, "malformed", field+": "+format, args...).About(field)
+}
+
+// About names the member or header at fault. It returns p.
+func (p *Problem) About(field string) *Problem {
+	p.Field = field
+	return p
+}
+
+// RetryAfter says when a repetition may succeed. It returns p.
+func (p *Problem) RetryAfter(d time.Duration) *Problem {
+	p.RetryAfterMS = d.Milliseconds()
+	return p
 }
 
 // NotFound says that nothing is served at the request's path.

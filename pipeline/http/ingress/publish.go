@@ -10,35 +10,37 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/http/problem"
 )
 
-// retrySoon is the Retry-After of what is expected to heal within seconds.
+// retrySoon is the Retry-After of failures that usually last a few seconds.
 const retrySoon = 2 * time.Second
 
-// errNoOutcome says that a message was stored and no outcome came in time.
+// errNoOutcome means that a message was stored and no outcome came in time.
 var errNoOutcome = errors.New("no outcome yet")
 
-// storeError says that a message was not stored, or not known to be.
+// storeError means that a message was not stored, or that nobody knows whether
+// it was.
 type storeError struct{ err error }
 
 func (e *storeError) Error() string { return "store: " + e.err.Error() }
 
 func (e *storeError) Unwrap() error { return e.err }
 
-// exchange stores m and, if waits is set, returns the outcome. Errors are
+// publish stores m and, if waits is set, returns the outcome. Errors are
 // *storeError, errNoOutcome, or ctx's.
-func (in *Ingress) exchange(ctx context.Context, m *message, waits bool) ([]byte, error) {
-	// Without a connection the client library would buffer the message and
-	// send it whenever the server is back.
+func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte, error) {
+	// Without a connection the client library would buffer the message and send
+	// it whenever the server is back, long after the client was told 503.
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
 	var outcome <-chan []byte
 	if waits {
 		var token string
-		token, outcome = in.expect()
-		defer in.forget(token)
+		token, outcome = in.addWaiter()
+		defer in.removeWaiter(token)
 		m.setHeader(contract.HeaderReplyTo, in.inbox+"."+token)
 	}
 	ack, err := in.js.PublishMsgAsync(m.msg)
@@ -52,7 +54,8 @@ func (in *Ingress) exchange(ctx context.Context, m *message, waits bool) ([]byte
 	return data, err
 }
 
-// await waits for the ack, and for the outcome unless that is nil.
+// await waits for JetStream's ack and then for the outcome, if outcome is not
+// nil. An outcome that comes first proves that the message was stored.
 func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte) ([]byte, error) {
 	timer := time.NewTimer(in.options.Wait)
 	defer timer.Stop()
@@ -74,7 +77,7 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 			stored, failed = nil, nil
 		case err := <-failed:
 			select {
-			case data := <-outcome: // stored after all; only the ack was lost
+			case data := <-outcome: // the message was stored, and only its ack was lost
 				return data, nil
 			default:
 				return nil, &storeError{err}
@@ -89,24 +92,21 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 	}
 }
 
-// unanswered turns an error of exchange into its problem, and logs when
-// storing begins to fail. It returns nil if the client has gone.
+// unanswered is the problem for an error of publish, nil if the client has
+// gone. It logs when storing begins to fail.
 func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	var p *problem.Problem
 	var failed *storeError
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
-		p = problem.New(http.StatusRequestEntityTooLarge, "too-large",
-			"The body is larger than the %d bytes that NATS takes. Send less in data, or a reference to it.",
-			in.options.NATS.MaxPayload())
-		p.Field = "body"
+		p = body.TooLarge("The body is larger than the %d bytes that NATS accepts. %s", in.options.NATS.MaxPayload(), sendLess)
 	case errors.As(err, &failed):
 		if !in.failing.Swap(true) {
 			in.log.Warn("messages are not stored", "subject", m.msg.Subject, "err", failed.err)
 		}
 		p = problem.New(http.StatusServiceUnavailable, "not-stored",
-			"NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once.")
-		p.RetryAfterMS = retrySoon.Milliseconds()
+			"NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once.").
+			RetryAfter(retrySoon)
 	case errors.Is(err, errNoOutcome):
 		p = problem.New(http.StatusGatewayTimeout, "no-outcome-yet",
 			"The message is stored and will still be handled, but its outcome did not come in time. "+
@@ -114,5 +114,5 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	default:
 		return nil
 	}
-	return about(p, m.envelope)
+	return forMessage(p, m.envelope)
 }
