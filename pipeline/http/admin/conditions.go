@@ -1,16 +1,12 @@
 package admin
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
 
 	"arrakis/tenant/store"
 )
-
-// entityTag is a version as a strong ETag (RFC 9110, section 8.8.3).
-func entityTag(v store.Version) string { return `"` + string(v) + `"` }
 
 // conditions are the preconditions of a request. The zero value has none.
 type conditions struct {
@@ -19,9 +15,9 @@ type conditions struct {
 	version store.Version // If-Match with one tag
 }
 
-// parseConditions reads If-Match and If-None-Match. Several tags are refused:
-// a document has one version at a time, and a client that has read it knows
-// which. So is a weak tag, which arrakis never gives.
+// parseConditions reads If-Match and If-None-Match. Several tags are refused,
+// for a document has one version at a time, and a client that has read the
+// document knows which. A weak tag is refused, for arrakis gives none.
 func parseConditions(r *http.Request) (conditions, error) {
 	var c conditions
 	if values := r.Header.Values("If-Match"); len(values) > 0 {
@@ -48,8 +44,8 @@ func parseConditions(r *http.Request) (conditions, error) {
 	return c, nil
 }
 
-// noConditions refuses preconditions where they would not be kept, rather
-// than passing them over.
+// noConditions refuses preconditions that the method would not check, rather
+// than ignoring them.
 func noConditions(r *http.Request, names ...string) error {
 	for _, name := range names {
 		if r.Header.Get(name) != "" {
@@ -59,8 +55,8 @@ func noConditions(r *http.Request, names ...string) error {
 	return nil
 }
 
-// options are the conditions of a write, given the version that is stored, ""
-// for none.
+// options are the conditions of a write. stored is the version that is in Redis,
+// "" where there is none.
 func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	o := store.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
 	if c.exists {
@@ -72,27 +68,8 @@ func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	return o, nil
 }
 
-// versionToDelete is the version that a DELETE demands, "" for any. get reads
-// the document of the path, which only If-Match: * asks for.
-func versionToDelete[T any](r *http.Request, get func(context.Context, string) (T, store.Version, error)) (store.Version, error) {
-	if err := noConditions(r, "If-None-Match"); err != nil {
-		return "", err
-	}
-	given, err := parseConditions(r)
-	if err != nil || !given.exists {
-		return given.version, err
-	}
-	_, v, err := get(r.Context(), r.PathValue("id"))
-	current, err := storedVersion(v, err)
-	if err != nil {
-		return "", err
-	}
-	o, err := given.options(current)
-	return o.IfMatch, err
-}
-
 // storedVersion is the version that a Get of the store found, "" for none. A
-// document that cannot be used has one: replacing it is how it is repaired.
+// document that cannot be used has a version too: it is repaired by a PUT.
 func storedVersion(v store.Version, err error) (store.Version, error) {
 	var bad *store.StoredError
 	if errors.Is(err, store.ErrNotFound) || errors.As(err, &bad) {

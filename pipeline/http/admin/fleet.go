@@ -7,20 +7,17 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"arrakis/pipeline/http/body"
+	"arrakis/pipeline/view"
 )
 
 func (a *api) usage(_ http.ResponseWriter, r *http.Request) (answer, error) {
-	if _, err := query(r); err != nil {
-		return answer{}, err
-	}
 	u, err := a.limits.Usage(r.Context(), r.PathValue("id"))
 	return answer{body: u}, err
 }
 
 func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
-	if _, err := query(r); err != nil {
-		return answer{}, err
-	}
 	actions, err := ParseActions(r.PathValue("action"))
 	if err != nil {
 		return answer{}, err
@@ -29,16 +26,22 @@ func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	return answer{body: done}, err
 }
 
+// replay puts a dead letter back where it came from.
+func (a *api) replay(_ http.ResponseWriter, r *http.Request) (answer, error) {
+	seq, err := view.ParseSeq(r.PathValue("seq"))
+	if err != nil {
+		return answer{}, err
+	}
+	done, err := a.letters.Replay(r.Context(), seq)
+	return answer{body: done}, err
+}
+
 func (a *api) reload(w http.ResponseWriter, r *http.Request) (answer, error) {
-	q, err := query(r, "community")
+	data, err := readBody(w, r, body.JSON)
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := readBody(w, r, jsonType)
-	if err != nil {
-		return answer{}, err
-	}
-	community, err := parseReload(body, q.Get("community"))
+	community, err := parseReload(data, r.URL.Query().Get("community"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -49,26 +52,26 @@ func (a *api) reload(w http.ResponseWriter, r *http.Request) (answer, error) {
 }
 
 // parseReload finds the community to reload, "" for everything, in the body,
-// which may be empty, or in the query.
-func parseReload(body []byte, asked string) (string, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return asked, nil
+// which may be empty, or else in the query.
+func parseReload(data []byte, inQuery string) (string, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return inQuery, nil
 	}
 	var members map[string]jsontext.Value
-	if err := json.Unmarshal(body, &members); err != nil || members == nil {
+	if err := json.Unmarshal(data, &members); err != nil || members == nil {
 		return "", fault("body", `must be empty or a JSON object such as {"community":"comm_007"}`)
 	}
 	community := ""
 	for name, raw := range members {
 		if name != "community" {
-			return "", fault(shorten(name), "is unknown; known are community")
+			return "", fault(name, "is unknown; known are community")
 		}
 		if err := json.Unmarshal(raw, &community); err != nil {
 			return "", fault(name, "must be a string, or null for everything")
 		}
 	}
-	if community != "" && asked != "" {
+	if community != "" && inQuery != "" {
 		return "", fault("community", "is given in the query and in the body; keep one")
 	}
-	return cmp.Or(community, asked), nil
+	return cmp.Or(community, inQuery), nil
 }

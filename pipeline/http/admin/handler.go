@@ -14,6 +14,7 @@ import (
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/view"
 	"arrakis/tenant/store"
 )
 
@@ -69,8 +70,8 @@ type api struct {
 	slots   chan struct{} // a token for each request at work
 }
 
-// endpoint answers one method of one path. w is for reading the body and for
-// headers; only serve writes to it.
+// endpoint answers one method of one path. It needs w to read the body, and may
+// set headers on it; only serve writes to it.
 type endpoint func(w http.ResponseWriter, r *http.Request) (answer, error)
 
 // answer is a success.
@@ -78,35 +79,58 @@ type answer struct {
 	status int           // 0 is 200
 	body   any           // nil: none
 	etag   store.Version // "": none
-	next   string        // address of a list's next page, "": none
+	next   string        // address of the next page of a list, "": none
 }
 
-// mux routes by path. Methods are looked at by serve, whose answers are
-// problems, unlike those of a ServeMux.
+// resource is what is served at one path.
+type resource struct {
+	methods    map[string]endpoint
+	parameters []string // of the query
+}
+
+// resources are all of them, by path.
+func (a *api) resources() map[string]resource {
+	const get, put, patch, post, remove = http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete
+	tenants, flags := tenants(a.tenants), flags(a.tenants)
+	pages := []string{"limit", "cursor"}
+	return map[string]resource{
+		"/v1/tenants": {methods: map[string]endpoint{get: list(a.tenantPage)}, parameters: pages},
+		"/v1/tenants/{id}": {methods: map[string]endpoint{
+			get: tenants.serveGet, put: tenants.servePut, patch: a.patchTenant, remove: tenants.serveDelete,
+		}},
+		"/v1/tenants/{id}/usage":          {methods: map[string]endpoint{get: a.usage, remove: a.reset}},
+		"/v1/tenants/{id}/usage/{action}": {methods: map[string]endpoint{remove: a.reset}},
+		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
+		"/v1/flags/{id}":                  {methods: map[string]endpoint{get: flags.serveGet, put: flags.servePut, remove: flags.serveDelete}},
+		"/v1/reload":                      {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
+		"/v1/deadletters": {
+			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason"),
+		},
+		"/v1/deadletters/{seq}/replay": {methods: map[string]endpoint{post: a.replay}},
+	}
+}
+
+// mux routes by path alone. The handlers look at the method, because their
+// answers are problems, unlike those of a ServeMux.
 func (a *api) mux() http.Handler {
 	mux := http.NewServeMux()
-	for path, methods := range map[string]map[string]endpoint{
-		"/v1/tenants":                     {http.MethodGet: a.listTenants},
-		"/v1/tenants/{id}":                {http.MethodGet: a.getTenant, http.MethodPut: a.putTenant, http.MethodPatch: a.patchTenant, http.MethodDelete: a.deleteTenant},
-		"/v1/tenants/{id}/usage":          {http.MethodGet: a.usage, http.MethodDelete: a.reset},
-		"/v1/tenants/{id}/usage/{action}": {http.MethodDelete: a.reset},
-		"/v1/flags":                       {http.MethodGet: a.listFlags},
-		"/v1/flags/{id}":                  {http.MethodGet: a.getFlag, http.MethodPut: a.putFlag, http.MethodDelete: a.deleteFlag},
-		"/v1/reload":                      {http.MethodPost: a.reload},
-		"/v1/deadletters":                 {http.MethodGet: a.listLetters},
-		"/v1/deadletters/{seq}/replay":    {http.MethodPost: a.replay},
-	} {
-		if get, ok := methods[http.MethodGet]; ok {
-			methods[http.MethodHead] = get
+	for path, res := range a.resources() {
+		if get, ok := res.methods[http.MethodGet]; ok {
+			res.methods[http.MethodHead] = get
 		}
-		allow := allowed(methods)
+		allow := allowed(res.methods)
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			e, ok := methods[r.Method]
+			e, ok := res.methods[r.Method]
 			if !ok {
 				a.refuse(w, r, problem.MethodNotAllowed(w.Header(), r, allow))
 				return
 			}
-			a.serve(w, r, e)
+			a.serve(w, r, func(w http.ResponseWriter, r *http.Request) (answer, error) {
+				if err := checkQuery(r, res.parameters); err != nil {
+					return answer{}, err
+				}
+				return e(w, r)
+			})
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.refuse(w, r, problem.NotFound(r)) })
@@ -132,10 +156,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	case a.slots <- struct{}{}:
 		defer func() { <-a.slots }()
 	default:
-		p := problem.New(http.StatusServiceUnavailable, "too-many-requests",
-			"%d requests are being worked on, which is the most at once. Repeat this one in a second.", maxInFlight)
-		p.RetryAfterMS = 1000
-		a.refuse(w, r, p)
+		a.refuse(w, r, problem.New(http.StatusServiceUnavailable, "too-many-requests",
+			"%d requests are being worked on, and no more are accepted at once. Repeat this one in a second.", maxInFlight).
+			RetryAfter(time.Second))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -161,13 +184,12 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, p *problem.Problem)
 	}
 }
 
-// write answers with o. An error means that the client is gone: everything that
-// goes into a body can be encoded.
+// write answers with o. An error means that the client is gone.
 func (o *answer) write(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if o.etag != "" {
-		h.Set("ETag", entityTag(o.etag))
+		h.Set("ETag", view.ETag(o.etag))
 	}
 	if o.next != "" {
 		h.Set("Link", "<"+o.next+`>; rel="next"`)
@@ -178,7 +200,7 @@ func (o *answer) write(w http.ResponseWriter) error {
 	}
 	body, err := json.Marshal(o.body)
 	if err != nil {
-		panic(fmt.Sprintf("admin: an answer cannot be encoded: %v", err))
+		panic(fmt.Sprintf("admin: an answer cannot be encoded: %v", err)) // each of its types can be
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))

@@ -145,7 +145,7 @@ func CheckID(id string) error {
 	}
 	return &tenant.FieldError{
 		Field:  "community",
-		Reason: fmt.Sprintf("%q must be 1 to 128 letters, digits, '_', ':' or '-'", shorten(id)),
+		Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id),
 	}
 }
 

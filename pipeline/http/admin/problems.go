@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
@@ -17,11 +19,11 @@ type problemError struct{ *problem.Problem }
 
 func (e *problemError) Error() string { return e.Detail }
 
-// retryAfterMS is when a request may be repeated that Redis or NATS failed.
-const retryAfterMS = 2000
+// retryAfter is when a request that failed in Redis or NATS may be repeated.
+const retryAfter = 2 * time.Second
 
-// problemOf is how a request that ended with err is answered. It is the one
-// place where errors become status codes.
+// problemOf is the answer for a request that ended with err. It is the one place
+// where errors become status codes.
 func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	var (
 		made    *problemError
@@ -32,7 +34,7 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	switch {
 	case errors.As(err, &made):
 		return made.Problem
-	case errors.As(err, &stored): // before its faults, which are not the client's
+	case errors.As(err, &stored): // before the faults that it wraps, which are not the client's
 		return problem.New(http.StatusInternalServerError, "unusable-document", "%s.", sentence(stored.Error()))
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
 		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
@@ -51,13 +53,12 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	if !errors.Is(r.Context().Err(), context.Canceled) { // else the client is gone
 		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
-	p := problem.New(http.StatusServiceUnavailable, "unavailable",
-		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.")
-	p.RetryAfterMS = retryAfterMS
-	return p
+	return problem.New(http.StatusServiceUnavailable, "unavailable",
+		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.").RetryAfter(retryAfter)
 }
 
-// conflict answers a write that others were in the way of.
+// conflict is the answer for a write whose conditions do not hold, or that gave
+// up because other writers kept changing the document.
 func conflict(r *http.Request) *problem.Problem {
 	if r.Header.Get("If-Match") == "" && r.Header.Get("If-None-Match") == "" {
 		return problem.New(http.StatusConflict, "conflict", "Others kept changing the document at the same time. Repeat the request.")
@@ -66,8 +67,8 @@ func conflict(r *http.Request) *problem.Problem {
 		"The document is not, or no longer, what If-Match or If-None-Match demands. Read it again, and repeat the change with its ETag.")
 }
 
-// faultsOf are the faults of a document or of a request, if err is any: each
-// of them a *tenant.FieldError, but for one that counts the rest.
+// faultsOf are the faults of a document or of a request that err holds, if any.
+// Each is a *tenant.FieldError, except that the last may only count the rest.
 func faultsOf(err error) []error {
 	var one *tenant.FieldError
 	if !errors.As(err, &one) {
@@ -80,8 +81,7 @@ func faultsOf(err error) []error {
 	return []error{one}
 }
 
-// malformed is a 400 that names every fault; the first one's field is the
-// problem's.
+// malformed is a 400 that names every fault; its field is that of the first.
 func malformed(faults []error) *problem.Problem {
 	texts := make([]string, len(faults))
 	p := problem.New(http.StatusBadRequest, "malformed", "")
@@ -91,11 +91,8 @@ func malformed(faults []error) *problem.Problem {
 		if !errors.As(err, &f) {
 			continue
 		}
-		field := f.Field
-		if field == "" {
-			field = "body"
-			texts[i] = "body: " + f.Reason
-		}
+		field := cmp.Or(f.Field, "body")
+		texts[i] = field + ": " + f.Reason
 		p.Errors = append(p.Errors, problem.Fault{Field: field, Detail: f.Reason})
 	}
 	if len(p.Errors) > 0 {

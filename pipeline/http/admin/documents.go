@@ -1,0 +1,174 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"arrakis/pipeline/http/body"
+	"arrakis/pipeline/view"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// collection is a kind of documents that are read and written by their IDs:
+// tenants or feature flags.
+type collection[T any] struct {
+	get    func(ctx context.Context, id string) (T, store.Version, error)
+	parse  func(id string, body []byte) (T, error)
+	put    func(ctx context.Context, id string, document T, o store.PutOptions) (T, store.Version, error)
+	remove func(ctx context.Context, id string, ifMatch store.Version) error
+	view   func(T) *T
+}
+
+func tenants(s *store.Store) collection[tenant.Config] {
+	return collection[tenant.Config]{
+		get: s.Get, put: s.Put, remove: s.Delete, view: view.Tenant,
+		parse: func(_ string, body []byte) (tenant.Config, error) { return tenant.ParseConfig(body) },
+	}
+}
+
+func flags(s *store.Store) collection[tenant.Flag] {
+	return collection[tenant.Flag]{
+		get: s.GetFlag, parse: parseFlag, remove: s.DeleteFlag, view: view.Flag,
+		put: func(ctx context.Context, _ string, f tenant.Flag, o store.PutOptions) (tenant.Flag, store.Version, error) {
+			return s.PutFlag(ctx, f, o)
+		},
+	}
+}
+
+func (c collection[T]) serveGet(_ http.ResponseWriter, r *http.Request) (answer, error) {
+	document, v, err := c.get(r.Context(), r.PathValue("id"))
+	return answer{body: c.view(document), etag: v}, err
+}
+
+func (c collection[T]) servePut(w http.ResponseWriter, r *http.Request) (answer, error) {
+	ctx, id := r.Context(), r.PathValue("id")
+	data, err := readBody(w, r, body.JSON)
+	if err != nil {
+		return answer{}, err
+	}
+	document, err := c.parse(id, data)
+	if err != nil {
+		return answer{}, err
+	}
+	given, err := parseConditions(r)
+	if err != nil {
+		return answer{}, err
+	}
+	_, v, err := c.get(ctx, id)
+	was, err := storedVersion(v, err)
+	if err != nil {
+		return answer{}, err
+	}
+	options, err := given.options(was)
+	if err != nil {
+		return answer{}, err
+	}
+	stored, v, err := c.put(ctx, id, document, options)
+	status := http.StatusOK
+	if was == "" {
+		status = http.StatusCreated
+	}
+	return answer{status: status, body: c.view(stored), etag: v}, err
+}
+
+func (c collection[T]) serveDelete(_ http.ResponseWriter, r *http.Request) (answer, error) {
+	ctx, id := r.Context(), r.PathValue("id")
+	if err := noConditions(r, "If-None-Match"); err != nil {
+		return answer{}, err
+	}
+	given, err := parseConditions(r)
+	if err != nil {
+		return answer{}, err
+	}
+	ifMatch := given.version
+	if given.exists {
+		_, v, err := c.get(ctx, id)
+		if ifMatch, err = storedVersion(v, err); err != nil {
+			return answer{}, err
+		}
+		if ifMatch == "" {
+			return answer{}, store.ErrConflict
+		}
+	}
+	return answer{}, c.remove(ctx, id, ifMatch)
+}
+
+func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error) {
+	if err := noConditions(r, "If-None-Match"); err != nil {
+		return answer{}, err
+	}
+	patch, err := readBody(w, r, patchType, body.JSON)
+	if err != nil {
+		return answer{}, err
+	}
+	given, err := parseConditions(r)
+	if err != nil {
+		return answer{}, err
+	}
+	var stored tenant.Config
+	var v store.Version
+	if given == (conditions{}) {
+		stored, v, err = a.tenants.Update(r.Context(), r.PathValue("id"), func(c *tenant.Config) error { return c.Merge(patch) })
+	} else {
+		stored, v, err = a.patchVersion(r, patch, given)
+	}
+	return answer{body: view.Tenant(stored), etag: v}, err
+}
+
+// patchVersion changes a config that meets the conditions of the request. The
+// write itself makes sure that the config is still the one that was read.
+func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, store.Version, error) {
+	config, v, err := a.tenants.Get(r.Context(), r.PathValue("id"))
+	if errors.Is(err, store.ErrNotFound) {
+		err = store.ErrConflict
+	}
+	if err != nil {
+		return tenant.Config{}, "", err
+	}
+	options, err := given.options(v)
+	if err != nil {
+		return tenant.Config{}, "", err
+	}
+	if err := config.Merge(patch); err != nil {
+		return tenant.Config{}, "", err
+	}
+	return a.tenants.Put(r.Context(), r.PathValue("id"), config, options)
+}
+
+// parseFlag reads a flag, whose ID is that of the path and may be left out.
+func parseFlag(id string, body []byte) (tenant.Flag, error) {
+	if !tenant.ValidFlagID(id) {
+		return tenant.Flag{}, fault("flag", "%.64q must be 1 to 128 letters, digits, '_', '.' or '-'", id)
+	}
+	flag, err := tenant.ParseFlag(withID(body, id))
+	if err == nil && flag.ID != id {
+		err = fault("id", "is %q, but the path names %q; leave it out or make them the same", flag.ID, id)
+	}
+	return flag, err
+}
+
+// withID puts the member id in front of those of an object that has none. Any
+// other text is returned as it is, for the parser to refuse. An ID holds nothing
+// that must be escaped.
+func withID(body []byte, id string) []byte {
+	var named struct {
+		ID jsontext.Value `json:"id"`
+	}
+	err := json.Unmarshal(body, &named, jsontext.AllowDuplicateNames(true))
+	if err != nil || named.ID != nil || jsontext.Value(body).Kind() != '{' {
+		return body
+	}
+	_, members, _ := bytes.Cut(body, []byte("{"))
+	comma := ","
+	if bytes.TrimSpace(members)[0] == '}' {
+		comma = ""
+	}
+	return fmt.Appendf(nil, `{"id":"%s"%s%s`, id, comma, members)
+}

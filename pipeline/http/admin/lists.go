@@ -1,0 +1,79 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/view"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// list makes the endpoint of a list. page reads the document for one page, and
+// next, the cursor of the next page, "" for none.
+func list(page func(ctx context.Context, q url.Values, limit int) (document any, next string, err error)) endpoint {
+	return func(_ http.ResponseWriter, r *http.Request) (answer, error) {
+		q, limit := r.URL.Query(), 100
+		if q.Has("limit") {
+			var err error
+			limit, err = strconv.Atoi(q.Get("limit"))
+			if err != nil || limit < 1 || limit > store.MaxListLimit {
+				return answer{}, fault("limit", "must be a whole number from 1 to %d", store.MaxListLimit)
+			}
+		}
+		document, next, err := page(r.Context(), q, limit)
+		if err != nil || next == "" {
+			return answer{body: document}, err
+		}
+		q.Set("cursor", next)
+		return answer{body: document, next: r.URL.Path + "?" + q.Encode()}, nil
+	}
+}
+
+func (a *api) tenantPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	page, err := a.tenants.List(ctx, store.ListOptions{Cursor: q.Get("cursor"), Limit: limit})
+	return view.NewTenants(page.Entries, page.Cursor), page.Cursor, err
+}
+
+// flagPage cuts the page out of all flags: there are at most a thousand. A
+// cursor is the ID of the last flag of its page.
+func (a *api) flagPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
+	if err != nil || len(after) > 0 && !tenant.ValidFlagID(string(after)) {
+		return nil, "", store.ErrCursor
+	}
+	entries, err := a.tenants.ListFlags(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	first, found := slices.BinarySearchFunc(entries, string(after), func(e store.FlagEntry, id string) int { return cmp.Compare(e.ID, id) })
+	if found {
+		first++
+	}
+	entries = entries[first:]
+	next := ""
+	if len(entries) > limit {
+		entries = entries[:limit]
+		next = base64.RawURLEncoding.EncodeToString([]byte(entries[limit-1].ID))
+	}
+	return view.NewFlags(entries, next), next, nil
+}
+
+func (a *api) deadLetterPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	after, err := view.ParseNext(q.Get("cursor"))
+	if err != nil {
+		return nil, "", err
+	}
+	page, err := a.letters.List(ctx, deadletter.Query{
+		After: after, Limit: limit, Stream: q.Get("stream"), Reason: contract.Reason(q.Get("reason")),
+	})
+	document := view.NewDeadLetters(page)
+	return document, document.Next, err
+}

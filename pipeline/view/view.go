@@ -1,0 +1,129 @@
+// Package view has the JSON documents in which tenants, feature flags and dead
+// letters are shown. The command line prints them with --json and the admin API
+// answers with them, so that a program can read either. The package is
+// therefore below both and knows neither HTTP nor flags. It is not a part of
+// package tenant: a document there is what Redis holds, members of other
+// writers included, and dead letters are not known there.
+//
+// A document by itself can be given back as it was shown: by PUT, or as the
+// --data of tenant set. An entry of a list has the ID and the ETag in front of
+// the same members. A list that is not complete ends with next, the cursor of
+// the next page.
+package view
+
+import (
+	"fmt"
+	"strconv"
+
+	"arrakis/pipeline/deadletter"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// Tenant is a config without the members of other writers, which could not be
+// given back.
+func Tenant(c tenant.Config) *tenant.Config {
+	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown = nil, nil, nil
+	return &c
+}
+
+// Flag is a flag without the members of other writers.
+func Flag(f tenant.Flag) *tenant.Flag {
+	f.Unknown = nil
+	return &f
+}
+
+// Tiers are the overrides without the members of other writers.
+func Tiers(c tenant.Tiers) *tenant.Tiers {
+	c.Unknown = nil
+	for _, t := range []*tenant.TierOverrides{&c.Free, &c.Pro, &c.Enterprise} {
+		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown = nil, nil, nil
+	}
+	return &c
+}
+
+// Entry is one document of a list.
+type Entry[T any] struct {
+	ID       string `json:"id"`   // that the document is stored under
+	ETag     string `json:"etag"` // as If-Match takes it, quotes included
+	Document *T     `json:",embed"`
+	Error    string `json:"error,omitempty"` // why the document cannot be used; it is left out then
+}
+
+func newEntry[T any](id string, v store.Version, document *T, err error) Entry[T] {
+	if err != nil {
+		return Entry[T]{ID: id, ETag: ETag(v), Error: err.Error()}
+	}
+	return Entry[T]{ID: id, ETag: ETag(v), Document: document}
+}
+
+// ETag is a version as a strong ETag (RFC 9110, section 8.8.3).
+func ETag(v store.Version) string { return `"` + string(v) + `"` }
+
+// Tenants are a page of the list of tenants.
+type Tenants struct {
+	Tenants []Entry[tenant.Config] `json:"tenants"`
+	Next    string                 `json:"next,omitempty"`
+}
+
+// NewTenants shows entries; next is the cursor of the next page, "" for none.
+func NewTenants(entries []store.Entry, next string) Tenants {
+	page := Tenants{Next: next}
+	for _, e := range entries {
+		page.Tenants = append(page.Tenants, newEntry(e.ID, e.Version, Tenant(e.Config), e.Err))
+	}
+	return page
+}
+
+// Flags are a page of the list of feature flags.
+type Flags struct {
+	Flags []Entry[tenant.Flag] `json:"flags"`
+	Next  string               `json:"next,omitempty"`
+}
+
+// NewFlags shows entries; next is the cursor of the next page, "" for none.
+func NewFlags(entries []store.FlagEntry, next string) Flags {
+	page := Flags{Next: next}
+	for _, e := range entries {
+		page.Flags = append(page.Flags, newEntry(e.ID, e.Version, Flag(e.Flag), e.Err))
+	}
+	return page
+}
+
+// DeadLetters are a page of the list of dead letters. Each is shown as it is:
+// nobody can change a dead letter, so that it needs no ETag.
+type DeadLetters struct {
+	DeadLetters []deadletter.Entry `json:"deadletters"`
+	Next        string             `json:"next,omitempty"`
+}
+
+// NewDeadLetters shows a page.
+func NewDeadLetters(p deadletter.Page) DeadLetters {
+	page := DeadLetters{DeadLetters: p.Entries}
+	if p.Next > 0 {
+		page.Next = strconv.FormatUint(p.Next, 10)
+	}
+	return page
+}
+
+// ParseNext reads the cursor of a page of dead letters, "" for the first one.
+// The error is a [*deadletter.QueryError].
+func ParseNext(cursor string) (after uint64, err error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	if after, err = strconv.ParseUint(cursor, 10, 64); err != nil {
+		return 0, &deadletter.QueryError{Field: "cursor", Reason: "is not one that a list has returned; list again from the start"}
+	}
+	return after, nil
+}
+
+// ParseSeq reads the number of a dead letter. The error is a
+// [*deadletter.QueryError].
+func ParseSeq(s string) (uint64, error) {
+	seq, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, &deadletter.QueryError{Field: "seq", Reason: fmt.Sprintf("%.64q must be the number of a dead letter, as the list has it", s)}
+	}
+	return seq, nil
+}
