@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// banner is what `arrakis dev` says when it is ready: what runs where, and
-// what to try.
+// banner is what `arrakis dev` prints when it is ready: the addresses, and
+// commands to try.
 type banner struct {
 	version  string
 	took     time.Duration

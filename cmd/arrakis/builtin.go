@@ -20,8 +20,8 @@ type demo struct {
 	handled atomic.Int64 // written and read by handlers
 }
 
-// handlers are what `arrakis dev` answers by itself: the built-in commands, and
-// enough for every route of the ingress to succeed.
+// handlers are those of `arrakis dev`: the built-in commands, and so many checks,
+// syncs and events that every route of the ingress can be tried.
 func (d *demo) handlers() *pipeline.Handlers {
 	h := pipeline.NewHandlers()
 	for name, f := range map[string]pipeline.Handler{
@@ -109,7 +109,7 @@ func (d *demo) sleep(ctx context.Context, m *pipeline.Message) (any, error) {
 	}
 }
 
-// check calls half of all users eligible, always the same ones.
+// check says that about half of all users are eligible, by a hash of their IDs.
 func (d *demo) check(_ context.Context, m *pipeline.Message) (any, error) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(m.UserID)) // never fails

@@ -32,12 +32,12 @@ type commands struct {
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
 
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
-	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and change them." set:"nats_url=${local_nats}"`
+	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
-const description = `Arrakis runs the commands of a multi-tenant bot or SaaS: whose message is it, what may they do,
-have they used it up. Start with "arrakis dev".
+const description = `Arrakis runs the commands of a multi-tenant bot or SaaS. For every message it finds the tenant,
+what the tenant may do, and how much of that is used up. Start with "arrakis dev".
 
 Every setting is a flag and an environment variable; the flag wins.`
 

@@ -11,75 +11,52 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/streams"
+	"arrakis/pipeline/view"
 )
 
 type dlqCmd struct {
 	List   dlqListCmd   `cmd:"" help:"List dead letters, the oldest first."`
-	Show   dlqShowCmd   `cmd:"" help:"Show all of one dead letter."`
-	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back where they came from."`
+	Show   dlqShowCmd   `cmd:"" help:"Show one dead letter with its headers and body."`
+	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back into the streams that they came from."`
 	Purge  dlqPurgeCmd  `cmd:"" help:"Delete dead letters for good."`
 }
 
-// letterFlags belong to all of them.
-type letterFlags struct {
-	outputFlags
-	natsSettings
+// withDeadLetters runs do with the dead letters of NATS.
+func (f *natsFlags) withDeadLetters(do func(*deadletter.Store) error) error {
+	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return deadLetterError(do(deadletter.New(js))) })
 }
 
-func (f *letterFlags) validate(process) error { return f.natsSettings.validate() }
-
-// withLetters runs do with the dead letters of NATS.
-func (f *letterFlags) withLetters(do func(*deadletter.Store) error) error {
-	nc, err := connectNATS(&f.natsSettings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	return letterError(do(deadletter.New(js)))
-}
-
-// letterError says what to do about an error of dead letters.
-func letterError(err error) error {
+// deadLetterError says what to do about an error of dead letters.
+func deadLetterError(err error) error {
 	var refused *deadletter.RefusedError
 	switch {
 	case errors.Is(err, deadletter.ErrNotFound):
-		return fmt.Errorf("%w: it was replayed or purged, has become too old or was never there; `arrakis dlq list` shows those that are", err)
+		return fmt.Errorf("%w: it was replayed or purged, has become too old or was never there; `arrakis dlq list` shows those that exist", err)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w; `arrakis dlq show %d` shows its body, to send again by other means", err, refused.Seq)
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("%w: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", err)
 	default:
-		return streams.Explain(err)
+		return err
 	}
 }
 
-// parseSeq reads a sequence, and says what is wrong in the admin API's words.
-func parseSeq(s string) (uint64, error) {
-	seq, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("seq: %.64q must be the number of a dead letter, as the list has it", s)
-	}
-	return seq, nil
+// deadLetterFilter selects dead letters. A flag that was not given is nil, and
+// differs from an empty one: a script's empty variable must not select all dead
+// letters.
+type deadLetterFilter struct {
+	Stream *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
+	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, handler_error, attempts_exhausted or panic."`
 }
 
-// letterFilter is nil where nothing was given: a script's empty variable must
-// not become all dead letters.
-type letterFilter struct {
-	Stream *string `placeholder:"STREAM" help:"Only those of a stream: COMMANDS, EVENTS or ELIGIBILITY."`
-	Reason *string `placeholder:"REASON" help:"Only those with a reason: malformed, no_community, handler_error, attempts_exhausted or panic."`
-}
-
-func (f *letterFilter) query() (q deadletter.Query, err error) {
-	const empty = `""` // refused like any other name that is none
+func (f *deadLetterFilter) query() (q deadletter.Query, err error) {
+	const empty = `""` // is refused like any other unknown name
 	if f.Stream != nil {
 		q.Stream = cmp.Or(*f.Stream, empty)
 	}
@@ -89,8 +66,8 @@ func (f *letterFilter) query() (q deadletter.Query, err error) {
 	return q, q.Validate()
 }
 
-// some is "3 dead letters of COMMANDS with reason panic".
-func some(n uint64, q deadletter.Query) string {
+// howMany is "3 dead letters of COMMANDS with reason panic".
+func howMany(n uint64, q deadletter.Query) string {
 	s := strconv.FormatUint(n, 10) + " dead letter"
 	if n != 1 {
 		s += "s"
@@ -105,62 +82,51 @@ func some(n uint64, q deadletter.Query) string {
 }
 
 type dlqListCmd struct {
-	letterFilter
-	Limit  int    `default:"100" max:"1000" help:"Dead letters to list at most."`
-	Cursor string `placeholder:"CURSOR" help:"Where the list before this one ended."`
-	letterFlags
+	deadLetterFilter
+	Limit  int    `default:"100" max:"1000" help:"How many dead letters to list at most."`
+	Cursor string `placeholder:"CURSOR" help:"Cursor of the next page, which the list before this one ended with."`
+	natsFlags
 }
 
 func (*dlqListCmd) Help() string {
 	return `A message that cannot be decoded, or whose handler failed for good, is kept as a dead letter for 30 days, up to a gigabyte of them. ` +
-		`"arrakis dlq show <seq>" tells all of one.`
+		`"arrakis dlq show <seq>" shows one with its headers and body.`
 }
 
 func (c *dlqListCmd) Run(ctx context.Context, p process) error {
-	q, err := c.query()
-	q.Limit = c.Limit
-	if c.Cursor != "" {
-		var bad error
-		if q.After, bad = strconv.ParseUint(c.Cursor, 10, 64); bad != nil { // in the admin API's words
-			err = errors.Join(err, errors.New("cursor: is not one that a list has returned; list again from the start"))
-		}
-	}
-	if err != nil {
+	q, errFilter := c.query()
+	after, errCursor := view.ParseNext(c.Cursor)
+	if err := errors.Join(errFilter, errCursor); err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Store) error {
+	q.After, q.Limit = after, c.Limit
+	return c.withDeadLetters(func(letters *deadletter.Store) error {
 		page, err := letters.List(ctx, q)
 		if err != nil {
 			return err
 		}
-		cursor := ""
-		if page.Next > 0 {
-			cursor = strconv.FormatUint(page.Next, 10)
-		}
-		document := struct {
-			Letters []deadletter.Entry `json:"deadletters"`
-			Cursor  string             `json:"cursor,omitempty"`
-		}{append([]deadletter.Entry{}, page.Entries...), cursor} // [], not null
+		document := view.NewDeadLetters(page)
 		return c.print(p.stdout, document, func(t *table) {
 			if len(page.Entries) == 0 {
-				t.row(some(0, q))
+				t.row(howMany(0, q))
 				return
 			}
-			letterTable(t, page.Entries)
-			if cursor != "" {
-				t.row("there are more: --cursor " + cursor)
+			deadLetterTable(t, page.Entries)
+			if document.Next != "" {
+				t.row("there are more: --cursor " + document.Next)
 			}
 		})
 	})
 }
 
-// letterTable fits 80 columns: errors have what the others leave.
-func letterTable(t *table, letters []deadletter.Entry) {
+// deadLetterTable fits 80 columns: the errors get the width that the other
+// columns leave.
+func deadLetterTable(t *table, letters []deadletter.Entry) {
 	rows := [][]string{{"SEQ", "STORED (UTC)", "STREAM", "REASON", "COMMUNITY", "ERROR"}}
 	for _, l := range letters {
 		rows = append(rows, []string{
-			strconv.FormatUint(l.Seq, 10), l.Time.UTC().Format("Jan 02 15:04"), cut(cmp.Or(l.Stream, "-"), len(contract.StreamEligibility)),
-			cut(cmp.Or(string(l.Reason), "-"), len(contract.ReasonAttemptsExhausted)), cut(cmp.Or(l.Community, "-"), 19), l.Error,
+			strconv.FormatUint(l.Seq, 10), l.Time.UTC().Format("Jan 02 15:04"), clip(cmp.Or(l.Stream, "-"), len(contract.StreamEligibility)),
+			clip(cmp.Or(string(l.Reason), "-"), len(contract.ReasonAttemptsExhausted)), clip(cmp.Or(l.Community, "-"), 19), l.Error,
 		})
 	}
 	last, room := len(rows[0])-1, 80
@@ -172,13 +138,13 @@ func letterTable(t *table, letters []deadletter.Entry) {
 		room -= widest + 2
 	}
 	for _, row := range rows {
-		row[last] = cut(row[last], room)
+		row[last] = clip(row[last], room)
 		t.row(row...)
 	}
 }
 
-// cut is s in at most n characters.
-func cut(s string, n int) string {
+// clip is s in at most n characters.
+func clip(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}
@@ -189,25 +155,25 @@ func cut(s string, n int) string {
 }
 
 type dlqShowCmd struct {
-	Seq string `arg:"" help:"Its number, as the list has it."`
-	letterFlags
+	Seq string `arg:"" help:"Number of the dead letter, as the list shows it."`
+	natsFlags
 }
 
 func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
-	seq, err := parseSeq(c.Seq)
+	seq, err := view.ParseSeq(c.Seq)
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Store) error {
+	return c.withDeadLetters(func(letters *deadletter.Store) error {
 		letter, err := letters.Get(ctx, seq)
 		if err != nil {
 			return err
 		}
-		return c.print(p.stdout, letter, func(t *table) { showLetter(t, &letter) })
+		return c.print(p.stdout, letter, func(t *table) { showDeadLetter(t, &letter) })
 	})
 }
 
-func showLetter(t *table, l *deadletter.Entry) {
+func showDeadLetter(t *table, l *deadletter.Entry) {
 	t.row("dead letter", strconv.FormatUint(l.Seq, 10))
 	t.row("stored", when(l.Time))
 	t.row("reason", string(l.Reason))
@@ -239,25 +205,25 @@ func showLetter(t *table, l *deadletter.Entry) {
 }
 
 type dlqReplayCmd struct {
-	Seqs []string `arg:"" name:"seq" help:"Their numbers, as the list has them."`
-	letterFlags
+	Seqs []string `arg:"" name:"seq" help:"Numbers of the dead letters, as the list shows them."`
+	natsFlags
 }
 
 func (*dlqReplayCmd) Help() string {
-	return `Each is published to its original subject and handled like any message: one that fails again becomes a new dead letter. ` +
-		`Nobody waits for its reply any more. One that cannot be replayed does not keep the others from it.`
+	return `Each message is published to its original subject and handled like any other: if it fails again, it becomes a new dead letter. ` +
+		`No reply is sent, because the sender has stopped waiting. If one of several cannot be replayed, the others still are.`
 }
 
 func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 	seqs, errs := make([]uint64, len(c.Seqs)), make([]error, len(c.Seqs))
 	for i, s := range c.Seqs {
-		seqs[i], errs[i] = parseSeq(s)
+		seqs[i], errs[i] = view.ParseSeq(s)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return usageError{err}
 	}
 	var failed error
-	err := c.withLetters(func(letters *deadletter.Store) error {
+	err := c.withDeadLetters(func(letters *deadletter.Store) error {
 		var replayed []deadletter.Replayed
 		replayed, failed = replayAll(ctx, letters, seqs)
 		return c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
@@ -273,8 +239,8 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 	return errors.Join(failed, err)
 }
 
-// replayAll goes on after a letter that is gone or cannot be put back, and
-// stops at any other error, which the next one would have too.
+// replayAll goes on after a dead letter that is gone or cannot be put back. It
+// stops at any other error, for the next dead letter would meet it too.
 func replayAll(ctx context.Context, letters *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
 	replayed, errs := []deadletter.Replayed{}, []error{}
 	for _, seq := range seqs {
@@ -283,7 +249,7 @@ func replayAll(ctx context.Context, letters *deadletter.Store, seqs []uint64) ([
 			replayed = append(replayed, done)
 			continue
 		}
-		errs = append(errs, letterError(err))
+		errs = append(errs, streams.Explain(deadLetterError(err)))
 		var refused *deadletter.RefusedError
 		if !errors.Is(err, deadletter.ErrNotFound) && !errors.As(err, &refused) {
 			break
@@ -293,13 +259,13 @@ func replayAll(ctx context.Context, letters *deadletter.Store, seqs []uint64) ([
 }
 
 type dlqPurgeCmd struct {
-	letterFilter
-	Yes bool `help:"Delete them. Without it they are only counted, and the exit code is 2."`
-	letterFlags
+	deadLetterFilter
+	Yes bool `help:"Delete the dead letters. Without this flag they are only counted, and the exit code is 2."`
+	natsFlags
 }
 
 func (*dlqPurgeCmd) Help() string {
-	return `Without --stream and --reason it deletes all dead letters. What becomes one meanwhile stays.`
+	return `Without --stream and --reason all dead letters are deleted. Messages that become dead letters while the command runs are kept.`
 }
 
 func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
@@ -307,7 +273,7 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLetters(func(letters *deadletter.Store) error {
+	return c.withDeadLetters(func(letters *deadletter.Store) error {
 		count := letters.Count
 		if c.Yes {
 			count = letters.Purge
@@ -317,8 +283,8 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
 			return err
 		}
 		if !c.Yes {
-			return usageError{fmt.Errorf("this would delete %s: add --yes to do it", some(n, q))}
+			return usageError{fmt.Errorf("this would delete %s: add --yes to do it", howMany(n, q))}
 		}
-		return c.print(p.stdout, map[string]uint64{"purged": n}, func(t *table) { t.row("deleted " + some(n, q)) })
+		return c.print(p.stdout, map[string]uint64{"purged": n}, func(t *table) { t.row("deleted " + howMany(n, q)) })
 	})
 }

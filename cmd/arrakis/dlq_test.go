@@ -104,17 +104,17 @@ func TestDLQValidatesAlike(t *testing.T) {
 }
 
 // listLetters is what dlq list --json prints.
-func listLetters(t *testing.T, env environment, args ...string) (letters []deadletter.Entry, cursor string) {
+func listLetters(t *testing.T, env environment, args ...string) (letters []deadletter.Entry, next string) {
 	t.Helper()
 	r := arrakis(t, env, append([]string{"dlq", "list", "--json"}, args...)...)
 	var page struct {
 		Deadletters []deadletter.Entry
-		Cursor      string
+		Next        string
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || r.code != exitDone || page.Deadletters == nil {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	return page.Deadletters, page.Cursor
+	return page.Deadletters, page.Next
 }
 
 // TestDLQ has messages dead-lettered by a worker, and does with them what there

@@ -12,18 +12,18 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// choice is a string of which the tag oneof lists the values. The empty string
-// is one of them only where it is the default.
+// choice is a string with the values that its tag oneof lists. The empty string
+// is a value only where it is the default.
 type choice string
 
-// faults collects what is wrong with values of flags and settings, so that all
-// of it is said at once.
+// faults collects what is wrong with the values of flags and settings, so that
+// one run reports every fault.
 type faults struct {
 	errs  []error
 	named map[string]bool // flags that have an error already
 }
 
-// add takes a fault that concerns no flag in particular; nil is none.
+// add adds a fault that no single flag is to blame for; nil is none.
 func (f *faults) add(err error) {
 	if err != nil {
 		f.errs = append(f.errs, err)
@@ -70,33 +70,32 @@ func (f *faults) mapper(parse func(raw string, tag *kong.Tag) (any, error)) kong
 // The parsers return, as their error, what was expected.
 
 func parseInt(raw string, tag *kong.Tag) (any, error) {
-	least, most := 1, 1_000_000_000
-	if tag.Has("min") {
-		least, _ = strconv.Atoi(tag.Get("min"))
-	}
-	if tag.Has("max") {
-		most, _ = strconv.Atoi(tag.Get("max"))
-	}
+	low, high := bounds(tag, 1, 1_000_000_000, strconv.Atoi)
 	n, err := strconv.Atoi(raw)
-	if err != nil || n < least || n > most {
-		return nil, fmt.Errorf("a whole number from %d to %d", least, most)
+	if err != nil || n < low || n > high {
+		return nil, fmt.Errorf("a whole number from %d to %d", low, high)
 	}
 	return n, nil
 }
 
 func parseDuration(raw string, tag *kong.Tag) (any, error) {
-	least, most := time.Millisecond, 24*time.Hour
-	if tag.Has("min") {
-		least, _ = time.ParseDuration(tag.Get("min"))
-	}
-	if tag.Has("max") {
-		most, _ = time.ParseDuration(tag.Get("max"))
-	}
+	low, high := bounds(tag, time.Millisecond, 24*time.Hour, time.ParseDuration)
 	d, err := time.ParseDuration(raw)
-	if err != nil || d < least || d > most {
-		return nil, fmt.Errorf("a duration with a unit, such as 30s or 5m, from %s to %s", short(least), short(most))
+	if err != nil || d < low || d > high {
+		return nil, fmt.Errorf("a duration with a unit, such as 30s or 5m, from %s to %s", short(low), short(high))
 	}
 	return d, nil
+}
+
+// bounds are the tags min and max, which default to low and high.
+func bounds[T any](tag *kong.Tag, low, high T, parse func(string) (T, error)) (T, T) {
+	if tag.Has("min") {
+		low, _ = parse(tag.Get("min")) // the tag is ours, and tests read it
+	}
+	if tag.Has("max") {
+		high, _ = parse(tag.Get("max"))
+	}
+	return low, high
 }
 
 func parseChoice(raw string, tag *kong.Tag) (any, error) {

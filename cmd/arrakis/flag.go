@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 
-	jsonv2 "github.com/go-json-experiment/json"
-
+	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -17,40 +15,36 @@ type flagCmd struct {
 	Get    flagGetCmd    `cmd:"" help:"Show a feature flag."`
 	List   flagListCmd   `cmd:"" help:"List the feature flags."`
 	Set    flagSetCmd    `cmd:"" help:"Create or change a feature flag."`
-	Delete flagDeleteCmd `cmd:"" help:"Delete a feature flag, which is then off for everybody."`
+	Delete flagDeleteCmd `cmd:"" help:"Delete a feature flag. It is then off for everybody."`
 }
 
 type flagGetCmd struct {
 	ID string `arg:"" help:"ID of the flag."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *flagGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		f, _, err := tenants.GetFlag(ctx, c.ID)
+	return c.showFlag(ctx, p, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return tenants.GetFlag(ctx, c.ID) })
+}
+
+// showFlag prints the flag that f returns.
+func (s *storeFlags) showFlag(ctx context.Context, p process, f func(*store.Store) (tenant.Flag, store.Version, error)) error {
+	return s.withStore(ctx, p, func(tenants *store.Store) error {
+		flag, _, err := f(tenants)
 		if err != nil {
 			return err
 		}
-		return printFlag(p, c.outputFlags, &f)
-	})
-}
-
-func printFlag(p process, o outputFlags, f *tenant.Flag) error {
-	document, err := jsonv2.Marshal(f)
-	if err != nil {
-		return err
-	}
-	return o.print(p.stdout, json.RawMessage(document), func(t *table) {
-		t.row("flag", f.ID)
-		if f.Description != "" {
-			t.row("description", f.Description)
-		}
-		t.row("enabled", onOff(f.Enabled))
-		t.row("tiers", tiersText(f.Tiers))
-		t.row("rollout", rolloutText(f.RolloutPercent))
-		t.row("included", list(f.Communities.Include))
-		t.row("excluded", list(f.Communities.Exclude))
+		return s.print(p.stdout, view.Flag(flag), func(t *table) {
+			t.row("flag", flag.ID)
+			if flag.Description != "" {
+				t.row("description", flag.Description)
+			}
+			t.row("enabled", onOff(flag.Enabled))
+			t.row("tiers", tiersText(flag.Tiers))
+			t.row("rollout", rolloutText(flag.RolloutPercent))
+			t.row("included", list(flag.Communities.Include))
+			t.row("excluded", list(flag.Communities.Exclude))
+		})
 	})
 }
 
@@ -80,33 +74,16 @@ func rolloutText(percent *float64) string {
 }
 
 type flagListCmd struct {
-	outputFlags
-	redisSettings
-}
-
-// listedFlag is one flag in the JSON of flag list.
-type listedFlag struct {
-	ID    string          `json:"id"`
-	Flag  json.RawMessage `json:"flag,omitempty"`
-	Error string          `json:"error,omitempty"` // why the flag cannot be used
+	storeFlags
 }
 
 func (c *flagListCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+	return c.withStore(ctx, p, func(tenants *store.Store) error {
 		entries, err := tenants.ListFlags(ctx)
 		if err != nil {
 			return err
 		}
-		listed := make([]listedFlag, len(entries))
-		for i, e := range entries {
-			listed[i].ID = e.ID
-			if e.Err != nil {
-				listed[i].Error = e.Err.Error()
-			} else if listed[i].Flag, err = jsonv2.Marshal(&e.Flag); err != nil {
-				return err
-			}
-		}
-		return c.print(p.stdout, map[string]any{"flags": listed}, func(t *table) { flagTable(t, entries) })
+		return c.print(p.stdout, view.NewFlags(entries, ""), func(t *table) { flagTable(t, entries) })
 	})
 }
 
@@ -128,18 +105,17 @@ func flagTable(t *table, entries []store.FlagEntry) {
 
 type flagSetCmd struct {
 	ID          string   `arg:"" help:"ID of the flag."`
-	On          bool     `xor:"enabled" help:"Enable it."`
-	Off         bool     `xor:"enabled" help:"Disable it for everybody."`
-	Description *string  `placeholder:"TEXT" help:"What it is for."`
-	Tiers       []string `placeholder:"TIER" help:"Tiers that have it; all for all of them."`
-	Rollout     string   `placeholder:"PERCENT" help:"Share of communities that have it, 0 to 100; all for all of them."`
-	Include     []string `placeholder:"ID" help:"Communities that have it whatever their tier; none for none."`
-	Exclude     []string `placeholder:"ID" help:"Communities that do not have it; none for none."`
-	outputFlags
-	redisSettings
+	On          bool     `xor:"enabled" help:"Enable the flag."`
+	Off         bool     `xor:"enabled" help:"Disable the flag for everybody."`
+	Description *string  `placeholder:"TEXT" help:"What the flag is for."`
+	Tiers       []string `placeholder:"TIER" help:"Tiers that have the flag; the word all removes this condition."`
+	Rollout     string   `placeholder:"PERCENT" help:"Percentage of communities that have the flag, 0 to 100; the word all removes this condition."`
+	Include     []string `placeholder:"ID" help:"Communities that have the flag whatever their tier; the word none empties this list."`
+	Exclude     []string `placeholder:"ID" help:"Communities that never have the flag; the word none empties this list."`
+	storeFlags
 }
 
-// edit applies what was given and leaves the rest.
+// edit applies the flags of the command line that were given.
 func (c *flagSetCmd) edit(f *tenant.Flag) error {
 	if c.On || c.Off {
 		f.Enabled = c.On
@@ -173,7 +149,8 @@ func (c *flagSetCmd) edit(f *tenant.Flag) error {
 	return f.Validate()
 }
 
-// given is a list, of which the one word empty stands for the empty one.
+// given is a list from the command line, where the single word empty stands for
+// the empty list.
 func given(names []string, empty string) []string {
 	if len(names) == 1 && names[0] == empty {
 		return nil
@@ -185,49 +162,36 @@ func (c *flagSetCmd) Run(ctx context.Context, p process) error {
 	if err := c.edit(&tenant.Flag{ID: c.ID}); err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		f, err := c.update(ctx, tenants)
-		if err != nil {
-			return err
-		}
-		return printFlag(p, c.outputFlags, &f)
-	})
+	return c.showFlag(ctx, p, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return c.update(ctx, tenants) })
 }
 
-// update edits the stored flag, and does so again when another writer was
-// faster.
-func (c *flagSetCmd) update(ctx context.Context, tenants *store.Store) (tenant.Flag, error) {
+// update edits the stored flag, and tries again when another writer was faster.
+func (c *flagSetCmd) update(ctx context.Context, tenants *store.Store) (tenant.Flag, store.Version, error) {
 	for attempt := 1; ; attempt++ {
 		f, version, err := tenants.GetFlag(ctx, c.ID)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			f = tenant.Flag{ID: c.ID}
-		case err != nil:
-			return f, err
+		if errors.Is(err, store.ErrNotFound) {
+			f, err = tenant.Flag{ID: c.ID}, nil
 		}
-		if err := c.edit(&f); err != nil {
-			return f, err
+		if err == nil {
+			err = c.edit(&f)
 		}
-		stored, _, err := tenants.PutFlag(ctx, f, store.PutOptions{IfMatch: version, IfNoneMatch: version == ""})
+		if err != nil {
+			return f, "", err
+		}
+		stored, v, err := tenants.PutFlag(ctx, f, store.PutOptions{IfMatch: version, IfNoneMatch: version == ""})
 		if !errors.Is(err, store.ErrConflict) || attempt == 10 {
-			return stored, err
+			return stored, v, err
 		}
 	}
 }
 
 type flagDeleteCmd struct {
 	ID string `arg:"" help:"ID of the flag."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *flagDeleteCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		if err := tenants.DeleteFlag(ctx, c.ID, ""); err != nil {
-			return err
-		}
-		return c.print(p.stdout, map[string]string{"deleted": c.ID}, func(t *table) {
-			t.row("deleted " + c.ID + ": it is off for everybody now")
-		})
+	return c.deleted(ctx, p, c.ID, "the flag is off for everybody now", func(tenants *store.Store) error {
+		return tenants.DeleteFlag(ctx, c.ID, "")
 	})
 }

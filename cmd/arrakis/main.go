@@ -14,13 +14,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// discard is a logger of go-redis.
+// discard is a logger for go-redis that drops every line.
 type discard struct{}
 
 func (discard) Printf(context.Context, string, ...any) {}
 
 func main() {
-	// go-redis writes to standard error what its errors say as well.
+	// go-redis would write to standard error what its errors say as well.
 	redis.SetLogger(discard{})
 	// Room for both signals that interruptible listens to.
 	signals := make(chan os.Signal, 2)
@@ -30,7 +30,7 @@ func main() {
 	}))
 }
 
-// process is what a command may know of the process it runs in.
+// process is what a command may use of the process that it runs in.
 type process struct {
 	lookupEnv func(name string) (value string, set bool)
 	stdout    io.Writer
@@ -38,12 +38,13 @@ type process struct {
 }
 
 // interruptible runs f and returns its exit code. The first signal ends f's
-// context, which begins a drain; the second gives up on f and returns 1.
+// context, which begins a drain; after the second it returns 1 without waiting
+// for f.
 func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx context.Context) int) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	code := make(chan int, 1)
-	// Not waited for after the second signal: the process ends under it.
+	// After the second signal nobody waits for f: the process ends while f runs.
 	go func() { code <- f(ctx) }()
 	select {
 	case c := <-code:

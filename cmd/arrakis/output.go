@@ -2,13 +2,15 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // outputFlags belong to every command that prints data.
@@ -20,12 +22,12 @@ type outputFlags struct {
 func (f outputFlags) print(w io.Writer, v any, table func(t *table)) error {
 	var b bytes.Buffer
 	if f.JSON {
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		if err := e.Encode(v); err != nil {
+		// Headers of dead letters may hold any bytes.
+		err := json.MarshalWrite(&b, v, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
+		if err != nil {
 			return err
 		}
+		b.WriteByte('\n')
 	} else {
 		t := newTable(&b)
 		table(t)
@@ -42,13 +44,13 @@ func newTable(b *bytes.Buffer) *table {
 	return &table{tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.DiscardEmptyColumns)}
 }
 
-// row adds a row. Cells come from outside: control characters in them would
-// reach the terminal.
+// row adds a row. Its cells may hold what others wrote: control characters in
+// them must not reach the terminal.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(printable, c)
 	}
-	// The writer under it is a buffer, which takes everything.
+	// The writer below is a buffer, which never fails.
 	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
@@ -69,7 +71,8 @@ func count(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// short is d as people write it: 1m, 24h, 15s; whole seconds from a second on.
+// short is d as people write it: 1m, 24h, 15s. From a second on it is rounded up
+// to whole seconds.
 func short(d time.Duration) string {
 	if d >= time.Second {
 		d = (d + time.Second - 1).Truncate(time.Second)
@@ -84,7 +87,7 @@ func short(d time.Duration) string {
 	return s
 }
 
-// list is names for people, or none.
+// list joins names for people; no names are "none".
 func list(names []string) string {
 	if len(names) == 0 {
 		return "none"
@@ -92,7 +95,7 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// when is a time for people, or nothing for the zero time.
+// when is a time for people; the zero time is "-".
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "-"

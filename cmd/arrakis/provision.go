@@ -3,19 +3,17 @@ package main
 import (
 	"context"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/streams"
 )
 
 type provisionCmd struct {
-	Apply bool `help:"Make the changes. Without it they are only listed."`
-	outputFlags
-	natsSettings
+	Apply bool `help:"Make the changes. Without this flag they are only listed."`
+	natsFlags
 	streamSettings
 }
-
-func (c *provisionCmd) validate(process) error { return c.natsSettings.validate() }
 
 // options are the settings as pipeline/streams takes them.
 func (s *streamSettings) options() streams.Options {
@@ -27,32 +25,25 @@ func (s *streamSettings) options() streams.Options {
 }
 
 func (c *provisionCmd) Run(ctx context.Context, p process) error {
-	nc, err := connectNATS(&c.natsSettings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	changes, err := streams.Plan(ctx, js, c.streamSettings.options())
-	if err != nil {
-		return streams.Explain(err)
-	}
-	err = c.print(p.stdout, map[string]any{"changes": changes, "applied": c.Apply}, func(t *table) {
-		for _, change := range changes {
-			t.row(change.String())
+	return c.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error {
+		changes, err := streams.Plan(ctx, js, c.streamSettings.options())
+		if err != nil {
+			return err
 		}
-		switch {
-		case len(changes) == 0:
-			t.row("streams and consumers are as the settings want them")
-		case !c.Apply:
-			t.row("nothing is changed yet: `arrakis provision --apply` does it")
+		err = c.print(p.stdout, map[string]any{"changes": changes, "applied": c.Apply}, func(t *table) {
+			for _, change := range changes {
+				t.row(change.String())
+			}
+			switch {
+			case len(changes) == 0:
+				t.row("streams and consumers are as the settings want them")
+			case !c.Apply:
+				t.row("nothing is changed yet: `arrakis provision --apply` makes these changes")
+			}
+		})
+		if err != nil || !c.Apply {
+			return err
 		}
+		return streams.Apply(ctx, js, changes)
 	})
-	if err != nil || !c.Apply {
-		return err
-	}
-	return streams.Apply(ctx, js, changes)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -13,8 +14,7 @@ import (
 type resetCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
 	Action    string `arg:"" optional:"" help:"command, eligibility_check, sync_request or user_command, which is each user's commands. Default: all of them."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *resetCmd) validate(process) error {
@@ -27,7 +27,7 @@ func (c *resetCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withLimits(ctx, p, &c.redisSettings, func(l *admin.Limits) error {
+	return c.withLimits(ctx, p, func(l *admin.Limits) error {
 		done, err := l.Reset(ctx, c.Community, actions...)
 		if err != nil {
 			return err
@@ -40,19 +40,15 @@ func (c *resetCmd) Run(ctx context.Context, p process) error {
 
 type reloadCmd struct {
 	Community string `arg:"" optional:"" help:"Only this community's tenant. Default: all tenants, tiers and flags."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *reloadCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+	return c.withStore(ctx, p, func(tenants *store.Store) error {
 		if err := tenants.NotifyReload(ctx, c.Community); err != nil {
 			return err
 		}
-		what := c.Community
-		if what == "" {
-			what = "everything"
-		}
+		what := cmp.Or(c.Community, "everything")
 		return c.print(p.stdout, map[string]string{"reload": what}, func(t *table) {
 			t.row("told every worker to read " + what + " again")
 		})

@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nuid"
 
 	"arrakis/pipeline/contract"
-	"arrakis/pipeline/streams"
 )
 
 type sendCmd struct {
@@ -22,11 +21,8 @@ type sendCmd struct {
 	Data      string        `placeholder:"JSON" help:"The message's data, an object such as '{\"options\":{\"text\":\"hi\"}}'."`
 	Kind      choice        `oneof:"command,eligibility,sync,event" default:"command" help:"command, eligibility, sync or event."`
 	Wait      time.Duration `default:"10s" max:"1h" help:"How long to wait for the reply."`
-	outputFlags
-	natsSettings
+	natsFlags
 }
-
-func (c *sendCmd) validate(process) error { return c.natsSettings.validate() }
 
 // message is what is published, checked as a worker will check it.
 func (c *sendCmd) message() (subject string, body []byte, err error) {
@@ -69,14 +65,13 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	nc, err := connectNATS(&c.natsSettings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
 	ctx, cancel := context.WithTimeout(ctx, c.Wait)
 	defer cancel()
-	reply, err := request(ctx, nc, subject, body)
+	var reply []byte
+	err = c.withJetStream(func(nc *nats.Conn, js jetstream.JetStream) (err error) {
+		reply, err = request(ctx, nc, js, subject, body)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -84,7 +79,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	if err := json.Unmarshal(reply, &o); err != nil {
 		return fmt.Errorf("the reply is not an outcome: %w", err)
 	}
-	if c.JSON { // as it came
+	if c.JSON { // byte for byte as it came
 		_, err = p.stdout.Write(append(reply, '\n'))
 	} else {
 		err = c.print(p.stdout, nil, func(t *table) { outcomeTable(t, &o) })
@@ -98,12 +93,8 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	return nil
 }
 
-// request stores a message and waits until ctx ends for its outcome.
-func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([]byte, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
+// request stores a message and waits for its outcome until ctx ends.
+func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject string, body []byte) ([]byte, error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -116,11 +107,11 @@ func request(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("no stream takes %s: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", subject)
 	case err != nil:
-		return nil, fmt.Errorf("publish on %s: %w", subject, streams.Explain(err))
+		return nil, fmt.Errorf("publish on %s: %w", subject, err)
 	default:
 		reply, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("stored in %s as %d, but no reply came in time: is a worker running? It will still be handled; wait longer with --wait",
+			return nil, fmt.Errorf("stored in %s as %d, but no reply came in time: is a worker running? The message will still be handled; wait longer with --wait",
 				ack.Stream, ack.Sequence)
 		}
 		if err != nil {

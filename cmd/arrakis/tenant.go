@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/redis/go-redis/v9"
-
+	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -19,72 +17,49 @@ type tenantCmd struct {
 	List    tenantListCmd    `cmd:"" help:"List the stored tenants."`
 	Set     tenantSetCmd     `cmd:"" help:"Create a tenant or change its tier, features and limits."`
 	Upgrade tenantUpgradeCmd `cmd:"" help:"Move a tenant to another tier, up or down."`
-	Delete  tenantDeleteCmd  `cmd:"" help:"Delete a tenant, which makes it a free one."`
-}
-
-// withStore runs f with the tenants of Redis.
-func withStore(ctx context.Context, p process, s *redisSettings, f func(tenants *store.Store) error) error {
-	return withStoreOn(ctx, p, s, func(_ redis.UniversalClient, tenants *store.Store) error { return f(tenants) })
-}
-
-// withStoreOn is withStore for those who need the client too.
-func withStoreOn(ctx context.Context, p process, s *redisSettings, f func(redis.UniversalClient, *store.Store) error) error {
-	rdb, err := connectRedis(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rdb.Close() }() // nothing is pending
-	log := (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr)
-	tenants := store.New(rdb, store.Options{Source: "cli", Logger: log})
-	err = tenants.RefreshTiers(ctx)
-	var bad *store.StoredError
-	if errors.As(err, &bad) {
-		log.WarnContext(ctx, "the tiers keep their defaults until `arrakis tiers set` replaces their overrides", "err", err)
-	} else if err != nil {
-		return fmt.Errorf("read the tiers: %w", err)
-	}
-	return f(rdb, tenants)
+	Delete  tenantDeleteCmd  `cmd:"" help:"Delete a tenant. Its community then has the free tier."`
 }
 
 type tenantGetCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *tenantGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		config, _, err := tenants.Get(ctx, c.Community)
-		if err != nil {
-			return err
-		}
-		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
+	return c.showTenant(ctx, p, c.Community, func(tenants *store.Store) (tenant.Config, store.Version, error) {
+		return tenants.Get(ctx, c.Community)
 	})
 }
 
-// printTenant prints the config, for people with what follows from its tier.
-func printTenant(p process, f outputFlags, tenants *store.Store, id string, config *tenant.Config) error {
-	document, err := jsonv2.Marshal(config)
-	if err != nil {
-		return err
-	}
-	return f.print(p.stdout, json.RawMessage(document), func(t *table) {
-		resolved := tenant.Resolve(id, config, tenants.Tiers())
-		t.row("community", resolved.ID)
-		if resolved.ID != id {
-			t.row("stored as", id)
+// showTenant prints the config that f returns, for people together with what
+// follows from its tier.
+func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f func(*store.Store) (tenant.Config, store.Version, error)) error {
+	return s.withStore(ctx, p, func(tenants *store.Store) error {
+		config, _, err := f(tenants)
+		if err != nil {
+			return err
 		}
-		if config.GuildID != "" {
-			t.row("guild", config.GuildID)
-		}
-		t.row("tier", string(resolved.Tier))
-		t.row("features", list(resolved.Features.Names()))
-		for a := range tenant.Action(tenant.NumActions) {
-			t.row(a.String(), limitText(resolved, a))
-		}
-		t.row("created", when(config.CreatedAt))
-		t.row("updated", when(config.UpdatedAt))
+		return s.print(p.stdout, view.Tenant(config), func(t *table) {
+			tenantTable(t, id, &config, tenant.Resolve(id, &config, tenants.Tiers()))
+		})
 	})
+}
+
+func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Tenant) {
+	t.row("community", resolved.ID)
+	if resolved.ID != id {
+		t.row("stored as", id)
+	}
+	if config.GuildID != "" {
+		t.row("guild", config.GuildID)
+	}
+	t.row("tier", string(resolved.Tier))
+	t.row("features", list(resolved.Features.Names()))
+	for a := range tenant.Action(tenant.NumActions) {
+		t.row(a.String(), limitText(resolved, a))
+	}
+	t.row("created", when(config.CreatedAt))
+	t.row("updated", when(config.UpdatedAt))
 }
 
 // limitText is a limit for people.
@@ -97,45 +72,23 @@ func limitText(t *tenant.Tenant, a tenant.Action) string {
 }
 
 type tenantListCmd struct {
-	Limit  int    `default:"1000" max:"1000000" help:"Tenants to list at most."`
-	Cursor string `placeholder:"CURSOR" help:"Where the list before this one ended."`
-	outputFlags
-	redisSettings
-}
-
-// listedTenant is one tenant in the JSON of tenant list.
-type listedTenant struct {
-	ID     string          `json:"id"` // what it is stored under
-	Config json.RawMessage `json:"config,omitempty"`
-	Error  string          `json:"error,omitempty"` // why the config cannot be used
+	Limit  int    `default:"1000" max:"1000000" help:"How many tenants to list at most."`
+	Cursor string `placeholder:"CURSOR" help:"Cursor of the next page, which the list before this one ended with."`
+	storeFlags
 }
 
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		entries, cursor, err := listTenants(ctx, tenants, c.Cursor, c.Limit)
+	return c.withStore(ctx, p, func(tenants *store.Store) error {
+		entries, next, err := listTenants(ctx, tenants, c.Cursor, c.Limit)
 		if err != nil {
 			return err
 		}
-		listed := make([]listedTenant, len(entries))
-		for i, e := range entries {
-			listed[i].ID = e.ID
-			if e.Err != nil {
-				listed[i].Error = e.Err.Error()
-				continue
-			}
-			if listed[i].Config, err = jsonv2.Marshal(&e.Config); err != nil {
-				return err
-			}
-		}
-		document := struct {
-			Tenants []listedTenant `json:"tenants"`
-			Cursor  string         `json:"cursor,omitempty"`
-		}{listed, cursor}
-		return c.print(p.stdout, document, func(t *table) { listTable(t, tenants, entries, cursor) })
+		return c.print(p.stdout, view.NewTenants(entries, next), func(t *table) { listTable(t, tenants, entries, next) })
 	})
 }
 
-// listTenants collects up to limit tenants; a cursor says that there are more.
+// listTenants collects up to limit tenants. The cursor that it returns is "" if
+// there are no more.
 func listTenants(ctx context.Context, tenants *store.Store, cursor string, limit int) ([]store.Entry, string, error) {
 	var entries []store.Entry
 	for {
@@ -175,16 +128,15 @@ func listTable(t *table, tenants *store.Store, entries []store.Entry, cursor str
 
 type tenantSetCmd struct {
 	Community string            `arg:"" help:"ID that messages carry."`
-	Tier      string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike upgrade, it keeps the tenant's own features and limits."`
+	Tier      string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike tenant upgrade, this keeps the tenant's own features and limits."`
 	Guild     string            `placeholder:"ID" help:"Guild that the tenant belongs to."`
-	Commands  string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the tier's."`
+	Commands  string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the limit of the tier."`
 	Checks    string            `placeholder:"LIMIT" help:"Eligibility checks an hour."`
 	Syncs     string            `placeholder:"LIMIT" help:"Sync requests a day."`
 	User      string            `placeholder:"LIMIT" help:"Commands a minute of each user."`
 	Feature   map[string]string `placeholder:"NAME=on" help:"Switch a feature: on, off or default. May be repeated."`
-	Data      string            `placeholder:"JSON" help:"Members to change, as in tenant get --json; null gives one back to the tier."`
-	outputFlags
-	redisSettings
+	Data      string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
+	storeFlags
 }
 
 func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
@@ -203,16 +155,13 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 	if err := edit(&tenant.Config{Tier: tenant.Free}); err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		config, _, err := tenants.Update(ctx, c.Community, edit)
-		if err != nil {
-			return err
-		}
-		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
+	return c.showTenant(ctx, p, c.Community, func(tenants *store.Store) (tenant.Config, store.Version, error) {
+		return tenants.Update(ctx, c.Community, edit)
 	})
 }
 
-// patches are the flags as JSON merge patches: --data, then the others.
+// patches are JSON merge patches made of the flags: one of --data, then one of
+// all others.
 func (c *tenantSetCmd) patches() ([][]byte, error) {
 	var patches [][]byte
 	if c.Data != "" {
@@ -266,9 +215,9 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 	return patches, errors.Join(errs...)
 }
 
-// parseLimit reads a limit as a member of a patch, which has its range checked
-// like any other: nil gives it back to the tier. The error says what was
-// expected.
+// parseLimit reads a limit as the value of a member of a patch; nil resets the
+// limit to the default of the tier. The range is checked when the patch is
+// merged. The error says what was expected.
 func parseLimit(s string) (any, error) {
 	switch s {
 	case "unlimited":
@@ -286,9 +235,8 @@ func parseLimit(s string) (any, error) {
 type tenantUpgradeCmd struct {
 	Community     string `arg:"" help:"ID that messages carry."`
 	Tier          string `arg:"" help:"New tier: free, pro or enterprise."`
-	KeepOverrides bool   `help:"Keep the tenant's own features and limits, which are otherwise given back to the new tier."`
-	outputFlags
-	redisSettings
+	KeepOverrides bool   `help:"Keep the tenant's own features and limits. Without this flag those of the new tier replace them."`
+	storeFlags
 }
 
 func (c *tenantUpgradeCmd) Run(ctx context.Context, p process) error {
@@ -300,28 +248,18 @@ func (c *tenantUpgradeCmd) Run(ctx context.Context, p process) error {
 	if c.KeepOverrides {
 		options = append(options, store.KeepOverrides)
 	}
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		config, _, err := tenants.UpgradeTier(ctx, c.Community, tier, options...)
-		if err != nil {
-			return err
-		}
-		return printTenant(p, c.outputFlags, tenants, c.Community, &config)
+	return c.showTenant(ctx, p, c.Community, func(tenants *store.Store) (tenant.Config, store.Version, error) {
+		return tenants.UpgradeTier(ctx, c.Community, tier, options...)
 	})
 }
 
 type tenantDeleteCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *tenantDeleteCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
-		if err := tenants.Delete(ctx, c.Community, ""); err != nil {
-			return err
-		}
-		return c.print(p.stdout, map[string]string{"deleted": c.Community}, func(t *table) {
-			t.row("deleted " + c.Community + ": it has the free tier now")
-		})
+	return c.deleted(ctx, p, c.Community, "the community has the free tier now", func(tenants *store.Store) error {
+		return tenants.Delete(ctx, c.Community, "")
 	})
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 
-	jsonv2 "github.com/go-json-experiment/json"
-
+	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -16,12 +14,11 @@ type tiersCmd struct {
 }
 
 type tiersGetCmd struct {
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *tiersGetCmd) Run(ctx context.Context, p process) error {
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+	return c.withStore(ctx, p, func(tenants *store.Store) error {
 		config, _, err := tenants.GetTiers(ctx)
 		if err != nil {
 			return err
@@ -31,9 +28,8 @@ func (c *tiersGetCmd) Run(ctx context.Context, p process) error {
 }
 
 type tiersSetCmd struct {
-	Overrides string `arg:"" name:"JSON" help:"As tiers get --json prints them, such as {\"free\":{\"rateLimits\":{\"commandsPerMinute\":20}}}; what is left out has arrakis's defaults, {} is all of them."`
-	outputFlags
-	redisSettings
+	Overrides string `arg:"" name:"JSON" help:"Overrides as tiers get --json prints them, such as {\"free\":{\"rateLimits\":{\"commandsPerMinute\":20}}}; a member that is left out has the default of arrakis, and {} resets all of them."`
+	storeFlags
 }
 
 func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
@@ -41,7 +37,7 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return withStore(ctx, p, &c.redisSettings, func(tenants *store.Store) error {
+	return c.withStore(ctx, p, func(tenants *store.Store) error {
 		if _, err := tenants.PutTiers(ctx, config, store.PutOptions{}); err != nil {
 			return err
 		}
@@ -49,18 +45,9 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// printTiers prints the overrides, for people with what follows from them.
-// Members of other writers are left out: they could not be set again.
+// printTiers prints the overrides, for people as the tiers that they make.
 func printTiers(p process, o outputFlags, config *tenant.Tiers) error {
-	config.Unknown = nil
-	for _, t := range []*tenant.TierOverrides{&config.Free, &config.Pro, &config.Enterprise} {
-		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown = nil, nil, nil
-	}
-	document, err := jsonv2.Marshal(config)
-	if err != nil {
-		return err
-	}
-	return o.print(p.stdout, json.RawMessage(document), func(t *table) {
+	return o.print(p.stdout, view.Tiers(*config), func(t *table) {
 		t.row("TIER", "COMMANDS", "CHECKS", "SYNCS", "FEATURES")
 		for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
 			r := tenant.Resolve("", &tenant.Config{Tier: tier}, config)

@@ -12,14 +12,13 @@ import (
 
 type usageCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
-	outputFlags
-	redisSettings
+	storeFlags
 }
 
 func (c *usageCmd) validate(process) error { return admin.CheckID(c.Community) }
 
 func (c *usageCmd) Run(ctx context.Context, p process) error {
-	return withLimits(ctx, p, &c.redisSettings, func(l *admin.Limits) error {
+	return c.withLimits(ctx, p, func(l *admin.Limits) error {
 		used, err := l.Usage(ctx, c.Community)
 		if err != nil {
 			return err
@@ -39,9 +38,9 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 }
 
 // withLimits runs f with the limits that Redis holds.
-func withLimits(ctx context.Context, p process, s *redisSettings, f func(*admin.Limits) error) error {
-	return withStoreOn(ctx, p, s, func(rdb redis.UniversalClient, tenants *store.Store) error {
-		// Closed: an answer from this process's own memory would be wrong.
+func (s *storeFlags) withLimits(ctx context.Context, p process, f func(*admin.Limits) error) error {
+	return s.withRedis(ctx, p, func(rdb redis.UniversalClient, tenants *store.Store) error {
+		// Closed, because an answer from the memory of this process would be wrong.
 		l, err := limiter.New(rdb, limiter.Options{OnRedisDown: limiter.Closed})
 		if err != nil {
 			return err

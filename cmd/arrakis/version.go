@@ -14,8 +14,8 @@ type build struct {
 	Version  string `json:"version"` // of the module; "(devel)" for a build from a checkout without tags
 	Go       string `json:"go"`
 	Commit   string `json:"commit,omitempty"`
-	Time     string `json:"time,omitempty"`     // of the commit
-	Modified bool   `json:"modified,omitempty"` // the checkout had changes
+	Time     string `json:"time,omitempty"`    // of the commit
+	Modified bool   `json:"modified,omitzero"` // the checkout had changes
 }
 
 func buildInfo() build {

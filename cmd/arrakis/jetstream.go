@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/streams"
+)
+
+// natsFlags belong to every command that works on NATS.
+type natsFlags struct {
+	outputFlags
+	natsSettings
+}
+
+func (f *natsFlags) validate(process) error { return f.natsSettings.validate() }
+
+// withJetStream connects, runs do and says what to do about its error.
+func (f *natsFlags) withJetStream(do func(*nats.Conn, jetstream.JetStream) error) error {
+	nc, err := connectNATS(&f.natsSettings)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	return streams.Explain(do(nc, js))
+}
