@@ -19,21 +19,22 @@ import (
 )
 
 const (
-	// requestTimeout is the longest that a request works for.
+	// requestTimeout is the longest time that the API works on one request.
 	requestTimeout = 30 * time.Second
-	// maxInFlight is how many requests work at once; more are answered 503.
+	// maxInFlight is how many requests are worked on at once; more are answered
+	// 503.
 	maxInFlight = 64
 )
 
 // Options are the settings of [Handler].
 type Options struct {
-	// Limits reads and resets what is used; its Tenants are those that are
-	// served. Required, with all its fields.
+	// Limits reads and resets what communities have used. Its Tenants are the
+	// store that the API serves. Required, with all its fields.
 	Limits *Limits
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
 	// Logger gets an Info for every change, and a Warn for every request that
-	// Redis or NATS failed. Defaults to none.
+	// failed in Redis or NATS. Defaults to none.
 	Logger *slog.Logger
 }
 
@@ -150,7 +151,7 @@ func allowed[T any](methods map[string]T) string {
 	return strings.Join(names, ", ")
 }
 
-// serve runs e and writes what came of it.
+// serve runs e and writes its answer, or the problem for its error.
 func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	select {
 	case a.slots <- struct{}{}:

@@ -1,4 +1,5 @@
-// Package auth says who may call the HTTP addresses: bearer tokens (RFC 6750).
+// Package auth checks the bearer tokens (RFC 6750) of requests to the HTTP
+// addresses.
 package auth
 
 import (
@@ -11,15 +12,15 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// Bearer checks the bearer token of requests (RFC 6750). The zero value asks
-// for none. It keeps a digest, not the token.
+// Bearer checks the bearer token of requests. The zero value asks for none. It
+// keeps a digest, not the token.
 type Bearer struct {
 	required bool
 	digest   [sha256.Size]byte
 }
 
-// NewBearer asks for token, which must be 1 to 4,096 visible ASCII characters;
-// "" asks for none.
+// NewBearer makes a Bearer that asks for token, which must be at most 4,096
+// visible ASCII characters; for "" the Bearer asks for none.
 func NewBearer(token string) (Bearer, error) {
 	if token == "" {
 		return Bearer{}, nil

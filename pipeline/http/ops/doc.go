@@ -1,6 +1,6 @@
-// Package ops is what operators and orchestrators ask a process: its health,
-// on both HTTP addresses, and metrics, profiles and the admin API, on the ops
-// address only.
+// Package ops serves what operators and orchestrators ask of a process: its
+// health, on both HTTP addresses, and metrics, profiles and the admin API, on
+// the ops address only.
 //
 //	GET /healthz, /health   200 while the process serves: {"status":"ok"}
 //	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check
@@ -8,6 +8,6 @@
 //	    /debug/pprof/       guarded
 //	    /v1/                the admin API, guarded
 //
-// Guarded paths need the admin token where there is one; without one they
-// answer only on a loopback address.
+// Guarded paths need the admin token. Where no token is set, they answer only on
+// a loopback address.
 package ops

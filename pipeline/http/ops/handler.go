@@ -60,8 +60,8 @@ func Handler(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// guarded lets requests with the token through to next; where no token is set,
-// all of them on a loopback address and none elsewhere.
+// guarded passes requests with the token on to next. Where no token is set, it
+// passes all requests on a loopback address, and none elsewhere.
 func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := bearer.Check(w.Header(), r)
@@ -77,5 +77,6 @@ func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler 
 	})
 }
 
-// deny answers with p. A client that left gets no answer, and no one needs to know.
+// deny answers with p. An error means that the client has left, which nobody
+// needs to know.
 func deny(w http.ResponseWriter, p *problem.Problem) { _ = p.Write(w) }

@@ -16,11 +16,11 @@ import (
 const (
 	// checkTimeout is how long one check may take.
 	checkTimeout = 2 * time.Second
-	// reportAge is how long results are served again, so that probes, however
-	// many, cost NATS and Redis one round of checks a second.
+	// reportAge is how long results are served again. However many probes come,
+	// NATS and Redis see one round of checks a second.
 	reportAge = time.Second
-	// startAge is the same while the process is not ready: who waits for it is
-	// told soon.
+	// startAge is reportAge while the process is not ready, so that probes learn
+	// soon that it has become ready.
 	startAge = 50 * time.Millisecond
 )
 
@@ -41,8 +41,8 @@ type Result struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// Check looks at one thing that the process needs. It must return soon after
-// ctx ends, 2 s after its start; whatever it found by then has failed.
+// Check looks at one thing that the process needs. ctx ends 2 s after the check
+// has started; it must return soon after, and counts as failed then.
 type Check func(ctx context.Context) Result
 
 // Health answers /healthz and /readyz. It is safe for concurrent use.
@@ -60,8 +60,8 @@ type report struct {
 	checks map[string]Result
 }
 
-// NewHealth makes the health of a process that needs what checks look at, by
-// name: nats, redis, consumers. Later changes of the map have no effect.
+// NewHealth makes the health of a process from its checks by name, such as nats,
+// redis and consumers. Later changes of the map have no effect.
 func NewHealth(checks map[string]Check) *Health {
 	h := &Health{checks: make(map[string]Check, len(checks))}
 	for name, check := range checks {
@@ -70,7 +70,7 @@ func NewHealth(checks map[string]Check) *Health {
 	return h
 }
 
-// SetDraining makes the process not ready for good.
+// SetDraining makes the process not ready from now on.
 func (h *Health) SetDraining() { h.draining.Store(true) }
 
 // Mount serves /healthz, /health, /readyz and /ready on mux.
@@ -106,19 +106,20 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, code, body)
 }
 
-// report is the last round of checks, or a new one if that is old. Probes that
-// come while a round is under way share it.
+// report is the last round of checks, or a new round if the last one is old.
+// Probes that come while a round is under way share its result.
 func (h *Health) report(ctx context.Context) *report {
 	if rep := h.last.Load(); rep != nil {
 		age := reportAge
 		if rep.status == "not_ready" {
-			age = startAge // who waits for it to be ready is told soon
+			age = startAge
 		}
 		if time.Since(rep.at) < age {
 			return rep
 		}
 	}
-	// The round outlives the probe that began it, for others wait for it too.
+	// The round outlives the probe that began it, because other probes wait for
+	// it too.
 	ctx = context.WithoutCancel(ctx)
 	_, _, _ = h.flight.Do("", func() (any, error) {
 		h.last.Store(h.round(ctx))
@@ -158,8 +159,8 @@ func (h *Health) round(ctx context.Context) *report {
 	return rep
 }
 
-// answer writes a health answer. A client that left gets none, and no one
-// needs to know.
+// answer writes a health answer. Errors mean that the client has left, which
+// nobody needs to know.
 func answer(w http.ResponseWriter, r *http.Request, code int, body status) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		_ = problem.MethodNotAllowed(w.Header(), r, "GET, HEAD").Write(w)
