@@ -16,99 +16,108 @@ import (
 	"arrakis/tenant/store"
 )
 
+// badRequest is a request and the fields that its problem must name.
+type badRequest struct {
+	request, body string
+	fields        []string
+}
+
+// badRequests have every kind of fault that a client can make.
+var badRequests = []badRequest{
+	{"PUT /v1/tenants/c1", ``, []string{"body"}},
+	{"PUT /v1/tenants/c1", `[]`, []string{"body"}},
+	{"PUT /v1/tenants/c1", `{"tier":"pro"`, []string{"body"}},
+	{"PUT /v1/tenants/c1", `{"tier":"pro"} {}`, []string{"body"}},
+	{"PUT /v1/tenants/c1", "{\"tier\":\"pro\",\"guildId\":\"\xff\"}", []string{"body"}},
+	{"PUT /v1/tenants/c1", `{}`, []string{"tier"}},
+	{"PUT /v1/tenants/c1", `{"tier":"gold"}`, []string{"tier"}},
+	{"PUT /v1/tenants/c1", `{"Tier":"pro"}`, []string{"Tier", "tier"}},
+	{"PUT /v1/tenants/c1", `{"tear":"pro","tier":"free"}`, []string{"tear"}},
+	{"PUT /v1/tenants/c1", `{"tier":"pro","tier":"free"}`, []string{"tier"}},
+	{"PUT /v1/tenants/c1", `{"tier":"pro","communityId":"a.b","guildId":7}`, []string{"communityId", "guildId"}},
+	{"PUT /v1/tenants/c1", `{"tier":"pro","features":{"branding":true,"prioritySupport":"yes"}}`, []string{"features.branding", "features.prioritySupport"}},
+	{"PUT /v1/tenants/c1", `{"tier":"gold","rateLimits":{"commandsPerMinute":-2,"commandsPerMinit":5,"syncRequestsPerDay":1.5,"eligibilityChecksPerHour":1000000001},"x":1}`, []string{
+		"tier", "rateLimits.commandsPerMinute", "rateLimits.commandsPerMinit", "rateLimits.syncRequestsPerDay", "rateLimits.eligibilityChecksPerHour", "x",
+	}},
+	{"PATCH /v1/tenants/c1", `{"tier":"gold"}`, []string{"tier"}},
+	{"PATCH /v1/tenants/c1", `{"tier":null}`, []string{"tier"}},
+	{"PATCH /v1/tenants/c1", `{"rateLimits":{"commandsPerMinute":-2},"features":[]}`, []string{"rateLimits.commandsPerMinute", "features"}},
+	{"PATCH /v1/tenants/c1", `null`, []string{"body"}},
+	{"GET /v1/tenants/a.b", ``, []string{"community"}},
+	{"PUT /v1/tenants/a%2Fb", `{"tier":"pro"}`, []string{"community"}},
+	{"PATCH /v1/tenants/a%20b", `{"tier":"pro"}`, []string{"community"}},
+	{"DELETE /v1/tenants/*", ``, []string{"community"}},
+	{"GET /v1/tenants/a.b/usage", ``, []string{"community"}},
+	{"DELETE /v1/tenants/%2A/usage", ``, []string{"community"}},
+	{"DELETE /v1/tenants/c1/usage/commands", ``, []string{"action"}},
+	{"GET /v1/tenants/c1?x=1", ``, []string{"x"}},
+	{"GET /v1/tenants?limit=0", ``, []string{"limit"}},
+	{"GET /v1/tenants?limit=1001", ``, []string{"limit"}},
+	{"GET /v1/tenants?limit=ten&pageSize=5", ``, []string{"pageSize"}},
+	{"GET /v1/tenants?limit=1&limit=2", ``, []string{"limit"}},
+	{"GET /v1/tenants?%zz", ``, []string{"query"}},
+	{"GET /v1/tenants?cursor=x", ``, []string{"cursor"}},
+	{"PUT /v1/flags/f1", `{"enabled":"yes","tiers":["gold"],"rolloutPercent":101,"communities":{"include":["a.b"],"only":[]},"on":true}`, []string{
+		"enabled", "tiers", "rolloutPercent", "communities.include", "communities.only", "on",
+	}},
+	{"PUT /v1/flags/f1", `{"id":"f2","enabled":true}`, []string{"id"}},
+	{"PUT /v1/flags/f1", `{"id":null}`, []string{"id"}},
+	{"PUT /v1/flags/f1", `{"enabled":true,"enabled":true}`, []string{"enabled"}},
+	{"PUT /v1/flags/f1", `{"enabled":true`, []string{"body"}},
+	{"PUT /v1/flags/f1", `[]`, []string{"body"}},
+	{"PUT /v1/flags/a:b", `{"enabled":true}`, []string{"flag"}},
+	{"PUT /v1/flags/a%22b", `{"enabled":true}`, []string{"flag"}},
+	{"GET /v1/flags/a:b", ``, []string{"flag"}},
+	{"DELETE /v1/flags/a:b", ``, []string{"flag"}},
+	{"GET /v1/flags?limit=-1", ``, []string{"limit"}},
+	{"GET /v1/flags?cursor=!", ``, []string{"cursor"}},
+	{"GET /v1/flags?cursor=Kio", ``, []string{"cursor"}},
+	{"POST /v1/reload", `{"comunity":"c1"}`, []string{"comunity"}},
+	{"POST /v1/reload", `{"community":7}`, []string{"community"}},
+	{"POST /v1/reload", `null`, []string{"body"}},
+	{"POST /v1/reload?community=a.b", ``, []string{"community"}},
+	{"POST /v1/reload?community=a", `{"community":"b"}`, []string{"community"}},
+	{"GET /v1/deadletters?stream=INTERNAL", ``, []string{"stream"}},
+	{"GET /v1/deadletters?reason=bored", ``, []string{"reason"}},
+	{"GET /v1/deadletters?cursor=-1", ``, []string{"cursor"}},
+	{"GET /v1/deadletters?limit=1e3", ``, []string{"limit"}},
+	{"POST /v1/deadletters/x/replay", ``, []string{"seq"}},
+}
+
 // TestEveryFaultIsNamed: the fields of each bad request, in whatever order.
 func TestEveryFaultIsNamed(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	const tenants, flags = "/v1/tenants/c1", "/v1/flags/f1"
-	for _, tt := range []struct {
-		request, body string
-		fields        []string
-	}{
-		{"PUT " + tenants, ``, []string{"body"}},
-		{"PUT " + tenants, `[]`, []string{"body"}},
-		{"PUT " + tenants, `{"tier":"pro"`, []string{"body"}},
-		{"PUT " + tenants, `{"tier":"pro"} {}`, []string{"body"}},
-		{"PUT " + tenants, "{\"tier\":\"pro\",\"guildId\":\"\xff\"}", []string{"body"}},
-		{"PUT " + tenants, `{}`, []string{"tier"}},
-		{"PUT " + tenants, `{"tier":"gold"}`, []string{"tier"}},
-		{"PUT " + tenants, `{"Tier":"pro"}`, []string{"Tier", "tier"}},
-		{"PUT " + tenants, `{"tear":"pro","tier":"free"}`, []string{"tear"}},
-		{"PUT " + tenants, `{"tier":"pro","tier":"free"}`, []string{"tier"}},
-		{"PUT " + tenants, `{"tier":"pro","communityId":"a.b","guildId":7}`, []string{"communityId", "guildId"}},
-		{"PUT " + tenants, `{"tier":"pro","features":{"branding":true,"prioritySupport":"yes"}}`, []string{"features.branding", "features.prioritySupport"}},
-		{"PUT " + tenants, `{"tier":"gold","rateLimits":{"commandsPerMinute":-2,"commandsPerMinit":5,"syncRequestsPerDay":1.5,"eligibilityChecksPerHour":1000000001},"x":1}`, []string{
-			"tier", "rateLimits.commandsPerMinute", "rateLimits.commandsPerMinit", "rateLimits.syncRequestsPerDay", "rateLimits.eligibilityChecksPerHour", "x",
-		}},
-		{"PATCH " + tenants, `{"tier":"gold"}`, []string{"tier"}},
-		{"PATCH " + tenants, `{"tier":null}`, []string{"tier"}},
-		{"PATCH " + tenants, `{"rateLimits":{"commandsPerMinute":-2},"features":[]}`, []string{"rateLimits.commandsPerMinute", "features"}},
-		{"PATCH " + tenants, `null`, []string{"body"}},
-		{"GET /v1/tenants/a.b", ``, []string{"community"}},
-		{"PUT /v1/tenants/a%2Fb", `{"tier":"pro"}`, []string{"community"}},
-		{"PATCH /v1/tenants/a%20b", `{"tier":"pro"}`, []string{"community"}},
-		{"DELETE /v1/tenants/*", ``, []string{"community"}},
-		{"GET /v1/tenants/a.b/usage", ``, []string{"community"}},
-		{"DELETE /v1/tenants/%2A/usage", ``, []string{"community"}},
-		{"DELETE /v1/tenants/c1/usage/commands", ``, []string{"action"}},
-		{"GET /v1/tenants/c1?x=1", ``, []string{"x"}},
-		{"GET /v1/tenants?limit=0", ``, []string{"limit"}},
-		{"GET /v1/tenants?limit=1001", ``, []string{"limit"}},
-		{"GET /v1/tenants?limit=ten&pageSize=5", ``, []string{"pageSize"}},
-		{"GET /v1/tenants?limit=1&limit=2", ``, []string{"limit"}},
-		{"GET /v1/tenants?%zz", ``, []string{"query"}},
-		{"GET /v1/tenants?cursor=x", ``, []string{"cursor"}},
-		{"PUT " + flags, `{"enabled":"yes","tiers":["gold"],"rolloutPercent":101,"communities":{"include":["a.b"],"only":[]},"on":true}`, []string{
-			"enabled", "tiers", "rolloutPercent", "communities.include", "communities.only", "on",
-		}},
-		{"PUT " + flags, `{"id":"f2","enabled":true}`, []string{"id"}},
-		{"PUT " + flags, `{"id":null}`, []string{"id"}},
-		{"PUT " + flags, `{"enabled":true,"enabled":true}`, []string{"enabled"}},
-		{"PUT " + flags, `{"enabled":true`, []string{"body"}},
-		{"PUT " + flags, `[]`, []string{"body"}},
-		{"PUT /v1/flags/a:b", `{"enabled":true}`, []string{"flag"}},
-		{"PUT /v1/flags/a%22b", `{"enabled":true}`, []string{"flag"}},
-		{"GET /v1/flags/a:b", ``, []string{"flag"}},
-		{"DELETE /v1/flags/a:b", ``, []string{"flag"}},
-		{"GET /v1/flags?limit=-1", ``, []string{"limit"}},
-		{"GET /v1/flags?cursor=!", ``, []string{"cursor"}},
-		{"GET /v1/flags?cursor=Kio", ``, []string{"cursor"}},
-		{"POST /v1/reload", `{"comunity":"c1"}`, []string{"comunity"}},
-		{"POST /v1/reload", `{"community":7}`, []string{"community"}},
-		{"POST /v1/reload", `null`, []string{"body"}},
-		{"POST /v1/reload?community=a.b", ``, []string{"community"}},
-		{"POST /v1/reload?community=a", `{"community":"b"}`, []string{"community"}},
-		{"GET /v1/deadletters?stream=INTERNAL", ``, []string{"stream"}},
-		{"GET /v1/deadletters?reason=bored", ``, []string{"reason"}},
-		{"GET /v1/deadletters?cursor=-1", ``, []string{"cursor"}},
-		{"GET /v1/deadletters?limit=1e3", ``, []string{"limit"}},
-		{"POST /v1/deadletters/x/replay", ``, []string{"seq"}},
-	} {
-		method, path, _ := strings.Cut(tt.request, " ")
-		r := b.do(t, method, path, tt.body)
-		if r.status != http.StatusBadRequest {
-			t.Errorf("%s %s: status %d: %s", tt.request, tt.body, r.status, r.body)
-			continue
-		}
-		p := r.problem(t)
-		var got []string
-		for _, e := range p.Errors {
-			got = append(got, e.Field)
-			if !strings.Contains(p.Detail, e.Field+": "+e.Detail) {
-				t.Errorf("%s %s: the detail does not say %q: %s", tt.request, tt.body, e, p.Detail)
-			}
-		}
-		if len(got) > 0 && p.Field != got[0] {
-			t.Errorf("%s %s: field %q of %q", tt.request, tt.body, p.Field, got)
-		}
-		slices.Sort(got)
-		slices.Sort(tt.fields)
-		if diff := cmp.Diff(tt.fields, got); diff != "" {
-			t.Errorf("%s %s: fields (-want +got)\n%s%s", tt.request, tt.body, diff, p.Detail)
-		}
+	for _, bad := range badRequests {
+		b.wantFaults(t, bad)
 	}
 	if n := len(b.mini.Keys()); n != 0 {
 		t.Errorf("refused requests wrote: %q", b.mini.Keys())
+	}
+}
+
+// wantFaults sends a bad request and compares the fields of its problem.
+func (b *bed) wantFaults(t *testing.T, bad badRequest) {
+	t.Helper()
+	method, path, _ := strings.Cut(bad.request, " ")
+	r := b.do(t, method, path, bad.body)
+	if r.status != http.StatusBadRequest {
+		t.Errorf("%s %s: status %d: %s", bad.request, bad.body, r.status, r.body)
+		return
+	}
+	p := r.problem(t)
+	var got []string
+	for _, e := range p.Errors {
+		got = append(got, e.Field)
+		if !strings.Contains(p.Detail, e.Field+": "+e.Detail) {
+			t.Errorf("%s %s: the detail does not say %q: %s", bad.request, bad.body, e, p.Detail)
+		}
+	}
+	if len(got) > 0 && p.Field != got[0] {
+		t.Errorf("%s %s: field %q of %q", bad.request, bad.body, p.Field, got)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(bad.fields)), slices.Sorted(slices.Values(got))); diff != "" {
+		t.Errorf("%s %s: fields (-want +got)\n%s%s", bad.request, bad.body, diff, p.Detail)
 	}
 }
 
