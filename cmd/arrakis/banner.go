@@ -31,7 +31,7 @@ func (b banner) write(w io.Writer) error {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, `
-arrakis %s is ready after %.1f s. All of it is in this process and gone when it ends: Ctrl-C.
+arrakis %s is ready after %.1f s. Everything runs in this process and is gone when it ends (Ctrl-C).
 
   ingress     %s
   ops         %s   /metrics /readyz /debug/pprof

@@ -41,8 +41,8 @@ what the tenant may do, and how much of that is used up. Start with "arrakis dev
 
 Every setting is a flag and an environment variable; the flag wins.`
 
-// run parses the command line and runs its command. It returns the exit code
-// and prints errors itself.
+// run parses the command line and runs the command. It prints errors and returns
+// the exit code.
 func run(ctx context.Context, args []string, p process) int {
 	exited := false // by --help
 	var grammar commands
@@ -87,7 +87,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// errSilent ends a command with exit code 1 when it has said why already.
+// errSilent ends a command with exit code 1 when the command has already printed
+// why.
 var errSilent = errors.New("failed")
 
 // report prints err, each of its lines on its own, and returns the exit code.

@@ -100,8 +100,8 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 		return usageError{err}
 	}
 	q.After, q.Limit = after, c.Limit
-	return c.withDeadLetters(func(letters *deadletter.Store) error {
-		page, err := letters.List(ctx, q)
+	return c.withDeadLetters(func(store *deadletter.Store) error {
+		page, err := store.List(ctx, q)
 		if err != nil {
 			return err
 		}
@@ -121,9 +121,9 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 
 // deadLetterTable fits 80 columns: the errors get the width that the other
 // columns leave.
-func deadLetterTable(t *table, letters []deadletter.Entry) {
+func deadLetterTable(t *table, entries []deadletter.Entry) {
 	rows := [][]string{{"SEQ", "STORED (UTC)", "STREAM", "REASON", "COMMUNITY", "ERROR"}}
-	for _, l := range letters {
+	for _, l := range entries {
 		rows = append(rows, []string{
 			strconv.FormatUint(l.Seq, 10), l.Time.UTC().Format("Jan 02 15:04"), clip(cmp.Or(l.Stream, "-"), len(contract.StreamEligibility)),
 			clip(cmp.Or(string(l.Reason), "-"), len(contract.ReasonAttemptsExhausted)), clip(cmp.Or(l.Community, "-"), 19), l.Error,
@@ -164,12 +164,12 @@ func (c *dlqShowCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withDeadLetters(func(letters *deadletter.Store) error {
-		letter, err := letters.Get(ctx, seq)
+	return c.withDeadLetters(func(store *deadletter.Store) error {
+		entry, err := store.Get(ctx, seq)
 		if err != nil {
 			return err
 		}
-		return c.print(p.stdout, letter, func(t *table) { showDeadLetter(t, &letter) })
+		return c.print(p.stdout, entry, func(t *table) { showDeadLetter(t, &entry) })
 	})
 }
 
@@ -223,9 +223,9 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 		return usageError{err}
 	}
 	var failed error
-	err := c.withDeadLetters(func(letters *deadletter.Store) error {
+	err := c.withDeadLetters(func(store *deadletter.Store) error {
 		var replayed []deadletter.Replayed
-		replayed, failed = replayAll(ctx, letters, seqs)
+		replayed, failed = replayAll(ctx, store, seqs)
 		return c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
 			for _, r := range replayed {
 				what := fmt.Sprintf("replayed %d to %s: it is message %d of %s", r.Seq, r.Subject, r.Sequence, r.Stream)
@@ -241,10 +241,10 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 
 // replayAll goes on after a dead letter that is gone or cannot be put back. It
 // stops at any other error, for the next dead letter would meet it too.
-func replayAll(ctx context.Context, letters *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
+func replayAll(ctx context.Context, store *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
 	replayed, errs := []deadletter.Replayed{}, []error{}
 	for _, seq := range seqs {
-		done, err := letters.Replay(ctx, seq)
+		done, err := store.Replay(ctx, seq)
 		if err == nil {
 			replayed = append(replayed, done)
 			continue
@@ -273,10 +273,10 @@ func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withDeadLetters(func(letters *deadletter.Store) error {
-		count := letters.Count
+	return c.withDeadLetters(func(store *deadletter.Store) error {
+		count := store.Count
 		if c.Yes {
-			count = letters.Purge
+			count = store.Purge
 		}
 		n, err := count(ctx, q.Stream, q.Reason)
 		if err != nil {

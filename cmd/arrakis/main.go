@@ -56,7 +56,7 @@ func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx contex
 	case c := <-code:
 		return c
 	case s := <-signals:
-		_, _ = fmt.Fprintf(stderr, "arrakis: second signal (%s): leaving without waiting for what is in flight\n", s)
+		_, _ = fmt.Fprintf(stderr, "arrakis: second signal (%s): ending without waiting for messages in flight\n", s)
 		return exitFailed
 	}
 }

@@ -26,7 +26,7 @@ func (s *streamSettings) options() streams.Options {
 
 func (c *provisionCmd) Run(ctx context.Context, p process) error {
 	return c.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error {
-		changes, err := streams.Plan(ctx, js, c.streamSettings.options())
+		changes, err := streams.Plan(ctx, js, c.options())
 		if err != nil {
 			return err
 		}

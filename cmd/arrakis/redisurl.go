@@ -83,8 +83,8 @@ func parseRedisURL(raw string) (redisTarget, error) {
 	return t, nil
 }
 
-// splitHosts takes apart a URL with several hosts, which net/url does not
-// know. The URL it returns has the first of them; each host has a port.
+// splitHosts splits a URL with several hosts, which net/url cannot parse. The
+// URL that it returns has only the first host. Every host has a port.
 func splitHosts(scheme, base, rest, port string) (*url.URL, []string, error) {
 	pieces := strings.Split(rest, ","+scheme+"://")
 	authority, tail := pieces[0], ""
@@ -172,8 +172,8 @@ func setQuery(u *url.URL, set map[string][]string) {
 	u.RawQuery = q.Encode()
 }
 
-// namePerHost makes every connection check the certificate for the host that
-// it dials, and not for the first address of the list.
+// namePerHost makes every connection check the certificate against the host that
+// it dials, and not against the first host of the URL.
 func namePerHost(c *tls.Config) {
 	if c != nil {
 		c.ServerName = ""

@@ -32,7 +32,7 @@ func (a *api) replay(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	done, err := a.letters.Replay(r.Context(), seq)
+	done, err := a.deadLetters.Replay(r.Context(), seq)
 	return answer{body: done}, err
 }
 

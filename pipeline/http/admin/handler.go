@@ -55,7 +55,7 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &api{
-		limits: o.Limits, tenants: o.Limits.Tenants, letters: o.DeadLetters,
+		limits: o.Limits, tenants: o.Limits.Tenants, deadLetters: o.DeadLetters,
 		log:   o.Logger.With("component", "admin"),
 		slots: make(chan struct{}, maxInFlight),
 	}
@@ -64,11 +64,11 @@ func Handler(o Options) (http.Handler, error) {
 
 // api is what the endpoints work with.
 type api struct {
-	limits  *Limits
-	tenants *store.Store
-	letters *deadletter.Store
-	log     *slog.Logger
-	slots   chan struct{} // a token for each request at work
+	limits      *Limits
+	tenants     *store.Store
+	deadLetters *deadletter.Store
+	log         *slog.Logger
+	slots       chan struct{} // a token for each request at work
 }
 
 // endpoint answers one method of one path. It needs w to read the body, and may

@@ -71,7 +71,7 @@ func (a *api) deadLetterPage(ctx context.Context, q url.Values, limit int) (any,
 	if err != nil {
 		return nil, "", err
 	}
-	page, err := a.letters.List(ctx, deadletter.Query{
+	page, err := a.deadLetters.List(ctx, deadletter.Query{
 		After: after, Limit: limit, Stream: q.Get("stream"), Reason: contract.Reason(q.Get("reason")),
 	})
 	document := view.NewDeadLetters(page)

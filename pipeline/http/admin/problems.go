@@ -61,10 +61,10 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 // up because other writers kept changing the document.
 func conflict(r *http.Request) *problem.Problem {
 	if r.Header.Get("If-Match") == "" && r.Header.Get("If-None-Match") == "" {
-		return problem.New(http.StatusConflict, "conflict", "Others kept changing the document at the same time. Repeat the request.")
+		return problem.New(http.StatusConflict, "conflict", "Other writers kept changing the document at the same time. Repeat the request.")
 	}
 	return problem.New(http.StatusPreconditionFailed, "precondition-failed",
-		"The document is not, or no longer, what If-Match or If-None-Match demands. Read it again, and repeat the change with its ETag.")
+		"The stored document does not meet If-Match or If-None-Match; it may have been changed meanwhile. Read it again, and repeat the change with its ETag.")
 }
 
 // faultsOf are the faults of a document or of a request that err holds, if any.

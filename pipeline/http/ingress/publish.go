@@ -110,7 +110,7 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	case errors.Is(err, errNoOutcome):
 		p = problem.New(http.StatusGatewayTimeout, "no-outcome-yet",
 			"The message is stored and will still be handled, but its outcome did not come in time. "+
-				"Do not repeat it, or only with the same event ID: it is charged once.")
+				"Do not repeat the request, or use the same event ID: the message is then charged once.")
 	default:
 		return nil
 	}
