@@ -50,13 +50,9 @@ func (d *demo) ping(context.Context, *pipeline.Message) (any, error) {
 	return map[string]string{"message": "pong"}, nil
 }
 
-// commandData is the part of a command's data that the built-ins read.
-type commandData struct {
-	Options json.RawMessage `json:"options"`
-}
-
+// options are the part of a command's data that the built-ins read.
 func options(m *pipeline.Message) (json.RawMessage, error) {
-	var data commandData
+	var data struct{ Options json.RawMessage }
 	if len(m.Data) == 0 {
 		return nil, nil
 	}

@@ -41,35 +41,34 @@ func (t redisTarget) String() string {
 // sentinel_username and sentinel_password. Other parameters are go-redis's,
 // such as pool_size. Errors never repeat the URL, which may hold a password.
 func parseRedisURL(raw string) (redisTarget, error) {
-	fault := func(format string, args ...any) (redisTarget, error) {
-		return redisTarget{}, fmt.Errorf("REDIS_URL (--redis-url): "+format, args...)
+	t, err := readRedisURL(raw)
+	if err != nil {
+		return redisTarget{}, fmt.Errorf("REDIS_URL (--redis-url): %w", withoutURL(err))
 	}
+	return t, nil
+}
+
+func readRedisURL(raw string) (t redisTarget, err error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
-		return fault("expected a URL such as redis://localhost:6379")
-	}
-	switch scheme {
-	case "unix":
-		o, err := redis.ParseURL(raw)
-		if err != nil {
-			return fault("%w", withoutURL(err))
-		}
-		return redisTarget{single: o}, nil
-	case "redis", "rediss", "redis+sentinel", "rediss+sentinel":
-	default:
-		return fault("scheme %q: expected redis, rediss, unix, redis+sentinel or rediss+sentinel", scheme)
+		return t, errors.New("expected a URL such as redis://localhost:6379")
 	}
 	base, sentinel := strings.CutSuffix(scheme, "+sentinel")
 	port := "6379"
 	if sentinel {
 		port = "26379"
 	}
-	u, hosts, err := splitHosts(scheme, base, rest, port)
-	if err != nil {
-		return fault("%w", withoutURL(err))
+	switch scheme {
+	case "unix":
+		t.single, err = redis.ParseURL(raw)
+		return t, err
+	case "redis", "rediss", "redis+sentinel", "rediss+sentinel":
+	default:
+		return t, fmt.Errorf("scheme %q: expected redis, rediss, unix, redis+sentinel or rediss+sentinel", scheme)
 	}
-	var t redisTarget
+	u, hosts, err := splitHosts(scheme, base, rest, port)
 	switch {
+	case err != nil:
 	case sentinel:
 		t.sentinel, err = parseSentinel(u, hosts)
 	case len(hosts) > 1:
@@ -77,10 +76,7 @@ func parseRedisURL(raw string) (redisTarget, error) {
 	default:
 		t.single, err = redis.ParseURL(u.String())
 	}
-	if err != nil {
-		return fault("%w", withoutURL(err))
-	}
-	return t, nil
+	return t, err
 }
 
 // splitHosts splits a URL with several hosts, which net/url cannot parse. The

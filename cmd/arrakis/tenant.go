@@ -163,19 +163,8 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 // patches are JSON merge patches made of the flags: one of --data, then one of
 // all others.
 func (c *tenantSetCmd) patches() ([][]byte, error) {
-	var patches [][]byte
-	if c.Data != "" {
-		patches = append(patches, []byte(c.Data))
-	}
-	patch := map[string]any{}
-	if c.Tier != "" {
-		patch["tier"] = c.Tier
-	}
-	if c.Guild != "" {
-		patch["guildId"] = c.Guild
-	}
 	var errs []error
-	limits := map[string]any{}
+	limits, features := map[string]any{}, map[string]any{}
 	for _, l := range []struct{ flag, member, value string }{
 		{"commands", "commandsPerMinute", c.Commands},
 		{"checks", "eligibilityChecksPerHour", c.Checks},
@@ -191,10 +180,6 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		}
 		limits[l.member] = n
 	}
-	if len(limits) > 0 {
-		patch["rateLimits"] = limits
-	}
-	features := map[string]any{}
 	for name, value := range c.Feature {
 		on, known := map[string]any{"on": true, "off": false, "default": nil}[value]
 		if !known {
@@ -202,12 +187,19 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		}
 		features[name] = on
 	}
-	if len(features) > 0 {
-		patch["features"] = features
+	patch, err := json.Marshal(struct {
+		Tier       string         `json:"tier,omitempty"`
+		Guild      string         `json:"guildId,omitempty"`
+		RateLimits map[string]any `json:"rateLimits,omitempty"`
+		Features   map[string]any `json:"features,omitempty"`
+	}{c.Tier, c.Guild, limits, features})
+	errs = append(errs, err)
+	var patches [][]byte
+	if c.Data != "" {
+		patches = append(patches, []byte(c.Data))
 	}
-	if len(patch) > 0 {
-		document, err := json.Marshal(patch)
-		patches, errs = append(patches, document), append(errs, err)
+	if string(patch) != "{}" {
+		patches = append(patches, patch)
 	}
 	if len(patches) == 0 {
 		errs = append(errs, errors.New(`nothing to set: give a flag, such as --tier pro; see "arrakis tenant set --help"`))
