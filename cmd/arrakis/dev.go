@@ -67,7 +67,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	}
 	d.worker = w
 	if tcp, ok := o.HTTP.Addr().(*net.TCPAddr); c.IngressToken == "" && (!ok || !tcp.IP.IsLoopback()) {
-		log.WarnContext(ctx, "the ingress lets everybody in who reaches this machine: set INGRESS_TOKEN, or HTTP_ADDR to 127.0.0.1")
+		log.WarnContext(ctx, "the ingress accepts requests from other machines without a token: set INGRESS_TOKEN, or HTTP_ADDR to 127.0.0.1")
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

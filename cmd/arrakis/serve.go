@@ -32,7 +32,7 @@ func (c *serveCmd) validate(p process) error {
 		missing = append(missing, need+")")
 	}
 	if c.IngressToken == "" && c.IngressAuth == "" {
-		missing = append(missing, "INGRESS_TOKEN (or INGRESS_AUTH=none, to let everybody in who reaches the ingress)")
+		missing = append(missing, "INGRESS_TOKEN (or INGRESS_AUTH=none, to accept requests without a token)")
 	}
 	var errs []error
 	if len(missing) > 0 {

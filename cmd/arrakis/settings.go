@@ -38,7 +38,7 @@ var settingGroups = kong.ExplicitGroups([]kong.Group{
 type natsSettings struct {
 	URL     string `name:"nats-url" group:"nats" placeholder:"${nats_hint}" default:"${nats_url}" help:"NATS servers, comma-separated.${nats_note}"`
 	Creds   string `name:"nats-creds" group:"nats" placeholder:"FILE" help:"Credentials file."`
-	TLSCA   string `name:"nats-tls-ca" group:"nats" placeholder:"FILE" help:"CA certificates that the server's is checked with. Default: the system's."`
+	TLSCA   string `name:"nats-tls-ca" group:"nats" placeholder:"FILE" help:"CA certificates that the certificate of the server is checked with. Default: those of the system."`
 	TLSCert string `name:"nats-tls-cert" group:"nats" placeholder:"FILE" help:"Client certificate."`
 	TLSKey  string `name:"nats-tls-key" group:"nats" placeholder:"FILE" help:"Key of the client certificate."`
 }
@@ -51,8 +51,8 @@ type httpSettings struct {
 	HTTPAddr     string `name:"http-addr" group:"http" default:"${http_addr}" help:"Address of the ingress and of health."`
 	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of metrics, health, the admin API and pprof."`
 	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for."`
-	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" default:"" placeholder:"none" help:"none lets everybody in who reaches the ingress; serve needs this or a token."`
-	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof. Without one they answer only on a loopback address."`
+	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
+	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof. Without a token they answer only on a loopback address."`
 }
 
 type workerSettings struct {
@@ -79,7 +79,7 @@ type consumerSettings struct {
 
 type streamSettings struct {
 	consumerSettings
-	StreamStorage  choice `group:"streams" oneof:"file,memory" default:"${stream_storage}" help:"Where they keep messages: file or memory."`
+	StreamStorage  choice `group:"streams" oneof:"file,memory" default:"${stream_storage}" help:"Where the streams keep messages: file or memory."`
 	StreamReplicas int    `group:"streams" default:"${stream_replicas}" max:"5" help:"Servers that hold each stream."`
 }
 
@@ -104,8 +104,8 @@ func defaults() kong.Vars {
 	}
 }
 
-// variable is the environment variable of a setting, "" for a flag that is
-// none.
+// variable is the environment variable of a setting, "" for a flag that is not a
+// setting.
 func variable(f *kong.Flag) string {
 	if f == nil || f.Group == nil {
 		return ""
@@ -113,8 +113,8 @@ func variable(f *kong.Flag) string {
 	return strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// settingName is what errors call a flag: by its variable if it has one, for
-// that is how most are set.
+// settingName is the name of a flag in errors. It begins with the environment
+// variable, if there is one, because most settings are made there.
 func settingName(v *kong.Value) string {
 	if name := variable(v.Flag); name != "" {
 		return name + " (--" + v.Name + ")"
@@ -130,8 +130,8 @@ func describe(v *kong.Value) string {
 	return v.Help
 }
 
-// fromEnvironment resolves settings that no flag gives. An empty variable is
-// one that is not set.
+// fromEnvironment resolves settings that no flag gives. An empty variable counts
+// as not set.
 func fromEnvironment(lookup func(string) (string, bool)) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
 		name := variable(f)
@@ -166,8 +166,8 @@ func (s *natsSettings) validate() error {
 	return errors.Join(errs...)
 }
 
-// validServers reports whether urls are what nats.go takes for servers: its own
-// errors would repeat a password.
+// validServers reports whether nats.go would accept urls as servers. Its own
+// errors are not used, because they would repeat a password.
 func validServers(urls string) bool {
 	for server := range strings.SplitSeq(urls, ",") {
 		server = strings.TrimSpace(server)
