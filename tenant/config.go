@@ -51,24 +51,14 @@ type LimitOverrides struct {
 // duplicate members, wrong types, unknown tiers and numbers out of range are
 // refused, each by a [*FieldError] with the name of the field, all of them
 // joined. null is the same as leaving a member out.
-func ParseConfig(data []byte) (Config, error) {
-	var c Config
-	if err := c.Merge(data); err != nil {
-		return Config{}, err
-	}
-	return c, nil
-}
+func ParseConfig(data []byte) (Config, error) { return parse[Config](data, true) }
 
 // Merge applies data to the config as a JSON merge patch (RFC 7396) does:
 // members given replace, null takes an override away, the rest stays. It is
 // as strict as [ParseConfig]. On an error the config is unchanged.
 func (c *Config) Merge(data []byte) error {
-	r, next := reader{strict: true}, *c
-	if r.check(data) {
-		next.read(&r, data)
-		next.validate(&r.faults)
-	}
-	if err := r.err(); err != nil {
+	next := *c
+	if err := read(data, &next, true); err != nil {
 		return err
 	}
 	*c = next
@@ -76,42 +66,7 @@ func (c *Config) Merge(data []byte) error {
 }
 
 // Validate reports what a store would refuse, as [ParseConfig] does.
-func (c *Config) Validate() error {
-	var f faults
-	c.validate(&f)
-	return f.err()
-}
-
-func (c *Config) read(r *reader, raw jsontext.Value) {
-	unknown := r.object("", raw, []member{
-		{"communityId", r.text(&c.CommunityID)},
-		{"guildId", r.text(&c.GuildID)},
-		{"tier", value(r, &c.Tier, "a string: "+tierNames)},
-		{"features", func(field string, raw jsontext.Value) { c.Features.read(r, field, raw) }},
-		{"rateLimits", func(field string, raw jsontext.Value) { c.RateLimits.read(r, field, raw) }},
-		{"createdAt", r.time(&c.CreatedAt)},
-		{"updatedAt", r.time(&c.UpdatedAt)},
-	})
-	if !r.strict {
-		c.Unknown = unknown
-	}
-}
-
-func (o *FeatureOverrides) read(r *reader, field string, raw jsontext.Value) {
-	if raw.Kind() == 'n' {
-		*o = FeatureOverrides{Unknown: o.Unknown}
-		return
-	}
-	unknown := r.object(field, raw, []member{
-		{featureNames[0], r.feature(&o.CustomBranding)},
-		{featureNames[1], r.feature(&o.AdvancedAnalytics)},
-		{featureNames[2], r.feature(&o.PrioritySupport)},
-		{featureNames[3], r.feature(&o.UnlimitedCommands)},
-	})
-	if !r.strict {
-		o.Unknown = unknown
-	}
-}
+func (c *Config) Validate() error { return validate(c) }
 
 // limitNames are the JSON names of the limits, by action.
 var limitNames = [NumActions]string{
@@ -128,21 +83,6 @@ func (o *LimitOverrides) fields() [NumActions]**int64 {
 		EligibilityCheck: &o.EligibilityChecksPerHour,
 		SyncRequest:      &o.SyncRequestsPerDay,
 		UserCommand:      &o.UserCommandsPerMinute,
-	}
-}
-
-func (o *LimitOverrides) read(r *reader, field string, raw jsontext.Value) {
-	if raw.Kind() == 'n' {
-		*o = LimitOverrides{Unknown: o.Unknown}
-		return
-	}
-	members := make([]member, 0, NumActions)
-	for action, p := range o.fields() {
-		members = append(members, member{limitNames[action], r.limit(p)})
-	}
-	unknown := r.object(field, raw, members)
-	if !r.strict {
-		o.Unknown = unknown
 	}
 }
 

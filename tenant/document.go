@@ -3,10 +3,11 @@ package tenant
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"io"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -15,98 +16,91 @@ import (
 
 const (
 	// MaxDocument is the size in bytes of the largest config, flag or tiers
-	// document. A larger one is refused from a user and is bad in Redis.
+	// document. A larger one is refused from a user and is bad in a store.
 	MaxDocument = 64 << 10
 
-	maxDepth  = 32 // nesting of a document
-	maxFaults = 20 // faults that one error names
+	maxDepth = 32 // nesting of a document
 )
 
-// FieldError is one fault of a document that a user gave or that Redis holds.
-// A function that finds several returns them joined.
-type FieldError struct {
-	Field  string // dotted path such as "rateLimits.commandsPerMinute"; empty for the whole document
-	Reason string // what is wrong and what would be right
+// document is a Config, Flag or Tiers. It and its objects have a field Unknown.
+type document interface {
+	validate(*faults)
 }
 
-func (e *FieldError) Error() string {
-	if e.Field == "" {
-		return e.Reason
-	}
-	return e.Field + ": " + e.Reason
+// ParseStored reads a document that a store holds, where other writers may
+// have added members: those are kept in Unknown, and timestamps that are not
+// RFC 3339 are passed over. All else is refused as the strict parsers do.
+func ParseStored[T Config | Flag | Tiers](data []byte) (T, error) {
+	return parse[T](data, false)
 }
 
-// faults collects the faults of one document, the first of each field.
-type faults struct {
-	list []*FieldError
-	more int // faults beyond maxFaults
+func parse[T any](data []byte, strict bool) (T, error) {
+	var doc, none T
+	if err := read(data, any(&doc).(document), strict); err != nil {
+		return none, err
+	}
+	return doc, nil
 }
 
-func (f *faults) add(field, format string, args ...any) {
-	if slices.ContainsFunc(f.list, func(e *FieldError) bool { return e.Field == field }) {
-		return
-	}
-	if len(f.list) == maxFaults {
-		f.more++
-		return
-	}
-	f.list = append(f.list, &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
+// validate reports the faults of a document that was not parsed.
+func validate(doc document) error {
+	var f faults
+	doc.validate(&f)
+	return f.err()
 }
 
-// err joins the faults. It is nil when there are none.
-func (f *faults) err() error {
-	if len(f.list) == 0 {
-		return nil
-	}
-	errs := make([]error, 0, len(f.list)+1)
-	for _, e := range f.list {
-		errs = append(errs, e)
-	}
-	if f.more > 0 {
-		errs = append(errs, fmt.Errorf("and %d more faults", f.more))
-	}
-	return errors.Join(errs...)
-}
-
-// reader decodes one document, member by member, so that it can name every
-// fault at once and not only the first.
+// reader decodes one document by package json. Where that would stop at a
+// value of the wrong type or at an unknown member, the reader goes on, so that
+// it names every fault at once and not only the first.
 type reader struct {
 	faults
-	// strict refuses members that arrakis does not know. Without it, for
-	// documents in Redis, they are kept, and timestamps that are not RFC 3339
-	// are passed over: other writers share these keys.
+	// strict refuses members that arrakis does not know, and timestamps that
+	// are not RFC 3339. Other writers may put either into a store.
 	strict bool
+	inside any // the object that members is decoding
+	hook   json.Options
 }
 
-// member is one known member of an object and how its value is read.
-type member struct {
-	name string
-	read func(field string, raw jsontext.Value)
+// readers are kept, as the hook remembers the types that it has met.
+var readers = sync.Pool{New: func() any {
+	r := new(reader)
+	r.hook = json.WithUnmarshalers(json.UnmarshalFromFunc(r.value))
+	return r
+}}
+
+// read decodes data into doc and validates it. What doc holds already stays
+// where data has no member for it.
+func read(data []byte, doc document, strict bool) error {
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	*r = reader{strict: strict, hook: r.hook}
+	if r.check(data) {
+		// check has found the first duplicate.
+		if err := json.Unmarshal(data, doc, r.hook, jsontext.AllowDuplicateNames(true)); err != nil {
+			r.syntax(err)
+		} else {
+			doc.validate(&r.faults)
+		}
+	}
+	return r.err()
 }
 
-// check reports whether data is one JSON object within the bounds. A duplicate
-// name is a fault with which reading can go on; any other is not.
+// check looks at size, depth and syntax. It reports whether decoding can name
+// more faults.
 func (r *reader) check(data []byte) bool {
 	if len(data) > MaxDocument {
 		r.add("", "holds %d bytes, at most %d are accepted", len(data), MaxDocument)
 		return false
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
-	for read := 0; ; read++ {
-		if dec.StackDepth() == 0 && read > 0 {
-			break
-		}
-		if dec.StackDepth() > maxDepth {
+	dec := jsontext.NewDecoder(bytes.NewReader(data))
+	for depth := 1; depth > 0; depth = dec.StackDepth() {
+		if depth > maxDepth {
 			r.add("", "is nested deeper than %d levels", maxDepth)
 			return false
 		}
 		if _, err := dec.ReadToken(); err != nil {
 			return r.syntax(err)
 		}
-	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		r.add("", "has something after the JSON object; give one object only")
-		return false
 	}
 	if jsontext.Value(data).Kind() != '{' {
 		r.add("", "must be a JSON object")
@@ -115,18 +109,15 @@ func (r *reader) check(data []byte) bool {
 	return true
 }
 
-// syntax adds the fault of err. It reports whether reading can go on.
+// syntax adds the fault of err. It reports whether decoding can name more
+// faults, which it can only after a duplicate name.
 func (r *reader) syntax(err error) bool {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case !ok:
 		r.add("", "is not JSON: it ends too early")
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		var path []string
-		for token := range syntactic.JSONPointer.Tokens() {
-			path = append(path, shorten(token))
-		}
-		r.add(strings.Join(path, "."), "is given twice; keep one")
+		r.add(fieldAt(syntactic.JSONPointer), "is given twice; keep one")
 		return r.strict
 	default:
 		r.add("", "is not JSON: %v at byte %d", syntactic.Err, syntactic.ByteOffset)
@@ -134,106 +125,113 @@ func (r *reader) syntax(err error) bool {
 	return false
 }
 
-// object reads the members of raw and returns those it does not know as an
-// object of their own, nil if there are none. A strict reader refuses them.
-func (r *reader) object(field string, raw jsontext.Value, members []member) (unknown jsontext.Value) {
-	if raw.Kind() != '{' {
+// value decodes the next value into p, which points to a document or a part of
+// one. null makes it the zero value.
+func (r *reader) value(dec *jsontext.Decoder, p any) error {
+	must := mustBe(p)
+	if must == "" {
+		return r.members(dec, p)
+	}
+	raw, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	v := reflect.ValueOf(p).Elem()
+	v.SetZero() // json would write through a pointer, which another document may share
+	if err := json.Unmarshal(raw, p); err != nil {
+		v.SetZero()
+		if _, isTime := p.(*time.Time); r.strict || !isTime {
+			r.add(fieldAt(dec.StackPointer()), "must be %s", must)
+		}
+	}
+	return nil
+}
+
+// mustBe says what the JSON of a value must be. It is empty for an object.
+func mustBe(p any) string {
+	switch p.(type) {
+	case *string:
+		return "a string"
+	case *Tier:
+		return "a string: " + tierNames
+	case *bool:
+		return "true or false"
+	case **bool:
+		return "true, false or null (the tier's default)"
+	case **int64:
+		return "a whole number or null (the tier's default)"
+	case **float64:
+		return "a number"
+	case *[]string:
+		return "a list of strings"
+	case *[]Tier:
+		return "a list of tiers"
+	case *time.Time:
+		return "an RFC 3339 time such as 2026-01-31T12:00:00Z"
+	}
+	return ""
+}
+
+// members decodes an object into the struct at p. json collects the members
+// that the struct does not have in Unknown; a strict reader refuses them and
+// leaves Unknown as it was.
+func (r *reader) members(dec *jsontext.Decoder, p any) error {
+	if r.inside == p {
+		r.inside = nil
+		return errors.ErrUnsupported // called by UnmarshalDecode below, which goes on without the hook
+	}
+	v := reflect.ValueOf(p).Elem()
+	unknown := v.FieldByName("Unknown").Addr().Interface().(*jsontext.Value)
+	was, field := *unknown, fieldAt(dec.StackPointer())
+	switch dec.PeekKind() {
+	case '{':
+		*unknown, r.inside = nil, p
+		if err := json.UnmarshalDecode(dec, p); err != nil {
+			return err
+		}
+		if r.strict {
+			r.refuse(field, *unknown, v.Type())
+			*unknown = was
+		}
+		return nil
+	case 'n':
+		v.SetZero()
+		*unknown = was
+	default:
 		r.add(field, "must be a JSON object")
-		return nil
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
-	if _, err := dec.ReadToken(); err != nil {
+	return dec.SkipValue()
+}
+
+// refuse adds a fault for each unknown member of the object at field, which is
+// decoded into a struct of type t.
+func (r *reader) refuse(field string, unknown jsontext.Value, t reflect.Type) {
+	if unknown == nil {
+		return
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(unknown, &members, jsontext.AllowDuplicateNames(true)); err != nil {
 		r.syntax(err)
-		return nil
+		return
 	}
-	for dec.PeekKind() != '}' {
-		token, err := dec.ReadToken()
-		if err != nil {
-			r.syntax(err)
-			return nil
-		}
-		name := token.String()
-		value, err := dec.ReadValue()
-		if err != nil {
-			r.syntax(err)
-			return nil
-		}
-		i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
-		switch {
-		case i >= 0:
-			members[i].read(join(field, name), value)
-		case r.strict:
-			r.add(join(field, shorten(name)), "is unknown; known are %s", known(members))
-		default:
-			unknown = appendMember(unknown, name, value)
+	var known []string
+	for f := range t.Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			known = append(known, name)
 		}
 	}
-	if unknown != nil {
-		unknown = append(unknown, '}')
-	}
-	return unknown
-}
-
-// appendMember adds a member to the text of an object that is still open.
-func appendMember(object jsontext.Value, name string, value jsontext.Value) jsontext.Value {
-	if object == nil {
-		object = append(object, '{')
-	} else {
-		object = append(object, ',')
-	}
-	// The name was read from valid JSON, so that quoting it cannot fail.
-	object, _ = jsontext.AppendQuote(object, name)
-	object = append(object, ':')
-	return append(object, value...)
-}
-
-// value reads a member into p: null is the zero value, anything but T a
-// fault that says what must be there.
-func value[T any](r *reader, p *T, must string) func(string, jsontext.Value) {
-	return func(field string, raw jsontext.Value) {
-		var zero T
-		*p = zero
-		if raw.Kind() == 'n' {
-			return
-		}
-		if err := json.Unmarshal(raw, p); err != nil {
-			*p = zero
-			r.add(field, "must be %s", must)
-		}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		r.add(join(field, shorten(name)), "is unknown; known are %s", strings.Join(known, ", "))
 	}
 }
 
-func (r *reader) text(p *string) func(string, jsontext.Value) { return value(r, p, "a string") }
-
-func (r *reader) texts(p *[]string) func(string, jsontext.Value) {
-	return value(r, p, "a list of strings")
-}
-
-func (r *reader) boolean(p *bool) func(string, jsontext.Value) { return value(r, p, "true or false") }
-
-func (r *reader) feature(p **bool) func(string, jsontext.Value) {
-	return value(r, p, "true, false or null (the tier's default)")
-}
-
-func (r *reader) limit(p **int64) func(string, jsontext.Value) {
-	return value(r, p, "a whole number or null (the tier's default)")
-}
-
-func (r *reader) number(p **float64) func(string, jsontext.Value) { return value(r, p, "a number") }
-
-func (r *reader) time(p *time.Time) func(string, jsontext.Value) {
-	if !r.strict {
-		r = &reader{} // its faults go nowhere
+// fieldAt is the dotted path of a JSON pointer.
+func fieldAt(p jsontext.Pointer) string {
+	var path []string
+	for token := range p.Tokens() {
+		path = append(path, shorten(token))
 	}
-	return value(r, p, "an RFC 3339 time such as 2026-01-31T12:00:00Z")
-}
-
-func known(members []member) string {
-	names := make([]string, len(members))
-	for i, m := range members {
-		names[i] = m.name
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(path, ".")
 }
 
 func join(field, name string) string {
@@ -241,13 +239,4 @@ func join(field, name string) string {
 		return name
 	}
 	return field + "." + name
-}
-
-// shorten keeps what others wrote from filling an error or a log line.
-func shorten(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
 }

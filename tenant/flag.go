@@ -26,51 +26,16 @@ type Flag struct {
 
 // FlagCommunities are exceptions by the ID of the community.
 type FlagCommunities struct {
-	Include []string `json:"include,omitempty"`
-	Exclude []string `json:"exclude,omitempty"`
+	Include []string       `json:"include,omitempty"`
+	Exclude []string       `json:"exclude,omitempty"`
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // ParseFlag reads a flag that a user gives, as strictly as [ParseConfig].
-func ParseFlag(data []byte) (Flag, error) {
-	return readFlag(&reader{strict: true}, data)
-}
-
-func readFlag(r *reader, data []byte) (Flag, error) {
-	var f Flag
-	if r.check(data) {
-		f.Unknown = r.object("", data, []member{
-			{"id", r.text(&f.ID)},
-			{"description", r.text(&f.Description)},
-			{"enabled", r.boolean(&f.Enabled)},
-			{"tiers", value(r, &f.Tiers, "a list of tiers")},
-			{"communities", func(field string, raw jsontext.Value) { f.Communities.read(r, field, raw) }},
-			{"rolloutPercent", r.number(&f.RolloutPercent)},
-		})
-		f.validate(&r.faults)
-	}
-	if err := r.err(); err != nil {
-		return Flag{}, err
-	}
-	return f, nil
-}
-
-func (c *FlagCommunities) read(r *reader, field string, raw jsontext.Value) {
-	if raw.Kind() == 'n' {
-		return
-	}
-	// Members of other writers are not kept this deep.
-	r.object(field, raw, []member{
-		{"include", r.texts(&c.Include)},
-		{"exclude", r.texts(&c.Exclude)},
-	})
-}
+func ParseFlag(data []byte) (Flag, error) { return parse[Flag](data, true) }
 
 // Validate reports what a store would refuse, as [ParseFlag] does.
-func (f *Flag) Validate() error {
-	var all faults
-	f.validate(&all)
-	return all.err()
-}
+func (f *Flag) Validate() error { return validate(f) }
 
 func (f *Flag) validate(all *faults) {
 	switch {

@@ -67,45 +67,13 @@ func (t *Tiers) Of(tier Tier) TierDefaults {
 
 // ParseTiers reads a global document that a user gives, as strictly as
 // [ParseConfig].
-func ParseTiers(data []byte) (Tiers, error) {
-	return readTiers(&reader{strict: true}, data)
-}
+func ParseTiers(data []byte) (Tiers, error) { return parse[Tiers](data, true) }
 
 // Validate reports what a store would refuse, as [ParseTiers] does.
-func (t *Tiers) Validate() error {
-	var f faults
-	t.validate(&f)
-	return f.err()
-}
+func (t *Tiers) Validate() error { return validate(t) }
 
 func (t *Tiers) validate(f *faults) {
 	t.Free.RateLimits.validate(f, "free.rateLimits")
 	t.Pro.RateLimits.validate(f, "pro.rateLimits")
 	t.Enterprise.RateLimits.validate(f, "enterprise.rateLimits")
-}
-
-func readTiers(r *reader, data []byte) (Tiers, error) {
-	var c Tiers
-	if r.check(data) {
-		c.Unknown = r.object("", data, []member{
-			{string(Free), func(field string, raw jsontext.Value) { c.Free.read(r, field, raw) }},
-			{string(Pro), func(field string, raw jsontext.Value) { c.Pro.read(r, field, raw) }},
-			{string(Enterprise), func(field string, raw jsontext.Value) { c.Enterprise.read(r, field, raw) }},
-		})
-		c.validate(&r.faults)
-	}
-	if err := r.err(); err != nil {
-		return Tiers{}, err
-	}
-	return c, nil
-}
-
-func (o *TierOverrides) read(r *reader, field string, raw jsontext.Value) {
-	if raw.Kind() == 'n' {
-		return
-	}
-	o.Unknown = r.object(field, raw, []member{
-		{"features", func(field string, raw jsontext.Value) { o.Features.read(r, field, raw) }},
-		{"rateLimits", func(field string, raw jsontext.Value) { o.RateLimits.read(r, field, raw) }},
-	})
 }

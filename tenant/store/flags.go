@@ -113,6 +113,7 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 			next = f
 			if was, err := tenant.ParseStored[tenant.Flag]([]byte(current)); exists && err == nil {
 				keep(&next.Unknown, was.Unknown)
+				keep(&next.Communities.Unknown, was.Communities.Unknown)
 			}
 			var err error
 			text, err = encode(&next)

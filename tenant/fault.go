@@ -1,0 +1,65 @@
+package tenant
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const maxFaults = 20 // faults that one error names
+
+// FieldError is one fault of a document that a user gave or that Redis holds.
+// A function that finds several returns them joined.
+type FieldError struct {
+	Field  string // dotted path such as "rateLimits.commandsPerMinute"; empty for the whole document
+	Reason string // what is wrong and what would be right
+}
+
+func (e *FieldError) Error() string {
+	if e.Field == "" {
+		return e.Reason
+	}
+	return e.Field + ": " + e.Reason
+}
+
+// faults collects the faults of one document, the first of each field.
+type faults struct {
+	list []*FieldError
+	more int // faults beyond maxFaults
+}
+
+func (f *faults) add(field, format string, args ...any) {
+	if slices.ContainsFunc(f.list, func(e *FieldError) bool { return e.Field == field }) {
+		return
+	}
+	if len(f.list) == maxFaults {
+		f.more++
+		return
+	}
+	f.list = append(f.list, &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+// err joins the faults. It is nil when there are none.
+func (f *faults) err() error {
+	if len(f.list) == 0 {
+		return nil
+	}
+	errs := make([]error, 0, len(f.list)+1)
+	for _, e := range f.list {
+		errs = append(errs, e)
+	}
+	if f.more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more faults", f.more))
+	}
+	return errors.Join(errs...)
+}
+
+// shorten keeps what others wrote from filling an error or a log line.
+func shorten(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
