@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -46,10 +45,15 @@ var backends = []backend{
 	{name: "cluster", cluster: true, start: oneCluster.borrow},
 }
 
-// open returns a client of an empty Redis.
-func (b backend) open(t *testing.T) redis.UniversalClient {
+// everyRedis runs test on an empty Redis of each kind, in parallel.
+func everyRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
 	t.Helper()
-	return connect(t, b.cluster, b.start(t))
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, connect(t, b.cluster, b.start(t)))
+		})
+	}
 }
 
 func connect(t *testing.T, cluster bool, addr string) redis.UniversalClient {
@@ -227,18 +231,4 @@ func load(t *testing.T, s *store.Store, id string) *tenant.Tenant {
 		t.Fatal(err)
 	}
 	return tenants[0]
-}
-
-// changes reads the change log: member to score.
-func changes(ctx context.Context, t *testing.T, rdb redis.UniversalClient) map[string]int64 {
-	t.Helper()
-	entries, err := rdb.ZRangeWithScores(ctx, "arrakis:config:changes", 0, -1).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]int64)
-	for _, z := range entries {
-		got[z.Member.(string)] = int64(z.Score)
-	}
-	return got
 }

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strings"
@@ -51,70 +52,80 @@ func startMasters(t *testing.T) []string {
 // log and the pages of a list on different masters.
 func TestClusterOfThree(t *testing.T) {
 	t.Parallel()
-	const tenants = 200
 	addrs := startMasters(t)
-	rdb := connect(t, true, addrs[0])
-	s, _ := newStore(rdb)
+	s, _ := newStore(connect(t, true, addrs[0]))
 	heard := follow(t, connect(t, true, addrs[1]), watch.Options{PollInterval: time.Hour})
-	ids := make([]string, tenants)
+	ids := make([]string, 200)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("comm_%03d", i)
 		if _, _, err := s.Put(t.Context(), ids[i], tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfNoneMatch: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, addr := range addrs {
-		node := connect(t, false, addr)
-		if n := node.DBSize(t.Context()).Val(); n < tenants/6 {
-			t.Errorf("%s holds %d of %d documents: they are not spread", addr, n, tenants)
-		}
-	}
-	_, v, err := s.UpgradeTier(t.Context(), ids[7], tenant.Enterprise)
+	checkSpread(t, addrs, len(ids))
+	upgraded, deleted := ids[7], ids[8]
+	_, v, err := s.UpgradeTier(t.Context(), upgraded, tenant.Enterprise)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), ids[8], v); err == nil {
+	if err := s.Delete(t.Context(), deleted, v); err == nil {
 		t.Error("a tenant is deleted by another's version")
 	}
-	if err := s.Delete(t.Context(), ids[8], ""); err != nil {
+	if err := s.Delete(t.Context(), deleted, ""); err != nil {
 		t.Fatal(err)
 	}
+	checkTiers(t, s, ids, map[string]tenant.Tier{upgraded: tenant.Enterprise, deleted: tenant.Free})
+	if found := listIDs(t, s); len(found) != len(ids)-1 || found[deleted] {
+		t.Errorf("%d tenants are listed, want %d", len(found), len(ids)-1)
+	}
+	for _, id := range ids {
+		times := 1 // it was put
+		if id == upgraded || id == deleted {
+			times = 2
+		}
+		eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, watch.PubSub) == times })
+	}
+}
+
+// checkSpread checks that each master holds its part of the documents.
+func checkSpread(t *testing.T, addrs []string, documents int) {
+	t.Helper()
+	for _, addr := range addrs {
+		if n := connect(t, false, addr).DBSize(t.Context()).Val(); n < int64(documents/6) {
+			t.Errorf("%s holds %d of %d documents: they are not spread", addr, n, documents)
+		}
+	}
+}
+
+// checkTiers checks what ids are loaded as: Pro, but for the others.
+func checkTiers(t *testing.T, s *store.Store, ids []string, others map[string]tenant.Tier) {
+	t.Helper()
 	loaded, err := s.Load(t.Context(), ids)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, got := range loaded {
-		want := tenant.Pro
-		switch i {
-		case 7:
-			want = tenant.Enterprise
-		case 8:
-			want = tenant.Free
-		}
+		want := cmp.Or(others[ids[i]], tenant.Pro)
 		if got.ID != ids[i] || got.Tier != want {
 			t.Errorf("%s is loaded as %s of tier %s, want %s", ids[i], got.ID, got.Tier, want)
 		}
 	}
-	found := map[string]int{}
-	for page := (store.Page{Cursor: ""}); ; {
-		if page, err = s.List(t.Context(), store.ListOptions{Cursor: page.Cursor, Limit: 7}); err != nil {
+}
+
+// listIDs lists all tenants, in small pages.
+func listIDs(t *testing.T, s *store.Store) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for cursor := ""; ; {
+		page, err := s.List(t.Context(), store.ListOptions{Cursor: cursor, Limit: 7})
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range page.Entries {
-			found[e.ID]++
+			found[e.ID] = true
 		}
-		if page.Cursor == "" {
-			break
+		if cursor = page.Cursor; cursor == "" {
+			return found
 		}
-	}
-	if len(found) != tenants-1 || found[ids[8]] != 0 {
-		t.Errorf("%d tenants are listed, want %d", len(found), tenants-1)
-	}
-	for i, id := range ids {
-		times := 1 // it was put
-		if i == 7 || i == 8 {
-			times = 2
-		}
-		eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, watch.PubSub) == times })
 	}
 }

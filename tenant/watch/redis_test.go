@@ -44,10 +44,15 @@ var backends = []backend{
 	{name: "cluster", cluster: true, start: oneCluster.borrow},
 }
 
-// open returns a client of an empty Redis.
-func (b backend) open(t *testing.T) redis.UniversalClient {
+// everyRedis runs test on an empty Redis of each kind, in parallel.
+func everyRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
 	t.Helper()
-	return connect(t, b.cluster, b.start(t))
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, connect(t, b.cluster, b.start(t)))
+		})
+	}
 }
 
 func connect(t *testing.T, cluster bool, addr string) redis.UniversalClient {

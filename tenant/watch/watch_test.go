@@ -86,34 +86,30 @@ func start(t *testing.T, rdb redis.UniversalClient, opts watch.Options) {
 // pub/sub, events of every type.
 func TestInvariantLivePubSub(t *testing.T) {
 	t.Parallel()
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			rdb := b.open(t)
-			reg := prometheus.NewRegistry()
-			r := follow(t, rdb, watch.Options{PollInterval: time.Hour, Registerer: reg})
-			s, _ := newStore(rdb)
-			if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
-			if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, store.PutOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.NotifyReload(t.Context(), ""); err != nil {
-				t.Fatal(err)
-			}
-			for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
-				eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
-			}
-			eventually(t, "the event is counted", func() bool {
-				return strings.Contains(exposition(t, reg), `arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 1`)
-			})
+	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		reg := prometheus.NewRegistry()
+		r := follow(t, rdb, watch.Options{PollInterval: time.Hour, Registerer: reg})
+		s, _ := newStore(rdb)
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
+		if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.NotifyReload(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
+			eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
+		}
+		eventually(t, "the event is counted", func() bool {
+			return strings.Contains(exposition(t, reg), `arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 1`)
 		})
-	}
+	})
 }
 
 // exposition writes what is registered, a line for each series.
@@ -163,69 +159,61 @@ arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 0
 // events of every type, each once.
 func TestInvariantLivePoll(t *testing.T) {
 	t.Parallel()
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			rdb := b.open(t)
-			reg := prometheus.NewRegistry()
-			r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
-			now := rdb.Time(t.Context()).Val().UnixMilli()
-			members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a"}
-			for _, member := range append(members, "nonsense", "tenant_config:a b", "odd_type:x") {
-				if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: member, Score: float64(now)}).Err(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, member := range members {
-				eventually(t, member, func() bool { return r.count(member, watch.Poll) == 1 })
-			}
-			// A later change of the same target is another event.
-			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: members[0], Score: float64(now + 1)}).Err(); err != nil {
+	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		reg := prometheus.NewRegistry()
+		r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
+		now := rdb.Time(t.Context()).Val().UnixMilli()
+		members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a"}
+		for _, member := range append(members, "nonsense", "tenant_config:a b", "odd_type:x") {
+			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: member, Score: float64(now)}).Err(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the second change", func() bool { return r.count(members[0], watch.Poll) == 2 })
-			for _, member := range members[1:] {
-				if n := r.count(member, ""); n != 1 {
-					t.Errorf("%s came %d times, want once", member, n)
-				}
+		}
+		for _, member := range members {
+			eventually(t, member, func() bool { return r.count(member, watch.Poll) == 1 })
+		}
+		// A later change of the same target is another event.
+		if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: members[0], Score: float64(now + 1)}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second change", func() bool { return r.count(members[0], watch.Poll) == 2 })
+		for _, member := range members[1:] {
+			if n := r.count(member, ""); n != 1 {
+				t.Errorf("%s came %d times, want once", member, n)
 			}
-			if got := exposition(t, reg); !strings.Contains(got, "arrakis_config_reload_errors_total{} 3\n") {
-				t.Errorf("want 3 errors:\n%s", got)
-			}
-		})
-	}
+		}
+		if got := exposition(t, reg); !strings.Contains(got, "arrakis_config_reload_errors_total{} 3\n") {
+			t.Errorf("want 3 errors:\n%s", got)
+		}
+	})
 }
 
 // An event that came by pub/sub does not come again by poll.
 func TestWatcherDeliversOnce(t *testing.T) {
 	t.Parallel()
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			rdb := b.open(t)
-			r := follow(t, rdb, watch.Options{PollInterval: 500 * time.Millisecond})
-			now := rdb.Time(t.Context()).Val().UnixMilli()
-			published, looks := 0, 0
-			eventually(t, "the event", func() bool {
-				if looks%100 == 0 { // again: what is published while a subscription is replaced is lost
-					published++
-					rdb.Publish(t.Context(), "arrakis:config:reload", fmt.Sprintf(`{"type":"tenant_config","targetId":"a","timestamp":%d}`, now))
-				}
-				looks++
-				return r.count("tenant_config:a", watch.PubSub) > 0
-			})
-			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: "tenant_config:a", Score: float64(now)}).Err(); err != nil {
-				t.Fatal(err)
+	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r := follow(t, rdb, watch.Options{PollInterval: 500 * time.Millisecond})
+		now := rdb.Time(t.Context()).Val().UnixMilli()
+		published, looks := 0, 0
+		eventually(t, "the event", func() bool {
+			if looks%100 == 0 { // again: what is published while a subscription is replaced is lost
+				published++
+				rdb.Publish(t.Context(), "arrakis:config:reload", fmt.Sprintf(`{"type":"tenant_config","targetId":"a","timestamp":%d}`, now))
 			}
-			pollsLater(t, rdb, r)
-			if got := r.count("tenant_config:a", watch.PubSub); got > published {
-				t.Errorf("the event came %d times by pub/sub, published %d times", got, published)
-			}
-			if got := r.count("tenant_config:a", watch.Poll); got != 0 {
-				t.Errorf("the event came %d times by poll as well", got)
-			}
+			looks++
+			return r.count("tenant_config:a", watch.PubSub) > 0
 		})
-	}
+		if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: "tenant_config:a", Score: float64(now)}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		pollsLater(t, rdb, r)
+		if got := r.count("tenant_config:a", watch.PubSub); got > published {
+			t.Errorf("the event came %d times by pub/sub, published %d times", got, published)
+		}
+		if got := r.count("tenant_config:a", watch.Poll); got != 0 {
+			t.Errorf("the event came %d times by poll as well", got)
+		}
+	})
 }
 
 // pollsLater waits until the watcher has polled again: it has found an entry
