@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Action is what a message asks for and what has a limit of its own.
+// Action is the kind of work that a message asks for. Each has its own limit.
 type Action uint8
 
 // The actions. UserCommand is one user's commands within a community; it is
@@ -44,5 +44,5 @@ func (a Action) String() string {
 }
 
 // Window is the length of the sliding window in which the action is counted:
-// 60 s, 1 h, 24 h or 60 s. It panics for a value that is no action.
+// 60 s, 1 h, 24 h or 60 s. It panics for an unknown action.
 func (a Action) Window() time.Duration { return actionWindows[a] }

@@ -6,25 +6,26 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxLimit is the largest limit that a document may set. Anything above it is
-// meant as unlimited, which is -1.
+// maxLimit is the largest limit that a document may set. Larger numbers are
+// refused, as their author means unlimited, which is -1.
 const maxLimit = 1_000_000_000
 
-// Config is a tenant's document as Redis stores it. Members that it leaves
-// out have the default of its tier.
+// Config is a tenant's document. A feature or limit that the document leaves out
+// has the default of the tier.
 type Config struct {
-	// CommunityID is what limits, metrics and handlers use. Several stored
-	// configs may name one community. Empty means the ID it is stored under.
+	// CommunityID is the community for limits, metrics and handlers. Several
+	// stored configs may name one community. Empty: the ID that the config is
+	// stored under.
 	CommunityID string           `json:"communityId"`
 	GuildID     string           `json:"guildId,omitempty"`
 	Tier        Tier             `json:"tier"`
 	Features    FeatureOverrides `json:"features"`
 	RateLimits  LimitOverrides   `json:"rateLimits"`
-	// CreatedAt and UpdatedAt are set by the store, from the clock of Redis.
+	// CreatedAt and UpdatedAt are set by the store.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
-	// Unknown are members that other writers have put there: a JSON object.
-	// They survive every write by a store.
+	// Unknown holds the members that arrakis does not know: a JSON object. Other
+	// writers have added them; every write by a store keeps them.
 	Unknown jsontext.Value `json:",embed"`
 }
 
@@ -37,7 +38,7 @@ type FeatureOverrides struct {
 	Unknown           jsontext.Value `json:",embed"`
 }
 
-// LimitOverrides set limits, each the number of admissions in a window: -1 is
+// LimitOverrides set limits. A limit is a number of admissions in a window: -1 is
 // unlimited, 0 is none, nil leaves the tier's default.
 type LimitOverrides struct {
 	CommandsPerMinute        *int64         `json:"commandsPerMinute,omitempty"`
@@ -49,13 +50,14 @@ type LimitOverrides struct {
 
 // ParseConfig reads a config that a user gives. It is strict: unknown and
 // duplicate members, wrong types, unknown tiers and numbers out of range are
-// refused, each by a [*FieldError] with the name of the field, all of them
-// joined. null is the same as leaving a member out.
+// refused. The error joins a [*FieldError] for each fault. A member that is null
+// counts as left out.
 func ParseConfig(data []byte) (Config, error) { return parse[Config](data, true) }
 
-// Merge applies data to the config as a JSON merge patch (RFC 7396) does:
-// members given replace, null takes an override away, the rest stays. It is
-// as strict as [ParseConfig]. On an error the config is unchanged.
+// Merge applies data to the config as a JSON merge patch (RFC 7396): a member of
+// data replaces that of the config, null removes an override, the rest of the
+// config stays. Merge is as strict as [ParseConfig]. On an error the config is
+// unchanged.
 func (c *Config) Merge(data []byte) error {
 	next := *c
 	if err := read(data, &next, true); err != nil {
@@ -65,7 +67,8 @@ func (c *Config) Merge(data []byte) error {
 	return nil
 }
 
-// Validate reports what a store would refuse, as [ParseConfig] does.
+// Validate reports the faults for which a store refuses the config, as
+// [ParseConfig] does.
 func (c *Config) Validate() error { return validate(c) }
 
 // limitNames are the JSON names of the limits, by action.
@@ -76,7 +79,7 @@ var limitNames = [NumActions]string{
 	UserCommand:      "userCommandsPerMinute",
 }
 
-// fields are where the limits are kept, by action.
+// fields are the limits by action.
 func (o *LimitOverrides) fields() [NumActions]**int64 {
 	return [NumActions]**int64{
 		Command:          &o.CommandsPerMinute,

@@ -14,32 +14,32 @@ type EventType string
 
 // The types of the contract.
 const (
-	// TenantChanged: the config under TargetID, an ID that messages carry.
+	// TenantChanged: the config stored under TargetID has changed.
 	TenantChanged EventType = "tenant_config"
-	// GlobalChanged: anything may have changed. Refresh the tiers and read
-	// every config and flag again; trust nothing known of limits either. The
-	// target does not matter.
+	// GlobalChanged: anything may have changed. Refresh the tiers, read every
+	// config and flag again, and drop local knowledge of limits. The target
+	// does not matter.
 	GlobalChanged EventType = "global_config"
-	// FlagChanged: the flag TargetID.
+	// FlagChanged: the flag TargetID has changed.
 	FlagChanged EventType = "feature_flag"
-	// LimitReset: admissions were forgotten; see [Event.Reset].
+	// LimitReset: admissions have been deleted; see [Event.Reset].
 	LimitReset EventType = "limit_reset"
 )
 
-// maxEvent is the size in bytes of the largest event that is looked at.
+// maxEvent is the size in bytes of the largest event that is accepted.
 const maxEvent = 4 << 10
 
-// Event is a change of configuration. Its JSON, to which Redis adds the
-// timestamp, is what the channel carries.
+// Event is a change of configuration. The channel carries its JSON, to which the
+// store adds the timestamp.
 type Event struct {
 	Type     EventType `json:"type"`
 	TargetID string    `json:"targetId"`
-	At       time.Time `json:"-"`      // when, by the clock of Redis, in ms
-	Source   string    `json:"source"` // who changed it; empty when the event comes from the change log
+	At       time.Time `json:"-"`      // time of the change by the clock of Redis, to the ms
+	Source   string    `json:"source"` // name of the process that made the change; the change log has none
 }
 
 // ParseEvent reads an event from the channel. It refuses an unknown type and a
-// target that its type cannot have; members it does not know it passes over.
+// target that its type cannot have, and ignores unknown members.
 func ParseEvent(data []byte) (Event, error) {
 	if len(data) > maxEvent {
 		return Event{}, fmt.Errorf("event of %d bytes, at most %d are accepted", len(data), maxEvent)
@@ -58,9 +58,9 @@ func ParseEvent(data []byte) (Event, error) {
 }
 
 // Reset reads the target of a LimitReset event, which is "<community>" for all
-// actions or "<community>:<action>". Community IDs may hold colons: the last
-// segment is the action if it is the name of one, and only that segment. ok is
-// false for an event of another type.
+// actions or "<community>:<action>". A community ID may contain colons: only the
+// part after the last colon can be the action, and is the action if it is the
+// name of one. ok is false for an event of another type.
 func (e Event) Reset() (community string, actions []Action, ok bool) {
 	if e.Type != LimitReset {
 		return "", nil, false
@@ -77,11 +77,12 @@ func allActions() []Action {
 	return []Action{Command, EligibilityCheck, SyncRequest, UserCommand}
 }
 
-// Member stands for the event in the change log: "<type>:<target>".
+// Member is the member that stands for the event in the change log:
+// "<type>:<target>".
 func (e Event) Member() string { return string(e.Type) + ":" + e.TargetID }
 
-// ParseMember reads the event of an entry in the change log, which was made or
-// last changed at the given time. It refuses what [ParseEvent] refuses.
+// ParseMember reads an event from its member in the change log and the time of
+// the change. It refuses the same types and targets as [ParseEvent].
 func ParseMember(member string, at time.Time) (Event, error) {
 	kind, target, ok := strings.Cut(member, ":")
 	if !ok {

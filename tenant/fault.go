@@ -9,11 +9,11 @@ import (
 
 const maxFaults = 20 // faults that one error names
 
-// FieldError is one fault of a document that a user gave or that Redis holds.
-// A function that finds several returns them joined.
+// FieldError is one fault of a document that a user gave or that a store holds.
+// A function that finds several faults joins them.
 type FieldError struct {
 	Field  string // dotted path such as "rateLimits.commandsPerMinute"; empty for the whole document
-	Reason string // what is wrong and what would be right
+	Reason string // what is wrong and what to give instead
 }
 
 func (e *FieldError) Error() string {
@@ -23,7 +23,7 @@ func (e *FieldError) Error() string {
 	return e.Field + ": " + e.Reason
 }
 
-// faults collects the faults of one document, the first of each field.
+// faults collects the faults of one document: for each field, the first one.
 type faults struct {
 	list []*FieldError
 	more int // faults beyond maxFaults
@@ -40,7 +40,7 @@ func (f *faults) add(field, format string, args ...any) {
 	f.list = append(f.list, &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
 }
 
-// err joins the faults. It is nil when there are none.
+// err joins the faults. It is nil if the document has none.
 func (f *faults) err() error {
 	if len(f.list) == 0 {
 		return nil
@@ -55,11 +55,11 @@ func (f *faults) err() error {
 	return errors.Join(errs...)
 }
 
-// shorten keeps what others wrote from filling an error or a log line.
+// shorten bounds the part of an error or a log line that others wrote.
 func shorten(s string) string {
-	const most = 64
-	if len(s) <= most {
+	const maxLen = 64
+	if len(s) <= maxLen {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
+	return strings.ToValidUTF8(s[:maxLen], "") + "..."
 }

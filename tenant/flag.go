@@ -15,16 +15,17 @@ type Flag struct {
 	ID          string `json:"id"`
 	Description string `json:"description,omitempty"`
 	Enabled     bool   `json:"enabled"`
-	// Tiers that have the flag. Empty: all.
+	// Tiers are those that have the flag. Empty: all.
 	Tiers       []Tier          `json:"tiers,omitempty"`
 	Communities FlagCommunities `json:"communities,omitempty"`
-	// RolloutPercent of communities have the flag, from 0 to 100. nil: all.
+	// RolloutPercent is the share of communities that have the flag, from 0 to
+	// 100. nil: all.
 	RolloutPercent *float64 `json:"rolloutPercent,omitempty"`
-	// Unknown are members of other writers: a JSON object, kept by writes.
+	// Unknown holds the members that arrakis does not know, as in [Config].
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// FlagCommunities are exceptions by the ID of the community.
+// FlagCommunities are exceptions for single communities, by ID.
 type FlagCommunities struct {
 	Include []string       `json:"include,omitempty"`
 	Exclude []string       `json:"exclude,omitempty"`
@@ -34,7 +35,8 @@ type FlagCommunities struct {
 // ParseFlag reads a flag that a user gives, as strictly as [ParseConfig].
 func ParseFlag(data []byte) (Flag, error) { return parse[Flag](data, true) }
 
-// Validate reports what a store would refuse, as [ParseFlag] does.
+// Validate reports the faults for which a store refuses the flag, as
+// [ParseFlag] does.
 func (f *Flag) Validate() error { return validate(f) }
 
 func (f *Flag) validate(all *faults) {
@@ -87,11 +89,11 @@ func ValidFlagID(s string) bool {
 //  1. The flag is disabled: off.
 //  2. The community is excluded: off.
 //  3. The community is included: on.
-//  4. There are tiers and the tenant's is not among them: off.
-//  5. There is a rollout: on for that share of communities, picked by a hash
-//     of flag and community. One that has the flag keeps it as the percentage
-//     grows, and other flags pick others.
-//  6. On.
+//  4. The flag names tiers, and the tenant's tier is not one of them: off.
+//  5. The flag has a rollout: on for that share of communities. A hash of the
+//     flag's and the community's ID picks them, so that a community keeps the
+//     flag while the percentage grows, and each flag picks other communities.
+//  6. Otherwise: on.
 func (f *Flag) On(t *Tenant) bool {
 	switch {
 	case !f.Enabled, slices.Contains(f.Communities.Exclude, t.ID):
@@ -104,9 +106,9 @@ func (f *Flag) On(t *Tenant) bool {
 	return f.RolloutPercent == nil || rolloutAt(f.ID, t.ID) < *f.RolloutPercent
 }
 
-// rolloutAt is the percentage above which a community has a flag: from 0 up to
-// but not 100, evenly spread. It is the upper 53 bits of the XXH64 of both
-// IDs, which no version of arrakis may change.
+// rolloutAt is the rollout percentage above which a community has a flag. It is
+// evenly spread over [0, 100), and made of the upper 53 bits of the XXH64 of
+// both IDs. No version of arrakis may change it.
 func rolloutAt(flag, community string) float64 {
 	h := xxhash.Sum64String(flag + "\x00" + community)
 	return float64(h>>11) / (1 << 53) * 100
@@ -115,10 +117,11 @@ func rolloutAt(flag, community string) float64 {
 // Flags is a set of flags. It is immutable and may be shared by goroutines.
 // nil is the empty set.
 type Flags struct {
-	byID []*Flag // sorted
+	byID []*Flag // sorted by ID
 }
 
-// NewFlags makes a set of valid flags. Of two with one ID it keeps the later.
+// NewFlags makes a set of valid flags. Of two flags with the same ID it keeps the
+// later one.
 func NewFlags(flags ...Flag) *Flags {
 	byID := make(map[string]*Flag, len(flags))
 	for _, f := range flags {
@@ -131,8 +134,8 @@ func NewFlags(flags ...Flag) *Flags {
 	return set
 }
 
-// Enabled lists the IDs of the flags that a tenant has, sorted. It costs a
-// look at every flag; keep the result as long as tenant and flags stay.
+// Enabled lists the IDs of the flags that a tenant has, sorted. It evaluates every
+// flag.
 func (s *Flags) Enabled(t *Tenant) []string {
 	if s == nil {
 		return nil

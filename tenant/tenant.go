@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// maxID is the length in bytes of the longest ID.
+// maxID is the length in bytes of the longest valid ID.
 const maxID = 128
 
 // Tenant is what a message needs to know of its community: a config resolved
 // against the tiers. It is immutable and may be shared by goroutines; a change
 // of config makes a new one.
 type Tenant struct {
-	// ID is the community that limits, metrics and handlers use: the config's
-	// communityId, or the ID that messages carry where there is none.
+	// ID is the community for limits, metrics and handlers: the config's
+	// communityId, or without one the ID that messages carry.
 	ID       string
 	GuildID  string
 	Tier     Tier
 	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
 	Features Features
-	Stored   bool // there is a config; without one the tenant is the free default
+	Stored   bool // whether a config is stored; without one the tenant is the free default
 }
 
 // Limit is how many admissions of an action fit into its sliding window: -1 is
@@ -29,8 +29,8 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
 
-// Resolve makes the tenant that messages carrying id belong to. c is its
-// config, or nil for none: the free default. c must be valid.
+// Resolve makes the tenant of messages that carry id, from its config c, which
+// must be valid. If c is nil, the tenant is the free default.
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)

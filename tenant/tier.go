@@ -1,7 +1,7 @@
 package tenant
 
-// Tier is what a community has subscribed to. It sets the defaults of its
-// features and limits.
+// Tier is the plan that a community has subscribed to. It sets the defaults of
+// the community's features and limits.
 type Tier string
 
 // The tiers. A community without a config is Free.
@@ -43,7 +43,7 @@ func (f Features) Names() []string {
 	return names
 }
 
-// with is the set with the feature bit switched as on says; nil leaves it.
+// with is the set with a feature switched on or off; nil leaves it.
 func (f Features) with(bit Features, on *bool) Features {
 	switch {
 	case on == nil:

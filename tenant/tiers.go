@@ -41,18 +41,17 @@ type Tiers struct {
 	Free       TierOverrides  `json:"free"`
 	Pro        TierOverrides  `json:"pro"`
 	Enterprise TierOverrides  `json:"enterprise"`
-	Unknown    jsontext.Value `json:",embed"` // members of other writers, kept by every write
+	Unknown    jsontext.Value `json:",embed"` // members that arrakis does not know, as in Config
 }
 
-// TierOverrides replace defaults of one tier.
+// TierOverrides override defaults of one tier.
 type TierOverrides struct {
 	Features   FeatureOverrides `json:"features"`
 	RateLimits LimitOverrides   `json:"rateLimits"`
 	Unknown    jsontext.Value   `json:",embed"`
 }
 
-// Of returns the defaults of a tier. A value that is no tier has those of
-// Free.
+// Of returns the defaults of a tier. An unknown tier has the defaults of Free.
 func (t *Tiers) Of(tier Tier) TierDefaults {
 	d, o := freeDefaults, &t.Free
 	switch tier {
@@ -65,11 +64,12 @@ func (t *Tiers) Of(tier Tier) TierDefaults {
 	return d.with(&o.Features, &o.RateLimits)
 }
 
-// ParseTiers reads a global document that a user gives, as strictly as
+// ParseTiers reads a tiers document that a user gives, as strictly as
 // [ParseConfig].
 func ParseTiers(data []byte) (Tiers, error) { return parse[Tiers](data, true) }
 
-// Validate reports what a store would refuse, as [ParseTiers] does.
+// Validate reports the faults for which a store refuses the document, as
+// [ParseTiers] does.
 func (t *Tiers) Validate() error { return validate(t) }
 
 func (t *Tiers) validate(f *faults) {

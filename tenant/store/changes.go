@@ -12,7 +12,7 @@ import (
 	"arrakis/tenant"
 )
 
-// Where changes are announced. Package watch reads what a Store writes there.
+// A Store announces changes there; package watch reads them.
 const (
 	// ChangesKey is the change log: a sorted set of [tenant.Event.Member],
 	// scored by the unix ms of the last change.
@@ -29,9 +29,10 @@ const (
 //go:embed changes.lua
 var changesScript string
 
-// NotifyReset tells every process that admissions of a community were
-// forgotten, so that none goes on rejecting from what it knows: of the given
-// actions, or of all where none is given. The caller has reset the limits.
+// NotifyReset tells every process that the admissions of a community, of the
+// given actions or of all if none is given, have been deleted from Redis, so
+// that no process goes on rejecting from its local state. The caller has
+// deleted them before.
 func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
 	if !tenant.ValidID(community) {
 		return errID(community)
@@ -46,8 +47,8 @@ func (s *Store) NotifyReset(ctx context.Context, community string, actions ...te
 	return nil
 }
 
-// NotifyReload makes every process read a community's config again, or for an
-// empty community everything: tiers, configs and flags.
+// NotifyReload makes every process read a community's config again. If the
+// community is empty, they read everything again: tiers, configs and flags.
 func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	ev := tenant.Event{Type: tenant.TenantChanged, TargetID: community}
 	if community == "" {
@@ -61,12 +62,13 @@ func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	return nil
 }
 
-// announce appends the events to the change log and publishes them, at once.
+// announce appends the events to the change log and publishes them, in one step.
 func (s *Store) announce(ctx context.Context, events ...tenant.Event) error {
 	return s.appendChanges(ctx, s.rdb, events...)
 }
 
-// appendChanges does it by rdb, which may be a transaction's pipeline.
+// appendChanges is announce on the given connection, such as a transaction's
+// pipeline.
 func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...tenant.Event) error {
 	args := []any{ReloadChannel, ChangesKept.Milliseconds()}
 	for _, ev := range events {
@@ -80,9 +82,9 @@ func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...
 	return rdb.Eval(ctx, changesScript, []string{ChangesKey}, args...).Err()
 }
 
-// resetEvents are the events of a reset. A community whose own last segment is
-// the name of an action is not named alone, as that would be read as a reset
-// of a shorter ID: its actions are named one by one.
+// resetEvents are the events of a reset. The target "guild:command" stands for
+// the action command of the community guild. So a community whose ID ends like
+// that is not a target of its own: its actions are reset one by one.
 func resetEvents(community string, actions []tenant.Action) ([]tenant.Event, error) {
 	if len(actions) == 0 {
 		whole := tenant.Event{Type: tenant.LimitReset, TargetID: community}

@@ -4,12 +4,13 @@
 -- ARGV[1]  the channel of the events
 -- ARGV[2]  how long the log keeps an entry, in ms
 -- ARGV[3]  ... for each change: the member, then the event's JSON, an object
---          of at least one member, to which the timestamp is added
+--          that is not empty; the script adds its timestamp as the last member
 -- Returns  the number of changes
--- Clock    TIME of this server, in ms. A target that changes twice in one
---          millisecond gets the next one, so that a score stands for one
---          change; a score that others wrote more than a minute ahead is not
---          followed. Numbers are exact up to 2^53 ms.
+-- Clock    TIME of this server, in ms. If a target changes twice in one
+--          millisecond, the second change gets the next millisecond, so that a
+--          score stands for one change. A score more than a minute ahead, which
+--          only another writer can have left, is ignored. Numbers are exact up
+--          to 2^53 ms.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 3, #ARGV, 2 do

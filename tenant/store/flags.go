@@ -16,15 +16,16 @@ const MaxFlags = 1000
 
 // FlagEntry is a stored flag.
 type FlagEntry struct {
-	ID      string // what it is stored under
+	ID      string // the field of the hash
 	Flag    tenant.Flag
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
 }
 
-// Flags reads all flags. One whose document cannot be used is as this store
-// has last seen it, else off, and is logged. Errors are those of Redis and of
-// ctx, and more flags than [MaxFlags]; the caller keeps the set that it has.
+// Flags reads all flags. A flag whose document cannot be used is logged, and
+// read from the last usable document that this store has seen, or is off if
+// there was none. Errors are those of Redis and of ctx, and more flags than
+// [MaxFlags]; the caller keeps the set that it has.
 func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -32,16 +33,17 @@ func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	}
 	flags := make([]tenant.Flag, 0, len(texts))
 	for id, text := range texts {
-		if f := s.flags.read(ctx, flagPlace(id).String(), &text); f != nil {
+		if f := s.flags.read(ctx, flagLocation(id).String(), &text); f != nil {
 			flag := *f
-			flag.ID = id // the field is what events and callers name
+			flag.ID = id // events and callers name the field, whatever the document says
 			flags = append(flags, flag)
 		}
 	}
 	return tenant.NewFlags(flags...), nil
 }
 
-// ListFlags reads all flags for display, by ID. There are at most [MaxFlags].
+// ListFlags reads all flags for display, sorted by ID. There are at most
+// [MaxFlags].
 func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -51,14 +53,14 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	for _, id := range slices.Sorted(maps.Keys(texts)) {
 		e := FlagEntry{ID: id, Version: versionOf(texts[id])}
 		if e.Flag, err = tenant.ParseStored[tenant.Flag]([]byte(texts[id])); err != nil {
-			e.Err = &StoredError{Key: flagPlace(id).String(), Err: err}
+			e.Err = &StoredError{Key: flagLocation(id).String(), Err: err}
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
 }
 
-// flagTexts reads the flags as they are stored, after a look at their number.
+// flagTexts reads the stored texts of all flags, unless there are too many.
 func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
@@ -75,13 +77,13 @@ func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	return texts, nil
 }
 
-// GetFlag reads a flag. It returns [ErrNotFound] when there is none, and a
-// [*StoredError], together with the version, when it cannot be used.
+// GetFlag reads a flag. It returns [ErrNotFound] when none is stored, and a
+// [*StoredError], together with the version, when the document cannot be used.
 func (s *Store) GetFlag(ctx context.Context, id string) (tenant.Flag, Version, error) {
 	if !tenant.ValidFlagID(id) {
 		return tenant.Flag{}, "", errFlagID(id)
 	}
-	f, v, err := get(ctx, s.rdb, flagPlace(id), tenant.ParseStored[tenant.Flag])
+	f, v, err := get[tenant.Flag](ctx, s.rdb, flagLocation(id))
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("flag %q: %w: it is off for everybody", id, err)
 	}
@@ -89,55 +91,46 @@ func (s *Store) GetFlag(ctx context.Context, id string) (tenant.Flag, Version, e
 }
 
 // PutFlag creates or replaces the flag f.ID and returns it as stored. Errors:
-// [*FieldError], [ErrConflict].
+// [*tenant.FieldError], [ErrConflict].
 func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (tenant.Flag, Version, error) {
 	if err := f.Validate(); err != nil {
 		return tenant.Flag{}, "", err
 	}
-	// The bound is looked at outside of the transaction: writers at once may
-	// pass it by a few, and reading then says so.
+	// The bound is checked outside of the transaction: concurrent writers may
+	// exceed it by a few flags, and then Flags fails and says so.
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
 	var next tenant.Flag
-	var text string
-	err = s.write(ctx, flagPlace(f.ID), tenant.Event{Type: tenant.FlagChanged, TargetID: f.ID},
+	v, err := s.write(ctx, flagLocation(f.ID), tenant.Event{Type: tenant.FlagChanged, TargetID: f.ID},
 		func(current string, exists bool, _ time.Time) (string, error) {
-			if err := opts.check(current, exists); err != nil {
+			var err error
+			if next, err = replace(current, exists, f, opts, inheritFlag); err != nil {
 				return "", err
 			}
 			if !exists && n >= MaxFlags {
-				return "", &tenant.FieldError{Reason: fmt.Sprintf("there are %d flags, the most there may be; delete some", n)}
+				return "", &tenant.FieldError{Reason: fmt.Sprintf("there are %d flags already, at most %d are accepted; delete some", n, MaxFlags)}
 			}
-			next = f
-			if was, err := tenant.ParseStored[tenant.Flag]([]byte(current)); exists && err == nil {
-				keep(&next.Unknown, was.Unknown)
-				keep(&next.Communities.Unknown, was.Communities.Unknown)
-			}
-			var err error
-			text, err = encode(&next)
-			return text, err
+			return encode(&next)
 		})
 	if err != nil {
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
-	return next, versionOf(text), nil
+	return next, v, nil
 }
 
-// DeleteFlag removes a flag, which is then off for everybody. ifMatch and the
-// errors are those of Delete.
+// DeleteFlag removes a flag, which is then off for everybody. ifMatch and
+// the errors are as for Delete.
 func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) error {
 	if !tenant.ValidFlagID(id) {
 		return errFlagID(id)
 	}
-	if err := s.write(ctx, flagPlace(id), tenant.Event{Type: tenant.FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
+	if _, err := s.write(ctx, flagLocation(id), tenant.Event{Type: tenant.FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
 		return fmt.Errorf("delete flag %q: %w", id, err)
 	}
 	return nil
 }
-
-func flagPlace(id string) place { return place{key: flagsKey, field: id} }
 
 func errFlagID(id string) error {
 	return &tenant.FieldError{Field: "flag", Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', '.' or '-'", id)}

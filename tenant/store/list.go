@@ -20,27 +20,27 @@ const (
 	// MaxListLimit is the largest page of a List.
 	MaxListLimit = 1000
 
-	scansOfPage = 100     // SCANs after which a page ends, full or not
-	leastCount  = 8       // keys that one SCAN looks at, at least
-	maxRest     = 16      // IDs that a cursor carries
-	maxCursor   = 4 << 10 // bytes
+	maxScans  = 100     // SCANs for one page, which then ends even if it is not full
+	minCount  = 8       // keys that one SCAN visits
+	maxRest   = 16      // IDs that a cursor carries
+	maxCursor = 4 << 10 // bytes of a cursor
 )
 
-// ErrCursor means that a cursor was not made by List, or for a Redis node that
-// is no longer there: list again from the start.
+// ErrCursor means that List did not make the cursor, or that the Redis node of
+// the cursor is gone: list again from the start.
 var ErrCursor = errors.New("cursor is not valid; list again from the start")
 
-// ListOptions ask for a page. The zero value is the first one.
+// ListOptions ask for a page. The zero value asks for the first one.
 type ListOptions struct {
-	// Cursor is that of the page before. Empty: from the start.
+	// Cursor is the cursor of the previous page. Empty: the first page.
 	Cursor string
-	// Limit is the most entries wanted, up to MaxListLimit. Defaults to 100.
+	// Limit bounds the entries of the page, up to MaxListLimit. Defaults to 100.
 	Limit int
 }
 
 // Entry is a stored config.
 type Entry struct {
-	ID      string // what it is stored under
+	ID      string // the ID that the config is stored under
 	Config  tenant.Config
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
@@ -48,25 +48,25 @@ type Entry struct {
 
 // Page is a part of the stored configs.
 type Page struct {
-	Entries []Entry // by ID
-	Cursor  string  // of the next page; empty: this is the last
+	Entries []Entry // sorted by ID
+	Cursor  string  // cursor of the next page; empty: this is the last page
 }
 
-// listCursor is where a List goes on.
+// listCursor is where the next page starts.
 type listCursor struct {
-	Node  string   `json:"n,omitempty"` // address of the master on Cluster
-	Scan  uint64   `json:"s,omitzero"`  // its SCAN cursor
-	After string   `json:"a,omitempty"` // of that SCAN, only IDs greater than this one
-	Rest  []string `json:"r,omitempty"` // IDs of the SCAN before that had no room
-	Done  bool     `json:"d,omitzero"`  // nothing is left to scan
+	Node  string   `json:"n,omitempty"` // on Cluster, the address of the master to scan
+	Scan  uint64   `json:"s,omitzero"`  // SCAN cursor of that node
+	After string   `json:"a,omitempty"` // skip the IDs of that SCAN up to this one
+	Rest  []string `json:"r,omitempty"` // IDs of the previous SCAN that did not fit on the page
+	Done  bool     `json:"d,omitzero"`  // all nodes have been scanned
 }
 
 // List returns a page of the stored configs. It walks the keys of Redis by
-// SCAN, with the guarantees of SCAN: configs there from the first page to the
-// last are found, those that come or go meanwhile may be, and one may be found
-// on two pages. Each page is a bounded piece of that walk, so a page may be
-// short, even empty, while its cursor says that there is more. Errors:
-// [ErrCursor].
+// SCAN, with the guarantees of SCAN: a config that exists from the first page to
+// the last is found, a config that is added or deleted meanwhile may be found,
+// and a config may be found on two pages. Each page is a bounded part of that
+// walk, so a page may be short, even empty, although its cursor says that more
+// pages follow. Errors: [ErrCursor].
 func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	at, err := parseCursor(opts.Cursor)
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	return page, err
 }
 
-// entries reads the configs of ids. Those that are gone are left out.
+// entries reads the configs of ids, without those that are gone.
 func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -116,11 +116,11 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 
 // node is a Redis server that holds keys of its own.
 type node struct {
-	addr string // empty where there is only one
+	addr string // empty if there is only one
 	rdb  redis.Cmdable
 }
 
-// nodes are the servers to scan, by address.
+// nodes are the servers to scan, sorted by address.
 func (s *Store) nodes(ctx context.Context) ([]node, error) {
 	cluster, ok := s.rdb.(*redis.ClusterClient)
 	if !ok {
@@ -146,14 +146,14 @@ type walk struct {
 	ids   []string
 }
 
-// run fills the page.
+// run fills the page, scanning one node after the other.
 func (w *walk) run(ctx context.Context) error {
 	n := slices.IndexFunc(w.nodes, func(n node) bool { return w.at.Node == "" || n.addr == w.at.Node })
 	if n < 0 {
 		return ErrCursor
 	}
 	w.take(w.at.Rest)
-	for scans := 0; !w.at.Done && len(w.ids) < w.limit && scans < scansOfPage; scans++ {
+	for scans := 0; !w.at.Done && len(w.ids) < w.limit && scans < maxScans; scans++ {
 		w.at.Node = w.nodes[n].addr
 		ids, next, err := w.scan(ctx, w.nodes[n].rdb)
 		if err != nil {
@@ -177,19 +177,19 @@ func (w *walk) run(ctx context.Context) error {
 	return nil
 }
 
-// take puts ids on the page and those that have no room into the cursor.
+// take puts ids on the page, and those that do not fit into the cursor.
 func (w *walk) take(ids []string) {
 	n := min(len(ids), w.limit-len(w.ids))
 	w.ids = append(w.ids, ids[:n]...)
 	w.at.Rest = ids[n:]
 }
 
-// scan makes one SCAN. It asks for as many keys as the page has room for: a
-// server that returns a few more has their IDs carried by the cursor. One that
-// returns all its keys at once, as embedded ones do, is asked again and gone
-// on with by ID.
+// scan makes one SCAN, for as many keys as the page has room for. A server may
+// return more: the cursor carries the IDs of a few, in Rest. An embedded server
+// returns all its keys at once: the next page repeats the SCAN and skips the IDs
+// up to After.
 func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next uint64, err error) {
-	count := max(w.limit-len(w.ids), leastCount)
+	count := max(w.limit-len(w.ids), minCount)
 	keys, next, err := rdb.Scan(ctx, w.at.Scan, configPrefix+"*", int64(count)).Result()
 	if err != nil {
 		return nil, 0, err
@@ -204,7 +204,7 @@ func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next 
 	return ids, next, nil
 }
 
-// more reports whether there is anything behind the page.
+// more reports whether another page follows.
 func (c *listCursor) more() bool { return !c.Done || len(c.Rest) > 0 }
 
 func (c *listCursor) encode() (string, error) {
@@ -212,7 +212,7 @@ func (c *listCursor) encode() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
-// parseCursor reads a cursor that comes back from outside.
+// parseCursor reads a cursor, which comes from a client and may be anything.
 func parseCursor(s string) (listCursor, error) {
 	var c listCursor
 	if s == "" {

@@ -6,55 +6,63 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
 )
 
-// place is where a document is kept: a key, or a field of a hash.
-type place struct {
+// location says where Redis keeps a document: under a key, or in a field of the
+// hash under that key.
+type location struct {
 	key, field string
 }
 
-func (p place) String() string {
-	if p.field == "" {
-		return p.key
+func configLocation(id string) location { return location{key: configPrefix + id} }
+
+func flagLocation(id string) location { return location{key: flagsKey, field: id} }
+
+func (l location) String() string {
+	if l.field == "" {
+		return l.key
 	}
-	return p.key + " " + p.field
+	return l.key + " " + l.field
 }
 
-func (p place) get(ctx context.Context, rdb redis.Cmdable) *redis.StringCmd {
-	if p.field == "" {
-		return rdb.Get(ctx, p.key)
+func (l location) get(ctx context.Context, rdb redis.Cmdable) *redis.StringCmd {
+	if l.field == "" {
+		return rdb.Get(ctx, l.key)
 	}
-	return rdb.HGet(ctx, p.key, p.field)
+	return rdb.HGet(ctx, l.key, l.field)
 }
 
-// set queues the command that stores text, or deletes for an empty one.
-func (p place) set(ctx context.Context, pipe redis.Pipeliner, text string) {
+// set queues the command that stores text, or, if text is empty, deletes the
+// document.
+func (l location) set(ctx context.Context, pipe redis.Pipeliner, text string) {
 	switch {
-	case text == "" && p.field == "":
-		pipe.Del(ctx, p.key)
+	case text == "" && l.field == "":
+		pipe.Del(ctx, l.key)
 	case text == "":
-		pipe.HDel(ctx, p.key, p.field)
-	case p.field == "":
-		pipe.Set(ctx, p.key, text, 0)
+		pipe.HDel(ctx, l.key, l.field)
+	case l.field == "":
+		pipe.Set(ctx, l.key, text, 0)
 	default:
-		pipe.HSet(ctx, p.key, p.field, text)
+		pipe.HSet(ctx, l.key, l.field, text)
 	}
 }
 
-// get reads the document at p. It returns ErrNotFound, or a *StoredError with
-// the version.
-func get[T any](ctx context.Context, rdb redis.Cmdable, p place, parse func([]byte) (T, error)) (T, Version, error) {
+// get reads the document at loc. It returns ErrNotFound, or a *StoredError
+// together with the version.
+func get[T document](ctx context.Context, rdb redis.Cmdable, loc location) (T, Version, error) {
 	var zero T
-	text, err := p.get(ctx, rdb).Result()
+	text, err := loc.get(ctx, rdb).Result()
 	if errors.Is(err, redis.Nil) {
 		return zero, "", ErrNotFound
 	}
 	if err != nil {
-		return zero, "", fmt.Errorf("read %s: %w", p, err)
+		return zero, "", fmt.Errorf("read %s: %w", loc, err)
 	}
-	doc, err := parse([]byte(text))
+	doc, err := tenant.ParseStored[T]([]byte(text))
 	if err != nil {
-		return zero, versionOf(text), &StoredError{Key: p.String(), Err: err}
+		return zero, versionOf(text), &StoredError{Key: loc.String(), Err: err}
 	}
 	return doc, versionOf(text), nil
 }

@@ -22,7 +22,7 @@ const (
 )
 
 var (
-	// ErrNotFound means that nothing is stored under the given ID.
+	// ErrNotFound means that no document is stored under the given ID.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict means that the condition of a write does not hold, or that
 	// others kept changing the document while it was being updated.
@@ -31,8 +31,8 @@ var (
 
 // StoredError means that Redis holds a document that arrakis cannot use.
 type StoredError struct {
-	Key string // the key, with the field behind a space if it is a hash
-	Err error  // what is wrong: one or more [*FieldError], joined
+	Key string // the key; of a hash the key, a space and the field
+	Err error  // the faults: one or more [*tenant.FieldError], joined
 }
 
 func (e *StoredError) Error() string {
@@ -41,9 +41,9 @@ func (e *StoredError) Error() string {
 
 func (e *StoredError) Unwrap() error { return e.Err }
 
-// Version identifies the stored bytes of a document: two documents have the
-// same version only if they are the same, byte for byte. It is 32 hexadecimal
-// digits and serves as a strong ETag. Empty is no version.
+// Version identifies the stored bytes of a document: two documents with the same
+// version are the same, byte for byte. A version is 32 hexadecimal digits and
+// serves as a strong ETag. The empty string is no version.
 type Version string
 
 func versionOf(text string) Version {
@@ -56,10 +56,10 @@ type Options struct {
 	// Source names this process in the events that it publishes. Defaults to
 	// "arrakis".
 	Source string
-	// LastGood is how many configs the store remembers, so that one which goes
-	// bad in Redis is served as it was, and one that has not changed is not
-	// parsed again. Above it the least recently loaded are forgotten. Defaults
-	// to 100 000, at about 500 bytes each.
+	// LastGood is how many configs the store remembers, so that a config that
+	// goes bad in Redis is served as it was, and an unchanged config is not
+	// parsed again. When there are more, the least recently loaded config is
+	// forgotten. Defaults to 100 000, at about 500 bytes each.
 	LastGood int
 	// Logger gets an error for each document in Redis that cannot be used,
 	// once for each change of its content. Defaults to none.
@@ -71,12 +71,12 @@ type Options struct {
 type Store struct {
 	// Set by New, read-only.
 	rdb     redis.UniversalClient
-	cluster bool // keys have slots: no transaction spans them
+	cluster bool // no transaction spans keys of different slots
 	source  string
 	configs *memory[tenant.Config]
 	flags   *memory[tenant.Flag]
 
-	tiers atomic.Pointer[tenant.Tiers] // written by RefreshTiers and PutTiers
+	tiers atomic.Pointer[tenant.Tiers] // the tiers in force, written by RefreshTiers and PutTiers
 }
 
 // New makes a store on rdb: a single server, a failover client or a
@@ -97,18 +97,18 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 		rdb:     rdb,
 		cluster: cluster,
 		source:  fmt.Sprintf("%.64s", opts.Source),
-		configs: newMemory(opts.LastGood, log, tenant.ParseStored[tenant.Config]),
-		flags:   newMemory(MaxFlags, log, tenant.ParseStored[tenant.Flag]),
+		configs: newMemory[tenant.Config](opts.LastGood, log),
+		flags:   newMemory[tenant.Flag](MaxFlags, log),
 	}
 	s.tiers.Store(new(tenant.Tiers))
 	return s
 }
 
-// Load resolves the tenants of ids, in their order, from one round trip to
+// Load resolves the tenants of ids, in their order, with one round trip to
 // Redis: an MGET, on Cluster a pipeline. A community without a config is a
-// free tenant. One whose config cannot be used is served as this store has
-// last seen it, else as a free tenant, and is logged. The only errors are
-// those of Redis and of ctx.
+// free tenant. A config that cannot be used is logged; its tenant is served
+// from the last usable config that this store has seen, or is a free tenant if
+// there was none. The only errors are those of Redis and of ctx.
 func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
 	texts, err := s.texts(ctx, ids)
 	if err != nil {
@@ -122,8 +122,8 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 	return tenants, nil
 }
 
-// texts reads the configs of ids as they are stored. Absent is nil; so is a
-// key of another type.
+// texts reads the stored texts of the configs of ids. The text of an absent key,
+// and of a key that holds no string, is nil.
 func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -153,8 +153,8 @@ func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 
 func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) error {
 	cmds := make([]*redis.StringCmd, len(ids))
-	// The first error of any command comes back here; each command's own is
-	// looked at below.
+	// Pipelined returns the first error of any command; the error of each
+	// command is checked below.
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.Get(ctx, configPrefix+id)
@@ -173,29 +173,29 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 	return nil
 }
 
-// Get reads the config stored under id. It returns [ErrNotFound] when there is
-// none, and a [*StoredError], together with the version, when what is there
+// Get reads the config stored under id. It returns [ErrNotFound] when none is
+// stored, and a [*StoredError], together with the version, when the document
 // cannot be used.
 func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, error) {
 	if !tenant.ValidID(id) {
 		return tenant.Config{}, "", errID(id)
 	}
-	c, v, err := get(ctx, s.rdb, place{key: configPrefix + id}, tenant.ParseStored[tenant.Config])
+	c, v, err := get[tenant.Config](ctx, s.rdb, configLocation(id))
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("tenant %q: %w: it has the free tier; store a config to change that", id, err)
 	}
 	return c, v, err
 }
 
-// Tiers are the defaults in force in this process, which nobody may change: those of the last
-// RefreshTiers or PutTiers that succeeded, until then
-// the contract's.
+// Tiers are the defaults in force in this process: those of the last
+// RefreshTiers or PutTiers that succeeded, before that the defaults of the
+// contract. They are shared and must not be changed.
 func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 
 // RefreshTiers reads the global tiers document and puts it in force in this
-// process; tenants already resolved keep what they have. Call it at start and
-// at every global_config event, before loading tenants again. On an error,
-// among them a [*StoredError], the tiers in force stay.
+// process; tenants that are already resolved stay as they are. Call it at start
+// and at every global_config event, before loading tenants again. On an error,
+// which may be a [*StoredError], the tiers in force stay.
 func (s *Store) RefreshTiers(ctx context.Context) error {
 	c, _, err := s.GetTiers(ctx)
 	if err != nil {
@@ -205,17 +205,17 @@ func (s *Store) RefreshTiers(ctx context.Context) error {
 	return nil
 }
 
-// GetTiers reads the global tiers document. Where there is none it is empty
-// and has no version.
+// GetTiers reads the global tiers document. If none is stored, the document is
+// empty and has no version.
 func (s *Store) GetTiers(ctx context.Context) (tenant.Tiers, Version, error) {
-	c, v, err := get(ctx, s.rdb, place{key: tiersKey}, tenant.ParseStored[tenant.Tiers])
+	c, v, err := get[tenant.Tiers](ctx, s.rdb, location{key: tiersKey})
 	if errors.Is(err, ErrNotFound) {
 		return tenant.Tiers{}, "", nil
 	}
 	return c, v, err
 }
 
-// errID is the fault of an ID that no key can be made of.
+// errID is the fault of an ID that no community can have.
 func errID(id string) error {
 	return &tenant.FieldError{Field: "community", Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id)}
 }

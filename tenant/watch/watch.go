@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// pollTolerance is how far the clocks of writers and Redis nodes may be
-	// apart without the poll missing an entry of the change log.
+	// pollTolerance is how far apart the clocks of writers and Redis nodes may
+	// be without a poll missing an entry of the change log.
 	pollTolerance = time.Minute
 
-	maxChanges = 10_000 // entries of one poll; more are one reload of everything
-	maxSeen    = 20_000 // entries remembered so as not to deliver them twice
-	maxMember  = 512    // bytes of an entry that is looked at
-	pingLimit  = 5 * time.Second
-	pollLimit  = 5 * time.Second
-	retryPause = 100 * time.Millisecond // after a failed try to subscribe
+	maxChanges  = 10_000 // entries of one poll; if there are more, everything is reloaded
+	maxSeen     = 20_000 // delivered entries that are remembered
+	maxMember   = 512    // bytes of an entry; longer ones are refused
+	pingTimeout = 5 * time.Second
+	pollTimeout = 5 * time.Second
+	retryPause  = 100 * time.Millisecond // after a failed attempt to subscribe
 )
 
 // Way is how an event reached this process.
@@ -39,22 +39,22 @@ const (
 
 // Options are the settings of a Watcher. The zero value is usable.
 type Options struct {
-	// PollInterval is the time between two looks at the change log, which find
-	// events that pub/sub has missed. Defaults to 30 s.
+	// PollInterval is the time between two polls of the change log, which find
+	// the changes whose events pub/sub has lost. Defaults to 30 s.
 	PollInterval time.Duration
-	// OnEvent gets each event, one at a time, from the goroutine of Run, with
-	// Run's context. It should return soon: the events behind it wait. Defaults
-	// to counting only.
+	// OnEvent receives the events, one at a time, on the goroutine of Run and
+	// with Run's context. It should return soon: the next event waits for it.
+	// Defaults to a function that does nothing.
 	OnEvent func(context.Context, tenant.Event, Way)
-	// Logger gets warnings when Redis goes away and of malformed events.
+	// Logger receives warnings about malformed events and when Redis goes away.
 	// Defaults to none.
 	Logger *slog.Logger
-	// Registerer gets the metrics. Defaults to none.
+	// Registerer receives the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 }
 
-// Watcher hears of changes, by pub/sub within a moment and by polling the
-// change log for what pub/sub has missed.
+// Watcher delivers the events of changes. Pub/sub brings them within a moment; a
+// poll of the change log finds those that pub/sub has lost.
 type Watcher struct {
 	// Set by New, read-only.
 	rdb     redis.UniversalClient
@@ -63,14 +63,14 @@ type Watcher struct {
 	metrics *metrics
 
 	// Owned by the goroutine of Run.
-	last      time.Time            // last look at the change log, by the clock of Redis
-	seen      map[string]time.Time // members delivered lately, with the score
+	last      time.Time            // time of the last successful poll, by the clock of Redis
+	seen      map[string]time.Time // recently delivered members and their scores
 	away      bool                 // the last poll failed
 	malformed time.Time            // when a malformed event was last logged
 }
 
-// New makes a watcher of the changes that a [store.Store] on rdb announces. It panics when its
-// metrics are registered there already.
+// New makes a watcher of the changes that a [store.Store] on rdb announces. It
+// panics if the Registerer has metrics of another Watcher.
 func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	if opts.PollInterval <= 0 {
 		opts.PollInterval = 30 * time.Second
@@ -90,10 +90,10 @@ func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	}
 }
 
-// Run delivers events until ctx ends, and returns nil then. Redis being away
-// does not end it: it subscribes and polls again when Redis is back, and polls
-// at once after each subscription. Start it before loading what it watches, so
-// that no change falls between. A Watcher runs once.
+// Run delivers events until ctx ends, and then returns nil. While Redis is away,
+// Run tries again. It polls after each subscription, so that it finds what
+// changed while it was not subscribed. Start Run before you load tenants and
+// flags, so that no change is lost in between. A Watcher runs once.
 func (w *Watcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		w.session(ctx)
@@ -102,8 +102,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 // session runs one subscription until ctx ends or the server stops answering.
-// The client reconnects by itself when a connection is cut; one that is silent
-// is given up for a new one.
+// The client reconnects by itself when the connection is cut. A connection that
+// is silent ends the session, and Run starts a new one.
 func (w *Watcher) session(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	pubsub := w.rdb.Subscribe(ctx, store.ReloadChannel)
@@ -163,16 +163,17 @@ func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	}
 }
 
-// ping asks the server to answer on the subscription's connection. An answer
-// that does not come is what matters, not the error.
+// ping asks the server to answer on the subscription's connection. The session
+// looks for the answer, so the error does not matter.
 func ping(ctx context.Context, pubsub *redis.PubSub) {
-	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	_ = pubsub.Ping(ctx)
 }
 
-// deliver hands on an event from the channel. It is never taken for one that a
-// poll has delivered: what is published has just changed.
+// deliver hands on an event from the channel, even if a poll has delivered an
+// entry with the same score: a published event means that its target has just
+// changed.
 func (w *Watcher) deliver(ctx context.Context, payload string) {
 	ev, err := tenant.ParseEvent([]byte(payload))
 	if err != nil {
@@ -190,13 +191,13 @@ func (w *Watcher) emit(ctx context.Context, ev tenant.Event, way Way) {
 
 func (w *Watcher) remember(member string, at time.Time) {
 	if len(w.seen) >= maxSeen {
-		clear(w.seen) // a second delivery does no harm
+		clear(w.seen) // delivering an entry twice does no harm
 	}
 	w.seen[member] = at
 }
 
-// refuse counts a malformed event. It logs one in a poll interval: others
-// write to the channel, and may write anything.
+// refuse counts a malformed event, and logs at most one in a poll interval: other
+// programs may write anything to the channel.
 func (w *Watcher) refuse(err error) {
 	w.metrics.errors.Inc()
 	if now := time.Now(); now.Sub(w.malformed) >= w.opts.PollInterval {
@@ -205,9 +206,9 @@ func (w *Watcher) refuse(err error) {
 	}
 }
 
-// poll delivers what the change log holds and this watcher has not seen.
+// poll delivers the entries of the change log that this watcher has not seen.
 func (w *Watcher) poll(ctx context.Context) {
-	now, entries, err := w.look(ctx)
+	now, entries, err := w.read(ctx)
 	if ctx.Err() != nil {
 		return // shutting down
 	}
@@ -237,9 +238,9 @@ func (w *Watcher) poll(ctx context.Context) {
 	maps.DeleteFunc(w.seen, func(_ string, at time.Time) bool { return at.Before(now.Add(-pollTolerance)) })
 }
 
-// missed reports whether the log cannot tell all that changed before now:
-// this process came up without Redis, has not looked for longer than the log
-// keeps entries, or the clock of Redis was set back.
+// missed reports whether the log may lack changes that this watcher has not
+// seen: the process started while Redis was away, the last poll is longer ago
+// than the log keeps entries, or the clock of Redis was set back.
 func (w *Watcher) missed(now time.Time) bool {
 	if w.last.IsZero() {
 		return w.away
@@ -247,10 +248,10 @@ func (w *Watcher) missed(now time.Time) bool {
 	return now.Sub(w.last) > store.ChangesKept || now.Before(w.last.Add(-pollTolerance))
 }
 
-// look reads the change log from the last look on, or, at the first one, the
-// last minute: what changed as this process came up.
-func (w *Watcher) look(ctx context.Context) (now time.Time, entries []redis.Z, err error) {
-	ctx, cancel := context.WithTimeout(ctx, pollLimit)
+// read reads the entries of the change log since the last poll. The first poll
+// reads the last minute, in which this process started.
+func (w *Watcher) read(ctx context.Context) (now time.Time, entries []redis.Z, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	if now, err = w.rdb.Time(ctx).Result(); err != nil {
 		return now, nil, err
@@ -269,7 +270,7 @@ func (w *Watcher) look(ctx context.Context) (now time.Time, entries []redis.Z, e
 	return now, entries, err
 }
 
-// found delivers an entry of the change log that is new.
+// found delivers an entry of the change log if it is new.
 func (w *Watcher) found(ctx context.Context, z redis.Z) {
 	member, _ := z.Member.(string)
 	at := time.UnixMilli(int64(z.Score)).UTC()

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"arrakis/tenant"
+)
+
+// document is what a store keeps.
+type document interface {
+	tenant.Config | tenant.Flag | tenant.Tiers
+}
+
+// replace makes the document that takes the place of the stored one: next, with
+// the members of other writers, which the author of next cannot know of. inherit
+// copies them. From a stored document that cannot be used nothing is copied:
+// replacing such a document repairs it.
+func replace[T document](current string, exists bool, next T, opts PutOptions, inherit func(next, was *T)) (T, error) {
+	if err := opts.check(current, exists); err != nil {
+		return next, err
+	}
+	if was, err := tenant.ParseStored[T]([]byte(current)); exists && err == nil {
+		inherit(&next, &was)
+	}
+	return next, nil
+}
+
+func inheritConfig(next, was *tenant.Config) {
+	if next.CreatedAt.IsZero() {
+		next.CreatedAt = was.CreatedAt
+	}
+	keep(&next.Unknown, was.Unknown)
+	keep(&next.Features.Unknown, was.Features.Unknown)
+	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
+}
+
+func inheritTiers(next, was *tenant.Tiers) {
+	keep(&next.Unknown, was.Unknown)
+	inheritTier(&next.Free, &was.Free)
+	inheritTier(&next.Pro, &was.Pro)
+	inheritTier(&next.Enterprise, &was.Enterprise)
+}
+
+func inheritTier(next, was *tenant.TierOverrides) {
+	keep(&next.Unknown, was.Unknown)
+	keep(&next.Features.Unknown, was.Features.Unknown)
+	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
+}
+
+func inheritFlag(next, was *tenant.Flag) {
+	keep(&next.Unknown, was.Unknown)
+	keep(&next.Communities.Unknown, was.Communities.Unknown)
+}
+
+// keep leaves p as it is if the new document has unknown members of its own.
+func keep(p *jsontext.Value, was jsontext.Value) {
+	if *p == nil {
+		*p = was
+	}
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+)
+
+// decision makes the next text of a document from the current text. exists says
+// whether the document is stored; an empty next text deletes it. now is the
+// time of Redis. A decision may be called several times.
+type decision func(current string, exists bool, now time.Time) (next string, err error)
+
+// remove is the decision to delete a document if it has the version ifMatch;
+// empty: any.
+func remove(ifMatch Version) decision {
+	return func(current string, exists bool, _ time.Time) (string, error) {
+		switch {
+		case !exists && ifMatch == "":
+			return "", ErrNotFound
+		case !exists:
+			return "", fmt.Errorf("%w: it is gone already", ErrConflict)
+		case ifMatch != "" && ifMatch != versionOf(current):
+			return "", fmt.Errorf("%w: read it again before deleting it", ErrConflict)
+		}
+		return "", nil
+	}
+}
+
+// maxAttempts bounds how often a write starts again because another was
+// faster. Of n writers at once, one wins in each round.
+const maxAttempts = 100
+
+// write stores the text that decide makes of the document at loc, and announces
+// ev, in one transaction; on Cluster one after the other. It returns the
+// version of the text.
+func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide decision) (Version, error) {
+	for attempt := range maxAttempts {
+		var next string
+		err := s.rdb.Watch(ctx, func(tx *redis.Tx) (err error) {
+			next, err = s.attempt(ctx, tx, loc, ev, decide)
+			return err
+		}, loc.key)
+		switch {
+		case errors.Is(err, redis.TxFailedErr):
+			if err := pause(ctx, attempt); err != nil {
+				return "", err
+			}
+			continue
+		case err != nil:
+			return "", err
+		case s.cluster:
+			if err := s.announce(ctx, ev); err != nil {
+				return "", fmt.Errorf("stored, but the other processes are not told: run a reload: %w", err)
+			}
+		}
+		return versionOf(next), nil
+	}
+	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
+}
+
+// attempt is one transaction of write. Redis refuses it with TxFailedErr if the
+// document has changed since it was read.
+
+func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tenant.Event, decide decision) (next string, err error) {
+	current, err := loc.get(ctx, tx).Result()
+	exists := err == nil
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read %s: %w", loc, err)
+	}
+	now, err := tx.Time(ctx).Result()
+	if err != nil {
+		return "", err
+	}
+	if next, err = decide(current, exists, now.UTC().Truncate(time.Millisecond)); err != nil {
+		return "", err
+	}
+	_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		loc.set(ctx, pipe, next)
+		if s.cluster {
+			return nil
+		}
+		return s.appendChanges(ctx, pipe, ev)
+	})
+	return next, err
+}
+
+// pause waits before the next attempt: up to 2 ms at first, up to 20 ms later.
+// The time is random, so that writers do not collide again.
+func pause(ctx context.Context, attempt int) error {
+	maxPause := time.Duration(min(attempt+1, 10)) * 2 * time.Millisecond
+	select {
+	case <-time.After(rand.N(maxPause)): //nolint:gosec // spreads writers, keeps no secret
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// encode makes the JSON of a document. It fails if the document, together with
+// the members of other writers, is larger than [tenant.MaxDocument].
+func encode(document any) (string, error) {
+	text, err := json.Marshal(document)
+	if err != nil {
+		return "", err
+	}
+	if len(text) > tenant.MaxDocument {
+		return "", &tenant.FieldError{Reason: fmt.Sprintf("holds %d bytes, at most %d are accepted", len(text), tenant.MaxDocument)}
+	}
+	return string(text), nil
+}
