@@ -13,7 +13,7 @@ import (
 
 func TestList(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		const tenants = 1000
 		putRaw(t, rdb, tenants)
 		s, _ := newStore(rdb)

@@ -45,8 +45,8 @@ var backends = []backend{
 	{name: "cluster", cluster: true, start: oneCluster.borrow},
 }
 
-// everyRedis runs test on an empty Redis of each kind, in parallel.
-func everyRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
+// onEveryRedis runs test on an empty Redis of each kind, in parallel.
+func onEveryRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
 	t.Helper()
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, log := newStore(rdb)
 		set(t, rdb, "tenant:config:guild", `{"communityId":"comm","guildId":"guild","tier":"pro","rateLimits":{"commandsPerMinute":7},"features":{"customBranding":false}}`)
 		set(t, rdb, "tenant:config:bad", `{"tier":"gold"}`)
@@ -55,7 +55,7 @@ func TestLoad(t *testing.T) {
 // once.
 func TestLoadLastGood(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, log := newStore(rdb)
 		key := "tenant:config:a"
 		set(t, rdb, key, `{"tier":"enterprise"}`)
@@ -93,7 +93,7 @@ func TestLoadRedisAway(t *testing.T) {
 
 func TestTiers(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		other, _ := newStore(rdb)
 		if err := other.RefreshTiers(t.Context()); err != nil {

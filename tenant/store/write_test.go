@@ -16,7 +16,7 @@ import (
 
 func TestPut(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		ctx := t.Context()
 		if _, _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
@@ -79,7 +79,7 @@ func TestPutRefuses(t *testing.T) {
 // Eight writers that update one tenant lose no update.
 func TestUpdateConcurrently(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		const writers, updates = 8, 5
 		var wg sync.WaitGroup
 		for range writers {
@@ -128,7 +128,7 @@ func TestUpdateOfBadDocument(t *testing.T) {
 
 func TestUpgradeTier(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		set(t, rdb, "tenant:config:a", `{"tier":"free","features":{"prioritySupport":true,"theirs":1},"rateLimits":{"commandsPerMinute":3}}`)
 		upgrades := []struct {
@@ -164,7 +164,7 @@ func TestUpgradeTier(t *testing.T) {
 // Members of other writers survive updates and replacements by a store.
 func TestUnknownMembersSurvive(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		set(t, rdb, "tenant:config:a", `{"tier":"free","billing":{"plan":[1,2.50]},"rateLimits":{"perDay":9},"note":"ünï\"code"}`)
 		check := func() {

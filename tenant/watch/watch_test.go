@@ -86,7 +86,7 @@ func start(t *testing.T, rdb redis.UniversalClient, opts watch.Options) {
 // pub/sub, events of every type.
 func TestInvariantLivePubSub(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		reg := prometheus.NewRegistry()
 		r := follow(t, rdb, watch.Options{PollInterval: time.Hour, Registerer: reg})
 		s, _ := newStore(rdb)
@@ -159,7 +159,7 @@ arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 0
 // events of every type, each once.
 func TestInvariantLivePoll(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		reg := prometheus.NewRegistry()
 		r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
 		now := rdb.Time(t.Context()).Val().UnixMilli()
@@ -191,7 +191,7 @@ func TestInvariantLivePoll(t *testing.T) {
 // An event that came by pub/sub does not come again by poll.
 func TestWatcherDeliversOnce(t *testing.T) {
 	t.Parallel()
-	everyRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r := follow(t, rdb, watch.Options{PollInterval: 500 * time.Millisecond})
 		now := rdb.Time(t.Context()).Val().UnixMilli()
 		published, looks := 0, 0
