@@ -14,47 +14,26 @@ import (
 	"arrakis/tenant/store"
 )
 
-// Options configures a [Pipeline]. Nothing has a default here, unless it says
-// so: package worker, which assembles a process, knows them all.
+// Options configures a [Pipeline]. Package worker gives them, says what each is,
+// and has the defaults; Handlers, Fallbacks and Registerer may be nil.
 type Options struct {
-	// NATS is the connection that everything uses.
-	NATS *nats.Conn
-	// Streams says how missing streams and consumers are made.
-	Streams streams.Options
-	// Tenants is where tenants and flags are read.
-	Tenants *store.Store
-	// Limiter decides. Its owner runs it.
-	Limiter *limiter.Limiter
-	// Handlers are the Go functions that handle messages; what they do not
-	// handle goes to NATS micro services. Defaults to none.
-	Handlers *Handlers
-	// Fallbacks handle what neither Handlers nor a micro service answers: a
-	// service that is started takes over from them. Defaults to none.
-	Fallbacks *Handlers
-	// Shards, ShardMailbox, TenantCacheSize and TenantCacheTTL are those of
-	// [shard.Options].
+	NATS                *nats.Conn
+	Streams             streams.Options
+	Tenants             *store.Store
+	Limiter             *limiter.Limiter // its owner runs it
+	Handlers, Fallbacks *Handlers
+
 	Shards, ShardMailbox, TenantCacheSize int
 	TenantCacheTTL                        time.Duration
-	// HandlerConcurrency is how many handlers run at once, 1 or more.
+
 	HandlerConcurrency int
-	// HandlerTimeout is the time for one handler, above 0.
-	HandlerTimeout time.Duration
-	// MaxAttempts is how often a message is handled before it becomes a dead
-	// letter, 1 or more.
-	MaxAttempts int
-	// CommandTTL is the age past which a command is not charged or handled,
-	// but reported expired. 0 is never.
-	CommandTTL time.Duration
-	// MetricsMaxTenants is how many communities have metrics of their own, 1 or
-	// more.
-	MetricsMaxTenants int
-	// ShutdownTimeout is the time for work in flight once Run's context has
-	// ended, above 0.
-	ShutdownTimeout time.Duration
-	// Logger gets changes of state, and what happens to single messages at
-	// level debug.
-	Logger *slog.Logger
-	// Registerer gets the metrics. Defaults to none.
+	HandlerTimeout     time.Duration
+	MaxAttempts        int
+	CommandTTL         time.Duration // 0 is never
+	MetricsMaxTenants  int
+	ShutdownTimeout    time.Duration
+
+	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
