@@ -9,13 +9,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"arrakis/limiter/redishealth"
 )
 
 const patience = time.Minute
 
 // quick are options by which an outage is seen and over at once. A machine that stalls is none.
-func quick(p Policy) Options {
-	return Options{OnRedisDown: p, Failures: 1, ProbeInterval: 10 * time.Millisecond, Timeout: patience}
+func quick(p Policy) settings {
+	return settings{
+		Options: Options{OnRedisDown: p},
+		health:  redishealth.Options{Failures: 1, ProbeInterval: 10 * time.Millisecond},
+	}
 }
 
 // outage is a limiter behind a proxy that can be cut.
@@ -26,7 +31,7 @@ type outage struct {
 	log   *logLines
 }
 
-func newOutage(t *testing.T, s *testServer, o Options) *outage {
+func newOutage(t *testing.T, s *testServer, o settings) *outage {
 	t.Helper()
 	log := new(logLines)
 	o.Logger = log.logger()
@@ -68,54 +73,50 @@ func members(t *testing.T, s *testServer) int64 {
 }
 
 func TestAwayLocal(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := newOutage(t, s, quick(Local))
-			limit := Limit{Max: 4, Window: time.Hour}
-			o.want("11", limit, "a", "b")
-			o.proxy.setDown(true)
-			// It knows a and b from before, charges c and d once, and no more.
-			o.want("2121202", limit, "a", "c", "b", "d", "c", "e", "d")
-			if !o.l.Degraded() || testutil.ToFloat64(o.l.m.degraded) != 1 {
-				t.Error("not degraded while Redis is away")
-			}
-			last := o.want("0", limit, "f")[0]
-			want := Verdict{Limit: 4, ResetAfter: time.Hour, RetryAfter: time.Hour, Degraded: true}
-			if diff := cmp.Diff(want, last, approxDuration(time.Minute)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			u, err := o.l.Usage(t.Context(), "k", limit)
-			if err != nil || u.Used != 4 || !u.Degraded {
-				t.Errorf("Usage %+v, %v, want 4 used, degraded", u, err)
-			}
-			v, err := o.l.Check(t.Context(), "k", limit)
-			if err != nil || v.Allowed || !v.Degraded {
-				t.Errorf("Check %+v, %v, want a degraded reject", v, err)
-			}
-			if n := members(t, s); n != 2 {
-				t.Errorf("Redis holds %d permits before the merge, want 2", n)
-			}
-			o.proxy.setDown(false)
-			o.back()
-			if n := members(t, s); n != 4 {
-				t.Errorf("Redis holds %d permits after the merge, want 4", n)
-			}
-			// Another process sees them.
-			other := newLimiter(t, s.addr, Options{}, nil)
-			if got, _ := ask(t, other, "k", limit, "c", "d", "f"); got != "220" {
-				t.Errorf("verdicts of another process %s, want 220", got)
-			}
-			if n := testutil.ToFloat64(o.l.m.merged); n != 2 {
-				t.Errorf("%v merged, want 2", n)
-			}
-			if a, b := o.log.count("redis is away"), o.log.count("redis is back"); a != 1 || b != 1 {
-				t.Errorf("the change is logged %d and %d times, want once each", a, b)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := newOutage(t, s, quick(Local))
+		limit := Limit{Max: 4, Window: time.Hour}
+		o.want("11", limit, "a", "b")
+		o.proxy.setDown(true)
+		// It knows a and b from before, charges c and d once, and no more.
+		o.want("2121202", limit, "a", "c", "b", "d", "c", "e", "d")
+		if !o.l.Degraded() || metric(t, o.l, "arrakis_limiter_degraded") != 1 {
+			t.Error("not degraded while Redis is away")
+		}
+		last := o.want("0", limit, "f")[0]
+		want := Verdict{Limit: 4, ResetAfter: time.Hour, RetryAfter: time.Hour, Degraded: true}
+		if diff := cmp.Diff(want, last, approxDuration(time.Minute)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		u, err := o.l.Usage(t.Context(), "k", limit)
+		if err != nil || u.Used != 4 || !u.Degraded {
+			t.Errorf("Usage %+v, %v, want 4 used, degraded", u, err)
+		}
+		v, err := o.l.Check(t.Context(), "k", limit)
+		if err != nil || v.Allowed || !v.Degraded {
+			t.Errorf("Check %+v, %v, want a degraded reject", v, err)
+		}
+		if n := members(t, s); n != 2 {
+			t.Errorf("Redis holds %d permits before the merge, want 2", n)
+		}
+		o.proxy.setDown(false)
+		o.back()
+		if n := members(t, s); n != 4 {
+			t.Errorf("Redis holds %d permits after the merge, want 4", n)
+		}
+		// Another process sees them.
+		other := newLimiter(t, s.addr, settings{}, nil)
+		if got, _ := ask(t, other, "k", limit, "c", "d", "f"); got != "220" {
+			t.Errorf("verdicts of another process %s, want 220", got)
+		}
+		if n := testutil.ToFloat64(o.l.m.merged); n != 2 {
+			t.Errorf("%v merged, want 2", n)
+		}
+		if a, b := o.log.count("redis is away"), o.log.count("redis is back"); a != 1 || b != 1 {
+			t.Errorf("the change is logged %d and %d times, want once each", a, b)
+		}
+	})
 }
 
 // approxDuration takes durations for equal that differ by less than d.
@@ -124,65 +125,57 @@ func approxDuration(d time.Duration) cmp.Option {
 }
 
 func TestAwayOpen(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := newOutage(t, s, quick(Open))
-			limit := Limit{Max: 2, Window: time.Hour}
-			w := NewWindow("k")
-			batch := []*Request{{Window: w, Limit: limit, ID: "a"}, {Window: w, Limit: limit, ID: "b"}}
-			if err := o.l.AllowBatch(t.Context(), batch); err != nil {
-				t.Fatal(err)
-			}
-			o.proxy.setDown(true)
-			o.want("1121", limit, "c", "d", "c", "e")
-			full := &Request{Window: w, Limit: limit, ID: "f"}
-			if err := o.l.AllowBatch(t.Context(), []*Request{full}); err != nil || !full.Verdict.Allowed || !full.Verdict.Degraded {
-				t.Errorf("verdict %+v, %v of a window known to be full, want admitted", full.Verdict, err)
-			}
-			o.proxy.setDown(false)
-			o.back()
-			if n := members(t, s); n != 4 {
-				t.Errorf("Redis holds %d permits, want the 2 of before and the newest 2", n)
-			}
-			o.want("220", limit, "e", "f", "g")
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := newOutage(t, s, quick(Open))
+		limit := Limit{Max: 2, Window: time.Hour}
+		w := NewWindow("k")
+		batch := []*Request{{Window: w, Limit: limit, ID: "a"}, {Window: w, Limit: limit, ID: "b"}}
+		if err := o.l.AllowBatch(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		o.proxy.setDown(true)
+		o.want("1121", limit, "c", "d", "c", "e")
+		full := &Request{Window: w, Limit: limit, ID: "f"}
+		if err := o.l.AllowBatch(t.Context(), []*Request{full}); err != nil || !full.Verdict.Allowed || !full.Verdict.Degraded {
+			t.Errorf("verdict %+v, %v of a window known to be full, want admitted", full.Verdict, err)
+		}
+		o.proxy.setDown(false)
+		o.back()
+		if n := members(t, s); n != 4 {
+			t.Errorf("Redis holds %d permits, want the 2 of before and the newest 2", n)
+		}
+		o.want("220", limit, "e", "f", "g")
+	})
 }
 
 func TestAwayClosed(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := newOutage(t, s, quick(Closed))
-			limit := Limit{Max: 2, Window: time.Hour}
-			o.proxy.setDown(true)
-			v := o.want("0", limit, "a")[0]
-			want := Verdict{Limit: 2, RetryAfter: 10 * time.Millisecond, Degraded: true, Unavailable: true}
-			if diff := cmp.Diff(want, v); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			if _, err := o.l.Usage(t.Context(), "k", limit); !errors.Is(err, ErrUnavailable) {
-				t.Errorf("Usage: %v, want ErrUnavailable", err)
-			}
-			if v, err := o.l.Check(t.Context(), "k", limit); err != nil || !v.Unavailable {
-				t.Errorf("Check %+v, %v, want unavailable", v, err)
-			}
-			if err := o.l.Reset(t.Context(), "k"); !errors.Is(err, ErrUnavailable) {
-				t.Errorf("Reset: %v, want ErrUnavailable", err)
-			}
-			if err := o.l.Release(t.Context(), "k", "a"); !errors.Is(err, ErrUnavailable) {
-				t.Errorf("Release: %v, want ErrUnavailable", err)
-			}
-			o.proxy.setDown(false)
-			o.back()
-			o.want("110", limit, "a", "b", "c")
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := newOutage(t, s, quick(Closed))
+		limit := Limit{Max: 2, Window: time.Hour}
+		o.proxy.setDown(true)
+		v := o.want("0", limit, "a")[0]
+		want := Verdict{Limit: 2, RetryAfter: 10 * time.Millisecond, Degraded: true, Unavailable: true}
+		if diff := cmp.Diff(want, v); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if _, err := o.l.Usage(t.Context(), "k", limit); !errors.Is(err, redishealth.ErrAway) {
+			t.Errorf("Usage: %v, want ErrAway", err)
+		}
+		if v, err := o.l.Check(t.Context(), "k", limit); err != nil || !v.Unavailable {
+			t.Errorf("Check %+v, %v, want unavailable", v, err)
+		}
+		if err := o.l.Reset(t.Context(), "k"); !errors.Is(err, redishealth.ErrAway) {
+			t.Errorf("Reset: %v, want ErrAway", err)
+		}
+		if err := o.l.Release(t.Context(), "k", "a"); !errors.Is(err, redishealth.ErrAway) {
+			t.Errorf("Release: %v, want ErrAway", err)
+		}
+		o.proxy.setDown(false)
+		o.back()
+		o.want("110", limit, "a", "b", "c")
+	})
 }
 
 // TestCrash kills the server itself and starts it again on its append-only file.
@@ -212,72 +205,60 @@ func TestCrash(t *testing.T) {
 
 // TestAwayWaitsForNothing: once Redis is known to be away, a message costs no time-out.
 func TestAwayWaitsForNothing(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := quick(Local)
-			o.ProbeInterval = time.Hour // no probe in this test
-			out := newOutage(t, s, o)
-			limit := Limit{Max: 10_000, Window: time.Hour}
-			out.proxy.setDown(true)
-			out.want("1", limit, "first")
-			trips := sampleCount(t, out.l.m.roundTrip)
-			for i := range 1000 {
-				out.want("1", limit, fmt.Sprint(i))
-			}
-			if n := sampleCount(t, out.l.m.roundTrip) - trips; n != 0 {
-				t.Errorf("%d round trips while Redis is away, want none", n)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := quick(Local)
+		o.health.ProbeInterval = time.Hour // no probe in this test
+		out := newOutage(t, s, o)
+		limit := Limit{Max: 10_000, Window: time.Hour}
+		out.proxy.setDown(true)
+		out.want("1", limit, "first")
+		trips := roundTrips(t, out.l)
+		for i := range 1000 {
+			out.want("1", limit, fmt.Sprint(i))
+		}
+		if n := roundTrips(t, out.l) - trips; n != 0 {
+			t.Errorf("%v round trips while Redis is away, want none", n)
+		}
+	})
 }
 
 // TestFewFailures: admissions of a failed round trip are merged though Redis never counted as away.
 func TestFewFailures(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			options := quick(Local)
-			options.Failures = 1000
-			o := newOutage(t, s, options)
-			o.proxy.setDown(true)
-			limit := Limit{Max: 3, Window: time.Hour}
-			o.want("11", limit, "a", "b")
-			if o.l.Degraded() {
-				t.Error("degraded after one failure of 1000")
-			}
-			o.proxy.setDown(false)
-			o.back()
-			o.want("2210", limit, "a", "b", "c", "d")
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		options := quick(Local)
+		options.health.Failures = 1000
+		o := newOutage(t, s, options)
+		o.proxy.setDown(true)
+		limit := Limit{Max: 3, Window: time.Hour}
+		o.want("11", limit, "a", "b")
+		if o.l.Degraded() {
+			t.Error("degraded after one failure of 1000")
+		}
+		o.proxy.setDown(false)
+		o.back()
+		o.want("2210", limit, "a", "b", "c", "d")
+	})
 }
 
 func TestReleaseAndResetWhileAway(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := newOutage(t, s, quick(Local))
-			limit := Limit{Max: 2, Window: time.Hour}
-			o.proxy.setDown(true)
-			o.want("110", limit, "a", "b", "c")
-			if err := o.l.Release(t.Context(), "k", "b"); err != nil {
-				t.Errorf("release of a permit that Redis never saw: %v", err)
-			}
-			o.want("10", limit, "c", "d")
-			o.l.ForgetLocal("k")
-			o.want("1", limit, "e")
-			o.proxy.setDown(false)
-			o.back()
-			o.want("210", limit, "e", "f", "g")
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := newOutage(t, s, quick(Local))
+		limit := Limit{Max: 2, Window: time.Hour}
+		o.proxy.setDown(true)
+		o.want("110", limit, "a", "b", "c")
+		if err := o.l.Release(t.Context(), "k", "b"); err != nil {
+			t.Errorf("release of a permit that Redis never saw: %v", err)
+		}
+		o.want("10", limit, "c", "d")
+		o.l.ForgetLocal("k")
+		o.want("1", limit, "e")
+		o.proxy.setDown(false)
+		o.back()
+		o.want("210", limit, "e", "f", "g")
+	})
 }
 
 // TestForgetLocalPrefix: the keys that begin with the prefix are forgotten, and what of them waits for the merge.
@@ -297,47 +278,39 @@ func TestForgetLocalPrefix(t *testing.T) {
 }
 
 func TestCallerGone(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			o := newOutage(t, s, quick(Local))
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.Canceled) {
-				t.Errorf("Allow: %v, want context.Canceled", err)
-			}
-			ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
-			defer cancel()
-			o.proxy.hold(t)
-			if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Allow: %v, want context.DeadlineExceeded", err)
-			}
-			if o.l.Degraded() {
-				t.Error("a caller that gave up counts as an outage")
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		o := newOutage(t, s, quick(Local))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.Canceled) {
+			t.Errorf("Allow: %v, want context.Canceled", err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		o.proxy.hold(t)
+		if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Allow: %v, want context.DeadlineExceeded", err)
+		}
+		if o.l.Degraded() {
+			t.Error("a caller that gave up counts as an outage")
+		}
+	})
 }
 
-// TestTimeout: a Redis that takes connections and does not answer is away after Options.Timeout.
+// TestTimeout: a Redis that takes connections and does not answer is away after Timeout.
 func TestTimeout(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			options := quick(Local)
-			options.Timeout = 50 * time.Millisecond
-			o := newOutage(t, s, options)
-			o.proxy.hold(t)
-			v := o.want("1", Limit{Max: 1, Window: time.Hour}, "a")[0]
-			if !v.Degraded || !o.l.Degraded() {
-				t.Errorf("verdict %+v, want degraded", v)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		options := quick(Local)
+		options.health.Timeout = 50 * time.Millisecond
+		o := newOutage(t, s, options)
+		o.proxy.hold(t)
+		v := o.want("1", Limit{Max: 1, Window: time.Hour}, "a")[0]
+		if !v.Degraded || !o.l.Degraded() {
+			t.Errorf("verdict %+v, want degraded", v)
+		}
+	})
 }
 
 func TestBounds(t *testing.T) {
@@ -384,70 +357,58 @@ func TestReadOnlyReplica(t *testing.T) {
 }
 
 func TestMergeKeepsTime(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			clock := newTestClock()
-			p := newProxy(t, s.addr)
-			l := newLimiter(t, p.addr(), quick(Local), clock)
-			limit := Limit{Max: 3, Window: time.Minute}
-			p.setDown(true)
-			for _, id := range []string{"old", "mid", "new"} {
-				if got, _ := ask(t, l, "k", limit, id); got != "1" {
-					t.Fatalf("verdict %s, want 1", got)
-				}
-				clock.advance(25 * time.Second)
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		clock := newTestClock()
+		p := newProxy(t, s.addr)
+		l := newLimiter(t, p.addr(), quick(Local), clock)
+		limit := Limit{Max: 3, Window: time.Minute}
+		p.setDown(true)
+		for _, id := range []string{"old", "mid", "new"} {
+			if got, _ := ask(t, l, "k", limit, id); got != "1" {
+				t.Fatalf("verdict %s, want 1", got)
 			}
-			p.setDown(false)
-			clock.step(-time.Hour) // the clock of Redis does not date what happened here
-			direct := newLimiter(t, s.addr, Options{}, clock)
-			clock.step(-5 * time.Second)
-			ask(t, direct, "k", limit, "mid") // the round trip that seemed to fail had reached Redis
-			clock.step(5 * time.Second)
-			if err := l.recover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			zs, err := s.client(t).ZRangeWithScores(t.Context(), "ratelimit:k", 0, -1).Result()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := map[string]int64{}
-			for _, z := range zs {
-				got[z.Member.(string)] = int64(z.Score) - clock.millis.Load()
-			}
-			if diff := cmp.Diff(map[string]int64{"mid": -5_000, "new": -25_000}, got); diff != "" {
-				t.Errorf("ages in ms after the merge (-want +got):\n%s", diff)
-			}
-		})
-	}
+			clock.advance(25 * time.Second)
+		}
+		p.setDown(false)
+		clock.step(-time.Hour) // the clock of Redis does not date what happened here
+		direct := newLimiter(t, s.addr, settings{}, clock)
+		clock.step(-5 * time.Second)
+		ask(t, direct, "k", limit, "mid") // the round trip that seemed to fail had reached Redis
+		clock.step(5 * time.Second)
+		find(t, l)
+		zs, err := s.client(t).ZRangeWithScores(t.Context(), "ratelimit:k", 0, -1).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int64{}
+		for _, z := range zs {
+			got[z.Member.(string)] = int64(z.Score) - clock.millis.Load()
+		}
+		if diff := cmp.Diff(map[string]int64{"mid": -5_000, "new": -25_000}, got); diff != "" {
+			t.Errorf("ages in ms after the merge (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // TestMergeAll: messages ask Redis again only when every key is merged, also when that takes several round trips.
 func TestMergeAll(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, quick(Local), nil)
-			l.fallback.setAway()
-			limit := Limit{Max: 1, Window: time.Hour}
-			const keys = 2*mergeKeys + 1
-			for i := range keys {
-				if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a"); got != "1" {
-					t.Fatalf("verdict %s, want 1", got)
-				}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, quick(Local), nil)
+		lose(t, l)
+		limit := Limit{Max: 1, Window: time.Hour}
+		const keys = 2*mergeKeys + 1
+		for i := range keys {
+			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a"); got != "1" {
+				t.Fatalf("verdict %s, want 1", got)
 			}
-			if err := l.recover(t.Context()); err != nil || l.Degraded() {
-				t.Fatalf("recover: %v, degraded %t", err, l.Degraded())
+		}
+		find(t, l)
+		for i := range keys {
+			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a", "b"); got != "20" {
+				t.Errorf("key-%d: verdicts %s after the merge, want 20", i, got)
 			}
-			for i := range keys {
-				if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a", "b"); got != "20" {
-					t.Errorf("key-%d: verdicts %s after the merge, want 20", i, got)
-				}
-			}
-		})
-	}
+		}
+	})
 }

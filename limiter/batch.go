@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"arrakis/limiter/redishealth"
 )
 
 // Request is one message that asks for one permit.
@@ -22,7 +24,7 @@ type Request struct {
 	Verdict Verdict
 }
 
-// validate reports all faults of the request at once, or nil.
+// validate reports all that is wrong with the request at once, or nil.
 func (r *Request) validate() error {
 	if r.Window == nil {
 		return errors.New("request without a window")
@@ -44,8 +46,8 @@ type call struct {
 	limit  Limit
 	millis int64      // the limit's window
 	reqs   []*Request // in order of arrival
-	fault  fault
-	err    error
+	err    error      // of the key alone, unless unseen
+	unseen bool       // Redis has not answered: what is admitted now must be merged into it later
 }
 
 // round is one batch's calls. It is reused, so that a batch allocates little.
@@ -70,6 +72,7 @@ func (r *round) add(req *Request) {
 		c = r.calls[r.n]
 		r.n++
 		c.window, c.limit, c.millis = req.Window, req.Limit, req.Limit.Window.Milliseconds()
+		c.unseen = true
 		req.Window.call = c
 	}
 	c.reqs = append(c.reqs, req)
@@ -88,8 +91,8 @@ func (r *round) prepare(prefix, clock string) []*scriptCall {
 	return r.scripts
 }
 
-// release forgets the batch and gives the round back for reuse.
-func (r *round) release() {
+// recycle forgets the batch and keeps the round for another.
+func (r *round) recycle() {
 	for _, c := range r.inUse() {
 		c.window.call = nil
 		clear(c.reqs)
@@ -110,10 +113,10 @@ func (r *round) messages() int {
 	return n
 }
 
-// settle sets the verdicts of one call from its reply, or its fault.
-func (c *call) settle(sent, received time.Time) {
+// applyReply sets the verdicts of one call from its reply, or its error.
+func (c *call) applyReply(sent, received time.Time) {
 	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
-	if c.fault, c.err = classify(err), err; err != nil {
+	if c.err, c.unseen = err, redishealth.ServerFailed(err); err != nil {
 		return
 	}
 	s := reply.standing

@@ -96,7 +96,7 @@ func BenchmarkFallback(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l.fallback.setAway()
+	lose(b, l)
 	limit := Limit{Max: 100, Window: 24 * time.Hour}
 	w := NewWindow("comm_007:command")
 	req := []*Request{{Window: w, Limit: limit}}

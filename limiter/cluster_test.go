@@ -24,10 +24,7 @@ func TestCluster(t *testing.T) {
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l, err := New(rdb, Options{Timeout: patience})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLimiterOn(t, rdb, settings{}, nil)
 	limit := Limit{Max: 1, Window: time.Hour}
 	for round, want := range []string{"10", "00", "00"} {
 		batch := make([]*Request, 0, 40)
@@ -49,13 +46,14 @@ func TestCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.probe(t.Context()); err != nil {
+	probe := func() error { return l.health.Recover(t.Context(), l.mergeAll) }
+	if err := probe(); err != nil {
 		t.Errorf("probe: %v", err)
 	}
 	if err := admin.ClusterDelSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !poll(patience, func() bool { return l.probe(t.Context()) != nil }) {
+	if !poll(patience, func() bool { return probe() != nil }) {
 		t.Error("probe of a cluster that is down finds it up")
 	}
 }
@@ -99,10 +97,7 @@ func TestClusterOfThree(t *testing.T) {
 	masters := startMasters(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l, err := New(rdb, Options{Timeout: patience})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLimiterOn(t, rdb, settings{}, nil)
 	limit := Limit{Max: 2, Window: time.Hour}
 	// decide asks for three messages of every key in one batch.
 	decide := func(want string, ids ...string) {
@@ -148,15 +143,13 @@ func TestClusterOfThree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l.fallback.setAway()
+	lose(t, l)
 	decide("220", "a", "b", "c") // by memory
 	for k := range keys {
 		l.ForgetLocal(fmt.Sprintf("comm_%03d:command", k))
 	}
 	decide("110", "d", "e", "f")
-	if err := l.recover(t.Context()); err != nil || l.Degraded() {
-		t.Fatalf("recover: %v, degraded %t", err, l.Degraded())
-	}
+	find(t, l)
 	decide("220", "d", "e", "f")
 	if n := held(); n != keys {
 		t.Errorf("the masters hold %d keys after the merge, want %d", n, keys)

@@ -41,16 +41,15 @@
 //
 // # Degraded operation
 //
-// After Options.Failures failed round trips in a row Redis is away: no message asks it any more, so none waits for a
-// time-out. Messages are decided by the [Policy] and their verdicts are Degraded. The messages of a failed round trip
-// are decided by it at once, even before Redis counts as away. Faults of the network, time-outs, and a server that is loading, read-only,
-// out of memory or part of a broken cluster count; a caller whose ctx ended does not.
+// Package redishealth says when Redis is away: from then on no message asks it, so none waits for a time-out. Messages are
+// decided by the [Policy] and their verdicts are Degraded. The messages of a failed round trip are decided by it at once,
+// even before Redis counts as away.
 //
 // Under Local the process enforces the same windows by itself, from a memory of what it has admitted, also before the
-// outage. It does not know of other processes: n of them may admit n times Max. Limiter.Run probes Redis; when it takes
-// writes again, what was admitted meanwhile and is still in its window is added to it, dated by its age, and only when
-// none is left messages ask Redis again. No admission falls between the two. After the merge a key may hold more than
-// Max; it then admits nothing until fewer than Max are left.
+// outage. It does not know of other processes: n of them may admit n times Max. Limiter.Run probes Redis; when Redis takes
+// writes again, the admissions made meanwhile that are still in their window are added to it, each dated by its age. Only
+// when none is left do messages ask Redis again, so no admission is lost between the two. After the merge a key may hold
+// more than Max; it then admits nothing until fewer than Max are left.
 //
 // A single key that cannot be used, for example because it is of another type, is decided by the policy as well and
 // logged, and does not make the others degraded. The first such log of a key in a minute is written.
@@ -60,9 +59,9 @@
 // A rejection is a [Verdict], and so is an outage. Limiter.AllowBatch and Limiter.Allow return an error only for
 // the end of ctx and for invalid requests. When ctx ends during the round trip, permits may have been taken: deliver the
 // message again with Replay, and it finds its own. Limiter.Reset, Limiter.Release and, under Closed, Limiter.Usage
-// return [ErrUnavailable] while Redis is away.
+// return [redishealth.ErrAway] while Redis is away.
 //
-// The client should have ContextTimeoutEnabled, else its own time-outs apply instead of Options.Timeout. Redis 6.2 or
+// The client should have ContextTimeoutEnabled, else its own time-outs apply instead of that of [redishealth.Options]. Redis 6.2 or
 // newer is needed. Every script has one key, so a cluster works; so does a failover client.
 //
 // # Memory

@@ -5,10 +5,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"arrakis/limiter/redishealth"
 )
 
 // fallback is what the process knows by itself: the windows it enforces while Redis is away, and the admissions that
@@ -16,20 +17,18 @@ import (
 // community on different shards. Times are on the process's monotonic clock, since the limiter was made.
 type fallback struct {
 	// set by newFallback, read-only
-	policy     Policy
-	retryAfter time.Duration // told to messages refused by Closed
-	maxQueued  int
-	seed       maphash.Seed
-	m          *metrics
+	policy    Policy
+	health    *redishealth.Health
+	maxQueued int
+	seed      maphash.Seed
+	m         *metrics
 
-	// away says that messages do not ask Redis. It is written under mu, so that who holds mu can rely on it.
-	away atomic.Bool
-
-	mu      sync.Mutex // protects the fields below
+	// mu protects the fields below. While it is held, a Redis that is away stays away: backIfMerged holds it too.
+	mu      sync.Mutex
 	windows *simplelru.LRU[string, *keyWindow]
 	queues  map[string]*keyWindow // those with a queue
 	queued  int                   // admissions in all queues
-	sent    int                   // admissions on their way to Redis, in no queue
+	merging int                   // admissions on their way to Redis, in no queue
 }
 
 // keyWindow is one key's window in memory.
@@ -46,24 +45,24 @@ type queued struct {
 }
 
 // newFallback returns an empty fallback. The options are valid.
-func newFallback(o Options, m *metrics) (*fallback, error) {
+func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, error) {
 	f := &fallback{
-		policy:     o.OnRedisDown,
-		retryAfter: o.ProbeInterval,
-		maxQueued:  o.MaxQueued,
-		seed:       maphash.MakeSeed(),
-		m:          m,
-		queues:     make(map[string]*keyWindow),
+		policy:    o.OnRedisDown,
+		health:    health,
+		maxQueued: o.MaxQueued,
+		seed:      maphash.MakeSeed(),
+		m:         m,
+		queues:    make(map[string]*keyWindow),
 	}
 	var err error
 	f.windows, err = simplelru.NewLRU(o.MaxKeys, func(key string, w *keyWindow) {
-		f.unqueueLocked(key, len(w.queue), w) // called under mu: only methods that hold it evict
+		f.dropOldestLocked(key, len(w.queue), w) // called under mu: only methods that hold it evict
 	})
 	return f, err
 }
 
-// unqueueLocked takes the oldest n admissions off the key's queue as never to be merged. The caller must hold f.mu.
-func (f *fallback) unqueueLocked(key string, n int, w *keyWindow) {
+// dropOldestLocked drops the oldest n admissions of the key's queue: they will not be merged. The caller must hold f.mu.
+func (f *fallback) dropOldestLocked(key string, n int, w *keyWindow) {
 	if n == 0 {
 		return
 	}
@@ -87,39 +86,38 @@ func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *key
 	return w
 }
 
-// decideIfAway sets all verdicts by the policy and returns true while Redis is away; else it does nothing. Together with
-// flip it makes sure that no admission is made in memory after Redis has been told of all.
+// decideIfAway sets all verdicts by the policy and returns true while Redis is away; else it does nothing. It and
+// backIfMerged hold the same lock, so no admission is made in memory once Redis has been told of all and is asked again.
 func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
-	if !f.away.Load() {
+	if !f.health.Away() {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.away.Load() {
+	if !f.health.Away() {
 		return false
 	}
 	for _, c := range calls {
-		c.fault = faultAway
 		f.decideLocked(c, now)
 	}
 	return true
 }
 
-// settle records the admissions of the calls that Redis answered and decides the failed ones by the policy.
-func (f *fallback) settle(calls []*call, now time.Duration) {
+// recordOrDecide records the admissions of the calls that Redis answered, and decides the others by the policy.
+func (f *fallback) recordOrDecide(calls []*call, now time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range calls {
-		if c.fault == faultNone {
-			f.learnLocked(c, now)
+		if c.err == nil && !c.unseen {
+			f.recordLocked(c, now)
 		} else {
 			f.decideLocked(c, now)
 		}
 	}
 }
 
-// learnLocked records what Redis admitted. The caller must hold f.mu.
-func (f *fallback) learnLocked(c *call, now time.Duration) {
+// recordLocked records what Redis admitted. The caller must hold f.mu.
+func (f *fallback) recordLocked(c *call, now time.Duration) {
 	if f.policy != Local {
 		return // the others enforce no window of their own
 	}
@@ -153,7 +151,7 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 		case f.policy == Open || w.log.count() < c.limit.Max:
 			v.Allowed, v.Charged = true, true
 			w.log.add(hash, now, c.limit.Window)
-			if c.fault == faultAway {
+			if c.unseen {
 				f.enqueueLocked(c.window.key, w, queued{id: strings.Clone(req.ID), at: now})
 			}
 		}
@@ -168,14 +166,14 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 
 // closedVerdict is the verdict on every message under Closed.
 func (f *fallback) closedVerdict(limit Limit) Verdict {
-	return Verdict{Limit: limit.Max, RetryAfter: f.retryAfter, Degraded: true, Unavailable: true}
+	return Verdict{Limit: limit.Max, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
 }
 
 // enqueueLocked queues an admission for the merge: the newest Max of a key, as long as there is room. The caller must
 // hold f.mu.
 func (f *fallback) enqueueLocked(key string, w *keyWindow, q queued) {
 	if int64(len(w.queue)) >= w.limit.Max {
-		f.unqueueLocked(key, 1, w)
+		f.dropOldestLocked(key, 1, w)
 	}
 	if f.queued >= f.maxQueued {
 		f.m.mergeDropped.Inc()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
 )
 
 // Query asks for the usage of one key.
@@ -25,7 +27,7 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 	case 0:
 		return noneVerdict(limit), nil
 	}
-	found, err := l.look(ctx, []Query{{Key: key, Limit: limit}})
+	found, err := l.standings(ctx, []Query{{Key: key, Limit: limit}})
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -44,7 +46,7 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 }
 
 // Usage returns what the key has used of its limit and writes nothing. While Redis is away it counts what this process
-// knows, except under Closed, where it returns ErrUnavailable. Other errors are that of ctx and an invalid limit.
+// knows, except under Closed, where it returns [redishealth.ErrAway]. Other errors are that of ctx and an invalid limit.
 func (l *Limiter) Usage(ctx context.Context, key string, limit Limit) (Usage, error) {
 	usages, err := l.Usages(ctx, []Query{{Key: key, Limit: limit}})
 	if err != nil {
@@ -68,13 +70,13 @@ func (l *Limiter) Usages(ctx context.Context, queries []Query) ([]Usage, error) 
 		}
 		ask, places = append(ask, q), append(places, i)
 	}
-	found, err := l.look(ctx, ask)
+	found, err := l.standings(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	for i, f := range found {
 		if f.degraded && l.o.OnRedisDown == Closed {
-			return nil, ErrUnavailable
+			return nil, redishealth.ErrAway
 		}
 		u := f.usage(ask[i].Limit)
 		u.Degraded = f.degraded
@@ -83,26 +85,24 @@ func (l *Limiter) Usages(ctx context.Context, queries []Query) ([]Usage, error) 
 	return usages, nil
 }
 
-// sight is what look found of one key.
-type sight struct {
+// keyStanding is one key's standing.
+type keyStanding struct {
 	standing
 	degraded bool // from memory, not from Redis
 }
 
-// look returns the standing of every key, from Redis in one round trip, or from memory where Redis cannot be used.
-func (l *Limiter) look(ctx context.Context, queries []Query) ([]sight, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// standings returns the standing of every key, from Redis in one round trip, or from memory where Redis cannot be used.
+func (l *Limiter) standings(ctx context.Context, queries []Query) ([]keyStanding, error) {
+	if len(queries) == 0 {
+		return nil, ctx.Err()
 	}
-	found := make([]sight, len(queries))
-	if len(queries) > 0 && !l.Degraded() {
-		if err := l.roundTrip(ctx, func() error { return l.lookInRedis(ctx, queries, found) }); err != nil && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-	} else {
-		for i := range found {
-			found[i].degraded = true
-		}
+	found := make([]keyStanding, len(queries))
+	for i := range found {
+		found[i].degraded = true // until Redis has answered
+	}
+	err := l.health.Do(ctx, func(ctx context.Context) error { return l.readStandings(ctx, queries, found) })
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	now := l.sinceStart(l.now())
 	for i, q := range queries {
@@ -113,8 +113,8 @@ func (l *Limiter) look(ctx context.Context, queries []Query) ([]sight, error) {
 	return found, nil
 }
 
-// lookInRedis sets what Redis knows of the keys and marks the rest as degraded. The error says that Redis is away.
-func (l *Limiter) lookInRedis(ctx context.Context, queries []Query, found []sight) (away error) {
+// readStandings sets what Redis knows of the keys, which are then not degraded. An error is the server's.
+func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []keyStanding) (failed error) {
 	clock := l.clockArg()
 	calls := make([]*scriptCall, len(queries))
 	for i, q := range queries {
@@ -124,27 +124,24 @@ func (l *Limiter) lookInRedis(ctx context.Context, queries []Query, found []sigh
 	}
 	l.exec(ctx, peekScript, peekSource, calls)
 	for i, q := range queries {
-		reply, err := calls[i].windowReply(0, q.Limit.Window)
-		switch classify(err) {
-		case faultNone:
-			found[i].standing = reply.standing
-			continue
-		case faultAway:
-			away = err
-		case faultKey:
-			l.logKeyFault(ctx, q.Key, err)
+		switch reply, err := calls[i].windowReply(0, q.Limit.Window); {
+		case err == nil:
+			found[i] = keyStanding{standing: reply.standing}
+		case redishealth.ServerFailed(err):
+			failed = err
+		default:
+			l.logUnusable(ctx, q.Key, err)
 		}
-		found[i].degraded = true
 	}
-	return away
+	return failed
 }
 
 // Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of a Window calls its Forget
 // as well, and other processes ForgetLocal. While Redis is away only the memory is reset, and an error that is
-// ErrUnavailable is returned.
+// [redishealth.ErrAway] is returned.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
-	err := l.Guard(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
+	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
 	if err != nil {
 		return fmt.Errorf("reset %q: %w", key, err)
 	}
@@ -162,7 +159,7 @@ func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(pre
 
 // Release gives the permits of the IDs back, for messages that were charged but then refused for another reason. An ID
 // without a permit is left out. The owner of a Window calls its Forget as well. While Redis is away, permits taken from
-// Redis before cannot be given back, and an error that is ErrUnavailable is returned.
+// Redis before cannot be given back, and an error that is [redishealth.ErrAway] is returned.
 func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
@@ -174,7 +171,7 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 	for i := range ids {
 		members[i] = &ids[i]
 	}
-	err := l.Guard(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
+	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
 	if err != nil {
 		return fmt.Errorf("release %d permits of %q: %w", len(ids), key, err)
 	}
@@ -190,7 +187,7 @@ func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 		r.Window.Forget()
 		l.fallback.release(r.Window.key, []string{r.ID})
 	}
-	err := l.Guard(ctx, func(ctx context.Context) error {
+	err := l.health.Do(ctx, func(ctx context.Context) error {
 		_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, r := range batch {
 				p.ZRem(ctx, l.o.Prefix+r.Window.key, r.ID)
@@ -203,34 +200,4 @@ func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 		return fmt.Errorf("release %d permits: %w", len(batch), err)
 	}
 	return nil
-}
-
-// Guard runs other work on the same Redis under the limiter's time limit and breaker: what only reads must not wait for
-// a Redis that hangs either. While Redis is away it returns ErrUnavailable and runs nothing. The error is else that of
-// ctx, that of run where it is not the server's fault, or ErrUnavailable with run's.
-func (l *Limiter) Guard(ctx context.Context, run func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if l.Degraded() {
-		return ErrUnavailable
-	}
-	var keyErr error
-	away := l.roundTrip(ctx, func() error {
-		ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
-		defer cancel()
-		err := run(ctx)
-		if classify(err) == faultAway {
-			return err
-		}
-		keyErr = err
-		return nil
-	})
-	if away == nil {
-		return keyErr
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, away)
 }

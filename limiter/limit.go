@@ -23,7 +23,7 @@ type Limit struct {
 	Window time.Duration
 }
 
-// Validate reports all faults of the limit at once, or nil.
+// Validate reports all that is wrong with the limit at once, or nil.
 func (l Limit) Validate() error {
 	var errs []error
 	if l.Max < Unlimited {

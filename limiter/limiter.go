@@ -2,22 +2,27 @@ package limiter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/redis/go-redis/v9"
-	"github.com/sony/gobreaker/v2"
+
+	"arrakis/limiter/redishealth"
 )
 
-// maxKeyFaults is how many keys with a fault are remembered, so as to log each only once in a while.
-const maxKeyFaults = 1024
+const (
+	// maxUnusable is how many unusable keys are remembered, so as to log each only once in a while.
+	maxUnusable = 1024
+	// unusableInterval is how often one unusable key is logged.
+	unusableInterval = time.Minute
+)
 
 // Limiter admits messages by exact sliding windows that all processes share in Redis. It is safe for concurrent use.
 type Limiter struct {
 	// set by New, read-only
 	rdb      redis.UniversalClient
+	health   *redishealth.Health
 	o        Options
 	m        *metrics
 	start    time.Time // zero of the fallback's clock
@@ -25,11 +30,8 @@ type Limiter struct {
 	clock    func() int64 // the scripts' clock in unix ms, nil for that of Redis; set by tests
 	fallback *fallback
 
-	// breaker counts failed round trips and paces the probes. Whether messages ask Redis is up to fallback.away, which
-	// follows the breaker when it opens but leads it when it closes: only then is the change atomic with the merge.
-	breaker   *gobreaker.TwoStepCircuitBreaker[any]
-	keyFaults *lru.Cache[string, time.Time] // when the fault of a key was last logged
-	wake      chan struct{}                 // size 1: sent by messages that Redis failed, received by Run; a hint, dropped when full
+	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
+	wake     chan struct{}                 // size 1: sent by messages that Redis failed, received by Run; a hint, dropped when full
 }
 
 // New returns a Limiter on the given client, which stays the caller's to close. It starts nothing and does not touch
@@ -39,54 +41,35 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("limiter options: %w", err)
 	}
-	l := &Limiter{rdb: rdb, o: o, now: time.Now, wake: make(chan struct{}, 1)}
+	l := &Limiter{rdb: rdb, health: o.Health, o: o, now: time.Now, wake: make(chan struct{}, 1)}
 	l.start = l.now()
 	var err error
+	if l.health == nil {
+		l.health, err = redishealth.New(rdb, redishealth.Options{
+			ProbeKey: o.Prefix + "probe", Logger: o.Logger.With("policy", o.OnRedisDown.String()), Registerer: o.Registerer,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	o.Logger = o.Logger.With("component", "limiter")
 	if l.m, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("limiter metrics: %w", err)
 	}
-	if l.fallback, err = newFallback(o, l.m); err != nil {
+	if l.fallback, err = newFallback(o, l.health, l.m); err != nil {
 		return nil, fmt.Errorf("limiter fallback: %w", err)
 	}
-	if l.keyFaults, err = lru.New[string, time.Time](maxKeyFaults); err != nil {
-		return nil, fmt.Errorf("limiter key faults: %w", err)
-	}
-	l.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
-		Name:          "redis",
-		Timeout:       o.ProbeInterval / 2, // over by the next probe
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return int64(c.ConsecutiveFailures) >= int64(o.Failures) },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errCallerGone) },
-		OnStateChange: l.onBreaker,
-	})
-	if !obeysContext(rdb) {
-		o.Logger.Warn("redis client ignores the limiter's timeout, set ContextTimeoutEnabled", "timeout", o.Timeout)
+	if l.unusable, err = lru.New[string, time.Time](maxUnusable); err != nil {
+		return nil, fmt.Errorf("limiter unusable keys: %w", err)
 	}
 	return l, nil
 }
 
-// obeysContext reports whether the client ends a round trip at its context's deadline.
-func obeysContext(rdb redis.UniversalClient) bool {
-	switch c := rdb.(type) {
-	case *redis.Client:
-		return c.Options().ContextTimeoutEnabled
-	case *redis.ClusterClient:
-		return c.Options().ContextTimeoutEnabled
-	default:
-		return true // unknown
-	}
-}
-
-// onBreaker is called by the breaker under its own lock, on every change of its state.
-func (l *Limiter) onBreaker(_ string, _, to gobreaker.State) {
-	if to != gobreaker.StateOpen || !l.fallback.setAway() {
-		return
-	}
-	l.m.degraded.Set(1)
-	l.o.Logger.Warn("redis is away, limits are decided without it", "policy", l.o.OnRedisDown.String())
-}
+// Health returns what says whether Redis is away: Options.Health, or the one that New made.
+func (l *Limiter) Health() *redishealth.Health { return l.health }
 
 // Degraded reports whether messages are decided without Redis because it is away.
-func (l *Limiter) Degraded() bool { return l.fallback.away.Load() }
+func (l *Limiter) Degraded() bool { return l.health.Away() }
 
 // sinceStart converts a time to the fallback's clock.
 func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.start) }
@@ -95,8 +78,8 @@ func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.sta
 // script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
 //
 // A rejection or an outage of Redis is a verdict. An error means that no verdict holds: the error of ctx when it ended
-// first (permits may have been taken; a message delivered again finds its own), or, before any permit is taken, the
-// faults of invalid requests.
+// first (permits may have been taken; a message delivered again finds its own), or, before any permit is taken, what is
+// wrong with invalid requests.
 func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -108,7 +91,7 @@ func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 	}
 	now := l.now()
 	r := rounds.Get().(*round)
-	defer r.release()
+	defer r.recycle()
 	if rejects := l.decideLocally(r, batch, now); rejects > 0 {
 		l.m.localRejects.Add(float64(rejects))
 	}
@@ -145,28 +128,27 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 // ask makes the batch's round trip and decides what of it failed by the policy.
 func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	calls := r.inUse()
-	away := l.roundTrip(ctx, func() error {
+	err := l.health.Do(ctx, func(ctx context.Context) (failed error) {
 		l.exec(ctx, allowScript, allowSource, r.prepare(l.o.Prefix, l.clockArg()))
 		received := l.now()
-		var away error
 		for _, c := range calls {
-			if c.settle(sent, received); c.fault == faultAway {
-				away = c.err
+			if c.applyReply(sent, received); c.unseen {
+				failed = c.err
 			}
 		}
-		return away
+		return failed
 	})
 	l.m.batchSize.Observe(float64(r.messages()))
-	if away != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	for _, c := range calls {
-		if c.fault == faultKey {
-			l.logKeyFault(ctx, c.window.key, c.err)
+		if !c.unseen && c.err != nil {
+			l.logUnusable(ctx, c.window.key, c.err)
 		}
 	}
-	l.fallback.settle(calls, l.sinceStart(l.now()))
-	if away != nil {
+	l.fallback.recordOrDecide(calls, l.sinceStart(l.now()))
+	if err != nil {
 		select { // Run merges what was admitted just now
 		case l.wake <- struct{}{}:
 		default:
@@ -175,23 +157,14 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	return nil
 }
 
-// roundTrip runs trip, times it, and reports its outcome to the breaker: an error of trip means that Redis is away. It
-// returns that error.
-func (l *Limiter) roundTrip(ctx context.Context, trip func() error) error {
-	// An open breaker does not count: messages obey fallback.away, which was still false just now.
-	done, open := l.breaker.Allow()
-	began := time.Now()
-	err := trip()
-	l.m.roundTrip.Observe(time.Since(began).Seconds())
-	if open != nil {
-		return err
+// logUnusable logs that a key cannot be used, once an unusableInterval for each key.
+func (l *Limiter) logUnusable(ctx context.Context, key string, err error) {
+	now := l.now()
+	if last, ok := l.unusable.Get(key); ok && now.Sub(last) < unusableInterval {
+		return
 	}
-	if err != nil && ctx.Err() != nil {
-		done(errCallerGone)
-		return err
-	}
-	done(err)
-	return err
+	l.unusable.Add(key, now)
+	l.o.Logger.ErrorContext(ctx, "key cannot be used, its limit is decided in memory", "key", l.o.Prefix+key, "err", err)
 }
 
 // Allow asks for one permit for each ID, in order, and returns a verdict for each. It is AllowBatch without local state:

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"arrakis/limiter/redishealth"
 )
 
 const (
@@ -27,29 +27,22 @@ type merge struct {
 func (f *fallback) idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.queued == 0 && f.sent == 0 && !f.away.Load()
+	return f.queued == 0 && f.merging == 0 && !f.health.Away()
 }
 
-// setAway makes messages be decided without Redis. It reports whether that is a change.
-func (f *fallback) setAway() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !f.away.Swap(true)
-}
-
-// flip makes messages ask Redis again, if nothing is left to be merged. It reports whether nothing is left, and whether
-// Redis was away until now.
-func (f *fallback) flip() (clean, was bool) {
+// backIfMerged makes messages ask Redis again if nothing is left to be merged. It reports whether nothing is left, and
+// whether Redis was away until now.
+func (f *fallback) backIfMerged() (merged, was bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.queued > 0 {
 		return false, false
 	}
-	return true, f.away.Swap(false)
+	return true, f.health.Back()
 }
 
-// take takes up to mergeKeys times mergeIDs admissions off the queues. Each of them ends in landed or putBack.
-func (f *fallback) take() []*merge {
+// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. Each merge ends in ended or requeue.
+func (f *fallback) takeBatch() []*merge {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var merges []*merge
@@ -60,7 +53,7 @@ func (f *fallback) take() []*merge {
 		n := min(len(w.queue), mergeIDs)
 		merges = append(merges, &merge{key: key, limit: w.limit, entries: slices.Clone(w.queue[:n])})
 		f.queued -= n
-		f.sent += n
+		f.merging += n
 		if w.queue = w.queue[n:]; len(w.queue) == 0 {
 			w.queue = nil
 			delete(f.queues, key)
@@ -69,19 +62,19 @@ func (f *fallback) take() []*merge {
 	return merges
 }
 
-// landed ends a merge that Redis took, or never will.
-func (f *fallback) landed(m *merge) {
+// ended ends a merge that Redis has taken, or will never take.
+func (f *fallback) ended(m *merge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sent -= len(m.entries)
+	f.merging -= len(m.entries)
 }
 
-// putBack returns admissions that could not be merged to the front of their key's queue, unless the key was forgotten
-// in the meantime.
-func (f *fallback) putBack(m *merge) {
+// requeue puts the admissions of a merge that failed at the front of their key's queue, to be merged later. If the key has
+// been forgotten in the meantime, they are dropped.
+func (f *fallback) requeue(m *merge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sent -= len(m.entries)
+	f.merging -= len(m.entries)
 	w, ok := f.windows.Peek(m.key)
 	if !ok {
 		f.m.mergeDropped.Add(float64(len(m.entries)))
@@ -96,7 +89,7 @@ func (f *fallback) putBack(m *merge) {
 // admitted meanwhile and lets messages ask it again. Without Run a Limiter that lost Redis stays degraded. It returns
 // nil; its owner runs it once.
 func (l *Limiter) Run(ctx context.Context) error {
-	tick := time.NewTicker(l.o.ProbeInterval)
+	tick := time.NewTicker(l.health.ProbeInterval())
 	defer tick.Stop()
 	for {
 		select {
@@ -105,29 +98,14 @@ func (l *Limiter) Run(ctx context.Context) error {
 		case <-l.wake:
 		case <-tick.C:
 		}
-		if l.fallback.idle() {
-			continue
-		}
-		done, err := l.breaker.Allow()
-		if err != nil {
-			continue // open since less than a probe interval
-		}
-		err = l.recover(ctx)
-		if ctx.Err() != nil {
-			err = errCallerGone
-		}
-		done(err)
-		if err != nil {
-			l.o.Logger.DebugContext(ctx, "redis probed", "err", err)
+		if !l.fallback.idle() {
+			_ = l.health.Recover(ctx, l.mergeAll) // which has logged the error; the next tick tries again
 		}
 	}
 }
 
-// recover probes Redis, merges until nothing is left, and flips. An error means that Redis is still away.
-func (l *Limiter) recover(ctx context.Context) error {
-	if err := l.probe(ctx); err != nil {
-		return err
-	}
+// mergeAll merges until nothing is left, and then makes messages ask Redis again. An error is the server's.
+func (l *Limiter) mergeAll(ctx context.Context) error {
 	var total int64
 	for {
 		added, err := l.mergeRound(ctx)
@@ -135,9 +113,8 @@ func (l *Limiter) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if clean, was := l.fallback.flip(); clean {
+		if merged, was := l.fallback.backIfMerged(); merged {
 			if was {
-				l.m.degraded.Set(0)
 				l.o.Logger.WarnContext(ctx, "redis is back, limits are exact again", "merged", total)
 			}
 			return nil
@@ -145,26 +122,10 @@ func (l *Limiter) recover(ctx context.Context) error {
 	}
 }
 
-// probe asks whether Redis takes writes, without writing: ZADD XX adds no member. A cluster must have all its masters.
-func (l *Limiter) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
-	defer cancel()
-	if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
-		err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() })
-		if err != nil {
-			return fmt.Errorf("ping masters: %w", err)
-		}
-	}
-	if err := l.rdb.ZAddXX(ctx, l.o.Prefix+"probe", redis.Z{Member: "probe"}).Err(); classify(err) == faultAway {
-		return fmt.Errorf("probe: %w", err)
-	}
-	return nil
-}
-
-// mergeRound merges one round trip's worth of admissions and returns how many were new to Redis. What Redis did not take
-// is queued again. The error says that Redis is away.
-func (l *Limiter) mergeRound(ctx context.Context) (added int64, away error) {
-	merges := l.fallback.take()
+// mergeRound merges one round trip's worth of admissions and returns how many were new to Redis. If the server failed, what
+// it did not take is queued again, and the error says why.
+func (l *Limiter) mergeRound(ctx context.Context) (added int64, failed error) {
+	merges := l.fallback.takeBatch()
 	if len(merges) == 0 {
 		return 0, nil
 	}
@@ -179,22 +140,23 @@ func (l *Limiter) mergeRound(ctx context.Context) (added int64, away error) {
 		}
 		calls = append(calls, &m.scriptCall)
 	}
-	l.exec(ctx, mergeScript, mergeSource, calls)
+	bounded, cancel := context.WithTimeout(ctx, l.health.Timeout())
+	l.exec(bounded, mergeScript, mergeSource, calls)
+	cancel()
 	for _, m := range merges {
-		n, err := m.cmd.Int64()
-		switch classify(err) {
-		case faultNone:
+		switch n, err := m.cmd.Int64(); {
+		case err == nil:
 			added += n
-			l.fallback.landed(m)
-		case faultAway:
-			away = fmt.Errorf("merge %q: %w", m.key, err)
-			l.fallback.putBack(m)
-		case faultKey:
-			l.fallback.landed(m)
-			l.logKeyFault(ctx, m.key, err)
+			l.fallback.ended(m)
+		case redishealth.ServerFailed(err):
+			failed = fmt.Errorf("merge %q: %w", m.key, err)
+			l.fallback.requeue(m)
+		default:
+			l.fallback.ended(m)
+			l.logUnusable(ctx, m.key, err)
 			l.m.mergeDropped.Add(float64(len(m.entries)))
 		}
 	}
 	l.m.merged.Add(float64(added))
-	return added, away
+	return added, failed
 }

@@ -9,25 +9,38 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// sampleCount returns how many observations a histogram has.
-func sampleCount(t *testing.T, c prometheus.Collector) uint64 {
+// metric returns the value of a gauge, or how many observations a histogram has, of a limiter that newLimiter made.
+func metric(t *testing.T, l *Limiter, name string) float64 {
 	t.Helper()
-	reg := prometheus.NewRegistry()
-	if err := reg.Register(c); err != nil {
-		t.Fatal(err)
-	}
-	families, err := reg.Gather()
+	families, err := l.o.Registerer.(*prometheus.Registry).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return families[0].GetMetric()[0].GetHistogram().GetSampleCount()
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		m := f.GetMetric()[0]
+		if h := m.GetHistogram(); h != nil {
+			return float64(h.GetSampleCount())
+		}
+		return m.GetGauge().GetValue()
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// roundTrips returns how many round trips to Redis have been made.
+func roundTrips(t *testing.T, l *Limiter) float64 {
+	t.Helper()
+	return metric(t, l, "arrakis_limiter_round_trip_seconds")
 }
 
 func TestExposition(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	reg := prometheus.NewRegistry()
-	l := newLimiter(t, s.addr, Options{Registerer: reg}, nil)
+	l := newLimiter(t, s.addr, settings{Options: Options{Registerer: reg}}, nil)
 	limit := Limit{Max: 2, Window: time.Minute}
 	w := NewWindow("k")
 	for range 2 {
@@ -70,8 +83,8 @@ arrakis_limiter_merged_total 0
 	if err != nil {
 		t.Error(err)
 	}
-	if n := sampleCount(t, l.m.roundTrip); n != 1 {
-		t.Errorf("%d round trips counted, want 1", n)
+	if n := roundTrips(t, l); n != 1 {
+		t.Errorf("%v round trips counted, want 1", n)
 	}
 	if _, err := New(l.rdb, Options{Registerer: reg}); err == nil {
 		t.Error("New registers the metrics twice")

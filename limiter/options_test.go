@@ -3,7 +3,6 @@ package limiter
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestOptions(t *testing.T) {
@@ -11,13 +10,11 @@ func TestOptions(t *testing.T) {
 	if _, err := New(nil, Options{}); err != nil {
 		t.Errorf("the zero value: %v", err)
 	}
-	_, err := New(nil, Options{
-		OnRedisDown: 7, Timeout: -1, ProbeInterval: time.Microsecond, MaxKeys: -1, MaxQueued: -1, Failures: -1,
-	})
+	_, err := New(nil, Options{OnRedisDown: 7, MaxKeys: -1, MaxQueued: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"OnRedisDown", "Timeout", "ProbeInterval", "MaxKeys", "MaxQueued", "Failures"} {
+	for _, field := range []string{"OnRedisDown", "MaxKeys", "MaxQueued"} {
 		if !strings.Contains(err.Error(), field+":") {
 			t.Errorf("the error does not name %s: %v", field, err)
 		}

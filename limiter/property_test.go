@@ -197,49 +197,45 @@ func (w *world) restart(t *rapid.T) {
 
 // TestProperty lets several processes do at random what they do in production, and compares every verdict with the oracle.
 func TestProperty(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			clock := newTestClock()
-			p := newProxy(t, s.addr)
-			limiters := make([]*Limiter, 3)
-			for i := range limiters {
-				limiters[i] = newLimiter(t, p.addr(), Options{}, clock)
-			}
-			admin := s.client(t)
-			rapid.Check(t, func(rt *rapid.T) {
-				w := &world{proxy: p, admin: admin, clock: clock}
-				w.build(limiters)
-				for range rapid.IntRange(1, 40).Draw(rt, "actions") {
-					switch rapid.IntRange(0, 19).Draw(rt, "action") {
-					case 0:
-						w.reset(rt)
-					case 1:
-						w.release(rt)
-					case 2:
-						w.step(rt)
-					case 3:
-						w.restart(rt)
-					case 4:
-						k := rapid.IntRange(0, worldKeys-1).Draw(rt, "key")
-						w.limits[k] = Limit{
-							Max:    rapid.Int64Range(1, 6).Draw(rt, "max"),
-							Window: time.Duration(rapid.IntRange(1, 20).Draw(rt, "window")) * time.Second,
-						}
-					case 5, 6, 7, 8:
-						w.clock.advance(time.Duration(rapid.IntRange(0, 8000).Draw(rt, "pass")) * time.Millisecond)
-					default:
-						w.batch(rt)
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		clock := newTestClock()
+		p := newProxy(t, s.addr)
+		limiters := make([]*Limiter, 3)
+		for i := range limiters {
+			limiters[i] = newLimiter(t, p.addr(), settings{}, clock)
+		}
+		admin := s.client(t)
+		rapid.Check(t, func(rt *rapid.T) {
+			w := &world{proxy: p, admin: admin, clock: clock}
+			w.build(limiters)
+			for range rapid.IntRange(1, 40).Draw(rt, "actions") {
+				switch rapid.IntRange(0, 19).Draw(rt, "action") {
+				case 0:
+					w.reset(rt)
+				case 1:
+					w.release(rt)
+				case 2:
+					w.step(rt)
+				case 3:
+					w.restart(rt)
+				case 4:
+					k := rapid.IntRange(0, worldKeys-1).Draw(rt, "key")
+					w.limits[k] = Limit{
+						Max:    rapid.Int64Range(1, 6).Draw(rt, "max"),
+						Window: time.Duration(rapid.IntRange(1, 20).Draw(rt, "window")) * time.Second,
 					}
-				}
-			})
-			for i, l := range limiters {
-				if l.Degraded() || !l.fallback.idle() {
-					t.Errorf("process %d lost Redis on the way", i)
+				case 5, 6, 7, 8:
+					w.clock.advance(time.Duration(rapid.IntRange(0, 8000).Draw(rt, "pass")) * time.Millisecond)
+				default:
+					w.batch(rt)
 				}
 			}
 		})
-	}
+		for i, l := range limiters {
+			if l.Degraded() || !l.fallback.idle() {
+				t.Errorf("process %d lost Redis on the way", i)
+			}
+		}
+	})
 }

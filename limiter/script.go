@@ -26,8 +26,15 @@ var (
 	mergeScript = redis.NewScript(mergeSource)
 )
 
-// errReply marks a reply of a shape that the scripts do not produce.
-var errReply = errors.New("unexpected reply of a script")
+// replyError says that a reply is of a shape that the scripts do not produce. It is a [redis.Error]: the server did answer.
+type replyError string
+
+func (e replyError) Error() string { return "unexpected reply of a script: " + string(e) }
+
+func (replyError) RedisError() {}
+
+// badReply returns a replyError.
+func badReply(format string, args ...any) error { return replyError(fmt.Sprintf(format, args...)) }
 
 // scriptCall is one run of a script on one key, as part of a pipeline.
 type scriptCall struct {
@@ -51,11 +58,9 @@ func (c *scriptCall) prepare(script *redis.Script, redisKey string) {
 	c.args = append(c.args[:0], "evalsha", script.Hash(), 1, &c.redisKey)
 }
 
-// exec runs all calls in one pipelined round trip. Each call's outcome is in its cmd; exec itself cannot fail. The calls
-// that find their script unknown to the server are run again with its source.
+// exec runs all calls in one pipelined round trip, for which ctx has a deadline. Each call's outcome is in its cmd; exec
+// itself cannot fail. The calls that find their script unknown to the server are run again with its source.
 func (l *Limiter) exec(ctx context.Context, script *redis.Script, source string, calls []*scriptCall) {
-	ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
-	defer cancel()
 	l.pipeline(ctx, calls)
 	var unknown []*scriptCall
 	for _, c := range calls {
@@ -103,7 +108,7 @@ const (
 	replyHeld     = '2'
 )
 
-// windowReply returns the checked reply to a call about ids IDs. Errors are those of Redis or errReply.
+// windowReply returns the checked reply to a call about ids IDs. Errors are those of Redis, or a replyError.
 func (c *scriptCall) windowReply(ids int, window time.Duration) (windowReply, error) {
 	reply, err := c.cmd.Result()
 	if err != nil {
@@ -111,16 +116,16 @@ func (c *scriptCall) windowReply(ids int, window time.Duration) (windowReply, er
 	}
 	fields, ok := reply.([]any)
 	if !ok || len(fields) != 5 {
-		return windowReply{}, fmt.Errorf("%w: %T is not five fields", errReply, reply)
+		return windowReply{}, badReply("%T is not five fields", reply)
 	}
 	verdicts, ok := fields[0].(string)
 	if !ok || len(verdicts) != ids {
-		return windowReply{}, fmt.Errorf("%w: %T is not %d verdicts", errReply, fields[0], ids)
+		return windowReply{}, badReply("%T is not %d verdicts", fields[0], ids)
 	}
 	var n [4]int64 // count, now, oldest, freeing
 	for i, f := range fields[1:] {
 		if n[i], ok = f.(int64); !ok {
-			return windowReply{}, fmt.Errorf("%w: field %d is a %T", errReply, i+1, f)
+			return windowReply{}, badReply("field %d is a %T", i+1, f)
 		}
 	}
 	r := windowReply{verdicts: verdicts, standing: standing{count: n[0]}}

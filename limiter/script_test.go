@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"arrakis/limiter/redishealth"
 )
 
 // event is one step of a trace: at a time, these IDs ask; want holds one verdict character each, as in allow.lua.
@@ -87,29 +89,25 @@ var traces = []struct {
 }
 
 func TestTraces(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			for i, trace := range traces {
-				clock := newTestClock()
-				l := newLimiter(t, s.addr, Options{}, clock)
-				limit := Limit{Max: trace.max, Window: trace.window}
-				key := fmt.Sprintf("comm_%03d:command", i)
-				for _, e := range trace.events {
-					clock.millis.Store(year2100 + e.at.Milliseconds())
-					if e.max != 0 {
-						limit.Max = e.max
-					}
-					got, left := ask(t, l, key, limit, strings.Fields(e.ids)...)
-					if got != e.want || left != e.left {
-						t.Errorf("%s: at %v %q: verdicts %s, left %d, want %s, %d", trace.name, e.at, e.ids, got, left, e.want, e.left)
-					}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		for i, trace := range traces {
+			clock := newTestClock()
+			l := newLimiter(t, s.addr, settings{}, clock)
+			limit := Limit{Max: trace.max, Window: trace.window}
+			key := fmt.Sprintf("comm_%03d:command", i)
+			for _, e := range trace.events {
+				clock.millis.Store(year2100 + e.at.Milliseconds())
+				if e.max != 0 {
+					limit.Max = e.max
+				}
+				got, left := ask(t, l, key, limit, strings.Fields(e.ids)...)
+				if got != e.want || left != e.left {
+					t.Errorf("%s: at %v %q: verdicts %s, left %d, want %s, %d", trace.name, e.at, e.ids, got, left, e.want, e.left)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // ask returns the verdicts as the characters of allow.lua, and what the last one left.
@@ -139,90 +137,86 @@ func spell(vs []Verdict) string {
 }
 
 func TestVerdictTimes(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			clock := newTestClock()
-			l := newLimiter(t, s.addr, Options{}, clock)
-			ctx := t.Context()
-			limit := Limit{Max: 3, Window: time.Minute}
-			allow := func(limit Limit, ids ...string) []Verdict {
-				t.Helper()
-				vs, err := l.Allow(ctx, "comm_007:command", limit, ids...)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return vs
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		clock := newTestClock()
+		l := newLimiter(t, s.addr, settings{}, clock)
+		ctx := t.Context()
+		limit := Limit{Max: 3, Window: time.Minute}
+		allow := func(limit Limit, ids ...string) []Verdict {
+			t.Helper()
+			vs, err := l.Allow(ctx, "comm_007:command", limit, ids...)
+			if err != nil {
+				t.Fatal(err)
 			}
-			check := func(want, got any) {
-				t.Helper()
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
-				}
+			return vs
+		}
+		check := func(want, got any) {
+			t.Helper()
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
-			allow(limit, "a")
-			clock.advance(10 * time.Second)
-			check([]Verdict{
-				{Allowed: true, Charged: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
-				{Allowed: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
-				{Allowed: true, Charged: true, Limit: 3, ResetAfter: 50 * time.Second},
-				{Limit: 3, ResetAfter: 50 * time.Second, RetryAfter: 50 * time.Second},
-			}, allow(limit, "b", "b", "c", "d"))
+		}
+		allow(limit, "a")
+		clock.advance(10 * time.Second)
+		check([]Verdict{
+			{Allowed: true, Charged: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
+			{Allowed: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
+			{Allowed: true, Charged: true, Limit: 3, ResetAfter: 50 * time.Second},
+			{Limit: 3, ResetAfter: 50 * time.Second, RetryAfter: 50 * time.Second},
+		}, allow(limit, "b", "b", "c", "d"))
 
-			// After a downgrade to 1 all three must leave, the last one 60 s from now.
-			down := Limit{Max: 1, Window: time.Minute}
-			want := Verdict{Limit: 1, ResetAfter: 50 * time.Second, RetryAfter: time.Minute}
-			check([]Verdict{want}, allow(down, "d"))
-			v, err := l.Check(ctx, "comm_007:command", down)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(want, v)
-			usages, err := l.Usages(ctx, []Query{
-				{Key: "comm_007:command", Limit: down},
-				{Key: "comm_008:command", Limit: limit},
-				{Key: "comm_007:command", Limit: Limit{Max: Unlimited, Window: time.Minute}},
-				{Key: "comm_007:command", Limit: Limit{Max: 0, Window: time.Minute}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			check([]Usage{
-				{Used: 3, Limit: 1, ResetAfter: 50 * time.Second},
-				{Limit: 3, Remaining: 3},
-				{Limit: -1, Remaining: -1},
-				{Used: 3, ResetAfter: 50 * time.Second},
-			}, usages)
-
-			// Neither Check nor Usage counts what has left and is not trimmed yet.
-			clock.advance(55 * time.Second)
-			v, err = l.Check(ctx, "comm_007:command", limit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, v)
-			u, err := l.Usage(ctx, "comm_007:command", limit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
-			if n := s.client(t).ZCard(ctx, "ratelimit:comm_007:command").Val(); n != 3 {
-				t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
-			}
-			v, err = l.Check(ctx, "comm_008:command", limit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, v)
+		// After a downgrade to 1 all three must leave, the last one 60 s from now.
+		down := Limit{Max: 1, Window: time.Minute}
+		want := Verdict{Limit: 1, ResetAfter: 50 * time.Second, RetryAfter: time.Minute}
+		check([]Verdict{want}, allow(down, "d"))
+		v, err := l.Check(ctx, "comm_007:command", down)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(want, v)
+		usages, err := l.Usages(ctx, []Query{
+			{Key: "comm_007:command", Limit: down},
+			{Key: "comm_008:command", Limit: limit},
+			{Key: "comm_007:command", Limit: Limit{Max: Unlimited, Window: time.Minute}},
+			{Key: "comm_007:command", Limit: Limit{Max: 0, Window: time.Minute}},
 		})
-	}
+		if err != nil {
+			t.Fatal(err)
+		}
+		check([]Usage{
+			{Used: 3, Limit: 1, ResetAfter: 50 * time.Second},
+			{Limit: 3, Remaining: 3},
+			{Limit: -1, Remaining: -1},
+			{Used: 3, ResetAfter: 50 * time.Second},
+		}, usages)
+
+		// Neither Check nor Usage counts what has left and is not trimmed yet.
+		clock.advance(55 * time.Second)
+		v, err = l.Check(ctx, "comm_007:command", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, v)
+		u, err := l.Usage(ctx, "comm_007:command", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
+		if n := s.client(t).ZCard(ctx, "ratelimit:comm_007:command").Val(); n != 3 {
+			t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
+		}
+		v, err = l.Check(ctx, "comm_008:command", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, v)
+	})
 }
 
 func TestNeverAsked(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(t, "127.0.0.1:1", Options{}, nil) // nobody there
+	l := newLimiter(t, "127.0.0.1:1", settings{}, nil) // nobody there
 	for _, tt := range []struct {
 		limit Limit
 		want  Verdict
@@ -248,161 +242,137 @@ func TestNeverAsked(t *testing.T) {
 }
 
 func TestLargeBatch(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, Options{}, newTestClock())
-			ids := make([]string, 3000) // several chunks of the script
-			for i := range ids {
-				ids[i] = fmt.Sprint("event-", i%2500)
-			}
-			got, left := ask(t, l, "comm_007:command", Limit{Max: 2400, Window: time.Minute}, ids...)
-			want := strings.Repeat("1", 2400) + strings.Repeat("0", 100) + strings.Repeat("2", 500)
-			if got != want || left != 0 {
-				t.Errorf("verdicts of 3000 IDs differ, left %d", left)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{}, newTestClock())
+		ids := make([]string, 3000) // several chunks of the script
+		for i := range ids {
+			ids[i] = fmt.Sprint("event-", i%2500)
+		}
+		got, left := ask(t, l, "comm_007:command", Limit{Max: 2400, Window: time.Minute}, ids...)
+		want := strings.Repeat("1", 2400) + strings.Repeat("0", 100) + strings.Repeat("2", 500)
+		if got != want || left != 0 {
+			t.Errorf("verdicts of 3000 IDs differ, left %d", left)
+		}
+	})
 }
 
 func TestExpiry(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, Options{Prefix: "p:"}, nil)
-			if got, _ := ask(t, l, "k", Limit{Max: 1, Window: time.Hour}, "a"); got != "1" {
-				t.Fatalf("verdict %s, want 1", got)
-			}
-			ttl := s.client(t).PTTL(t.Context(), "p:k").Val()
-			if ttl < 59*time.Minute || ttl > time.Hour+100*time.Millisecond {
-				t.Errorf("key expires in %v, want its window of 1h", ttl)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{Options: Options{Prefix: "p:"}}, nil)
+		if got, _ := ask(t, l, "k", Limit{Max: 1, Window: time.Hour}, "a"); got != "1" {
+			t.Fatalf("verdict %s, want 1", got)
+		}
+		ttl := s.client(t).PTTL(t.Context(), "p:k").Val()
+		if ttl < 59*time.Minute || ttl > time.Hour+100*time.Millisecond {
+			t.Errorf("key expires in %v, want its window of 1h", ttl)
+		}
+	})
 }
 
 // TestExpiryAfterStepBack: a key lives until its newest member leaves, not until the last admitted one does.
 func TestExpiryAfterStepBack(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			clock := newTestClock()
-			l := newLimiter(t, s.addr, Options{}, clock)
-			limit := Limit{Max: 2, Window: time.Minute}
-			newest := time.UnixMilli(clock.millis.Load())
-			ask(t, l, "k", limit, "a")
-			clock.step(-time.Hour)
-			if got, _ := ask(t, l, "k", limit, "b"); got != "1" {
-				t.Fatalf("verdict %s, want 1", got)
-			}
-			want := time.Until(newest.Add(limit.Window))
-			if ttl := s.client(t).PTTL(t.Context(), "ratelimit:k").Val(); (ttl - want).Abs() > 10*time.Second {
-				t.Errorf("key expires in %v, want %v", ttl, want)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		clock := newTestClock()
+		l := newLimiter(t, s.addr, settings{}, clock)
+		limit := Limit{Max: 2, Window: time.Minute}
+		newest := time.UnixMilli(clock.millis.Load())
+		ask(t, l, "k", limit, "a")
+		clock.step(-time.Hour)
+		if got, _ := ask(t, l, "k", limit, "b"); got != "1" {
+			t.Fatalf("verdict %s, want 1", got)
+		}
+		want := time.Until(newest.Add(limit.Window))
+		if ttl := s.client(t).PTTL(t.Context(), "ratelimit:k").Val(); (ttl - want).Abs() > 10*time.Second {
+			t.Errorf("key expires in %v, want %v", ttl, want)
+		}
+	})
 }
 
 func TestResetAndRelease(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, Options{}, newTestClock())
-			limit := Limit{Max: 2, Window: time.Minute}
-			step := func(want string, ids ...string) {
-				t.Helper()
-				if got, _ := ask(t, l, "k", limit, ids...); got != want {
-					t.Errorf("%v: verdicts %s, want %s", ids, got, want)
-				}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{}, newTestClock())
+		limit := Limit{Max: 2, Window: time.Minute}
+		step := func(want string, ids ...string) {
+			t.Helper()
+			if got, _ := ask(t, l, "k", limit, ids...); got != want {
+				t.Errorf("%v: verdicts %s, want %s", ids, got, want)
 			}
-			step("110", "a", "b", "c")
-			if err := l.Release(t.Context(), "k", "b", "nobody"); err != nil {
-				t.Fatal(err)
-			}
-			step("102", "c", "b", "a")
-			if err := l.Reset(t.Context(), "k"); err != nil {
-				t.Fatal(err)
-			}
-			step("110", "b", "a", "c")
-		})
-	}
+		}
+		step("110", "a", "b", "c")
+		if err := l.Release(t.Context(), "k", "b", "nobody"); err != nil {
+			t.Fatal(err)
+		}
+		step("102", "c", "b", "a")
+		if err := l.Reset(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		step("110", "b", "a", "c")
+	})
 }
 
 func TestScriptFlush(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, Options{}, newTestClock())
-			rdb := s.client(t)
-			limit := Limit{Max: 2, Window: time.Minute}
-			for i, want := range []string{"1", "1", "0"} {
-				if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
-					t.Fatal(err)
-				}
-				if got, _ := ask(t, l, "k", limit, fmt.Sprint("id-", i)); got != want {
-					t.Errorf("message %d: verdict %s, want %s", i, got, want)
-				}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{}, newTestClock())
+		rdb := s.client(t)
+		limit := Limit{Max: 2, Window: time.Minute}
+		for i, want := range []string{"1", "1", "0"} {
+			if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
+				t.Fatal(err)
 			}
-			if l.Degraded() {
-				t.Error("degraded by an unknown script")
+			if got, _ := ask(t, l, "k", limit, fmt.Sprint("id-", i)); got != want {
+				t.Errorf("message %d: verdict %s, want %s", i, got, want)
 			}
-		})
-	}
+		}
+		if l.Degraded() {
+			t.Error("degraded by an unknown script")
+		}
+	})
 }
 
 func TestWrongType(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			var logged logLines
-			l := newLimiter(t, s.addr, Options{Logger: logged.logger(), Failures: 1}, newTestClock())
-			if err := s.client(t).Set(t.Context(), "ratelimit:bad", "text", 0).Err(); err != nil {
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		var logged logLines
+		l := newLimiter(t, s.addr, settings{Options{Logger: logged.logger()}, redishealth.Options{Failures: 1}}, newTestClock())
+		if err := s.client(t).Set(t.Context(), "ratelimit:bad", "text", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		limit := Limit{Max: 1, Window: time.Minute}
+		bad, good := NewWindow("bad"), NewWindow("good")
+		for range 3 {
+			batch := []*Request{
+				{Window: bad, Limit: limit, ID: "a"},
+				{Window: good, Limit: limit, ID: "a", Replay: true},
+				{Window: bad, Limit: limit, ID: "b"},
+			}
+			if err := l.AllowBatch(t.Context(), batch); err != nil {
 				t.Fatal(err)
 			}
-			limit := Limit{Max: 1, Window: time.Minute}
-			bad, good := NewWindow("bad"), NewWindow("good")
-			for range 3 {
-				batch := []*Request{
-					{Window: bad, Limit: limit, ID: "a"},
-					{Window: good, Limit: limit, ID: "a", Replay: true},
-					{Window: bad, Limit: limit, ID: "b"},
-				}
-				if err := l.AllowBatch(t.Context(), batch); err != nil {
-					t.Fatal(err)
-				}
-				a, g, b := batch[0].Verdict, batch[1].Verdict, batch[2].Verdict
-				if !a.Allowed || !a.Degraded || b.Allowed || !b.Degraded || !g.Allowed || g.Degraded {
-					t.Errorf("bad %+v %+v, good %+v: want the bad key limited in memory, the good one by Redis", a, b, g)
-				}
+			a, g, b := batch[0].Verdict, batch[1].Verdict, batch[2].Verdict
+			if !a.Allowed || !a.Degraded || b.Allowed || !b.Degraded || !g.Allowed || g.Degraded {
+				t.Errorf("bad %+v %+v, good %+v: want the bad key limited in memory, the good one by Redis", a, b, g)
 			}
-			if l.Degraded() {
-				t.Error("one key's fault counts for all")
-			}
-			if n := logged.count("key=ratelimit:bad"); n != 1 {
-				t.Errorf("the key's fault is logged %d times, want 1", n)
-			}
-			if !l.fallback.idle() {
-				t.Error("admissions of the bad key wait for a merge that cannot be")
-			}
-		})
-	}
+		}
+		if l.Degraded() {
+			t.Error("one unusable key counts for all")
+		}
+		if n := logged.count("key=ratelimit:bad"); n != 1 {
+			t.Errorf("the key is logged %d times, want 1", n)
+		}
+		if !l.fallback.idle() {
+			t.Error("admissions of the bad key wait for a merge that cannot be")
+		}
+	})
 }
 
 func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(t, "127.0.0.1:1", Options{}, nil)
+	l := newLimiter(t, "127.0.0.1:1", settings{}, nil)
 	minute := Limit{Max: 1, Window: time.Minute}
 	for name, r := range map[string]*Request{
 		"no window": {Limit: minute, ID: "a"},

@@ -75,10 +75,7 @@ func TestSentinelFailover(t *testing.T) {
 		DialTimeout: patience, ReadTimeout: patience, DialerRetries: 1,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l, err := New(rdb, quick(Local))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLimiterOn(t, rdb, quick(Local), nil)
 	run(t, l)
 	limit := Limit{Max: 4, Window: time.Hour}
 	want := func(want string, ids ...string) {

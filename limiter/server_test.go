@@ -3,6 +3,7 @@ package limiter
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -18,8 +19,11 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
+
+	"arrakis/limiter/redishealth"
 )
 
 // longTests asks for the full length of the property tests.
@@ -44,6 +48,7 @@ func (quietLogger) Printf(context.Context, string, ...any) {}
 
 // testServer is a Redis to test against.
 type testServer struct {
+	t     *testing.T // of onEveryRedis, else nil
 	addr  string
 	args  []string
 	cmd   *exec.Cmd     // nil for a miniredis
@@ -60,6 +65,20 @@ var redises = map[string]func(testing.TB) *testServer{
 		tb.Helper()
 		return startRedis(tb)
 	},
+}
+
+// onEveryRedis runs a test against each of redises.
+func onEveryRedis(t *testing.T, test func(*testServer)) {
+	t.Helper()
+	t.Parallel()
+	for name, start := range redises {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.t = t
+			test(s)
+		})
+	}
 }
 
 // startRedis starts a redis-server with an append-only file on the loopback. Without the program the test is skipped at
@@ -192,15 +211,35 @@ func (c *testClock) now() time.Time {
 	return c.base.Add(time.Duration(c.elapsed.Load()) * time.Millisecond)
 }
 
-// newLimiter returns a limiter on its own client of the address; with a clock it follows that. It is patient unless the
-// options say otherwise: a machine that stalls is no outage.
-func newLimiter(t *testing.T, addr string, o Options, c *testClock) *Limiter {
+// settings are the options of a limiter and those of its Health.
+type settings struct {
+	Options
+	health redishealth.Options
+}
+
+// newLimiter returns a limiter on its own client of the address; with a clock it follows that.
+func newLimiter(t *testing.T, addr string, o settings, c *testClock) *Limiter {
 	t.Helper()
-	o.Timeout = cmp.Or(o.Timeout, patience)
+	return newLimiterOn(t, clientOf(t, addr), o, c)
+}
+
+// newLimiterOn returns a limiter on a client. It is patient unless the settings say otherwise: a machine that stalls is no
+// outage.
+func newLimiterOn(t *testing.T, rdb redis.UniversalClient, o settings, c *testClock) *Limiter {
+	t.Helper()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	l, err := New(clientOf(t, addr), o)
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	o.health.Timeout = cmp.Or(o.health.Timeout, patience)
+	o.health.Logger, o.health.Registerer = o.Logger, o.Registerer
+	var err error
+	if o.Health, err = redishealth.New(rdb, o.health); err != nil {
+		t.Fatal(err)
+	}
+	l, err := New(rdb, o.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +260,26 @@ func run(t *testing.T, l *Limiter) {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
+}
+
+// lose makes Redis count as away, whatever it is.
+func lose(tb testing.TB, l *Limiter) {
+	tb.Helper()
+	for !l.Degraded() {
+		_ = l.health.Do(context.Background(), func(context.Context) error { return errors.New("connection lost") })
+	}
+}
+
+// find probes Redis until it is found to be back, as Run does.
+func find(t *testing.T, l *Limiter) {
+	t.Helper()
+	var err error
+	if !poll(patience, func() bool {
+		err = l.health.Recover(t.Context(), l.mergeAll)
+		return !l.Degraded() && l.fallback.idle()
+	}) {
+		t.Fatalf("still degraded: %v", err)
+	}
 }
 
 // proxy is a TCP proxy whose connections can be cut.

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 )
@@ -75,7 +76,7 @@ func TestRetryAfterCoversTheRoundTrip(t *testing.T) {
 func TestFloodCostsNoCommand(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	l := newLimiter(t, s.addr, Options{}, nil)
+	l := newLimiter(t, s.addr, settings{}, nil)
 	rdb := s.client(t)
 	limit := Limit{Max: 10, Window: time.Minute}
 	a, b := NewWindow("a"), NewWindow("b")
@@ -123,8 +124,9 @@ func TestFloodCostsNoCommand(t *testing.T) {
 	if calls := scriptCalls(t, rdb); calls != 2 {
 		t.Errorf("a batch of two keys ran %s, want 2 scripts", commandStats(t, rdb))
 	}
-	if n := testutil.CollectAndCount(l.m.roundTrip); n != 1 {
-		t.Errorf("%d series of round trips, want 1", n)
+	n, err := testutil.GatherAndCount(l.o.Registerer.(*prometheus.Registry), "arrakis_limiter_round_trip_seconds")
+	if err != nil || n != 1 {
+		t.Errorf("%d series of round trips, want 1 (%v)", n, err)
 	}
 }
 
@@ -150,33 +152,29 @@ func scriptCalls(t *testing.T, rdb *redis.Client) int {
 }
 
 func TestLimitChangeInBatch(t *testing.T) {
-	t.Parallel()
-	for name, start := range redises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t)
-			l := newLimiter(t, s.addr, Options{}, newTestClock())
-			w := NewWindow("k")
-			small, large := Limit{Max: 1, Window: time.Minute}, Limit{Max: 3, Window: time.Minute}
-			batch := []*Request{
-				{Window: w, Limit: small, ID: "a"},
-				{Window: w, Limit: small, ID: "b"},
-				{Window: w, Limit: large, ID: "c"},
-				{Window: w, Limit: small, ID: "d"},
-				{Window: w, Limit: large, ID: "e"},
-			}
-			if err := l.AllowBatch(t.Context(), batch); err != nil {
-				t.Fatal(err)
-			}
-			vs := make([]Verdict, 0, len(batch))
-			for _, r := range batch {
-				vs = append(vs, r.Verdict)
-			}
-			if got := spell(vs); got != "10101" {
-				t.Errorf("verdicts %s, want 10101", got)
-			}
-		})
-	}
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{}, newTestClock())
+		w := NewWindow("k")
+		small, large := Limit{Max: 1, Window: time.Minute}, Limit{Max: 3, Window: time.Minute}
+		batch := []*Request{
+			{Window: w, Limit: small, ID: "a"},
+			{Window: w, Limit: small, ID: "b"},
+			{Window: w, Limit: large, ID: "c"},
+			{Window: w, Limit: small, ID: "d"},
+			{Window: w, Limit: large, ID: "e"},
+		}
+		if err := l.AllowBatch(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		vs := make([]Verdict, 0, len(batch))
+		for _, r := range batch {
+			vs = append(vs, r.Verdict)
+		}
+		if got := spell(vs); got != "10101" {
+			t.Errorf("verdicts %s, want 10101", got)
+		}
+	})
 }
 
 // fullWindow returns a window that rejects for a minute from now.
@@ -189,7 +187,7 @@ func fullWindow(limit Limit, now time.Time) *Window {
 func TestLocalRejectAllocatesNothing(t *testing.T) {
 	limit := Limit{Max: 10, Window: time.Hour}
 	w := fullWindow(limit, time.Now())
-	l := newLimiter(t, "127.0.0.1:1", Options{}, nil)
+	l := newLimiter(t, "127.0.0.1:1", settings{}, nil)
 	batch := make([]*Request, 64)
 	for i := range batch {
 		batch[i] = &Request{Window: w, Limit: limit, ID: "event"}

@@ -60,7 +60,7 @@ func (c *liveConfig) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	var flags *tenant.Flags
-	err := c.limiter.Guard(ctx, func(ctx context.Context) (err error) {
+	err := c.limiter.Health().Do(ctx, func(ctx context.Context) (err error) {
 		if flags, err = c.store.Flags(ctx); err != nil {
 			return err
 		}

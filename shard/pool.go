@@ -18,7 +18,7 @@ import (
 
 // Options configures a [Pool]. There are no defaults.
 type Options struct {
-	// Tenants is where tenants are read. Required.
+	// Tenants is where tenants are read, in the Redis of Limits. Required.
 	Tenants *store.Store
 	// Limits decides on what the local windows cannot. Required.
 	Limits *limiter.Limiter
@@ -78,7 +78,7 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	}
 	p := &Pool[M]{
 		shards:  make([]*shard[M], o.Shards),
-		tenants: &tenantReader{store: o.Tenants, limits: o.Limits, log: o.Logger.With("component", "shard")},
+		tenants: &tenantReader{store: o.Tenants, health: o.Limits.Health(), log: o.Logger.With("component", "shard")},
 	}
 	m, err := newMetrics(o.Registerer, p.depths)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -55,8 +56,11 @@ func setup(t *testing.T, o Options) *bundle {
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	b.store = store.New(rdb, store.Options{Source: "test"})
-	var err error
-	if b.limits, err = limiter.New(rdb, limiter.Options{Timeout: time.Minute}); err != nil {
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.limits, err = limiter.New(rdb, limiter.Options{Health: health}); err != nil {
 		t.Fatal(err)
 	}
 	o.Tenants, o.Limits = b.store, b.limits

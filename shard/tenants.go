@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -14,47 +14,47 @@ import (
 // tenantReader is where the shards read tenants. It is safe for concurrent use.
 type tenantReader struct {
 	store  *store.Store
-	limits *limiter.Limiter
+	health *redishealth.Health
 	log    *slog.Logger
-	// pausedUntil, in Unix ns, keeps shards from asking a Redis that has just
-	// failed: one of them tries again, the others serve what they have.
-	pausedUntil atomic.Int64
-	failing     atomic.Bool
+	// retryAt is 0 unless the last read failed. It is then the time, in Unix
+	// ns, from which one shard reads again; the others serve what they have.
+	retryAt atomic.Int64
 }
 
-// pause is how long after a failed read tenants are not read again.
-const pause = time.Second
+// retryInterval is how long after a failed read tenants are not read again.
+// Health stops reads only while no round trip at all succeeds. Where tenants
+// alone cannot be read, as with one node of a cluster that hangs, every batch
+// of every shard would wait for it.
+const retryInterval = time.Second
 
-// load reads tenants, or returns false while Redis is away.
+// load reads tenants, or returns false while they cannot be read.
 func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant, bool) {
-	now := time.Now().UnixNano()
-	until := r.pausedUntil.Load()
-	if r.limits.Degraded() || now < until {
+	later := func() int64 { return time.Now().Add(retryInterval).UnixNano() }
+	at := r.retryAt.Load()
+	if r.health.Away() || time.Now().UnixNano() < at {
 		return nil, false
 	}
-	if until != 0 && !r.pausedUntil.CompareAndSwap(until, now+int64(pause)) {
-		return nil, false // another shard tries
+	if at != 0 && !r.retryAt.CompareAndSwap(at, later()) {
+		return nil, false // another shard reads
 	}
 	var tenants []*tenant.Tenant
-	err := r.limits.Guard(ctx, func(ctx context.Context) (err error) {
+	err := r.health.Do(ctx, func(ctx context.Context) (err error) {
 		tenants, err = r.store.Load(ctx, ids)
 		return err
 	})
 	if err != nil {
-		r.pausedUntil.Store(time.Now().Add(pause).UnixNano())
-		if r.failing.CompareAndSwap(false, true) {
+		if r.retryAt.Swap(later()) == 0 {
 			r.log.WarnContext(ctx, "tenants cannot be read: cached ones are served however old, unknown ones as free tier", "err", err)
 		}
 		return nil, false
 	}
-	r.pausedUntil.Store(0)
-	if r.failing.CompareAndSwap(true, false) {
+	if r.retryAt.Swap(0) != 0 {
 		r.log.InfoContext(ctx, "tenants can be read again")
 	}
 	return tenants, true
 }
 
-// unread is who a community is taken for that cannot be read.
+// unread is the tenant that stands for one that cannot be read: a free one.
 func (r *tenantReader) unread(id string) *tenant.Tenant {
 	return tenant.Resolve(id, nil, r.store.Tiers())
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -76,7 +77,7 @@ type Limits struct {
 }
 
 // Usage is the usage of the community that messages carrying id count for.
-// Errors: [*tenant.FieldError] for a bad id, [limiter.ErrUnavailable].
+// Errors: [*tenant.FieldError] for a bad id, [redishealth.ErrAway].
 func (l *Limits) Usage(ctx context.Context, id string) (Usage, error) {
 	t, err := l.tenant(ctx, id)
 	if err != nil {
@@ -172,7 +173,7 @@ const (
 // resetUsers forgets what the users of a community have used, on every node.
 func (l *Limits) resetUsers(ctx context.Context, community string) error {
 	if l.Limiter.Degraded() {
-		return limiter.ErrUnavailable
+		return redishealth.ErrAway
 	}
 	users := shard.UserKey(community, "")
 	l.Limiter.ForgetLocalPrefix(users)
