@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/redis/go-redis/v9"
-
 	"arrakis/limiter/redishealth"
 )
 
@@ -134,70 +132,4 @@ func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []ke
 		}
 	}
 	return failed
-}
-
-// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of a Window calls its Forget
-// as well, and other processes ForgetLocal. While Redis is away only the memory is reset, and an error that is
-// [redishealth.ErrAway] is returned.
-func (l *Limiter) Reset(ctx context.Context, key string) error {
-	l.fallback.forget(key)
-	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
-	if err != nil {
-		return fmt.Errorf("reset %q: %w", key, err)
-	}
-	// What was learned of the window between the two is of before the reset.
-	l.fallback.forget(key)
-	return nil
-}
-
-// ForgetLocal drops what this process knows of the key, because it was reset elsewhere.
-func (l *Limiter) ForgetLocal(key string) { l.fallback.forget(key) }
-
-// ForgetLocalPrefix is ForgetLocal for all keys that begin with prefix. It looks at every key in memory, which are
-// Options.MaxKeys at most.
-func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(prefix) }
-
-// Release gives the permits of the IDs back, for messages that were charged but then refused for another reason. An ID
-// without a permit is left out. The owner of a Window calls its Forget as well. While Redis is away, permits taken from
-// Redis before cannot be given back, and an error that is [redishealth.ErrAway] is returned.
-func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	if local := l.fallback.release(key, ids); local && l.Degraded() {
-		return nil
-	}
-	members := make([]any, len(ids))
-	for i := range ids {
-		members[i] = &ids[i]
-	}
-	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
-	if err != nil {
-		return fmt.Errorf("release %d permits of %q: %w", len(ids), key, err)
-	}
-	return nil
-}
-
-// ReleaseBatch is Release for requests of any keys, in one round trip. Their owner's Windows forget.
-func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	for _, r := range batch {
-		r.Window.Forget()
-		l.fallback.release(r.Window.key, []string{r.ID})
-	}
-	err := l.health.Do(ctx, func(ctx context.Context) error {
-		_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, r := range batch {
-				p.ZRem(ctx, l.o.Prefix+r.Window.key, r.ID)
-			}
-			return nil
-		})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("release %d permits: %w", len(batch), err)
-	}
-	return nil
 }

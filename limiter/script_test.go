@@ -314,6 +314,31 @@ func TestResetAndRelease(t *testing.T) {
 	})
 }
 
+// TestResetPrefix: a prefix is text, also where it holds what means something in a pattern of SCAN.
+func TestResetPrefix(t *testing.T) {
+	onEveryRedis(t, func(s *testServer) {
+		t := s.t
+		l := newLimiter(t, s.addr, settings{}, newTestClock())
+		limit := Limit{Max: 1, Window: time.Minute}
+		keys := []string{"c[1]*/ann", "c[1]*/bob", "c1x/ann", "c1*/ann", `c[1]\*/ann`, "a/c[1]*/ann"}
+		for _, key := range keys {
+			ask(t, l, key, limit, "before")
+		}
+		if err := l.ResetPrefix(t.Context(), "c[1]*/"); err != nil {
+			t.Fatal(err)
+		}
+		for i, key := range keys {
+			want := "0"
+			if i < 2 {
+				want = "1"
+			}
+			if got, _ := ask(t, l, key, limit, "after"); got != want {
+				t.Errorf("%s: verdict %s after the reset, want %s", key, got, want)
+			}
+		}
+	})
+}
+
 func TestScriptFlush(t *testing.T) {
 	onEveryRedis(t, func(s *testServer) {
 		t := s.t

@@ -76,7 +76,7 @@ func New(o Options) (*Pipeline, error) {
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
-	config := &liveConfig{store: o.Tenants, limiter: o.Limiter, shards: shards, log: log}
+	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
 	decode := newDecodeStage(js, o, ensure, shards, ended, m)
 	p := &Pipeline{

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -18,10 +18,10 @@ import (
 // is in force now, and how a change comes into force. It is safe for concurrent
 // use.
 type liveConfig struct {
-	store   *store.Store
-	limiter *limiter.Limiter
-	shards  *shard.Pool[*delivery]
-	log     *slog.Logger
+	store  *store.Store
+	health *redishealth.Health // of the Redis behind store
+	shards *shard.Pool[*delivery]
+	log    *slog.Logger
 
 	flags    atomic.Pointer[tenant.Flags] // written by refresh
 	reading  sync.Mutex                   // held by refresh: of two readings at once the older one must not win
@@ -30,28 +30,10 @@ type liveConfig struct {
 
 // apply puts a change in force; see [Pipeline.Reload].
 func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
-	switch e.Type {
-	case tenant.GlobalChanged, tenant.FlagChanged:
+	if e.Type == tenant.GlobalChanged || e.Type == tenant.FlagChanged {
 		c.refresh(ctx)
-	case tenant.LimitReset:
-		if community, actions, ok := e.Reset(); ok {
-			for _, a := range actions {
-				c.forgetLocal(community, a)
-			}
-		}
-	case tenant.TenantChanged: // is the shards' alone
 	}
 	return c.shards.Notify(ctx, e)
-}
-
-// forgetLocal drops what this process's limiter knows of an action of a
-// community; of user_command that are the keys of all its users.
-func (c *liveConfig) forgetLocal(community string, a tenant.Action) {
-	if a == tenant.UserCommand {
-		c.limiter.ForgetLocalPrefix(shard.UserKey(community, ""))
-		return
-	}
-	c.limiter.ForgetLocal(shard.Key(community, a))
 }
 
 // refresh reads tiers and flags. On an error those in force stay, and keepFresh
@@ -60,7 +42,7 @@ func (c *liveConfig) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	var flags *tenant.Flags
-	err := c.limiter.Health().Do(ctx, func(ctx context.Context) (err error) {
+	err := c.health.Do(ctx, func(ctx context.Context) (err error) {
 		if flags, err = c.store.Flags(ctx); err != nil {
 			return err
 		}

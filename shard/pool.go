@@ -66,8 +66,8 @@ func (o Options) validate() error {
 
 // Pool is the shards of one process. Its methods are safe for concurrent use.
 type Pool[M Message] struct {
-	shards  []*shard[M] // set by NewPool, read-only
-	tenants *tenantReader
+	shards []*shard[M] // set by NewPool, read-only
+	limits *limiter.Limiter
 }
 
 // NewPool returns a pool. It starts nothing. The error names every option that
@@ -76,10 +76,8 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	p := &Pool[M]{
-		shards:  make([]*shard[M], o.Shards),
-		tenants: &tenantReader{store: o.Tenants, health: o.Limits.Health(), log: o.Logger.With("component", "shard")},
-	}
+	p := &Pool[M]{shards: make([]*shard[M], o.Shards), limits: o.Limits}
+	tenants := &tenantReader{store: o.Tenants, health: o.Limits.Health(), log: o.Logger.With("component", "shard")}
 	m, err := newMetrics(o.Registerer, p.depths)
 	if err != nil {
 		return nil, err
@@ -89,7 +87,7 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	share := float64(o.CacheSize) / float64(o.Shards)
 	size := int(math.Ceil(share + 4*math.Sqrt(share)))
 	for i := range p.shards {
-		p.shards[i] = newShard[M](o, size, p.tenants, m)
+		p.shards[i] = newShard[M](o, size, tenants, m)
 	}
 	return p, nil
 }
@@ -114,9 +112,13 @@ func (p *Pool[M]) Close() {
 	}
 }
 
-// Notify tells the shards of a change of configuration or a limit reset. It
-// blocks while a mailbox is full.
+// Notify puts a change of configuration or a reset of limits in force: it
+// tells the shards, and before them the limiter where that remembers what was
+// reset. It blocks while a mailbox is full.
 func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
+	if community, actions, ok := e.Reset(); ok {
+		forgetLocal(p.limits, community, actions)
+	}
 	shards := p.shards
 	if e.Type == tenant.TenantChanged {
 		i := index(e.TargetID, len(shards))

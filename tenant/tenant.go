@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 )
 
@@ -44,6 +45,18 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 		Features: d.Features,
 		Max:      d.Max,
 		Stored:   true,
+	}
+}
+
+// CheckID returns a [*FieldError] for what cannot be the ID of a community, else
+// nil.
+func CheckID(id string) error {
+	if ValidID(id) {
+		return nil
+	}
+	return &FieldError{
+		Field:  "community",
+		Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id),
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/http/admin"
+	"arrakis/shard"
 )
 
 // TestValidatesAlike gives the same mistakes to the command line and to the
@@ -92,7 +92,7 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	if admitted() {
 		t.Fatal("the 11th is admitted")
 	}
-	var used admin.Usage
+	var used shard.Usage
 	if err := json.Unmarshal(api("GET /v1/tenants/comm_060/usage", "").body, &used); err != nil || used.Actions[0].Used != 10 || used.Degraded {
 		t.Errorf("usage %+v, %v", used, err)
 	}
@@ -162,7 +162,7 @@ func TestInvariantChargedOnceReplay(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the replay is not handled after a minute")
 	}
-	var used admin.Usage
+	var used shard.Usage
 	r := do(t, d.client, http.MethodGet, d.ops+"/v1/tenants/comm_070/usage", "")
 	if err := json.Unmarshal(r.body, &used); err != nil || used.Actions[0].Used != 1 {
 		t.Errorf("charged %d times, want once: %s", used.Actions[0].Used, r.body)

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"arrakis/pipeline/contract"
-	"arrakis/pipeline/http/admin"
+	"arrakis/shard"
 )
 
 func TestDevLimitsAFreeCommunity(t *testing.T) {
@@ -49,7 +49,7 @@ func TestDevLimitsAFreeCommunity(t *testing.T) {
 		t.Errorf("send: exit code %d, %s%s", send.code, send.stdout, send.stderr)
 	}
 	usage := arrakis(t, d.env(), "usage", "comm_099", "--json")
-	var used admin.Usage
+	var used shard.Usage
 	if err := json.Unmarshal([]byte(usage.stdout), &used); err != nil || usage.code != exitDone {
 		t.Fatalf("usage: %v, %+v", err, usage)
 	}

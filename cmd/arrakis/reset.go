@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"arrakis/pipeline/http/admin"
+	"arrakis/shard"
+	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
@@ -18,16 +19,16 @@ type resetCmd struct {
 }
 
 func (c *resetCmd) validate(process) error {
-	_, err := admin.ParseActions(c.Action)
-	return errors.Join(admin.CheckID(c.Community), err)
+	_, err := shard.ParseActions(c.Action)
+	return errors.Join(tenant.CheckID(c.Community), err)
 }
 
 func (c *resetCmd) Run(ctx context.Context, p process) error {
-	actions, err := admin.ParseActions(c.Action)
+	actions, err := shard.ParseActions(c.Action)
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withLimits(ctx, p, func(l *admin.Limits) error {
+	return c.withLimits(ctx, p, func(l *shard.Limits) error {
 		done, err := l.Reset(ctx, c.Community, actions...)
 		if err != nil {
 			return err

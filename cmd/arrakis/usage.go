@@ -6,7 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
-	"arrakis/pipeline/http/admin"
+	"arrakis/shard"
+	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
@@ -15,10 +16,10 @@ type usageCmd struct {
 	storeFlags
 }
 
-func (c *usageCmd) validate(process) error { return admin.CheckID(c.Community) }
+func (c *usageCmd) validate(process) error { return tenant.CheckID(c.Community) }
 
 func (c *usageCmd) Run(ctx context.Context, p process) error {
-	return c.withLimits(ctx, p, func(l *admin.Limits) error {
+	return c.withLimits(ctx, p, func(l *shard.Limits) error {
 		used, err := l.Usage(ctx, c.Community)
 		if err != nil {
 			return err
@@ -38,13 +39,13 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 }
 
 // withLimits runs f with the limits that Redis holds.
-func (s *storeFlags) withLimits(ctx context.Context, p process, f func(*admin.Limits) error) error {
+func (s *storeFlags) withLimits(ctx context.Context, p process, f func(*shard.Limits) error) error {
 	return s.withRedis(ctx, p, func(rdb redis.UniversalClient, tenants *store.Store) error {
 		// Closed, because an answer from the memory of this process would be wrong.
 		l, err := limiter.New(rdb, limiter.Options{OnRedisDown: limiter.Closed})
 		if err != nil {
 			return err
 		}
-		return f(&admin.Limits{Tenants: tenants, Limiter: l, Redis: rdb})
+		return f(&shard.Limits{Tenants: tenants, Limiter: l})
 	})
 }

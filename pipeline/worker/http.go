@@ -16,6 +16,7 @@ import (
 	"arrakis/pipeline/http/admin"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
+	"arrakis/shard"
 )
 
 // addIngress adds the ingress, and health beside it.
@@ -41,7 +42,7 @@ func (w *Worker) addOps() error {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	api, err := admin.Handler(admin.Options{
-		Limits:      &admin.Limits{Tenants: w.tenants, Limiter: w.limiter, Redis: w.o.Redis},
+		Limits:      &shard.Limits{Tenants: w.tenants, Limiter: w.limiter},
 		DeadLetters: deadletter.New(js),
 		Logger:      w.o.Logger,
 	})

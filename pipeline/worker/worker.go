@@ -10,9 +10,9 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
-	"arrakis/pipeline/http/admin"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
+	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 	"arrakis/tenant/watch"
@@ -171,8 +171,8 @@ func (w *Worker) AwaitReady(ctx context.Context) error {
 }
 
 // Usage is what a tenant, such as a [pipeline.Message]'s, has used of its limits.
-// It costs a round trip to Redis. Errors: [limiter.ErrUnavailable], and that of
+// It costs a round trip to Redis. Errors: [redishealth.ErrAway], and that of
 // ctx.
-func (w *Worker) Usage(ctx context.Context, t *tenant.Tenant) (admin.Usage, error) {
-	return admin.UsageOf(ctx, w.limiter, t)
+func (w *Worker) Usage(ctx context.Context, t *tenant.Tenant) (shard.Usage, error) {
+	return shard.UsageOf(ctx, w.limiter, t)
 }

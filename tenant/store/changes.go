@@ -34,8 +34,8 @@ var changesScript string
 // that no process goes on rejecting from its local state. The caller has
 // deleted them before.
 func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
-	if !tenant.ValidID(community) {
-		return errID(community)
+	if err := tenant.CheckID(community); err != nil {
+		return err
 	}
 	events, err := resetEvents(community, actions)
 	if err != nil {
@@ -53,8 +53,8 @@ func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	ev := tenant.Event{Type: tenant.TenantChanged, TargetID: community}
 	if community == "" {
 		ev.Type = tenant.GlobalChanged
-	} else if !tenant.ValidID(community) {
-		return errID(community)
+	} else if err := tenant.CheckID(community); err != nil {
+		return err
 	}
 	if err := s.announce(ctx, ev); err != nil {
 		return fmt.Errorf("notify reload of %q: %w", community, err)

@@ -177,8 +177,8 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 // stored, and a [*StoredError], together with the version, when the document
 // cannot be used.
 func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, error) {
-	if !tenant.ValidID(id) {
-		return tenant.Config{}, "", errID(id)
+	if err := tenant.CheckID(id); err != nil {
+		return tenant.Config{}, "", err
 	}
 	c, v, err := get[tenant.Config](ctx, s.rdb, configLocation(id))
 	if errors.Is(err, ErrNotFound) {
@@ -213,9 +213,4 @@ func (s *Store) GetTiers(ctx context.Context) (tenant.Tiers, Version, error) {
 		return tenant.Tiers{}, "", nil
 	}
 	return c, v, err
-}
-
-// errID is the fault of an ID that no community can have.
-func errID(id string) error {
-	return &tenant.FieldError{Field: "community", Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id)}
 }

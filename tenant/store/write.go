@@ -88,8 +88,8 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, op
 // [ErrNotFound] when no config is stored and ifMatch is empty, [ErrConflict]
 // when ifMatch is given and the stored config has another version or is gone.
 func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
-	if !tenant.ValidID(id) {
-		return errID(id)
+	if err := tenant.CheckID(id); err != nil {
+		return err
 	}
 	_, err := s.write(ctx, configLocation(id), tenant.Event{Type: tenant.TenantChanged, TargetID: id}, remove(ifMatch))
 	if err != nil {
@@ -122,8 +122,8 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 
 // putConfig stores the config that decide makes of the stored one.
 func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (tenant.Config, error)) (tenant.Config, Version, error) {
-	if !tenant.ValidID(id) {
-		return tenant.Config{}, "", errID(id)
+	if err := tenant.CheckID(id); err != nil {
+		return tenant.Config{}, "", err
 	}
 	var c tenant.Config
 	v, err := s.write(ctx, configLocation(id), tenant.Event{Type: tenant.TenantChanged, TargetID: id},

@@ -12,6 +12,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/deadletter"
+	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -266,9 +267,9 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l, Redis: rdb}
-	for _, lack := range []func(*Limits){
-		func(l *Limits) { l.Tenants = nil }, func(l *Limits) { l.Limiter = nil }, func(l *Limits) { l.Redis = nil },
+	good := shard.Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l}
+	for _, lack := range []func(*shard.Limits){
+		func(l *shard.Limits) { l.Tenants = nil }, func(l *shard.Limits) { l.Limiter = nil },
 	} {
 		limits := good
 		lack(&limits)

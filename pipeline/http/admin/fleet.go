@@ -10,6 +10,7 @@ import (
 
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/view"
+	"arrakis/shard"
 )
 
 func (a *api) usage(_ http.ResponseWriter, r *http.Request) (answer, error) {
@@ -18,7 +19,7 @@ func (a *api) usage(_ http.ResponseWriter, r *http.Request) (answer, error) {
 }
 
 func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
-	actions, err := ParseActions(r.PathValue("action"))
+	actions, err := shard.ParseActions(r.PathValue("action"))
 	if err != nil {
 		return answer{}, err
 	}

@@ -37,13 +37,13 @@ func TestUsage(t *testing.T) {
 	// A guild that is community c1.
 	b.do(t, "PUT", "/v1/tenants/g1", `{"communityId":"c1","tier":"pro","rateLimits":{"syncRequestsPerDay":-1}}`).want(t, 201)
 	b.charge(t, shard.Key("c1", tenant.Command), aMinute, 3)
-	var got Usage
+	var got shard.Usage
 	b.do(t, "GET", "/v1/tenants/g1/usage", "").want(t, 200).decode(t, &got)
 	if ms := got.Actions[0].ResetMS; ms <= 0 || ms > 60_000 {
 		t.Errorf("reset_ms %d", ms)
 	}
 	got.Actions[0].ResetMS = 0
-	want := Usage{Community: "c1", Tier: "pro", Actions: []ActionUsage{
+	want := shard.Usage{Community: "c1", Tier: "pro", Actions: []shard.ActionUsage{
 		{Action: "command", Used: 3, Limit: 100, Remaining: 97, WindowMS: 60_000},
 		{Action: "eligibility_check", Limit: 1000, Remaining: 1000, WindowMS: 3_600_000},
 		{Action: "sync_request", Limit: -1, Remaining: -1, WindowMS: 86_400_000},

@@ -17,6 +17,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/deadletter"
+	"arrakis/shard"
 	"arrakis/tenant/store"
 )
 
@@ -104,7 +105,7 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 	}
 	var js jetstream.JetStream // not reached by requests
 	h, err := Handler(Options{
-		Limits:      &Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l, Redis: rdb},
+		Limits:      &shard.Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l},
 		DeadLetters: deadletter.New(js),
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/view"
+	"arrakis/shard"
 	"arrakis/tenant/store"
 )
 
@@ -30,7 +31,7 @@ const (
 type Options struct {
 	// Limits reads and resets what communities have used. Its Tenants are the
 	// store that the API serves. Required, with all its fields.
-	Limits *Limits
+	Limits *shard.Limits
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
 	// Logger gets an Info for every change, and a Warn for every request that
@@ -42,7 +43,7 @@ type Options struct {
 // The error names every option that is missing.
 func Handler(o Options) (http.Handler, error) {
 	var errs []error
-	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil || l.Redis == nil {
+	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
 		errs = append(errs, errors.New("admin options: Limits is nil or lacks a field"))
 	}
 	if o.DeadLetters == nil {
@@ -64,7 +65,7 @@ func Handler(o Options) (http.Handler, error) {
 
 // api is what the endpoints work with.
 type api struct {
-	limits      *Limits
+	limits      *shard.Limits
 	tenants     *store.Store
 	deadLetters *deadletter.Store
 	log         *slog.Logger

@@ -31,6 +31,7 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/streams"
+	"arrakis/shard"
 	"arrakis/tenant/store"
 )
 
@@ -51,7 +52,7 @@ type bed struct {
 	redis  redis.UniversalClient
 	mini   *miniredis.Miniredis // nil on another Redis
 	store  *store.Store
-	limits *Limits
+	limits *shard.Limits
 	nats   *server.Server
 	js     jetstream.JetStream
 	url    string
@@ -75,7 +76,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b.limits = &Limits{Tenants: b.store, Limiter: l, Redis: rdb}
+	b.limits = &shard.Limits{Tenants: b.store, Limiter: l}
 	b.startNATS(tb)
 	h, err := Handler(Options{
 		Limits: b.limits, DeadLetters: deadletter.New(b.js),
