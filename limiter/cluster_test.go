@@ -90,68 +90,87 @@ func startMasters(t *testing.T) []*testServer {
 	return masters
 }
 
-// TestClusterOfThree: one batch over the keys of all masters is exact, and so is what is merged after an outage.
-func TestClusterOfThree(t *testing.T) {
-	t.Parallel()
-	const keys = 300
+// clusterKeys is a limiter on a cluster of three masters, with keys that are spread over all of them.
+type clusterKeys struct {
+	t       *testing.T
+	masters []*testServer
+	l       *Limiter
+}
+
+const clusterKeyCount = 300
+
+func newClusterKeys(t *testing.T) *clusterKeys {
+	t.Helper()
 	masters := startMasters(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l := newLimiterOn(t, rdb, settings{}, nil)
+	return &clusterKeys{t: t, masters: masters, l: newLimiterOn(t, rdb, settings{}, nil)}
+}
+
+// key returns the name of one of the keys.
+func (*clusterKeys) key(i int) string { return fmt.Sprintf("comm_%03d:command", i) }
+
+// decide asks for the same messages of every key in one batch, of two permits an hour, and compares each key's verdicts as
+// spelled.
+func (c *clusterKeys) decide(want string, ids ...string) {
+	c.t.Helper()
 	limit := Limit{Max: 2, Window: time.Hour}
-	// decide asks for three messages of every key in one batch.
-	decide := func(want string, ids ...string) {
-		t.Helper()
-		batch := make([]*Request, 0, keys*len(ids))
-		for k := range keys {
-			w := NewWindow(fmt.Sprintf("comm_%03d:command", k))
-			for _, id := range ids {
-				batch = append(batch, &Request{Window: w, Limit: limit, ID: id})
-			}
-		}
-		if err := l.AllowBatch(context.Background(), batch); err != nil {
-			t.Fatal(err)
-		}
-		for i := 0; i < len(batch); i += len(ids) {
-			var vs []Verdict
-			for _, r := range batch[i : i+len(ids)] {
-				vs = append(vs, r.Verdict)
-			}
-			if got := spell(vs); got != want || vs[0].Degraded != l.Degraded() {
-				t.Fatalf("%s: verdicts %s (%+v), want %s", batch[i].Window.Key(), got, vs[0], want)
-			}
+	batch := make([]*Request, 0, clusterKeyCount*len(ids))
+	for k := range clusterKeyCount {
+		w := NewWindow(c.key(k))
+		for _, id := range ids {
+			batch = append(batch, &Request{Window: w, Limit: limit, ID: id})
 		}
 	}
-	held := func() (total int64) {
-		t.Helper()
-		for _, m := range masters {
-			n := m.client(t).DBSize(t.Context()).Val()
-			if n < keys/6 {
-				t.Errorf("%s holds %d of %d keys: they are not spread", m.addr, n, keys)
-			}
-			total += n
+	if err := c.l.AllowBatch(context.Background(), batch); err != nil {
+		c.t.Fatal(err)
+	}
+	for i := 0; i < len(batch); i += len(ids) {
+		var vs []Verdict
+		for _, r := range batch[i : i+len(ids)] {
+			vs = append(vs, r.Verdict)
 		}
-		return total
+		if got := spell(vs); got != want || vs[0].Degraded != c.l.Degraded() {
+			c.t.Fatalf("%s: verdicts %s (%+v), want %s", batch[i].Window.Key(), got, vs[0], want)
+		}
 	}
-	decide("11", "a", "b")
-	decide("220", "a", "b", "c")
-	if n := held(); n != keys {
-		t.Errorf("the masters hold %d keys, want %d", n, keys)
+}
+
+// held fails unless the masters hold all keys, each its part.
+func (c *clusterKeys) held() {
+	c.t.Helper()
+	total := int64(0)
+	for _, m := range c.masters {
+		n := m.client(c.t).DBSize(c.t.Context()).Val()
+		if n < clusterKeyCount/6 {
+			c.t.Errorf("%s holds %d of %d keys: they are not spread", m.addr, n, clusterKeyCount)
+		}
+		total += n
 	}
-	for _, m := range masters {
+	if total != clusterKeyCount {
+		c.t.Errorf("the masters hold %d keys, want %d", total, clusterKeyCount)
+	}
+}
+
+// TestClusterOfThree: one batch over the keys of all masters is exact, and so is what is merged after an outage.
+func TestClusterOfThree(t *testing.T) {
+	t.Parallel()
+	c := newClusterKeys(t)
+	c.decide("11", "a", "b")
+	c.decide("220", "a", "b", "c")
+	c.held()
+	for _, m := range c.masters {
 		if err := m.client(t).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lose(t, l)
-	decide("220", "a", "b", "c") // by memory
-	for k := range keys {
-		l.ForgetLocal(fmt.Sprintf("comm_%03d:command", k))
+	lose(t, c.l)
+	c.decide("220", "a", "b", "c") // by memory
+	for k := range clusterKeyCount {
+		c.l.ForgetLocal(c.key(k))
 	}
-	decide("110", "d", "e", "f")
-	find(t, l)
-	decide("220", "d", "e", "f")
-	if n := held(); n != keys {
-		t.Errorf("the masters hold %d keys after the merge, want %d", n, keys)
-	}
+	c.decide("110", "d", "e", "f")
+	find(t, c.l)
+	c.decide("220", "d", "e", "f")
+	c.held()
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // fallback is what the process knows by itself: the windows it enforces while Redis is away, and the admissions that
-// Redis has yet to be told of. It is process-wide, not one for each shard, because several carried IDs can be one
-// community on different shards. Times are on the process's monotonic clock, since the limiter was made.
+// Redis has yet to be told of. There is one for the process, not one for each shard, because the messages of one key may come
+// through several shards. Times are on the process's monotonic clock, since the limiter was made.
 type fallback struct {
 	// set by newFallback, read-only
 	policy    Policy
@@ -196,7 +196,7 @@ func (f *fallback) standing(key string, limit Limit, now time.Duration) standing
 	return w.log.standing(limit, now)
 }
 
-// forget drops the key's window and what of it waits for the merge.
+// forget drops the key's window, and its admissions that wait to be merged.
 func (f *fallback) forget(key string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,8 +214,7 @@ func (f *fallback) forgetPrefix(prefix string) {
 	}
 }
 
-// release gives permits back. It reports whether all of them were still waiting to be merged, so that Redis does not
-// know of them.
+// release releases permits. It reports whether all of them still waited to be merged: then Redis does not know of them.
 func (f *fallback) release(key string, ids []string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -31,7 +31,7 @@ type Limiter struct {
 	fallback *fallback
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
-	wake     chan struct{}                 // size 1: sent by messages that Redis failed, received by Run; a hint, dropped when full
+	wake     chan struct{}                 // size 1, a hint to Run: a round trip failed, and its admissions wait to be merged
 }
 
 // New returns a Limiter on the given client, which stays the caller's to close. It starts nothing and does not touch

@@ -85,9 +85,9 @@ func (f *fallback) requeue(m *merge) {
 	f.queued += len(m.entries)
 }
 
-// Run watches over Redis until ctx ends: while Redis is away it probes it, and when it is back it merges what was
-// admitted meanwhile and lets messages ask it again. Without Run a Limiter that lost Redis stays degraded. It returns
-// nil; its owner runs it once.
+// Run recovers from outages until ctx ends: while Redis is away Run probes Redis; when Redis is back Run merges the admissions made
+// meanwhile and lets messages ask Redis again. Without Run a Limiter that lost Redis stays degraded. Run returns nil; the
+// Limiter's owner runs it once.
 func (l *Limiter) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.health.ProbeInterval())
 	defer tick.Stop()

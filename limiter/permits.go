@@ -47,7 +47,7 @@ func (g *permitLog) trim(now, window time.Duration) {
 	g.sums = slices.Delete(g.sums, 0, i)
 	g.exact = g.exact[sort.Search(len(g.exact), func(i int) bool { return g.exact[i].at > cut }):]
 	if len(g.exact) == 0 {
-		g.exact = nil // give the memory back
+		g.exact = nil // free its memory
 	}
 }
 
@@ -84,7 +84,7 @@ func (g *permitLog) add(id uint64, now, window time.Duration) {
 	g.sums = append(g.sums, permitSum{at: end, n: 1})
 }
 
-// remove gives the ID's permit back. It reports false when the ID is not among the exact ones.
+// remove releases the ID's permit. It reports false when the ID is not among the exact ones.
 func (g *permitLog) remove(id uint64) bool {
 	i := slices.IndexFunc(g.exact, func(p permit) bool { return p.id == id })
 	if i < 0 {

@@ -11,8 +11,8 @@ import (
 // scanCount is how many keys Redis looks at for one SCAN.
 const scanCount = 1000
 
-// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of a Window calls its Forget
-// as well, and other processes ForgetLocal. While Redis is away only the memory is reset, and an error that is
+// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window calls
+// Window.Forget as well, and other processes call ForgetLocal. While Redis is away only the memory is reset, and an error that is
 // [redishealth.ErrAway] is returned.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
@@ -20,7 +20,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if err != nil {
 		return fmt.Errorf("reset %q: %w", key, err)
 	}
-	// What was learned of the window between the two is of before the reset.
+	// What this process has recorded between the two was admitted before the reset.
 	l.fallback.forget(key)
 	return nil
 }
@@ -29,7 +29,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 // cluster.
 func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
 	l.fallback.forgetPrefix(prefix)
-	// What is learned of these windows until they are deleted is of before the reset.
+	// What this process records until the keys are deleted was admitted before the reset.
 	defer l.fallback.forgetPrefix(prefix)
 	pattern := asPattern.Replace(l.o.Prefix+prefix) + "*"
 	if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
@@ -75,9 +75,9 @@ func (l *Limiter) ForgetLocal(key string) { l.fallback.forget(key) }
 // Options.MaxKeys at most.
 func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(prefix) }
 
-// Release gives the permits of the IDs back, for messages that were charged but then refused for another reason. An ID
-// without a permit is left out. The owner of a Window calls its Forget as well. While Redis is away, permits taken from
-// Redis before cannot be given back, and an error that is [redishealth.ErrAway] is returned.
+// Release releases the permits of the IDs, for messages that were charged but then refused for another reason. An ID
+// without a permit is left out. The owner of the key's Window calls Window.Forget as well. While Redis is away, permits
+// taken from Redis before cannot be released, and an error that is [redishealth.ErrAway] is returned.
 func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
@@ -96,7 +96,7 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 	return nil
 }
 
-// ReleaseBatch is Release for requests of any keys, in one round trip. Their owner's Windows forget.
+// ReleaseBatch is Release for requests of any keys, in one round trip. It calls Forget of the requests' Windows.
 func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 	if len(batch) == 0 {
 		return nil

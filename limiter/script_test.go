@@ -136,81 +136,115 @@ func spell(vs []Verdict) string {
 	return b.String()
 }
 
+// timeline is a limiter with one key, of which a took a permit 10 s ago.
+type timeline struct {
+	t     *testing.T
+	l     *Limiter
+	clock *testClock
+}
+
+const (
+	timelineKey = "comm_007:command"
+	otherKey    = "comm_008:command"
+)
+
+// threeAMinute is the limit of a timeline's key.
+var threeAMinute = Limit{Max: 3, Window: time.Minute}
+
+func newTimeline(s *testServer) *timeline {
+	x := &timeline{t: s.t, clock: newTestClock()}
+	x.l = newLimiter(s.t, s.addr, settings{}, x.clock)
+	x.allow(threeAMinute, "a")
+	x.clock.advance(10 * time.Second)
+	return x
+}
+
+func (x *timeline) allow(limit Limit, ids ...string) []Verdict {
+	x.t.Helper()
+	vs, err := x.l.Allow(x.t.Context(), timelineKey, limit, ids...)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return vs
+}
+
+func (x *timeline) check(key string, limit Limit) Verdict {
+	x.t.Helper()
+	v, err := x.l.Check(x.t.Context(), key, limit)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return v
+}
+
+func (x *timeline) usages(queries ...Query) []Usage {
+	x.t.Helper()
+	us, err := x.l.Usages(x.t.Context(), queries)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return us
+}
+
+// same compares what a test wants with what it got.
+func same(t *testing.T, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestVerdictTimes(t *testing.T) {
 	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		clock := newTestClock()
-		l := newLimiter(t, s.addr, settings{}, clock)
-		ctx := t.Context()
-		limit := Limit{Max: 3, Window: time.Minute}
-		allow := func(limit Limit, ids ...string) []Verdict {
-			t.Helper()
-			vs, err := l.Allow(ctx, "comm_007:command", limit, ids...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return vs
-		}
-		check := func(want, got any) {
-			t.Helper()
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		}
-		allow(limit, "a")
-		clock.advance(10 * time.Second)
-		check([]Verdict{
+		x := newTimeline(s)
+		same(s.t, []Verdict{
 			{Allowed: true, Charged: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
 			{Allowed: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
 			{Allowed: true, Charged: true, Limit: 3, ResetAfter: 50 * time.Second},
 			{Limit: 3, ResetAfter: 50 * time.Second, RetryAfter: 50 * time.Second},
-		}, allow(limit, "b", "b", "c", "d"))
+		}, x.allow(threeAMinute, "b", "b", "c", "d"))
+	})
+}
 
-		// After a downgrade to 1 all three must leave, the last one 60 s from now.
+// After a downgrade to 1 all three must leave, the last one 60 s from now.
+func TestTimesAfterADowngrade(t *testing.T) {
+	onEveryRedis(t, func(s *testServer) {
+		x := newTimeline(s)
+		x.allow(threeAMinute, "b", "b", "c", "d")
 		down := Limit{Max: 1, Window: time.Minute}
 		want := Verdict{Limit: 1, ResetAfter: 50 * time.Second, RetryAfter: time.Minute}
-		check([]Verdict{want}, allow(down, "d"))
-		v, err := l.Check(ctx, "comm_007:command", down)
-		if err != nil {
-			t.Fatal(err)
-		}
-		check(want, v)
-		usages, err := l.Usages(ctx, []Query{
-			{Key: "comm_007:command", Limit: down},
-			{Key: "comm_008:command", Limit: limit},
-			{Key: "comm_007:command", Limit: Limit{Max: Unlimited, Window: time.Minute}},
-			{Key: "comm_007:command", Limit: Limit{Max: 0, Window: time.Minute}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		check([]Usage{
+		same(s.t, []Verdict{want}, x.allow(down, "d"))
+		same(s.t, want, x.check(timelineKey, down))
+		same(s.t, []Usage{
 			{Used: 3, Limit: 1, ResetAfter: 50 * time.Second},
 			{Limit: 3, Remaining: 3},
 			{Limit: -1, Remaining: -1},
 			{Used: 3, ResetAfter: 50 * time.Second},
-		}, usages)
+		}, x.usages(
+			Query{Key: timelineKey, Limit: down},
+			Query{Key: otherKey, Limit: threeAMinute},
+			Query{Key: timelineKey, Limit: Limit{Max: Unlimited, Window: time.Minute}},
+			Query{Key: timelineKey, Limit: Limit{Max: 0, Window: time.Minute}},
+		))
+	})
+}
 
-		// Neither Check nor Usage counts what has left and is not trimmed yet.
-		clock.advance(55 * time.Second)
-		v, err = l.Check(ctx, "comm_007:command", limit)
+// Neither Check nor Usage counts what has left and is not trimmed yet, and neither writes.
+func TestLookingWritesNothing(t *testing.T) {
+	onEveryRedis(t, func(s *testServer) {
+		x := newTimeline(s)
+		x.allow(threeAMinute, "b", "b", "c", "d")
+		x.clock.advance(55 * time.Second)
+		same(s.t, Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, x.check(timelineKey, threeAMinute))
+		u, err := x.l.Usage(s.t.Context(), timelineKey, threeAMinute)
 		if err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
-		check(Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, v)
-		u, err := l.Usage(ctx, "comm_007:command", limit)
-		if err != nil {
-			t.Fatal(err)
+		same(s.t, Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
+		if n := s.client(s.t).ZCard(s.t.Context(), "ratelimit:"+timelineKey).Val(); n != 3 {
+			s.t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
 		}
-		check(Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
-		if n := s.client(t).ZCard(ctx, "ratelimit:comm_007:command").Val(); n != 3 {
-			t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
-		}
-		v, err = l.Check(ctx, "comm_008:command", limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		check(Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, v)
+		same(s.t, Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, x.check(otherKey, threeAMinute))
 	})
 }
 

@@ -13,7 +13,7 @@ type Window struct {
 	limit        Limit         // what blockedUntil was computed for
 	blockedUntil time.Time     // zero: nothing known; carries the monotonic clock
 	resetAt      time.Time     // when the oldest counted admission leaves
-	late         time.Duration // by how much both may be early: the round trip that told them
+	late         time.Duration // length of the round trip that told both times: either may be early by up to that
 	call         *call         // the key's script call in the batch being built, nil outside AllowBatch
 }
 
@@ -37,7 +37,8 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	if limit != w.limit || !now.Before(w.blockedUntil) {
 		return Verdict{}, false
 	}
-	// The block must not be too long, what is told must not be too short: a caller that waits so long finds a permit.
+	// The block must not end too late. The times in the verdict must not end too early: a caller that waits as told is to
+	// find a permit.
 	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(w.blockedUntil.Sub(now)+replySlack+w.late, limit.Window)}
 	v.ResetAfter = min(w.resetAt.Sub(now)+w.late, limit.Window)
 	if v.ResetAfter <= 0 {
@@ -46,9 +47,9 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	return v, true
 }
 
-// learn takes in what Redis answered to a request between the given times. Counting from the sending keeps
-// the block no longer than that of Redis, whatever the two clocks say. It is capped at one window so that a Redis whose
-// clock was stepped back is asked again.
+// learn remembers Redis's answer to a request that was sent and answered at the given times. The block is counted from the
+// sending, so it ends no later than Redis's own, whatever the two clocks say. It lasts one window at most, so that Redis
+// is asked again even if its clock was stepped back.
 func (w *Window) learn(limit Limit, s standing, sent, received time.Time) {
 	if s.count < limit.Max {
 		w.Forget()

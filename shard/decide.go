@@ -11,13 +11,13 @@ import (
 
 // decide gives every message of the batch its verdict. A user's own limit, if
 // the tenant has set one, is asked before the community's, in a round trip of
-// its own: their keys may be on different nodes of a cluster. What the
-// community then refuses gives the user's permit back.
+// its own: their keys may be on different nodes of a cluster. If the
+// community's limit then refuses a message, the user's permit is released.
 func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.decideUsers(ctx); err != nil {
 		return err
 	}
-	defer s.forgetAsks()
+	defer s.clearAsks()
 	for _, m := range s.batch {
 		a := m.Admission()
 		a.LimitedBy = a.Action
@@ -47,12 +47,12 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	return s.releaseUsers(ctx)
 }
 
-// decideUsers asks for the users whose tenants limit them. What is known to be
-// over the community's limit does not come so far, so that a flood costs
+// decideUsers asks for the users whose tenants limit them. A message that is
+// known to be over the community's limit is left out, so that a flood costs
 // Redis nothing.
 func (s *shard[M]) decideUsers(ctx context.Context) error {
 	now := time.Now()
-	defer s.forgetAsks()
+	defer s.clearAsks()
 	for _, m := range s.batch {
 		a := m.Admission()
 		if !a.Limited || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
@@ -75,8 +75,8 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	return nil
 }
 
-// forgetAsks empties asks, which point into messages.
-func (s *shard[M]) forgetAsks() {
+// clearAsks empties asks: they point into messages, which are not to live on.
+func (s *shard[M]) clearAsks() {
 	clear(s.asks)
 	s.asks = s.asks[:0]
 }
@@ -98,11 +98,11 @@ func (s *shard[M]) userWindow(a *Admission) *limiter.Window {
 	return w
 }
 
-// releaseUsers gives back the users' permits of messages that the community's limit
+// releaseUsers releases the users' permits of messages that the community's limit
 // refused, in one round trip. While Redis is away a permit stays taken: the
 // user is rejected too early rather than too late.
 func (s *shard[M]) releaseUsers(ctx context.Context) error {
-	s.forgetAsks()
+	s.clearAsks()
 	for _, m := range s.batch {
 		if a := m.Admission(); a.user != nil && a.user.Verdict.Charged && !a.Verdict.Allowed {
 			s.asks = append(s.asks, a.user)

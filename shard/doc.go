@@ -1,5 +1,7 @@
-// Package shard limits messages: which community, which tenant, may it, yes
-// or no. A [Pool] has a fixed number of shards; hash(community) picks one.
+// Package shard admits messages: it finds the tenant of each, and decides
+// whether the tenant's limits allow it. A [Pool] has a fixed number of shards;
+// the hash of a message's tenant key picks one. [Limits] reads and resets what
+// is used of the limits.
 //
 // A shard is an actor: one goroutine that alone owns an LRU of tenants, each
 // with the local windows of its limits, so there is no lock on the way of a

@@ -20,7 +20,7 @@ type Mailbox[T any] struct {
 
 	mu     sync.Mutex // protects the fields below
 	queue  []T
-	least  int // as many must wait before the taker is woken
+	wakeAt int // how many items must wait before the taker is woken
 	closed bool
 }
 
@@ -69,15 +69,15 @@ func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 	}
 	n = min(len(items), m.capacity-len(m.queue))
 	m.queue = append(m.queue, items[:n]...)
-	return n, n > 0 && len(m.queue) >= m.least, len(m.queue) < m.capacity, nil
+	return n, n > 0 && len(m.queue) >= m.wakeAt, len(m.queue) < m.capacity, nil
 }
 
-// Gather waits until at least n items wait, the mailbox is full or closed, most
-// has passed, or nothing has come between two ticks. It is the taker's, before it
-// takes.
-func (m *Mailbox[T]) Gather(n int, most, tick time.Duration) {
+// Gather waits until n items wait, the mailbox is full or closed, maxWait has
+// passed, or no item has come from one tick to the next. Only the taker calls
+// it, before Take.
+func (m *Mailbox[T]) Gather(n int, maxWait, tick time.Duration) {
 	n = min(n, m.capacity)
-	timer, ticker := time.NewTimer(most), time.NewTicker(tick)
+	timer, ticker := time.NewTimer(maxWait), time.NewTicker(tick)
 	defer timer.Stop()
 	defer ticker.Stop()
 	for before := m.Len(); !m.wake(n); {
@@ -98,21 +98,21 @@ func (m *Mailbox[T]) Gather(n int, most, tick time.Duration) {
 }
 
 // wake sets how many items must wait before the taker is woken, and reports
-// whether there is a reason to be.
-func (m *Mailbox[T]) wake(least int) bool {
+// whether so many wait already or none will come.
+func (m *Mailbox[T]) wake(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.least = least
-	if m.closed || len(m.queue) >= least {
-		m.least = 0
+	m.wakeAt = n
+	if m.closed || len(m.queue) >= n {
+		m.wakeAt = 0
 		return true
 	}
 	return false
 }
 
-// Take waits for items and returns all of them. It keeps buffer, which it
-// clears, for the next ones: pass what the last Take returned once it is
-// done with. It returns false when the mailbox is closed and empty.
+// Take waits for items and returns all of them, or false when the mailbox is
+// closed and empty. It clears buffer and keeps it for the next items: pass the
+// slice that the last Take returned, once nothing uses it.
 func (m *Mailbox[T]) Take(buffer []T) ([]T, bool) {
 	clear(buffer)
 	for {

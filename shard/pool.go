@@ -82,8 +82,8 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	if err != nil {
 		return nil, err
 	}
-	// Communities do not fall evenly: room for four standard deviations more than
-	// an even share, so that as many as CacheSize are cached and none goes round.
+	// Tenants do not fall evenly on shards. Each shard has room for four standard
+	// deviations more than its even share, so that CacheSize tenants fit.
 	share := float64(o.CacheSize) / float64(o.Shards)
 	size := int(math.Ceil(share + 4*math.Sqrt(share)))
 	for i := range p.shards {

@@ -31,13 +31,13 @@ type shard[M Message] struct {
 	cache *simplelru.LRU[string, *entry] // by Admission.TenantKey
 	users *simplelru.LRU[userKey, *limiter.Window]
 	batch []M
-	stale []*entry // to be read for this batch
-	keys  []string // of stale
-	asks  []*limiter.Request
+	stale []*entry           // to be read for this batch
+	keys  []string           // of stale
+	asks  []*limiter.Request // what one round trip asks the limiter
 }
 
-// entry is one cached tenant with the local windows of its limits, which live
-// and go with it: forgetting a window costs one question to Redis.
+// entry is one cached tenant with the local windows of its limits. The windows
+// go when the entry is evicted, which costs one question to Redis for each.
 type entry struct {
 	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
