@@ -52,9 +52,10 @@ type call struct {
 
 // round is one batch's calls. It is reused, so that a batch allocates little.
 type round struct {
-	calls   []*call // calls[:n] are in use
-	n       int
-	scripts []*scriptCall
+	calls    []*call // calls[:n] are in use
+	n        int
+	messages int // in all calls
+	scripts  []*scriptCall
 }
 
 var rounds = sync.Pool{New: func() any { return new(round) }}
@@ -76,6 +77,7 @@ func (r *round) add(req *Request) {
 		req.Window.call = c
 	}
 	c.reqs = append(c.reqs, req)
+	r.messages++
 }
 
 // prepare readies the script calls for the round trip.
@@ -100,17 +102,8 @@ func (r *round) recycle() {
 		*c = call{scriptCall: scriptCall{args: c.args[:0]}, reqs: c.reqs[:0]}
 	}
 	clear(r.scripts)
-	r.scripts, r.n = r.scripts[:0], 0
+	r.scripts, r.n, r.messages = r.scripts[:0], 0, 0
 	rounds.Put(r)
-}
-
-// messages returns the number of requests in the batch's calls.
-func (r *round) messages() int {
-	n := 0
-	for _, c := range r.inUse() {
-		n += len(c.reqs)
-	}
-	return n
 }
 
 // applyReply sets the verdicts of one call from its reply, or its error.

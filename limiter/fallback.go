@@ -214,25 +214,23 @@ func (f *fallback) forgetPrefix(prefix string) {
 	}
 }
 
-// release releases permits. It reports whether all of them still waited to be merged: then Redis does not know of them.
-func (f *fallback) release(key string, ids []string) bool {
+// release releases the ID's permit. It reports whether that still waited to be merged: then Redis does not know of it.
+func (f *fallback) release(key, id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w, ok := f.windows.Peek(key)
 	if !ok {
 		return false
 	}
-	found := 0
-	for _, id := range ids {
-		w.log.remove(maphash.String(f.seed, id))
-		if i := slices.IndexFunc(w.queue, func(q queued) bool { return q.id == id }); i >= 0 {
-			w.queue = slices.Delete(w.queue, i, i+1)
-			f.queued--
-			found++
-		}
+	w.log.remove(maphash.String(f.seed, id))
+	i := slices.IndexFunc(w.queue, func(q queued) bool { return q.id == id })
+	if i < 0 {
+		return false
 	}
+	w.queue = slices.Delete(w.queue, i, i+1)
+	f.queued--
 	if len(w.queue) == 0 {
 		delete(f.queues, key)
 	}
-	return found == len(ids)
+	return true
 }

@@ -138,7 +138,7 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 		}
 		return failed
 	})
-	l.m.batchSize.Observe(float64(r.messages()))
+	l.m.batchSize.Observe(float64(r.messages))
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

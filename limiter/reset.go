@@ -79,21 +79,12 @@ func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(pre
 // without a permit is left out. The owner of the key's Window calls Window.Forget as well. While Redis is away, permits
 // taken from Redis before cannot be released, and an error that is [redishealth.ErrAway] is returned.
 func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
-	if len(ids) == 0 {
-		return nil
+	w := NewWindow(key)
+	batch := make([]*Request, len(ids))
+	for i, id := range ids {
+		batch[i] = &Request{Window: w, ID: id}
 	}
-	if local := l.fallback.release(key, ids); local && l.Degraded() {
-		return nil
-	}
-	members := make([]any, len(ids))
-	for i := range ids {
-		members[i] = &ids[i]
-	}
-	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.ZRem(ctx, l.o.Prefix+key, members...).Err() })
-	if err != nil {
-		return fmt.Errorf("release %d permits of %q: %w", len(ids), key, err)
-	}
-	return nil
+	return l.ReleaseBatch(ctx, batch)
 }
 
 // ReleaseBatch is Release for requests of any keys, in one round trip. It calls Forget of the requests' Windows.
@@ -101,9 +92,13 @@ func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	local := true
 	for _, r := range batch {
 		r.Window.Forget()
-		l.fallback.release(r.Window.key, []string{r.ID})
+		local = l.fallback.release(r.Window.key, r.ID) && local
+	}
+	if local && l.Degraded() {
+		return nil
 	}
 	err := l.health.Do(ctx, func(ctx context.Context) error {
 		_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -27,10 +27,9 @@ func (s *shard[M]) decide(ctx context.Context) error {
 		case a.refusedByUser():
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
-			a.request = limiter.Request{
-				Window: a.entry.window(a.Action), Limit: limitOf(a.Tenant, a.Action), ID: a.ID, Replay: a.Replay,
-			}
-			s.asks = append(s.asks, &a.request)
+			r := &a.request // set by field: its Verdict is large, and comes from the limiter
+			r.Window, r.Limit, r.ID, r.Replay = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.ID, a.Replay
+			s.asks = append(s.asks, r)
 		}
 	}
 	if len(s.asks) == 0 {

@@ -27,19 +27,17 @@ func (s *shard[M]) apply(e *tenant.Event) {
 			if at := now.Add(rand.N(refreshSpread)); at.Before(entry.expires) { //nolint:gosec // jitter
 				entry.expires = at
 			}
-			entry.forget(allActions)
+			clear(entry.windows[:])
 		}
-		s.forgetUsers(func(userKey) bool { return true })
+		s.users.Purge()
 	case tenant.LimitReset:
 		s.reset(e)
 	case tenant.FlagChanged: // shards do not evaluate flags
 	}
 }
 
-var allActions = []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest, tenant.UserCommand}
-
-// reset drops what the windows of a community know. Several carried IDs can be
-// one community, so all shards look for it.
+// reset drops the windows of a community. Several tenant keys can be one
+// community, so all shards look for it.
 func (s *shard[M]) reset(e *tenant.Event) {
 	community, actions, ok := e.Reset()
 	if !ok {
@@ -47,26 +45,17 @@ func (s *shard[M]) reset(e *tenant.Event) {
 	}
 	for _, entry := range s.cache.Values() {
 		if entry.tenant != nil && entry.tenant.ID == community {
-			entry.forget(actions)
+			for _, a := range actions {
+				entry.windows[a] = nil
+			}
 		}
 	}
-	if slices.Contains(actions, tenant.UserCommand) {
-		s.forgetUsers(func(k userKey) bool { return k.community == community })
+	if !slices.Contains(actions, tenant.UserCommand) {
+		return
 	}
-}
-
-func (e *entry) forget(actions []tenant.Action) {
-	for _, a := range actions {
-		if w := e.windows[a]; w != nil {
-			w.Forget()
-		}
-	}
-}
-
-func (s *shard[M]) forgetUsers(which func(userKey) bool) {
 	for _, key := range s.users.Keys() {
-		if w, ok := s.users.Peek(key); ok && which(key) {
-			w.Forget()
+		if key.community == community {
+			s.users.Remove(key)
 		}
 	}
 }

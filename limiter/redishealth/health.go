@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -23,14 +24,15 @@ var ErrAway = errors.New("redis is away")
 // Health knows whether one Redis is away. It is safe for concurrent use.
 type Health struct {
 	// set by New, read-only
-	rdb redis.UniversalClient
-	o   Options
-	m   *metrics
+	rdb       redis.UniversalClient
+	o         Options
+	roundTrip prometheus.Histogram
 
-	away atomic.Bool // written under mu
+	// Written under mu.
+	away    atomic.Bool
+	changes atomic.Int64 // how often away has changed: a round trip that spans a change does not count
 
 	mu        sync.Mutex // protects the fields below
-	changes   int        // how often away has changed: a round trip that spans a change does not count
 	failures  int        // round trips that failed in a row since the last change
 	nextProbe time.Time  // while Redis is away, it is not probed before this
 }
@@ -42,14 +44,31 @@ func New(rdb redis.UniversalClient, o Options) (*Health, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("redis health options: %w", err)
 	}
-	m, err := newMetrics(o.Registerer)
-	if err != nil {
-		return nil, fmt.Errorf("redis health metrics: %w", err)
-	}
+	h := &Health{rdb: rdb, o: o, roundTrip: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "arrakis_limiter_round_trip_seconds",
+		Help:    "Time of one round trip to Redis for a batch.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
+	})}
 	if !obeysContext(rdb) {
 		o.Logger.Warn("redis client ignores the limiter's timeout, set ContextTimeoutEnabled", "timeout", o.Timeout)
 	}
-	return &Health{rdb: rdb, o: o, m: m}, nil
+	return h, h.register(o.Registerer)
+}
+
+// register registers the metrics, unless reg is nil.
+func (h *Health) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	return errors.Join(reg.Register(h.roundTrip), reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "arrakis_limiter_degraded",
+		Help: "1 while limits are decided without Redis, else 0.",
+	}, func() float64 {
+		if h.Away() {
+			return 1
+		}
+		return 0
+	})))
 }
 
 // obeysContext reports whether the client ends a round trip at its context's deadline.
@@ -83,12 +102,12 @@ func (h *Health) Do(ctx context.Context, work func(context.Context) error) error
 	if h.Away() {
 		return ErrAway
 	}
-	changes := h.changesSoFar()
+	changes := h.changes.Load()
 	began := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, h.o.Timeout)
 	err := work(bounded)
 	cancel()
-	h.m.roundTrip.Observe(time.Since(began).Seconds())
+	h.roundTrip.Observe(time.Since(began).Seconds())
 	failed := ServerFailed(err)
 	if failed && ctx.Err() != nil {
 		return ctx.Err()
@@ -100,40 +119,32 @@ func (h *Health) Do(ctx context.Context, work func(context.Context) error) error
 	return err
 }
 
-func (h *Health) changesSoFar() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.changes
-}
-
 // count counts a round trip that began when away had changed as often as given.
-func (h *Health) count(changes int, failed bool) {
+func (h *Health) count(changes int64, failed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.away.Load() || changes != h.changes {
+	if h.away.Load() || changes != h.changes.Load() {
 		return
 	}
 	if !failed {
 		h.failures = 0
 		return
 	}
-	if h.failures++; h.failures < h.o.Failures {
-		return
+	if h.failures++; h.failures >= h.o.Failures {
+		h.setLocked(true)
+		h.o.Logger.Warn("redis is away, limits are decided without it")
 	}
-	h.setLocked(true)
-	h.postponeProbeLocked()
-	h.o.Logger.Warn("redis is away, limits are decided without it")
 }
 
 // setLocked changes away. The caller must hold h.mu.
 func (h *Health) setLocked(away bool) {
 	h.away.Store(away)
-	h.changes++
+	h.changes.Add(1)
 	h.failures = 0
-	h.m.setAway(away)
+	h.postponeProbeLocked()
 }
 
-// postponeProbeLocked keeps the next probe from following at once. It is due again by the next tick of its caller, which
+// postponeProbeLocked keeps the next probe from following at once: it is due again by the next tick of its caller, which
 // comes every ProbeInterval. The caller must hold h.mu.
 func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeInterval / 2) }
 
@@ -142,8 +153,11 @@ func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeI
 // nothing where the last probe was just now. An error means that Redis did not take it all; Recover has counted and
 // logged it.
 func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) error) error {
-	changes, due := h.probeDue()
-	if !due {
+	changes := h.changes.Load()
+	h.mu.Lock()
+	early := h.away.Load() && time.Now().Before(h.nextProbe)
+	h.mu.Unlock()
+	if early {
 		return nil
 	}
 	err := h.probe(ctx)
@@ -161,13 +175,6 @@ func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) erro
 	}
 	h.count(changes, err != nil)
 	return err
-}
-
-// probeDue reports whether Redis may be probed now, and how often away has changed so far.
-func (h *Health) probeDue() (changes int, due bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.changes, !h.away.Load() || !time.Now().Before(h.nextProbe)
 }
 
 // probe asks whether Redis takes writes, without writing: ZADD XX adds no member. A cluster must have all its masters.

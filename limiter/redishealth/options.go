@@ -43,52 +43,13 @@ func (o Options) withDefaults() Options {
 // validate names every field that is out of range, of options that have their defaults.
 func (o Options) validate() error {
 	var errs []error
-	for _, f := range []struct {
-		name  string
-		value any
-		valid bool
-		want  string
-	}{
-		{"Timeout", o.Timeout, o.Timeout >= time.Millisecond, "at least 1ms"},
-		{"Failures", o.Failures, o.Failures >= 1 && o.Failures <= 1<<30, "between 1 and 2^30"},
-		{"ProbeInterval", o.ProbeInterval, o.ProbeInterval >= time.Millisecond, "at least 1ms"},
-	} {
-		if !f.valid {
-			errs = append(errs, fmt.Errorf("%s: %v is not %s", f.name, f.value, f.want))
+	for name, d := range map[string]time.Duration{"Timeout": o.Timeout, "ProbeInterval": o.ProbeInterval} {
+		if d < time.Millisecond {
+			errs = append(errs, fmt.Errorf("%s: %v is below 1ms", name, d))
 		}
 	}
+	if name := "Failures"; o.Failures < 1 || o.Failures > 1<<30 {
+		errs = append(errs, fmt.Errorf("%s: %d is not between 1 and 2^30", name, o.Failures))
+	}
 	return errors.Join(errs...)
-}
-
-// metrics are without labels.
-type metrics struct {
-	degraded  prometheus.Gauge
-	roundTrip prometheus.Histogram
-}
-
-// newMetrics makes the metrics and registers them, unless reg is nil.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	m := &metrics{
-		degraded: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "arrakis_limiter_degraded",
-			Help: "1 while limits are decided without Redis, else 0.",
-		}),
-		roundTrip: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "arrakis_limiter_round_trip_seconds",
-			Help:    "Time of one round trip to Redis for a batch.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
-		}),
-	}
-	if reg == nil {
-		return m, nil
-	}
-	return m, errors.Join(reg.Register(m.degraded), reg.Register(m.roundTrip))
-}
-
-func (m *metrics) setAway(away bool) {
-	if away {
-		m.degraded.Set(1)
-	} else {
-		m.degraded.Set(0)
-	}
 }
