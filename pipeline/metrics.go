@@ -1,10 +1,8 @@
 package pipeline
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // metrics are the pipeline's: those of single tenants, and its own. They are
@@ -17,38 +15,30 @@ type metrics struct {
 	deadLetters            *prometheus.CounterVec
 }
 
-// stageBuckets reach from 10 µs to 40 s.
-var stageBuckets = prometheus.ExponentialBuckets(1e-5, 4, 12)
-
-func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) (*metrics, error) {
-	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+// newMetrics registers the metrics; nil registers nowhere.
+func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metrics {
+	factory := promauto.With(reg)
+	stages := factory.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "arrakis_stage_seconds",
 		Help:    "Time in a stage: decode and metrics for one batch, handle for one message.",
-		Buckets: stageBuckets,
+		Buckets: prometheus.ExponentialBuckets(1e-5, 4, 12), // 10 µs to 40 s
 	}, []string{"stage"})
 	m := &metrics{
 		tenants: newTenantMetrics(maxTenants, known),
 		decode:  stages.WithLabelValues("decode"),
 		handle:  stages.WithLabelValues("handle"),
 		settle:  stages.WithLabelValues("metrics"),
-		retries: prometheus.NewCounter(prometheus.CounterOpts{
+		retries: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_retries_total", Help: "Messages given back to JetStream to be delivered again after a delay.",
 		}),
-		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+		deadLetters: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "arrakis_dead_letters_total", Help: "Messages stored among the dead letters.",
 		}, []string{"stream", "reason"}),
 	}
-	if reg == nil {
-		return m, nil
+	if reg != nil {
+		reg.MustRegister(m.tenants)
 	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.tenants, stages, m.retries, m.deadLetters} {
-		errs = append(errs, reg.Register(c))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("pipeline: register metrics: %w", err)
-	}
-	return m, nil
+	return m
 }
 
 // record counts a batch of messages at their end. Dead letters are counted by
@@ -72,30 +62,21 @@ func (m *metrics) deadLetter(d *delivery) {
 }
 
 // registerGauges registers gauges that are read when they are scraped.
-func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue) error {
-	if reg == nil {
-		return nil
+func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue) {
+	gauge := func(name, help string, labels prometheus.Labels, f func() float64) {
+		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f)
 	}
-	gauge := func(name, help string, labels prometheus.Labels, f func() float64) error {
-		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f))
-	}
-	errs := []error{
-		gauge("arrakis_handle_waiting", "Admitted messages that wait for a handler.", nil, func() float64 {
-			waiting, _ := queue.depth()
-			return float64(waiting)
-		}),
-		gauge("arrakis_handle_running", "Handlers that run.", nil, func() float64 {
-			_, running := queue.depth()
-			return float64(running)
-		}),
-	}
+	gauge("arrakis_handle_waiting", "Admitted messages that wait for a handler.", nil, func() float64 {
+		waiting, _ := queue.depth()
+		return float64(waiting)
+	})
+	gauge("arrakis_handle_running", "Handlers that run.", nil, func() float64 {
+		_, running := queue.depth()
+		return float64(running)
+	})
 	for _, s := range sources {
-		errs = append(errs, gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to anybody yet.",
+		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to anybody yet.",
 			prometheus.Labels{"stream": s.route.Stream, "consumer": s.route.Consumer},
-			func() float64 { return float64(s.pending.Load()) }))
+			func() float64 { return float64(s.pending.Load()) })
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("pipeline: register metrics: %w", err)
-	}
-	return nil
 }

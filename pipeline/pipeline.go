@@ -67,10 +67,7 @@ func New(o Options) (*Pipeline, error) {
 		return nil, err
 	}
 	known := newNames(o.Handlers, o.Fallbacks)
-	m, err := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
-	if err != nil {
-		return nil, err
-	}
+	m := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
 
 	ended := shard.NewMailbox[*delivery](endedQueue)
 	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
@@ -94,7 +91,8 @@ func New(o Options) (*Pipeline, error) {
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
-	return p, registerGauges(o.Registerer, decode.sources, admitted)
+	registerGauges(o.Registerer, decode.sources, admitted)
+	return p, nil
 }
 
 // Run makes the streams that are missing and works until ctx ends. Then it

@@ -1,11 +1,10 @@
 package shard
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // metrics are the shards' own, without tenant labels.
@@ -13,28 +12,20 @@ type metrics struct {
 	hits, misses, evictions prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, depths func(func(shard, depth int))) (*metrics, error) {
+// newMetrics registers the metrics; nil registers nowhere.
+func newMetrics(reg prometheus.Registerer, depths func(func(shard, depth int))) *metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		return promauto.With(reg).NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	m := &metrics{
+	if reg != nil {
+		reg.MustRegister(&depthCollector{depths: depths, desc: prometheus.NewDesc(
+			"arrakis_shard_mailbox_depth", "Messages that wait in the mailbox of a shard.", []string{"shard"}, nil)})
+	}
+	return &metrics{
 		hits:      counter("arrakis_tenant_cache_hits_total", "Messages whose tenant was cached."),
 		misses:    counter("arrakis_tenant_cache_misses_total", "Tenants that were missing or too old, and read."),
 		evictions: counter("arrakis_tenant_cache_evictions_total", "Tenants that made room for others."),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	depth := &depthCollector{depths: depths, desc: prometheus.NewDesc(
-		"arrakis_shard_mailbox_depth", "Messages that wait in the mailbox of a shard.", []string{"shard"}, nil)}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.hits, m.misses, m.evictions, depth} {
-		errs = append(errs, reg.Register(c))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("shard: register metrics: %w", err)
-	}
-	return m, nil
 }
 
 // depthCollector reads the mailboxes when it is scraped.

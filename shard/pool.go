@@ -78,10 +78,7 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	}
 	p := &Pool[M]{shards: make([]*shard[M], o.Shards), limits: o.Limits}
 	tenants := &tenantReader{store: o.Tenants, health: o.Limits.Health(), log: o.Logger.With("component", "shard")}
-	m, err := newMetrics(o.Registerer, p.depths)
-	if err != nil {
-		return nil, err
-	}
+	m := newMetrics(o.Registerer, p.depths)
 	// Tenants do not fall evenly on shards. Each shard has room for four standard
 	// deviations more than its even share, so that CacheSize tenants fit.
 	share := float64(o.CacheSize) / float64(o.Shards)

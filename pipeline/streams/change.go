@@ -21,18 +21,34 @@ func createConsumer(stream string, want jetstream.ConsumerConfig) Change {
 	}}
 }
 
-func streamChanges(is, want *jetstream.StreamConfig) []Change {
+// changes lists the settings of a stream or a consumer, named by c, that are not as wanted.
+func changes[Config any](c Change, settings []setting[Config], is, want *Config,
+	update func(context.Context, jetstream.JetStream, setting[Config]) error,
+) []Change {
 	var changes []Change
-	for _, s := range streamSettings {
-		if s.show(is) == s.show(want) {
+	for _, s := range settings {
+		c.Setting, c.Is, c.Wanted = s.name, s.show(is), s.show(want)
+		if c.Is == c.Wanted {
 			continue
 		}
-		changes = append(changes, Change{
-			Stream: want.Name, Setting: s.name, Is: s.show(is), Wanted: s.show(want),
-			apply: func(ctx context.Context, js jetstream.JetStream) error { return updateStream(ctx, js, s, want) },
-		})
+		c.apply = func(ctx context.Context, js jetstream.JetStream) error { return update(ctx, js, s) }
+		changes = append(changes, c)
 	}
 	return changes
+}
+
+func streamChanges(is, want *jetstream.StreamConfig) []Change {
+	return changes(Change{Stream: want.Name}, streamSettings, is, want,
+		func(ctx context.Context, js jetstream.JetStream, s setting[jetstream.StreamConfig]) error {
+			return updateStream(ctx, js, s, want)
+		})
+}
+
+func consumerChanges(stream string, is, want *jetstream.ConsumerConfig) []Change {
+	return changes(Change{Stream: stream, Consumer: want.Durable}, consumerSettings, is, want,
+		func(ctx context.Context, js jetstream.JetStream, s setting[jetstream.ConsumerConfig]) error {
+			return updateConsumer(ctx, js, stream, s, want)
+		})
 }
 
 // updateStream changes one setting and leaves the others as they are now.
@@ -49,22 +65,6 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 			"empty it, delete it with `nats stream rm %s` (its messages go with it), and apply again", err, want.Name)
 	}
 	return err
-}
-
-func consumerChanges(stream string, is, want *jetstream.ConsumerConfig) []Change {
-	var changes []Change
-	for _, s := range consumerSettings {
-		if s.show(is) == s.show(want) {
-			continue
-		}
-		changes = append(changes, Change{
-			Stream: stream, Consumer: want.Durable, Setting: s.name, Is: s.show(is), Wanted: s.show(want),
-			apply: func(ctx context.Context, js jetstream.JetStream) error {
-				return updateConsumer(ctx, js, stream, s, want)
-			},
-		})
-	}
-	return changes
 }
 
 // updateConsumer changes one setting and leaves the others as they are now.

@@ -96,8 +96,8 @@ type Options struct {
 	// Logger gets changes of state, and what happens to single messages at level
 	// debug. Defaults to none.
 	Logger *slog.Logger
-	// Registry gets the metrics, and has them served at /metrics. Defaults to
-	// one of its own.
+	// Registry gets the metrics, which must not be there already, and has them
+	// served at /metrics. Defaults to one of its own.
 	Registry *prometheus.Registry
 }
 

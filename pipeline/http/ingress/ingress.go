@@ -134,10 +134,7 @@ func New(o Options) (*Ingress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingress: use JetStream: %w", err)
 	}
-	m, err := newMetrics(o.Registerer)
-	if err != nil {
-		return nil, fmt.Errorf("ingress: register metrics: %w", err)
-	}
+	m := newMetrics(o.Registerer)
 	return &Ingress{
 		options:      o,
 		log:          o.Logger.With("component", "ingress"),

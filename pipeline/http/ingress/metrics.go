@@ -1,9 +1,8 @@
 package ingress
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // metrics are the ingress's own series. The labels are bounded: routes are
@@ -16,34 +15,30 @@ type metrics struct {
 	unclaimed  prometheus.Counter
 }
 
-// newMetrics makes the metrics and registers them, unless reg is nil.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+// newMetrics registers the metrics; nil registers nowhere.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	factory := promauto.With(reg)
+	return &metrics{
+		requests: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "arrakis_ingress_requests_total",
 			Help: "HTTP requests by route and status code; 499 is a client that left before its answer.",
 		}, []string{"route", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		seconds: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "arrakis_ingress_request_seconds",
 			Help:    "Time from the end of a request's headers to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 17),
 		}, []string{"route"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+		inFlight: factory.NewGauge(prometheus.GaugeOpts{
 			Name: "arrakis_ingress_in_flight",
 			Help: "Requests being read, stored or waited for.",
 		}),
-		clientGone: prometheus.NewCounter(prometheus.CounterOpts{
+		clientGone: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_ingress_client_gone_total",
 			Help: "Clients that left before their answer.",
 		}),
-		unclaimed: prometheus.NewCounter(prometheus.CounterOpts{
+		unclaimed: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_ingress_unclaimed_outcomes_total",
 			Help: "Outcomes that came when no request waited for them any more.",
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	return m, errors.Join(reg.Register(m.requests), reg.Register(m.seconds), reg.Register(m.inFlight),
-		reg.Register(m.clientGone), reg.Register(m.unclaimed))
 }

@@ -245,10 +245,7 @@ func TestPublishedHeaders(t *testing.T) {
 // coverage differs from run to run, so that the fuzzer can learn.
 func FuzzIngress(f *testing.F) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	m, err := newMetrics(nil)
-	if err != nil {
-		f.Fatal(err)
-	}
+	m := newMetrics(nil)
 	routes := newRoutes(m)
 	numbers := make(map[string]uint8, contract.NumKinds) // of paths: their kinds
 	for kind := range contract.Kind(contract.NumKinds) {
