@@ -1,0 +1,111 @@
+package testserver
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// slots is how many a Redis Cluster has.
+const slots = 16384
+
+// Cluster starts a Redis Cluster of n masters, without replicas, which have the
+// slots in equal parts, and kills it when the test ends. It takes two seconds
+// before a cluster takes writes.
+func Cluster(tb testing.TB, n int) []*RedisServer {
+	tb.Helper()
+	masters := make([]*RedisServer, n)
+	for i := range masters {
+		masters[i] = Redis(tb, clusterSettings...)
+	}
+	joinCluster(tb, masters)
+	return masters
+}
+
+// clusterSettings make a node that is not failed while it stalls on a loaded
+// machine.
+var clusterSettings = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "60000"}
+
+// joinCluster makes a cluster of nodes and waits until each takes writes.
+func joinCluster(tb testing.TB, masters []*RedisServer) {
+	tb.Helper()
+	clients := make([]*redis.Client, len(masters))
+	for i, m := range masters {
+		clients[i] = m.Client(tb)
+		host, port, _ := net.SplitHostPort(m.addr)
+		for _, err := range []error{
+			clients[i].ClusterAddSlotsRange(tb.Context(), slots*i/len(masters), slots*(i+1)/len(masters)-1).Err(),
+			clients[i].Do(tb.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
+			clients[0].Do(tb.Context(), "CLUSTER", "MEET", host, port).Err(),
+		} {
+			if err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	size := fmt.Sprintf("cluster_size:%d\r\n", len(masters))
+	for _, c := range clients {
+		Succeeds(tb, "the cluster is up", func() error {
+			info, err := c.ClusterInfo(tb.Context()).Result()
+			if err == nil && (!strings.Contains(info, "cluster_state:ok\r\n") || !strings.Contains(info, size)) {
+				err = fmt.Errorf("it says %q", info)
+			}
+			return err
+		})
+	}
+}
+
+// shared is the cluster that the tests of a package borrow in turn: a cluster
+// of each test's own would cost each the two seconds.
+var shared sharedCluster
+
+// sharedCluster is a Redis Cluster of one node that owns every slot: keys of
+// several slots in one command are refused as in any cluster.
+type sharedCluster struct {
+	turn sync.Mutex // held by the test that borrows
+
+	// Protected by turn.
+	server *RedisServer
+	dir    string
+}
+
+// borrow waits for the cluster and empties it. It is given back when the test
+// ends.
+func (c *sharedCluster) borrow(tb testing.TB) *RedisServer {
+	tb.Helper()
+	Program(tb, "redis-server")
+	c.turn.Lock()
+	tb.Cleanup(c.turn.Unlock)
+	if c.server == nil {
+		c.open(tb)
+	}
+	if err := c.server.Client(tb).FlushAll(tb.Context()).Err(); err != nil {
+		tb.Fatal(err)
+	}
+	return c.server
+}
+
+func (c *sharedCluster) open(tb testing.TB) {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "arrakis-cluster-") //nolint:usetesting // it outlives the test
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := newRedis(tb, func(port string) []string { return redisArgs(port, dir, clusterSettings) })
+	c.dir, c.server = dir, s
+	joinCluster(tb, []*RedisServer{s})
+}
+
+// close ends the cluster, if a test has started it.
+func (c *sharedCluster) close() {
+	if c.server == nil {
+		return
+	}
+	c.server.Kill()
+	_ = os.RemoveAll(c.dir) // the system clears what is left
+}

@@ -1,0 +1,95 @@
+package testserver
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NATSServer is a nats-server with JetStream in this process.
+type NATSServer struct {
+	tb      testing.TB
+	options server.Options
+	server  *server.Server
+}
+
+// NATS starts a nats-server with JetStream, whose streams may take 4 GiB in
+// memory and as much on disk, and ends it when the test does.
+func NATS(tb testing.TB) *NATSServer {
+	tb.Helper()
+	host, port, _ := net.SplitHostPort(address(tb))
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &NATSServer{tb: tb, options: server.Options{
+		Host: host, Port: n, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 4 << 30,
+	}}
+	s.Start()
+	tb.Cleanup(s.Stop)
+	return s
+}
+
+// Start starts a server that was stopped again, at its address and with what
+// its streams have on disk.
+func (s *NATSServer) Start() {
+	s.tb.Helper()
+	options := s.options // the server writes to it
+	var err error
+	if s.server, err = server.NewServer(&options); err != nil {
+		s.tb.Fatalf("start nats-server: %v", err)
+	}
+	s.server.Start()
+	if !s.server.ReadyForConnections(Patience) {
+		s.tb.Fatalf("nats-server is not ready within %v", Patience)
+	}
+}
+
+// Stop ends the server, which closes every connection to it, and waits. It may
+// be called again.
+func (s *NATSServer) Stop() {
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+}
+
+// URL is where clients connect to. It needs no name and no password.
+func (s *NATSServer) URL() string { return s.server.ClientURL() }
+
+// Subscriptions is how many the clients have, JetStream's own included.
+func (s *NATSServer) Subscriptions() uint32 { return s.server.NumSubscriptions() }
+
+// Connect makes a connection that ends with the test, with the options but for
+// a closed handler, which is taken.
+func (s *NATSServer) Connect(tb testing.TB, options ...nats.Option) *nats.Conn {
+	tb.Helper()
+	return ConnectNATS(tb, s.URL(), options...)
+}
+
+// ConnectNATS connects as Connect does to a server that the test has started in
+// another way.
+func ConnectNATS(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
+	tb.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(url, append(slices.Clone(options), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))...)
+	if err != nil {
+		tb.Fatalf("connect to NATS: %v", err)
+	}
+	tb.Cleanup(func() { nc.Close(); <-closed }) // by then its goroutines have ended
+	return nc
+}
+
+// JetStream is the JetStream of a connection.
+func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
+	tb.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return js
+}

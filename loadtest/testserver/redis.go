@@ -1,0 +1,173 @@
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisServer is a redis-server, a process of its own.
+type RedisServer struct {
+	tb   testing.TB
+	addr string
+	argv []string
+
+	// Of the process that runs, nil while none does.
+	cmd   *exec.Cmd
+	log   *bytes.Buffer // what it prints; read when it has ended
+	ended chan struct{} // closed when it has
+}
+
+// Redis starts a redis-server and kills it when the test ends. It keeps nothing
+// on disk, unless the settings say so: they are arguments of the program, such
+// as "--appendonly", "yes", and win over those given here.
+func Redis(tb testing.TB, settings ...string) *RedisServer {
+	tb.Helper()
+	dir := tb.TempDir()
+	s := newRedis(tb, func(port string) []string { return redisArgs(port, dir, settings) })
+	tb.Cleanup(s.Kill)
+	return s
+}
+
+func redisArgs(port, dir string, settings []string) []string {
+	return append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no"}, settings...)
+}
+
+// Sentinel starts a Sentinel that watches the master under the name, and kills
+// it when the test ends. It fails over when it is told to, and not by itself:
+// a master that stalls on a loaded machine counts as up for a minute.
+func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
+	tb.Helper()
+	dir := tb.TempDir()
+	host, port, _ := net.SplitHostPort(master.addr)
+	s := newRedis(tb, func(own string) []string {
+		config := filepath.Join(dir, "sentinel-"+own+".conf") // the Sentinel writes to it
+		text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[3]s 60000\n",
+			own, dir, name, host, port)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		return []string{config, "--sentinel"}
+	})
+	tb.Cleanup(s.Kill)
+	return s
+}
+
+// newRedis starts redis-server with the arguments for a port; the caller must
+// see to its end. It tries more than one port: the port of a cluster's bus, 10,000
+// above, can be taken or past the last.
+func newRedis(tb testing.TB, args func(port string) []string) *RedisServer {
+	tb.Helper()
+	path := Program(tb, "redis-server")
+	s := &RedisServer{tb: tb}
+	var err error
+	for range 10 {
+		s.addr = address(tb)
+		_, port, _ := net.SplitHostPort(s.addr)
+		s.argv = append([]string{path}, args(port)...)
+		if err = s.start(); err == nil {
+			return s
+		}
+	}
+	tb.Fatal(err)
+	return nil
+}
+
+// Addr is host:port.
+func (s *RedisServer) Addr() string { return s.addr }
+
+// Client returns a client that ends with the test. It waits for an answer for
+// Patience: a server that is slow on a loaded machine is not away.
+func (s *RedisServer) Client(tb testing.TB) *redis.Client {
+	tb.Helper()
+	c := redis.NewClient(&redis.Options{
+		Addr: s.addr, ContextTimeoutEnabled: true, DialTimeout: Patience, ReadTimeout: Patience, DialerRetries: 1,
+	})
+	tb.Cleanup(func() { _ = c.Close() }) // nothing is pending
+	return c
+}
+
+// Start starts a server that was killed again, at its address and on its files.
+func (s *RedisServer) Start() {
+	s.tb.Helper()
+	if err := s.start(); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
+// Kill ends the process at once, as a crash does. It does nothing when none
+// runs.
+func (s *RedisServer) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // it may have ended by itself
+	<-s.ended
+	s.cmd = nil
+}
+
+// start starts the process and waits until it answers. No process runs after an
+// error.
+func (s *RedisServer) start() error {
+	cmd, ended := exec.Command(s.argv[0], s.argv[1:]...), make(chan struct{})
+	s.log = &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { // ended by Kill
+		_ = cmd.Wait() // the error says "killed"
+		close(ended)
+	}()
+	s.cmd, s.ended = cmd, ended
+	if err := s.answers(); err != nil {
+		s.Kill()
+		return fmt.Errorf("redis-server at %s: %w\n%s", s.addr, err, s.log)
+	}
+	return nil
+}
+
+// answers waits until the process answers.
+func (s *RedisServer) answers() (err error) {
+	c := redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
+	defer c.Close() //nolint:errcheck // nothing is pending
+	poll(func() bool {
+		select {
+		case <-s.ended:
+			err = errors.New("the process has ended")
+			return true
+		default:
+			err = s.ask(c)
+			return err == nil
+		}
+	})
+	return err
+}
+
+// ask returns nil when the process answers itself: another one might do so at
+// its address where the port is not held, and both have been given it. PING is
+// refused as long as the process loads its files, unlike INFO.
+func (s *RedisServer) ask(c *redis.Client) error {
+	conn, err := net.Dial("tcp", s.addr) // before the client, which would log that it cannot
+	if err != nil {
+		return err
+	}
+	_ = conn.Close() // nothing was said
+	info, err := c.Info(context.Background(), "server").Result()
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(info, fmt.Sprintf("\r\nprocess_id:%d\r\n", s.cmd.Process.Pid)) {
+		return errors.New("another process answers")
+	}
+	return c.Ping(context.Background()).Err()
+}
