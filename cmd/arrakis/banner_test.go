@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"arrakis/loadtest/testserver"
 )
 
 func tcp(t *testing.T, addr string) net.Addr {
@@ -34,7 +36,7 @@ func TestBannerGolden(t *testing.T) {
 		if err := b.write(&out); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "banner/"+name+".txt", out.String())
+		testserver.Golden(t, "banner/"+name+".txt", out.String())
 	}
 }
 
@@ -52,7 +54,7 @@ func TestBannerCurlLines(t *testing.T) {
 	}
 	for i, want := range []string{`"status":"ok"`, `"eligible":`, "arrakis_tenant_commands_total{"} {
 		// A command is counted a moment after it is answered.
-		eventually(t, lines[i]+" prints "+want, func() bool {
+		testserver.Eventually(t, lines[i]+" prints "+want, func() bool {
 			return strings.Contains(shell(t, "INGRESS_TOKEN=s3cret; "+lines[i]), want)
 		})
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"arrakis/loadtest/testserver"
 )
 
 func TestHelpGolden(t *testing.T) {
@@ -26,7 +28,7 @@ func TestHelpGolden(t *testing.T) {
 					t.Errorf("wider than 100 columns: %s", line)
 				}
 			}
-			golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
+			testserver.Golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
 		})
 	}
 }

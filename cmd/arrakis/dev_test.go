@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -37,7 +38,7 @@ func startDev(t *testing.T, args ...string) *devProcess {
 	env := environment{"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}
 	d := &devProcess{background: start(t, env, append(append([]string{"dev"}, anyPorts...), args...)...)}
 	var banner string
-	eventually(t, "dev is ready", func() bool {
+	testserver.Eventually(t, "dev is ready", func() bool {
 		banner = d.stdout.String()
 		return strings.HasSuffix(banner, "pro\n\n")
 	})
@@ -63,16 +64,8 @@ func newClient(t *testing.T) *http.Client {
 // connect joins the process's NATS.
 func (d *devProcess) connect(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(d.nats)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nc, js
+	nc := testserver.ConnectNATS(t, d.nats)
+	return nc, testserver.JetStream(t, nc)
 }
 
 // response is an HTTP response, read.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
 )
@@ -25,7 +26,7 @@ func TestDLQHelpGolden(t *testing.T) {
 			if r.code != exitDone || r.stderr != "" {
 				t.Errorf("exit code %d, stderr %q", r.code, r.stderr)
 			}
-			golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
+			testserver.Golden(t, "help/"+strings.ReplaceAll("arrakis "+command, " ", "_")+".txt", r.stdout)
 		})
 	}
 }
@@ -117,57 +118,80 @@ func listLetters(t *testing.T, env environment, args ...string) (letters []deadl
 	return page.Deadletters, page.Next
 }
 
+// dlq runs a dlq command, which must end with the exit code and print errors
+// only when it fails.
+func dlq(t *testing.T, env environment, code int, args string) result {
+	t.Helper()
+	r := arrakis(t, env, append([]string{"dlq"}, strings.Fields(args)...)...)
+	if r.code != code || (r.stderr == "") != (code == exitDone) {
+		t.Errorf("dlq %s: %+v, want exit code %d", args, r, code)
+	}
+	return r
+}
+
+// says checks for parts of what was printed.
+func (r result) says(t *testing.T, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(r.stdout+r.stderr, want) {
+			t.Errorf("%q is missing:\n%s%s", want, r.stdout, r.stderr)
+		}
+	}
+}
+
 // TestDLQ has messages dead-lettered by a worker, and does with them what there
 // is to do.
 func TestDLQ(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")
 	nc, js := d.connect(t)
-	dlq := func(code int, args string) result {
-		t.Helper()
-		r := arrakis(t, d.env(), append([]string{"dlq"}, strings.Fields(args)...)...)
-		if r.code != code || (r.stderr == "") != (code == exitDone) {
-			t.Errorf("dlq %s: %+v, want exit code %d", args, r, code)
-		}
-		return r
-	}
-	says := func(r result, wants ...string) {
-		t.Helper()
-		for _, want := range wants {
-			if !strings.Contains(r.stdout+r.stderr, want) {
-				t.Errorf("%q is missing:\n%s%s", want, r.stdout, r.stderr)
-			}
-		}
-	}
-	says(dlq(exitDone, "list"), "0 dead letters\n")
+	dlq(t, d.env(), exitDone, "list").says(t, "0 dead letters\n")
 	if l, cursor := listLetters(t, d.env()); len(l) > 0 || cursor != "" { // it fails on null
 		t.Errorf("of none: %+v, %q", l, cursor)
 	}
 	if _, err := js.Publish(t.Context(), "commands.interaction", []byte("{\n\t\"event_id\": 7\n}")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bad message is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 1 })
+	testserver.Eventually(t, "the bad message is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 1 })
 	d.command(t, "comm_071", "later", `{}`) // nobody handles it yet
-	eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
+	testserver.Eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
+
+	later := listsAndShows(t, d)
+	replays(t, d, nc, later)
+	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
+	purges(t, d)
+}
+
+// listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command that
+// nobody handles, which it returns.
+func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
+	t.Helper()
 	letters, _ := listLetters(t, d.env(), "--reason=attempts_exhausted", "--stream=COMMANDS")
 	if len(letters) != 1 || letters[0].Seq != 2 || letters[0].Community != "comm_071" || letters[0].Attempts != 1 {
-		t.Errorf("letters %+v", letters)
+		t.Fatalf("letters %+v", letters)
 	}
-	says(dlq(exitDone, "list"), "SEQ", "malformed", "attempts_exhausted", "comm_071")
-	says(dlq(exitDone, "list --stream=EVENTS --reason=panic"), "0 dead letters of EVENTS with reason panic")
+	dlq(t, d.env(), exitDone, "list").says(t, "SEQ", "malformed", "attempts_exhausted", "comm_071")
+	dlq(t, d.env(), exitDone, "list --stream=EVENTS --reason=panic").says(t, "0 dead letters of EVENTS with reason panic")
 
-	says(dlq(exitDone, "show 1"), "malformed", "subject      commands.interaction\n", "COMMANDS, message 1",
+	dlq(t, d.env(), exitDone, "show 1").says(t, "malformed", "subject      commands.interaction\n", "COMMANDS, message 1",
 		"18 bytes\n{\n    \"event_id\": 7\n}\n")
-	says(dlq(exitDone, "show 2"), "attempts     1", "header       "+contract.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
+	dlq(t, d.env(), exitDone, "show 2").says(t,
+		"attempts     1", "header       "+contract.HeaderRequestID+": ", `"command_name":"later"`, "comm_071")
 	var shown deadletter.Entry
-	if err := json.Unmarshal([]byte(dlq(exitDone, "show 2 --json").stdout), &shown); err != nil {
+	if err := json.Unmarshal([]byte(dlq(t, d.env(), exitDone, "show 2 --json").stdout), &shown); err != nil {
 		t.Fatal(err)
 	}
 	if shown.Headers[contract.HeaderReason][0] != "attempts_exhausted" || shown.Body != letters[0].Body {
 		t.Errorf("shown %+v", shown)
 	}
-	says(dlq(exitFailed, "show 99"), "dead letter 99: no such dead letter", "arrakis dlq list")
+	dlq(t, d.env(), exitFailed, "show 99").says(t, "dead letter 99: no such dead letter", "arrakis dlq list")
+	return letters[0]
+}
 
+// replays replays both letters and one that is not there. The command has a
+// handler now; the bad message becomes dead letter 3.
+func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry) {
+	t.Helper()
 	handled := make(chan string, 2)
 	_, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
 		handled <- m.Header.Get(contract.HeaderEventID)
@@ -179,42 +203,44 @@ func TestDLQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := dlq(exitFailed, "replay 99 2 1")
-	says(r, "replay dead letter 99: no such dead letter", "arrakis dlq list",
+	dlq(t, d.env(), exitFailed, "replay 99 2 1").says(t, "replay dead letter 99: no such dead letter", "arrakis dlq list",
 		"replayed 2 to commands.interaction.comm_071: it is message 3 of COMMANDS\n",
 		"replayed 1 to commands.interaction: it is message 4 of COMMANDS\n")
 	select {
 	case id := <-handled:
-		if id != letters[0].EventID {
-			t.Errorf("event ID %q, want %q", id, letters[0].EventID)
+		if id != later.EventID {
+			t.Errorf("event ID %q, want %q", id, later.EventID)
 		}
-	case <-time.After(time.Minute):
-		t.Fatal("the replay is not handled after a minute")
+	case <-time.After(testserver.Patience):
+		t.Fatal("the replay is not handled")
 	}
-	eventually(t, "the bad message is a dead letter again", func() bool {
+	testserver.Eventually(t, "the bad message is a dead letter again", func() bool {
 		l, _ := listLetters(t, d.env())
 		return len(l) == 1 && l[0].Seq == 3
 	})
-	if r := dlq(exitFailed, "replay 2 --json"); !json.Valid([]byte(r.stdout)) || !strings.Contains(r.stdout, `"replayed": []`) {
+	if r := dlq(t, d.env(), exitFailed, "replay 2 --json"); !json.Valid([]byte(r.stdout)) || !strings.Contains(r.stdout, `"replayed": []`) {
 		t.Errorf("a second replay: %+v", r)
 	}
+}
 
-	bury(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
-	says(dlq(exitUsage, "purge --stream=COMMANDS"), "would delete 1 dead letter of COMMANDS: add --yes")
-	says(dlq(exitUsage, "purge"), "would delete 2 dead letters: add --yes")
+// purges deletes what is left: one malformed letter of COMMANDS, one of EVENTS.
+func purges(t *testing.T, d *devProcess) {
+	t.Helper()
+	dlq(t, d.env(), exitUsage, "purge --stream=COMMANDS").says(t, "would delete 1 dead letter of COMMANDS: add --yes")
+	dlq(t, d.env(), exitUsage, "purge").says(t, "would delete 2 dead letters: add --yes")
 	if l, _ := listLetters(t, d.env()); len(l) != 2 {
 		t.Errorf("%d are left without --yes, want 2", len(l))
 	}
-	says(dlq(exitDone, "purge --stream=COMMANDS --reason=malformed --yes"), "deleted 1 dead letter of COMMANDS with reason malformed")
+	dlq(t, d.env(), exitDone, "purge --stream=COMMANDS --reason=malformed --yes").says(t, "deleted 1 dead letter of COMMANDS with reason malformed")
 	if l, _ := listLetters(t, d.env()); len(l) != 1 || l[0].Stream != contract.StreamEvents {
 		t.Errorf("left %+v", l)
 	}
-	says(dlq(exitDone, "purge --yes --json"), `"purged": 1`)
-	says(dlq(exitDone, "purge --yes"), "deleted 0 dead letters")
+	dlq(t, d.env(), exitDone, "purge --yes --json").says(t, `"purged": 1`)
+	dlq(t, d.env(), exitDone, "purge --yes").says(t, "deleted 0 dead letters")
 }
 
-// bury stores a dead letter that no worker has written.
-func bury(t *testing.T, js jetstream.JetStream, stream string, reason contract.Reason, header map[string]string, body string) {
+// storeDeadLetter stores a dead letter that no worker has written.
+func storeDeadLetter(t *testing.T, js jetstream.JetStream, stream string, reason contract.Reason, header map[string]string, body string) {
 	t.Helper()
 	m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
 	m.Data = []byte(body)
@@ -232,40 +258,17 @@ func bury(t *testing.T, js jetstream.JetStream, stream string, reason contract.R
 // printed, so it is held to 80 columns and to what a terminal may see.
 func TestDLQOfStrangers(t *testing.T) {
 	t.Parallel()
-	env := environment{"NATS_URL": natsAt(t, -1).ClientURL()}
+	server := testserver.NATS(t)
+	env := environment{"NATS_URL": server.URL()}
 	if r := arrakis(t, env, "dlq", "list"); r.code != exitFailed || !strings.Contains(r.stderr, "provision --apply") {
 		t.Errorf("without streams: %+v", r)
 	}
 	if r := arrakis(t, env, "provision", "--apply"); r.code != exitDone {
 		t.Fatalf("%+v", r)
 	}
-	nc, err := nats.Connect(env["NATS_URL"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	long := strings.Repeat("x", 128)
-	bury(t, js, contract.StreamEligibility, contract.ReasonAttemptsExhausted, map[string]string{
-		contract.HeaderSubject: "eligibility.check.single", contract.HeaderError: strings.Repeat("é", 512),
-	}, `{"event_id":"e1","community_id":"`+long+`"}`)
-	bury(t, js, contract.StreamCommands, contract.ReasonPanic, map[string]string{
-		contract.HeaderStream: long, contract.HeaderReason: long, contract.HeaderSubject: "internal.x", "X-Mine": "\x1b[2J",
-	}, "\x1b[2J\r\n\ta")
-	bury(t, js, contract.StreamEvents, contract.ReasonMalformed, map[string]string{contract.HeaderError: "no JSON"}, "\xff\x1b{")
+	storeLettersOfStrangers(t, testserver.JetStream(t, server.Connect(t)))
 
-	table := arrakis(t, env, "dlq", "list").stdout
-	for line := range strings.Lines(table) {
-		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
-			t.Errorf("%d columns: %s", n, line)
-		}
-	}
-	if strings.Count(table, "\n") != 4 || !strings.Contains(table, "…") {
-		t.Errorf("table:\n%s", table)
-	}
+	wantNarrowTable(t, arrakis(t, env, "dlq", "list").stdout, 4)
 	if r := arrakis(t, env, "dlq", "list", "--stream=EVENTS"); !strings.Contains(r.stdout, "no JSON") {
 		t.Errorf("%+v", r)
 	}
@@ -293,5 +296,33 @@ func TestDLQOfStrangers(t *testing.T) {
 	}
 	if r := arrakis(t, env, "dlq", "list", "--limit=2"); !strings.Contains(r.stdout, "there are more: --cursor "+cursor+"\n") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// storeLettersOfStrangers stores three dead letters: one that is long in every field,
+// one with a terminal's control codes, one whose body is not UTF-8.
+func storeLettersOfStrangers(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	long := strings.Repeat("x", 128)
+	storeDeadLetter(t, js, contract.StreamEligibility, contract.ReasonAttemptsExhausted, map[string]string{
+		contract.HeaderSubject: "eligibility.check.single", contract.HeaderError: strings.Repeat("é", 512),
+	}, `{"event_id":"e1","community_id":"`+long+`"}`)
+	storeDeadLetter(t, js, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+		contract.HeaderStream: long, contract.HeaderReason: long, contract.HeaderSubject: "internal.x", "X-Mine": "\x1b[2J",
+	}, "\x1b[2J\r\n\ta")
+	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonMalformed, map[string]string{contract.HeaderError: "no JSON"}, "\xff\x1b{")
+}
+
+// wantNarrowTable checks that a table has the lines, at most 80 columns wide, for
+// which something was cut off.
+func wantNarrowTable(t *testing.T, table string, lines int) {
+	t.Helper()
+	for line := range strings.Lines(table) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if strings.Count(table, "\n") != lines || !strings.Contains(table, "…") {
+		t.Errorf("table:\n%s", table)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
@@ -60,7 +59,7 @@ func TestDevLimitsAFreeCommunity(t *testing.T) {
 	if r := arrakis(t, d.env(), "reset", "comm_099", "command"); r.code != exitDone {
 		t.Errorf("reset: %+v", r)
 	}
-	eventually(t, "the worker has heard of the reset", func() bool {
+	testserver.Eventually(t, "the worker has heard of the reset", func() bool {
 		return d.command(t, "comm_099", "ping", "{}").status == http.StatusOK
 	})
 }
@@ -120,7 +119,7 @@ func TestDevRoutesAndBuiltins(t *testing.T) {
 			t.Errorf("%s: status %d, body %.200s", url, r.status, r.body)
 		}
 	}
-	eventually(t, "the commands are counted", func() bool {
+	testserver.Eventually(t, "the commands are counted", func() bool {
 		r := do(t, d.client, http.MethodGet, d.ops+"/metrics", "")
 		return bytes.Contains(r.body, []byte(`arrakis_tenant_commands_total{command="ping",community_id="comm_001",status="success",tier="enterprise"} 1`))
 	})
@@ -141,7 +140,7 @@ func TestDevYieldsToAMicroService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the service answers", func() bool {
+	testserver.Eventually(t, "the service answers", func() bool {
 		return bytes.Contains(d.command(t, "comm_000", "stats", "{}").body, []byte(`"result":"enterprise by a service"`))
 	})
 }
@@ -175,7 +174,7 @@ func TestDevTenants(t *testing.T) {
 		t.Fatalf("upgrade: %+v", r)
 	}
 	start := time.Now()
-	eventually(t, "the upgrade is in force", func() bool { return d.command(t, "comm_050", "ping", "{}").status == http.StatusOK })
+	testserver.Eventually(t, "the upgrade is in force", func() bool { return d.command(t, "comm_050", "ping", "{}").status == http.StatusOK })
 	if took := time.Since(start); took > soon {
 		t.Errorf("the upgrade took %s: pub/sub has not told of it", took)
 	}
@@ -212,11 +211,11 @@ func TestDevFlags(t *testing.T) {
 	if r := arrakis(t, d.env(), "flag", "set", "new-ui", "--on", "--tiers=enterprise,pro", "--description=The new UI"); r.code != exitDone {
 		t.Fatalf("flag set: %+v", r)
 	}
-	eventually(t, "the flag is in force", func() bool { return strings.Contains(features(), `"new-ui"`) })
+	testserver.Eventually(t, "the flag is in force", func() bool { return strings.Contains(features(), `"new-ui"`) })
 	if r := arrakis(t, d.env(), "flag", "set", "new-ui", "--exclude=comm_000"); !strings.Contains(r.stdout, "The new UI") {
 		t.Errorf("what was not given must stay: %+v", r)
 	}
-	eventually(t, "the exception is in force", func() bool { return !strings.Contains(features(), "new-ui") })
+	testserver.Eventually(t, "the exception is in force", func() bool { return !strings.Contains(features(), "new-ui") })
 	if r := arrakis(t, d.env(), "flag", "list"); !strings.Contains(r.stdout, "enterprise, pro") {
 		t.Errorf("flag list: %+v", r)
 	}
@@ -241,18 +240,11 @@ func TestBadMessagesAreDeadLettered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths, err := filepath.Glob("testdata/fixtures/bad/*")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures: %v", err)
-	}
+	bad := testserver.Fixtures(t, "bad")
 	want := map[string]string{} // body to reason
-	for _, path := range paths {
-		body, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, body := range bad {
 		want[string(body)] = "malformed"
-		if filepath.Base(path) == "no-community.json" {
+		if name == "no-community.json" {
 			want[string(body)] = "no_community"
 		}
 		if _, err := js.Publish(t.Context(), "commands.interaction", body); err != nil {
@@ -262,8 +254,8 @@ func TestBadMessagesAreDeadLettered(t *testing.T) {
 			t.Errorf("good traffic: status %d, %s", r.status, r.body)
 		}
 	}
-	for range paths {
-		m, err := letters.NextMsg(time.Minute)
+	for range bad {
+		m, err := letters.NextMsg(testserver.Patience)
 		if err != nil {
 			t.Fatalf("%v; still missing: %q", err, want)
 		}
@@ -281,12 +273,7 @@ func TestBadMessagesAreDeadLettered(t *testing.T) {
 func TestGoodFixturesAreHandled(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")
-	paths, err := filepath.Glob("testdata/fixtures/good/*")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures: %v", err)
-	}
-	for _, path := range paths {
-		name := filepath.Base(path)
+	for name, body := range testserver.Fixtures(t, "good") {
 		route := "/v1/commands"
 		switch {
 		case strings.HasPrefix(name, "eligibility-check"):
@@ -295,10 +282,6 @@ func TestGoodFixturesAreHandled(t *testing.T) {
 			route = "/v1/eligibility/syncs"
 		case strings.HasPrefix(name, "guild"), strings.HasPrefix(name, "member"):
 			route = "/v1/events"
-		}
-		body, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
 		}
 		r := do(t, d.client, http.MethodPost, d.ingress+route, string(body))
 		// Dev has no handler for some of the fixtures' commands, and says so.
@@ -324,7 +307,7 @@ func TestDrain(t *testing.T) {
 	var inFlight response
 	var wg sync.WaitGroup
 	wg.Go(func() { inFlight = d.command(t, "comm_000", "sleep", `{"ms":300}`) })
-	if _, err := began.NextMsg(time.Minute); err != nil {
+	if _, err := began.NextMsg(testserver.Patience); err != nil {
 		t.Fatal(err)
 	}
 	d.stop()

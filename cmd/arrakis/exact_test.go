@@ -6,12 +6,9 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -31,56 +29,6 @@ const asArrakis = "ARRAKIS_TEST_AS_ARRAKIS"
 
 // longTests is whether the tests that take minutes run at full length.
 func longTests() bool { return os.Getenv("ARRAKIS_LONG_TESTS") != "" }
-
-// redisServer starts a real Redis for the test.
-func redisServer(t *testing.T) *redis.Client {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	for range 10 {
-		port := strconv.Itoa(quietPort(t))
-		cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan struct{})
-		go func() {
-			_ = cmd.Wait() // killed: the error says so
-			close(ended)
-		}()
-		t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
-		rdb := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", port)})
-		t.Cleanup(func() { _ = rdb.Close() })
-		if answers(t, rdb, cmd.Process.Pid, ended) {
-			return rdb
-		}
-	}
-	t.Fatal("redis-server does not start")
-	return nil
-}
-
-// answers waits until the process answers, which another server on its port
-// might do as well. It reports false if the process has ended, as it does when
-// the port is taken.
-func answers(t *testing.T, rdb *redis.Client, pid int, ended <-chan struct{}) (up bool) {
-	t.Helper()
-	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)
-	eventually(t, "redis-server answers", func() bool {
-		select {
-		case <-ended:
-			return true
-		default:
-			up = strings.Contains(rdb.Info(t.Context(), "server").Val(), own)
-			return up
-		}
-	})
-	return up
-}
 
 // workerProcess starts a worker as a process of its own.
 func workerProcess(t *testing.T, natsURL, redisAddr string) *exec.Cmd {
@@ -95,22 +43,93 @@ func workerProcess(t *testing.T, natsURL, redisAddr string) *exec.Cmd {
 	return cmd
 }
 
-// admissions follows the log of a limit in Redis, which keeps one window.
-type admissions struct {
-	scores map[string][]int64 // unix ms by event ID
+// What the flood of TestInvariantExactOverProcesses is held to.
+const (
+	floodLimit  = 100 // commands a window, of tier pro
+	floodWindow = time.Minute
+	floodKey    = "ratelimit:flooded:command"
+	killEvery   = 3 * time.Second
+)
+
+// flood is one community's commands, worker processes that take them, and what
+// Redis says of the admissions.
+type flood struct {
+	nats     *testserver.NATSServer
+	js       jetstream.JetStream
+	rdb      *redis.Client
+	handled  func() map[string]int
+	workers  []*exec.Cmd
+	kills    int
+	admitted map[string][]int64 // times by event ID, unix ms
 }
 
-func (a *admissions) look(t *testing.T, rdb *redis.Client, key string) {
+// newFlood starts the servers and the workers.
+func newFlood(t *testing.T, processes int) *flood {
 	t.Helper()
-	entries, err := rdb.ZRangeWithScores(t.Context(), key, 0, -1).Result()
+	f := &flood{
+		nats: testserver.NATS(t), rdb: testserver.Redis(t).Client(t),
+		workers: make([]*exec.Cmd, processes), admitted: map[string][]int64{},
+	}
+	nc := f.nats.Connect(t)
+	f.js = testserver.JetStream(t, nc)
+	if err := streams.Ensure(t.Context(), f.js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	tenants := store.New(f.rdb, store.Options{Source: "test"})
+	if _, _, err := tenants.UpgradeTier(t.Context(), "flooded", tenant.Pro); err != nil {
+		t.Fatal(err)
+	}
+	f.handled = handledBy(t, nc)
+	for i := range f.workers {
+		f.workers[i] = workerProcess(t, f.nats.URL(), f.rdb.Options().Addr)
+	}
+	t.Cleanup(func() {
+		for _, w := range f.workers {
+			_ = w.Process.Kill()
+			_ = w.Wait() // the error says "killed"
+		}
+	})
+	return f
+}
+
+// replaceAny kills a worker and starts another in its place.
+func (f *flood) replaceAny(t *testing.T) {
+	t.Helper()
+	i := rand.IntN(len(f.workers))
+	_ = f.workers[i].Process.Kill() // SIGKILL
+	_ = f.workers[i].Wait()
+	f.workers[i] = workerProcess(t, f.nats.URL(), f.rdb.Options().Addr)
+	f.kills++
+}
+
+// look reads the log of the limit in Redis, which keeps one window.
+func (f *flood) look(t *testing.T) {
+	t.Helper()
+	entries, err := f.rdb.ZRangeWithScores(t.Context(), floodKey, 0, -1).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
 		id, _ := e.Member.(string)
-		if at := int64(e.Score); !slices.Contains(a.scores[id], at) {
-			a.scores[id] = append(a.scores[id], at)
+		if at := int64(e.Score); !slices.Contains(f.admitted[id], at) {
+			f.admitted[id] = append(f.admitted[id], at)
 		}
+	}
+}
+
+// watch looks at the log and replaces a worker every few seconds, until ctx
+// ends.
+func (f *flood) watch(ctx context.Context, t *testing.T) {
+	t.Helper()
+	kill := time.NewTicker(killEvery)
+	defer kill.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-kill.C:
+			f.replaceAny(t)
+		case <-ctx.Done():
+		}
+		f.look(t)
 	}
 }
 
@@ -119,99 +138,54 @@ func (a *admissions) look(t *testing.T, rdb *redis.Client, key string) {
 // is killed every few seconds. By Redis's time of admission no window holds
 // more than the limit, and as long as the flood lasts none holds less.
 func TestInvariantExactOverProcesses(t *testing.T) {
-	const (
-		processes = 4
-		limit     = 100 // pro
-		window    = time.Minute
-		key       = "ratelimit:flooded:command"
-		perSecond = 50 * limit / 60
-	)
-	flood, killEvery := 15*time.Second, 3*time.Second
+	lasts := 15 * time.Second
 	if longTests() {
-		flood = 200 * time.Second
+		lasts = 200 * time.Second
 	}
-	ns := natsAt(t, -1)
-	rdb := redisServer(t)
-	nc, err := nats.Connect(ns.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	tenants := store.New(rdb, store.Options{Source: "test"})
-	if _, _, err := tenants.UpgradeTier(t.Context(), "flooded", tenant.Pro); err != nil {
-		t.Fatal(err)
-	}
-	handled := handledBy(t, nc)
-
-	workers := make([]*exec.Cmd, processes)
-	for i := range workers {
-		workers[i] = workerProcess(t, ns.ClientURL(), rdb.Options().Addr)
-	}
-	defer func() {
-		for _, w := range workers {
-			_ = w.Process.Kill()
-			_ = w.Wait()
-		}
-	}()
-
+	f := newFlood(t, 4)
 	ctx, cancel := context.WithCancel(t.Context())
 	var publisher sync.WaitGroup
-	publisher.Go(func() { publishTwice(ctx, t, js, perSecond) })
+	publisher.Go(func() { publishTwice(ctx, t, f.js, 50*floodLimit/60) })
 	defer publisher.Wait()
 	defer cancel()
-	eventually(t, "a worker works", func() bool { return len(handled()) > 0 })
-	time.AfterFunc(flood, cancel)
-	admitted := &admissions{scores: map[string][]int64{}}
-	kill := time.NewTicker(killEvery)
-	defer kill.Stop()
-	kills := 0
-	for ctx.Err() == nil {
-		select {
-		case <-kill.C:
-			i := rand.IntN(processes)
-			_ = workers[i].Process.Kill() // SIGKILL
-			_ = workers[i].Wait()
-			workers[i] = workerProcess(t, ns.ClientURL(), rdb.Options().Addr)
-			kills++
-		case <-ctx.Done():
-		}
-		admitted.look(t, rdb, key)
-	}
+	testserver.Eventually(t, "a worker works", func() bool { return len(f.handled()) > 0 })
+	time.AfterFunc(lasts, cancel)
+	f.watch(ctx, t)
 	publisher.Wait()
-	done := handled() // before the last look: what is admitted later is not in it
-	admitted.look(t, rdb, key)
+	handled := f.handled() // before the last look: what is admitted later is not in it
+	f.look(t)
 
 	var times []int64
-	for _, at := range admitted.scores {
+	for _, at := range f.admitted {
 		times = append(times, at...)
 	}
 	slices.Sort(times)
-	t.Logf("%d admitted in %v with %d workers killed", len(times), flood, kills)
-	if len(times) < limit {
-		t.Fatalf("%d admitted, want the limit of %d", len(times), limit)
+	t.Logf("%d admitted in %v with %d workers killed", len(times), lasts, f.kills)
+	wantFullWindows(t, times)
+	if !longTests() && len(times) != floodLimit {
+		t.Errorf("%d admitted within one window, want %d", len(times), floodLimit)
 	}
-	for i := limit; i < len(times); i++ {
-		between := time.Duration(times[i]-times[i-limit]) * time.Millisecond
-		if between < window {
-			t.Errorf("admissions %d to %d are within %v: more than %d in a window", i-limit, i, between, limit)
-		}
-		if slack := 2 * killEvery; between > window+slack {
-			t.Errorf("admissions %d to %d are %v apart: a permit lay idle for more than %v", i-limit, i, between, slack)
-		}
-	}
-	if !longTests() && len(times) != limit {
-		t.Errorf("%d admitted within one window, want %d", len(times), limit)
-	}
-	for id := range done {
-		if _, ok := admitted.scores[id]; !ok {
+	for id := range handled {
+		if _, ok := f.admitted[id]; !ok {
 			t.Errorf("%s was handled and never admitted", id)
+		}
+	}
+}
+
+// wantFullWindows checks the times of admissions, in order: no window holds more
+// than the limit, and no permit lies idle for longer than two kills are apart.
+func wantFullWindows(t *testing.T, times []int64) {
+	t.Helper()
+	if len(times) < floodLimit {
+		t.Fatalf("%d admitted, want the limit of %d", len(times), floodLimit)
+	}
+	for i := floodLimit; i < len(times); i++ {
+		between := time.Duration(times[i]-times[i-floodLimit]) * time.Millisecond
+		if between < floodWindow {
+			t.Errorf("admissions %d to %d are within %v: more than %d in a window", i-floodLimit, i, between, floodLimit)
+		}
+		if slack := 2 * killEvery; between > floodWindow+slack {
+			t.Errorf("admissions %d to %d are %v apart: a permit lay idle for more than %v", i-floodLimit, i, between, slack)
 		}
 	}
 }
@@ -256,7 +230,7 @@ func publishTwice(ctx context.Context, t *testing.T, js jetstream.JetStream, per
 		case <-tick.C:
 			body := fmt.Appendf(nil, `{"event_id":"e%d","event_type":"interaction.create","guild_id":"flooded","data":{"command_name":"work"}}`, i)
 			for range 2 {
-				if _, err := js.PublishAsync("commands.interaction", body, jetstream.WithStallWait(time.Minute)); err != nil {
+				if _, err := js.PublishAsync("commands.interaction", body, jetstream.WithStallWait(testserver.Patience)); err != nil {
 					t.Errorf("publish: %v", err)
 				}
 			}

@@ -3,28 +3,23 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"arrakis/loadtest/testserver"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asArrakis) != "" {
 		main() // this test binary is the arrakis that a test has started as a process
 	}
-	redis.SetLogger(discard{})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(testserver.M{M: m})
 }
 
 // safeBuffer takes what a process writes while a test reads it.
@@ -99,58 +94,16 @@ func (b *background) exit(t *testing.T) int {
 	select {
 	case code := <-b.code:
 		return code
-	case <-time.After(time.Minute):
-		t.Fatal("the command has not ended after a minute")
+	case <-time.After(testserver.Patience):
+		t.Fatalf("the command has not ended within %v", testserver.Patience)
 		return 0
-	}
-}
-
-// eventually polls until ok, for at most a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within a minute: %s", what)
-		case <-ticker.C:
-		}
-	}
-}
-
-// golden compares got with a file in testdata, or writes it with -update.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v; run the test with -update", err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); run the test with -update if this is meant\n%s", path, diff)
 	}
 }
 
 // shell runs a line as a person would who pastes it.
 func shell(t *testing.T, line string) string {
 	t.Helper()
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testserver.Program(t, "curl")
 	// grep fails when it finds nothing, which the caller sees.
 	out, _ := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput()
 	return string(out)

@@ -3,64 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"arrakis/loadtest/testserver"
 )
-
-// natsAt starts a NATS server with JetStream, on any port for -1.
-func natsAt(t *testing.T, port int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-		JetStreamMaxStore: 4 << 30, JetStreamMaxMemory: 256 << 20,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready after a minute")
-	}
-	return s
-}
-
-// quietPort is a free port below those that the system hands out, if there is
-// one: nobody takes it by asking for any.
-func quietPort(t *testing.T) int {
-	t.Helper()
-	handedOut := 32_768
-	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		if _, err := fmt.Sscan(string(b), &handedOut); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 100 {
-		port := handedOut/2 + rand.IntN(handedOut/2)
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	port, err := freePort(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
 
 // serveEnv are settings with which serve starts.
 func serveEnv(natsURL, redisAddr string) environment {
@@ -75,7 +29,7 @@ func addresses(t *testing.T, b *background) (ingress, ops string) {
 	t.Helper()
 	listening := regexp.MustCompile(`"msg":"listening","http":"([^"]+)","ops":"([^"]+)"`)
 	var m []string
-	eventually(t, "serve listens", func() bool {
+	testserver.Eventually(t, "serve listens", func() bool {
 		m = listening.FindStringSubmatch(b.stderr.String())
 		return m != nil
 	})
@@ -90,23 +44,19 @@ func ready(t *testing.T, c *http.Client, ops string) bool {
 // TestServe runs a command whose handler is a NATS micro service elsewhere.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	natsServer := natsAt(t, -1)
-	env := serveEnv(natsServer.ClientURL(), miniredis.RunT(t).Addr())
+	natsServer := testserver.NATS(t)
+	env := serveEnv(natsServer.URL(), testserver.Miniredis(t).Addr())
 	env["RABBITMQ_URL"] = "amqp://rabbit"
 	b := start(t, env, "serve")
 	ingress, ops := addresses(t, b)
 	client := newClient(t)
-	eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
+	testserver.Eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
 	if n := strings.Count(b.stderr.String(), "RABBITMQ_URL"); n != 1 {
 		t.Errorf("RABBITMQ_URL is reported %d times", n)
 	}
 
-	nc, err := nats.Connect(natsServer.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	_, err = nc.Subscribe("handlers.command.stats", func(m *nats.Msg) {
+	nc := natsServer.Connect(t)
+	_, err := nc.Subscribe("handlers.command.stats", func(m *nats.Msg) {
 		_ = m.Respond([]byte(`{"community":"` + m.Header.Get("Arrakis-Community") + `","tier":"` + m.Header.Get("Arrakis-Tier") + `"}`))
 	})
 	if err != nil {
@@ -132,13 +82,14 @@ func TestServe(t *testing.T) {
 // TestServeWaits starts serve before NATS and Redis.
 func TestServeWaits(t *testing.T) {
 	t.Parallel()
-	natsPort, redisPort := quietPort(t), quietPort(t)
-	redisAddr := net.JoinHostPort("127.0.0.1", strconv.Itoa(redisPort))
-	env := serveEnv("nats://user:hunter2@127.0.0.1:"+strconv.Itoa(natsPort), redisAddr)
+	natsServer, m := testserver.NATS(t), testserver.Miniredis(t)
+	env := serveEnv(strings.Replace(natsServer.URL(), "//", "//user:hunter2@", 1), m.Addr())
+	natsServer.Stop()
+	m.Close()
 	b := start(t, env, "serve")
 	ingress, ops := addresses(t, b)
 	client := newClient(t)
-	eventually(t, "serve says what it waits for", func() bool {
+	testserver.Eventually(t, "serve says what it waits for", func() bool {
 		log := b.stderr.String()
 		return strings.Contains(log, `"msg":"waiting","for":"NATS"`) && strings.Contains(log, `"msg":"waiting","for":"Redis"`)
 	})
@@ -153,13 +104,11 @@ func TestServeWaits(t *testing.T) {
 	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
 		t.Errorf("the ingress: status %d, %v", r.status, r.header)
 	}
-	natsAt(t, natsPort)
-	m := miniredis.NewMiniRedis()
-	if err := m.StartAddr(redisAddr); err != nil {
+	natsServer.Start()
+	if err := m.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.Close)
-	eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
+	testserver.Eventually(t, "serve is ready", func() bool { return ready(t, client, ops) })
 	if strings.Contains(b.stderr.String(), "hunter2") {
 		t.Error("the log holds a password")
 	}
@@ -173,7 +122,7 @@ func TestServeWaits(t *testing.T) {
 func TestServeStopsWhileWaiting(t *testing.T) {
 	t.Parallel()
 	b := start(t, serveEnv("nats://127.0.0.1:1", "127.0.0.1:1"), "serve")
-	eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), `"msg":"waiting","for":"Redis"`) })
+	testserver.Eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), `"msg":"waiting","for":"Redis"`) })
 	b.stop()
 	if code := b.exit(t); code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -212,13 +161,13 @@ func TestDevTakesTheNextFreePorts(t *testing.T) {
 
 func TestTurnClock(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
+	m := testserver.Miniredis(t)
 	m.Set("key", "value") //nolint:errcheck // a string key on an empty server
 	m.SetTTL("key", time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { turnClock(ctx, m) })
-	eventually(t, "the key expires", func() bool { return !m.Exists("key") })
+	testserver.Eventually(t, "the key expires", func() bool { return !m.Exists("key") })
 	cancel()
 	wg.Wait()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
 	"arrakis/tenant"
@@ -85,7 +86,7 @@ func TestViewsAlike(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the bad messages are listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 3 })
+	testserver.Eventually(t, "the bad messages are listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 3 })
 	for command, request := range map[string]string{
 		"tenant get a_foreign":                    "GET /v1/tenants/a_foreign",
 		"tenant get comm_000":                     "GET /v1/tenants/comm_000",
@@ -112,7 +113,7 @@ func TestDeadLetterAlike(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
 	_, js := d.connect(t)
-	bury(t, js, contract.StreamEvents, contract.ReasonPanic, map[string]string{contract.HeaderError: "a <b>"}, "\xff")
+	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, map[string]string{contract.HeaderError: "a <b>"}, "\xff")
 	var shown deadletter.Entry
 	if err := json.Unmarshal([]byte(d.printed(t, "dlq show 1")), &shown); err != nil {
 		t.Fatal(err)

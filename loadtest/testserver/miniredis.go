@@ -8,7 +8,8 @@ import (
 )
 
 // Miniredis starts a Redis in this process and closes it when the test ends.
-// After Close, Restart starts it again at its address and with its keys.
+// After Close, Restart starts it again at its address and with its keys; read Addr
+// before.
 func Miniredis(tb testing.TB) *miniredis.Miniredis {
 	tb.Helper()
 	m := miniredis.NewMiniRedis()
