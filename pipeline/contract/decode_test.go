@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -30,25 +29,8 @@ func kindOf(name string) contract.Kind {
 	}
 }
 
-func fixtures(tb testing.TB, dir string) map[string][]byte {
-	tb.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", "fixtures", dir, "*"))
-	if err != nil || len(paths) == 0 {
-		tb.Fatalf("no fixtures in %s: %v", dir, err)
-	}
-	files := make(map[string][]byte, len(paths))
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		files[filepath.Base(p)] = data
-	}
-	return files
-}
-
 func TestDecodeGoodFixtures(t *testing.T) {
-	for name, body := range fixtures(t, "good") {
+	for name, body := range testserver.Fixtures(t, "good") {
 		t.Run(name, func(t *testing.T) {
 			e, err := contract.Decode(kindOf(name), body)
 			if err != nil {
@@ -97,7 +79,7 @@ func TestDecodeBadFixtures(t *testing.T) {
 		"timestamp-negative.json":          "timestamp",
 		"timestamp-string.json":            "timestamp",
 	}
-	for name, body := range fixtures(t, "bad") {
+	for name, body := range testserver.Fixtures(t, "bad") {
 		t.Run(name, func(t *testing.T) {
 			_, err := contract.Decode(contract.KindCommand, body)
 			var de *contract.DecodeError
@@ -234,7 +216,7 @@ const fuzzedMost = 4 << 10
 // the other does too, and Data is the member's bytes as they came.
 func FuzzDecode(f *testing.F) {
 	for _, dir := range []string{"good", "bad"} {
-		for name, body := range fixtures(f, dir) {
+		for name, body := range testserver.Fixtures(f, dir) {
 			f.Add(uint8(kindOf(name)), body)
 		}
 	}

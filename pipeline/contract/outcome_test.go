@@ -6,6 +6,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -60,7 +61,7 @@ func FuzzOutcome(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
-	for _, result := range fixtures(f, "good") {
+	for _, result := range testserver.Fixtures(f, "good") {
 		f.Add(append(append([]byte(`{"status":"ok","result":`), result...), '}'))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

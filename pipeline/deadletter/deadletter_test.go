@@ -14,11 +14,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 )
@@ -27,43 +27,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bed is a NATS server with the streams of the contract.
 type bed struct {
-	server  *server.Server
+	server  *testserver.NATSServer
 	js      jetstream.JetStream
 	letters *Store
 }
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-		JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 4 << 30,
-	})
+	server := testserver.NATS(t)
+	js := testserver.JetStream(t, server.Connect(t))
+	err := streams.Ensure(t.Context(), js, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready after a minute")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = streams.Ensure(t.Context(), js, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &bed{server: s, js: js, letters: New(js)}
+	return &bed{server: server, js: js, letters: New(js)}
 }
 
-// bury stores a dead letter as the pipeline does and returns its sequence.
-func (b *bed) bury(t *testing.T, stream string, reason contract.Reason, header map[string]string, body string) uint64 {
+// write stores a dead letter as the pipeline does and returns its sequence.
+func (b *bed) write(t *testing.T, stream string, reason contract.Reason, header map[string]string, body string) uint64 {
 	t.Helper()
 	m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
 	m.Data = []byte(body)
@@ -114,12 +95,12 @@ const ping = `{"event_id":"e1","event_type":"interaction.create","guild_id":"com
 func TestListShowsLetters(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+	b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
 		contract.HeaderSubject: "commands.interaction", contract.HeaderSequence: "17", contract.HeaderAttempts: "3",
 		contract.HeaderError: "the handler panicked", contract.HeaderRequestID: "r1",
 	}, ping)
-	b.bury(t, contract.StreamEligibility, contract.ReasonMalformed, map[string]string{contract.HeaderSubject: "eligibility.check.single.c"}, "\xff{")
-	b.bury(t, contract.StreamEvents, contract.ReasonNoCommunity, map[string]string{
+	b.write(t, contract.StreamEligibility, contract.ReasonMalformed, map[string]string{contract.HeaderSubject: "eligibility.check.single.c"}, "\xff{")
+	b.write(t, contract.StreamEvents, contract.ReasonNoCommunity, map[string]string{
 		contract.HeaderSubject: "events.guild.join", contract.HeaderSequence: "many", contract.HeaderError: "\xff",
 	}, `{"event_id":"e3"}`)
 	got, err := b.letters.List(t.Context(), Query{})
@@ -159,7 +140,7 @@ func TestListPages(t *testing.T) {
 		if i%5 == 0 {
 			reason = contract.ReasonHandlerError
 		}
-		b.bury(t, stream, reason, nil, strconv.Itoa(i))
+		b.write(t, stream, reason, nil, strconv.Itoa(i))
 	}
 	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
@@ -223,7 +204,7 @@ func TestInvariantBoundedPage(t *testing.T) {
 	b := newBed(t)
 	large := strings.Repeat("x", 900<<10)
 	for range 10 {
-		b.bury(t, contract.StreamCommands, contract.ReasonMalformed, nil, large)
+		b.write(t, contract.StreamCommands, contract.ReasonMalformed, nil, large)
 	}
 	page, err := b.letters.List(t.Context(), Query{})
 	if err != nil || len(page.Entries) != 9 || page.Next != 9 {
@@ -234,8 +215,8 @@ func TestInvariantBoundedPage(t *testing.T) {
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.bury(t, contract.StreamEvents, contract.ReasonPanic, nil, "another")
-	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+	b.write(t, contract.StreamEvents, contract.ReasonPanic, nil, "another")
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
 		contract.HeaderSubject: "commands.interaction.comm_007", contract.HeaderSequence: "17", contract.HeaderAttempts: "3",
 		contract.HeaderError: "x", contract.HeaderReplyTo: "_INBOX.gone", contract.HeaderRequestID: "r1", contract.HeaderReplay: "1",
 		"Nats-Msg-Id": "COMMANDS:17:1", "traceparent": "00-1", "X-Mine": "kept",
@@ -280,7 +261,7 @@ func TestReplayIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	header := map[string]string{contract.HeaderSubject: "commands.interaction"}
-	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
 	var wg sync.WaitGroup
 	results := make(chan error, 8)
 	for range cap(results) {
@@ -304,7 +285,7 @@ func TestReplayIsStoredOnce(t *testing.T) {
 	}
 
 	// The letter of before, published by a replay that got no further.
-	seq = b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	seq = b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
 	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +316,7 @@ func TestReplayRefuses(t *testing.T) {
 		if subject != "" {
 			header[contract.HeaderSubject] = subject
 		}
-		seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+		seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
 		_, err := b.letters.Replay(t.Context(), seq)
 		var refused *RefusedError
 		if !errors.As(err, &refused) || refused.Seq != seq || refused.Subject != subject {
@@ -351,7 +332,7 @@ func TestReplayRefuses(t *testing.T) {
 func TestReplayRefusesHalfABody(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, contract.StreamCommands, contract.ReasonMalformed, map[string]string{
+	seq := b.write(t, contract.StreamCommands, contract.ReasonMalformed, map[string]string{
 		contract.HeaderSubject: "commands.interaction", contract.HeaderTruncated: "1048576",
 	}, ping)
 	_, err := b.letters.Replay(t.Context(), seq)
@@ -368,7 +349,7 @@ func TestReplayRefusesHalfABody(t *testing.T) {
 func TestReplayKeepsTheLetter(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
 	if err := b.js.DeleteStream(t.Context(), contract.StreamCommands); err != nil {
 		t.Fatal(err)
 	}
@@ -383,16 +364,8 @@ func TestReplayKeepsTheLetter(t *testing.T) {
 func TestAway(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.server.Shutdown()
-	b.server.WaitForShutdown()
-	deadline := time.After(time.Minute)
-	for b.js.Conn().IsConnected() {
-		select {
-		case <-deadline:
-			t.Fatal("still connected after a minute")
-		case <-time.After(time.Millisecond):
-		}
-	}
+	b.server.Stop()
+	testserver.Eventually(t, "the connection is lost", func() bool { return !b.js.Conn().IsConnected() })
 	_, listed := b.letters.List(t.Context(), Query{})
 	_, replayed := b.letters.Replay(t.Context(), 1)
 	if !errors.Is(listed, nats.ErrDisconnected) || !errors.Is(replayed, nats.ErrDisconnected) {

@@ -12,7 +12,7 @@ import (
 func TestGet(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	seq := b.bury(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{
 		contract.HeaderSubject: "commands.interaction", contract.HeaderAttempts: "3", "X-Mine": "kept",
 	}, ping)
 	got, err := b.letters.Get(t.Context(), seq)
@@ -54,11 +54,11 @@ func TestPurge(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
-			b.bury(t, contract.StreamCommands, contract.ReasonPanic, nil, "")      // 1
-			b.bury(t, contract.StreamEvents, contract.ReasonPanic, nil, "")        // 2
-			b.bury(t, contract.StreamCommands, contract.ReasonMalformed, nil, "")  // 3
-			b.bury(t, contract.StreamEligibility, contract.ReasonPanic, nil, "")   // 4
-			b.bury(t, contract.StreamEvents, contract.ReasonHandlerError, nil, "") // 5
+			b.write(t, contract.StreamCommands, contract.ReasonPanic, nil, "")      // 1
+			b.write(t, contract.StreamEvents, contract.ReasonPanic, nil, "")        // 2
+			b.write(t, contract.StreamCommands, contract.ReasonMalformed, nil, "")  // 3
+			b.write(t, contract.StreamEligibility, contract.ReasonPanic, nil, "")   // 4
+			b.write(t, contract.StreamEvents, contract.ReasonHandlerError, nil, "") // 5
 			want := uint64(5 - len(tt.left))
 			listed, err := b.letters.List(t.Context(), Query{Stream: tt.stream, Reason: tt.reason})
 			if err != nil || uint64(len(listed.Entries)) != want {

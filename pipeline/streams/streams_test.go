@@ -10,42 +10,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/streams"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// startJetStream starts a server of the test's own.
-func startJetStream(t *testing.T) jetstream.JetStream {
+// jetStream is that of a server of the test's own.
+func jetStream(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-		JetStreamMaxStore: 4 << 30, JetStreamMaxMemory: 256 << 20,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready after a minute")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return testserver.JetStream(t, testserver.NATS(t).Connect(t))
 }
 
 // lines is a logger and what it has logged, without the time.
@@ -75,7 +53,7 @@ func plan(t *testing.T, js jetstream.JetStream, o streams.Options) []string {
 
 func TestEnsureMakesTheContract(t *testing.T) {
 	t.Parallel()
-	js := startJetStream(t)
+	js := jetStream(t)
 	log, out := lines()
 	if err := streams.Ensure(t.Context(), js, streams.Options{}, log); err != nil {
 		t.Fatal(err)
@@ -131,7 +109,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 
 func TestEnsureTwiceAndAtOnce(t *testing.T) {
 	t.Parallel()
-	js := startJetStream(t)
+	js := jetStream(t)
 	log, out := lines()
 	var g errgroup.Group
 	for range 4 {
@@ -153,7 +131,7 @@ func TestEnsureTwiceAndAtOnce(t *testing.T) {
 // differ makes a server whose streams an operator has set otherwise.
 func differ(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	js := startJetStream(t)
+	js := jetStream(t)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: "EVENTS", Subjects: []string{"events.>"}, MaxAge: time.Hour, MaxMsgs: 77, Description: "ours",
 	})
@@ -263,7 +241,7 @@ func TestPlanAndApply(t *testing.T) {
 
 func TestPlanSeesPushConsumer(t *testing.T) {
 	t.Parallel()
-	js := startJetStream(t)
+	js := jetStream(t)
 	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +262,7 @@ func TestPlanSeesPushConsumer(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	js := startJetStream(t)
+	js := jetStream(t)
 	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +291,7 @@ func TestOptions(t *testing.T) {
 
 func TestEnsureEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	js := startJetStream(t)
+	js := jetStream(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := streams.Ensure(ctx, js, streams.Options{}, slog.New(slog.DiscardHandler)); err == nil {

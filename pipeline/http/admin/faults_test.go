@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -199,7 +200,7 @@ func TestProblems(t *testing.T) {
 		{"415", "PATCH /v1/tenants/c1", "a: b", []string{"Content-Type", "text/yaml"}},
 	} {
 		method, path, _ := strings.Cut(tt.request, " ")
-		checkGolden(t, tt.name, b.do(t, method, path, tt.body, tt.headers...).body)
+		testserver.Golden(t, "golden/"+tt.name+".txt", b.do(t, method, path, tt.body, tt.headers...).body)
 	}
 }
 
@@ -208,9 +209,8 @@ func TestAway(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.mini.Close()
-	b.nats.Shutdown()
-	b.nats.WaitForShutdown()
-	eventually(t, "NATS is away", func() bool { return !b.js.Conn().IsConnected() })
+	b.nats.Stop()
+	testserver.Eventually(t, "NATS is away", func() bool { return !b.js.Conn().IsConnected() })
 	for _, request := range []string{
 		"GET /v1/tenants", "GET /v1/tenants/c1", "PUT /v1/tenants/c1", "PATCH /v1/tenants/c1", "DELETE /v1/tenants/c1",
 		"GET /v1/tenants/c1/usage", "DELETE /v1/tenants/c1/usage", "GET /v1/flags", "POST /v1/reload",

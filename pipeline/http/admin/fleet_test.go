@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -59,19 +60,7 @@ func TestUsage(t *testing.T) {
 // TestReset forgets on every Redis what it is to forget, and nothing else.
 func TestReset(t *testing.T) {
 	t.Parallel()
-	t.Run("miniredis", func(t *testing.T) {
-		t.Parallel()
-		testReset(t, newBed(t))
-	})
-	t.Run("redis-server", func(t *testing.T) {
-		t.Parallel()
-		testReset(t, newBedOn(t, redis.NewClient(&redis.Options{Addr: startServer(t), ContextTimeoutEnabled: true})))
-	})
-	t.Run("cluster", func(t *testing.T) {
-		t.Parallel()
-		addrs := []string{startCluster(t)}
-		testReset(t, newBedOn(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})))
-	})
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) { testReset(t, newBedOn(t, rdb)) })
 }
 
 func testReset(t *testing.T, b *bed) {
@@ -240,7 +229,7 @@ func TestFlags(t *testing.T) {
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	bury := func(stream string, reason contract.Reason, subject string) {
+	store := func(stream string, reason contract.Reason, subject string) {
 		t.Helper()
 		m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
 		m.Data = []byte(`{"event_id":"e1","guild_id":"c1"}`)
@@ -250,9 +239,9 @@ func TestDeadLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bury("COMMANDS", contract.ReasonPanic, "commands.interaction")
-	bury("EVENTS", contract.ReasonPanic, "events.guild.join")
-	bury("COMMANDS", contract.ReasonHandlerError, "internal.x")
+	store("COMMANDS", contract.ReasonPanic, "commands.interaction")
+	store("EVENTS", contract.ReasonPanic, "events.guild.join")
+	store("COMMANDS", contract.ReasonHandlerError, "internal.x")
 	list := func(path string) (subjects []string, link string) {
 		t.Helper()
 		r := b.do(t, "GET", path, "").want(t, 200)

@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
 	"arrakis/shard"
 	"arrakis/tenant/store"
@@ -79,7 +79,7 @@ func FuzzBodies(f *testing.F) {
 func TestKeyspace(t *testing.T) {
 	stored := keyspace{}
 	ours := storeHandler(t, stored.client(t))
-	mini := miniredis.RunT(t)
+	mini := testserver.Miniredis(t)
 	mini.SetTime(keyspaceTime)
 	rdb := redis.NewClient(&redis.Options{Addr: mini.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })

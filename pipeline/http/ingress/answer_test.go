@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
@@ -85,8 +84,8 @@ func orElse(s, otherwise string) string {
 	return s
 }
 
-// checkGolden compares an answer with testdata/golden/<name>.http, or writes
-// that with -update. Its status must be the number that the name begins with.
+// checkGolden holds an answer against testdata/golden/<name>.http. Its status
+// must be the number that the name begins with.
 func checkGolden(t *testing.T, name string, r response) {
 	t.Helper()
 	if !strings.HasPrefix(name, strconv.Itoa(r.code)) {
@@ -98,20 +97,7 @@ func checkGolden(t *testing.T, name string, r response) {
 	if err := r.header.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	golden := strings.ReplaceAll(text.String(), "\r\n", "\n") + "\n" + strings.TrimSuffix(r.body, "\n") + "\n"
-	path := filepath.Join("testdata", "golden", name+".http")
-	if *update {
-		if err := os.WriteFile(path, []byte(golden), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), golden); diff != "" {
-		t.Errorf("run the test with -update if this is meant (-want +got)\n%s", diff)
-	}
+	testserver.Golden(t, "golden/"+name+".http", strings.ReplaceAll(text.String(), "\r\n", "\n")+"\n"+strings.TrimSuffix(r.body, "\n")+"\n")
 }
 
 func TestBearer(t *testing.T) {
@@ -172,7 +158,7 @@ func TestMetrics(t *testing.T) {
 	for _, path := range []string{"/v1/commands", "/v1/events", "/never/seen", "/never/seen/either"} {
 		b.post(t, path, good)
 	}
-	eventually(t, "all requests are counted", func() bool {
+	testserver.Eventually(t, "all requests are counted", func() bool {
 		families, err := b.registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -197,19 +183,7 @@ func TestMetrics(t *testing.T) {
 			lines.WriteString(line)
 		}
 	}
-	path := filepath.Join("testdata", "golden", "metrics.txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), lines.String()); diff != "" {
-		t.Errorf("run the test with -update if this is meant (-want +got)\n%s", diff)
-	}
+	testserver.Golden(t, "golden/metrics.txt", lines.String())
 }
 
 func TestAccepted(t *testing.T) {

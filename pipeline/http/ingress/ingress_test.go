@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -46,7 +47,7 @@ func TestSharedInbox(t *testing.T) {
 	b := newBed(t, nil)
 	b.work(t, always(`{"status":"ok"}`))
 	b.post(t, "/v1/commands", good) // the first publish makes the one for acks
-	before := b.server.NumSubscriptions()
+	before := b.server.Subscriptions()
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -58,7 +59,7 @@ func TestSharedInbox(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if after := b.server.NumSubscriptions(); after != before {
+	if after := b.server.Subscriptions(); after != before {
 		t.Errorf("100 requests took the subscriptions from %d to %d", before, after)
 	}
 	if inFlight, waiting := b.counts(); inFlight != 0 || waiting != 0 {
@@ -95,7 +96,7 @@ func TestOutcomeBeforeAck(t *testing.T) {
 	if r := b.post(t, "/v1/commands", good); r.code != http.StatusOK {
 		t.Errorf("%d %s", r.code, r.body)
 	}
-	eventually(t, "the repeated outcome is dropped", func() bool {
+	testserver.Eventually(t, "the repeated outcome is dropped", func() bool {
 		return counter(t, b, "arrakis_ingress_unclaimed_outcomes_total") == 1
 	})
 }
@@ -172,9 +173,8 @@ func TestNotStored(t *testing.T) {
 	})
 	t.Run("NATS away", func(t *testing.T) {
 		b := newBed(t, nil)
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
-		eventually(t, "the connection is lost", func() bool { return !b.in.options.NATS.IsConnected() })
+		b.server.Stop()
+		testserver.Eventually(t, "the connection is lost", func() bool { return !b.in.options.NATS.IsConnected() })
 		notStored(t, b, "/v1/commands")
 		if n, err := b.in.options.NATS.Buffered(); err == nil && n > 0 {
 			t.Errorf("%d bytes are buffered for when NATS is back", n)
@@ -189,8 +189,8 @@ func TestNotStored(t *testing.T) {
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		wg.Go(func() { notStored(t, b, "/v1/commands") })
-		eventually(t, "the message is published", func() bool { return b.in.js.PublishAsyncPending() == 1 })
-		b.server.Shutdown()
+		testserver.Eventually(t, "the message is published", func() bool { return b.in.js.PublishAsyncPending() == 1 })
+		b.server.Stop()
 	})
 }
 
@@ -234,7 +234,7 @@ func (b *bed) hold(ctx context.Context, t *testing.T) <-chan response {
 			answered <- response{resp.StatusCode, resp.Header, string(body)}
 		}
 	})
-	eventually(t, "the request waits, stored", func() bool {
+	testserver.Eventually(t, "the request waits, stored", func() bool {
 		_, waiting := b.counts()
 		return waiting == before+1 && b.stored(t, contract.StreamCommands) > 0
 	})
@@ -272,7 +272,7 @@ func TestInvariantIsolatedInFlight(t *testing.T) {
 	if r := <-held; r.code != http.StatusOK {
 		t.Errorf("%d %s", r.code, r.body)
 	}
-	eventually(t, "nothing is counted any more", func() bool {
+	testserver.Eventually(t, "nothing is counted any more", func() bool {
 		b.in.mu.Lock()
 		defer b.in.mu.Unlock()
 		return len(b.in.perCommunity) == 0
@@ -288,7 +288,7 @@ func TestDrain(t *testing.T) {
 	b := newBed(t, nil)
 	held := b.hold(t.Context(), t)
 	b.stop()
-	eventually(t, "the ingress drains", func() bool {
+	testserver.Eventually(t, "the ingress drains", func() bool {
 		return b.post(t, "/v1/commands", good).code == http.StatusServiceUnavailable
 	})
 	r := b.post(t, "/v1/commands", good, "X-Request-Id", "r1")
@@ -313,7 +313,7 @@ func TestDrainTimeout(t *testing.T) {
 	b := newBed(t, func(o *Options) { o.Wait, o.DrainTimeout = time.Minute, time.Second })
 	held := b.hold(t.Context(), t)
 	b.stop()
-	eventually(t, "the request is answered, long before Wait", func() bool { return len(held) == 1 })
+	testserver.Eventually(t, "the request is answered, long before Wait", func() bool { return len(held) == 1 })
 	if r := <-held; r.code != http.StatusGatewayTimeout {
 		t.Errorf("%d %s", r.code, r.body)
 	}
@@ -323,7 +323,7 @@ func TestDrainTimeout(t *testing.T) {
 }
 
 func TestBeforeRun(t *testing.T) {
-	in, err := New(Options{NATS: connect(t, startNATS(t))})
+	in, err := New(Options{NATS: connect(t, testserver.NATS(t))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,14 +343,14 @@ func TestClientGone(t *testing.T) {
 	if r, ok := <-held; ok {
 		t.Fatalf("answered %d", r.code)
 	}
-	eventually(t, "nothing is held for the client that left", func() bool {
+	testserver.Eventually(t, "nothing is held for the client that left", func() bool {
 		inFlight, waiting := b.counts()
 		return inFlight == 0 && waiting == 0 && counter(t, b, "arrakis_ingress_client_gone_total") == 1
 	})
 }
 
 func TestServerLimits(t *testing.T) {
-	in, err := New(Options{NATS: connect(t, startNATS(t)), Wait: time.Minute})
+	in, err := New(Options{NATS: connect(t, testserver.NATS(t)), Wait: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func TestSlowClient(t *testing.T) {
 	if resp.StatusCode != http.StatusRequestTimeout || !resp.Close {
 		t.Errorf("slow body: %s, close %v", resp.Status, resp.Close)
 	}
-	eventually(t, "the slow client has no place", func() bool {
+	testserver.Eventually(t, "the slow client has no place", func() bool {
 		inFlight, _ := b.counts()
 		return inFlight == 0
 	})
@@ -423,7 +423,7 @@ func TestTruncatedBody(t *testing.T) {
 // TestUnanswered holds the errors, wrapped as they may be, against their
 // status codes.
 func TestUnanswered(t *testing.T) {
-	in, err := New(Options{NATS: connect(t, startNATS(t))})
+	in, err := New(Options{NATS: connect(t, testserver.NATS(t))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package ingress
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,23 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bed is a real NATS server, an ingress on it, and a connection of its own
 // for the worker's part.
 type bed struct {
-	server   *server.Server
+	server   *testserver.NATSServer
 	worker   *nats.Conn
 	js       jetstream.JetStream
 	in       *Ingress
@@ -40,17 +37,13 @@ type bed struct {
 // newBed starts a bed; change alters the ingress's options.
 func newBed(tb testing.TB, change func(*Options)) *bed {
 	tb.Helper()
-	b := &bed{server: startNATS(tb), registry: prometheus.NewRegistry()}
+	b := &bed{server: testserver.NATS(tb), registry: prometheus.NewRegistry()}
 	b.worker = connect(tb, b.server)
-	js, err := jetstream.New(b.worker)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	b.js = js
+	b.js = testserver.JetStream(tb, b.worker)
 	for name, retention := range map[string]jetstream.RetentionPolicy{
 		contract.StreamCommands: jetstream.WorkQueuePolicy, contract.StreamEvents: jetstream.LimitsPolicy, contract.StreamEligibility: jetstream.LimitsPolicy,
 	} {
-		_, err := js.CreateStream(tb.Context(), jetstream.StreamConfig{
+		_, err := b.js.CreateStream(tb.Context(), jetstream.StreamConfig{
 			Name: name, Subjects: []string{strings.ToLower(name) + ".>"}, Retention: retention, Storage: jetstream.MemoryStorage,
 		})
 		if err != nil {
@@ -61,40 +54,20 @@ func newBed(tb testing.TB, change func(*Options)) *bed {
 	if change != nil {
 		change(&o)
 	}
-	if b.in, err = New(o); err != nil {
+	in, err := New(o)
+	if err != nil {
 		tb.Fatal(err)
 	}
+	b.in = in
 	b.run(tb)
 	b.serve(tb, b.in.Server(b.in.Handler()))
 	return b
 }
 
-func startNATS(tb testing.TB) *server.Server {
+// connect makes a connection that comes back fast.
+func connect(tb testing.TB, s *testserver.NATSServer) *nats.Conn {
 	tb.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.Start()
-	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		tb.Fatal("the NATS server did not start")
-	}
-	return s
-}
-
-func connect(tb testing.TB, s *server.Server) *nats.Conn {
-	tb.Helper()
-	closed := make(chan struct{})
-	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { nc.Close(); <-closed })
-	return nc
+	return s.Connect(tb, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 }
 
 // run runs the ingress and waits until it lets requests in.
@@ -108,7 +81,7 @@ func (b *bed) run(tb testing.TB) {
 	}()
 	b.stop, b.ran = cancel, ran
 	tb.Cleanup(func() { cancel(); <-done })
-	eventually(tb, "the ingress runs", func() bool {
+	testserver.Eventually(tb, "the ingress runs", func() bool {
 		b.in.mu.Lock()
 		defer b.in.mu.Unlock()
 		return b.in.phase == running
@@ -219,21 +192,6 @@ func problemOf(tb testing.TB, r response) (p struct{ Type, Field, Detail string 
 		tb.Errorf("%v in %s", err, r.body)
 	}
 	return p
-}
-
-// eventually polls until ok, for a minute at most.
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(time.Minute)
-	for !ok() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			tb.Fatalf("not within a minute: %s", what)
-		}
-	}
 }
 
 // counts reads the ingress's state: requests in flight and tokens waited for.

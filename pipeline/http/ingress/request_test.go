@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -29,23 +28,6 @@ func pathOf(name string) string {
 	default:
 		return "/v1/commands"
 	}
-}
-
-func fixtures(tb testing.TB, dir string) map[string]string {
-	tb.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", "fixtures", dir, "*"))
-	if err != nil || len(paths) == 0 {
-		tb.Fatalf("no fixtures in %s: %v", dir, err)
-	}
-	files := make(map[string]string, len(paths))
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		files[filepath.Base(p)] = string(data)
-	}
-	return files
 }
 
 func TestGoodFixtures(t *testing.T) {
@@ -67,19 +49,19 @@ func TestGoodFixtures(t *testing.T) {
 		"interaction-command.json":      "commands.interaction.700000000000000001",
 		"member-leave-null-data.json":   "events.member.leave.700000000000000001",
 	}
-	for name, body := range fixtures(t, "good") {
+	for name, body := range testserver.Fixtures(t, "good") {
 		path := pathOf(name)
 		want := http.StatusOK
 		if path == "/v1/events" || path == "/v1/eligibility/syncs" {
 			want = http.StatusAccepted
 		}
-		r := b.post(t, path, body)
+		r := b.post(t, path, string(body))
 		if r.code != want {
 			t.Errorf("%s: %d %s, want %d", name, r.code, r.body, want)
 			continue
 		}
 		m := <-published
-		if string(m.Data) != body {
+		if !bytes.Equal(m.Data, body) {
 			t.Errorf("%s: published %q, want the body as it was sent", name, m.Data)
 		}
 		if want := subjects[name]; want != "" && m.Subject != want {
@@ -102,8 +84,9 @@ func TestBadFixtures(t *testing.T) {
 		"timestamp-negative.json": "timestamp", "timestamp-string.json": "timestamp",
 	}
 	madeUp := map[string]bool{"event-id-missing.json": true, "event-type-missing.json": true}
-	for name, body := range fixtures(t, "bad") {
-		r := b.post(t, "/v1/commands", body)
+	bad := testserver.Fixtures(t, "bad")
+	for name, body := range bad {
+		r := b.post(t, "/v1/commands", string(body))
 		if madeUp[name] {
 			if r.code != http.StatusOK {
 				t.Errorf("%s: %d %s, want 200", name, r.code, r.body)
@@ -115,7 +98,7 @@ func TestBadFixtures(t *testing.T) {
 			t.Errorf("%s: %d %s, want a 400 that names %q", name, r.code, r.body, fields[name])
 		}
 	}
-	if r := b.post(t, "/v1/events", fixtures(t, "bad")["event-type-missing.json"]); r.code != http.StatusBadRequest || problemOf(t, r).Field != "event_type" {
+	if r := b.post(t, "/v1/events", string(bad["event-type-missing.json"])); r.code != http.StatusBadRequest || problemOf(t, r).Field != "event_type" {
 		t.Errorf("an event without a type: %d %s", r.code, r.body)
 	}
 	if n := b.stored(t, contract.StreamEvents); n != 0 {
@@ -252,9 +235,9 @@ func FuzzIngress(f *testing.F) {
 		numbers[kind.Route().HTTPPath] = uint8(kind)
 	}
 	for _, dir := range []string{"good", "bad"} {
-		for name, body := range fixtures(f, dir) {
-			f.Add(numbers[pathOf(name)], false, []byte(body), "key", "application/json", parent)
-			f.Add(numbers[pathOf(name)], true, []byte(body), `"key"`, "", "")
+		for name, body := range testserver.Fixtures(f, dir) {
+			f.Add(numbers[pathOf(name)], false, body, "key", "application/json", parent)
+			f.Add(numbers[pathOf(name)], true, body, `"key"`, "", "")
 		}
 	}
 	f.Fuzz(func(t *testing.T, number uint8, chunked bool, body []byte, key, media, parent string) {
