@@ -27,6 +27,17 @@ func Cluster(tb testing.TB, n int) []*RedisServer {
 	return masters
 }
 
+// ConnectCluster returns a client of the cluster that has a node at addr, as
+// patient as that of ConnectRedis.
+func ConnectCluster(tb testing.TB, addr string) *redis.ClusterClient {
+	tb.Helper()
+	c := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{addr}, ContextTimeoutEnabled: true, DialTimeout: Patience, ReadTimeout: Patience, DialerRetries: 1,
+	})
+	tb.Cleanup(func() { _ = c.Close() }) // nothing is pending
+	return c
+}
+
 // clusterSettings make a node that is not failed while it stalls on a loaded
 // machine.
 var clusterSettings = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "60000"}

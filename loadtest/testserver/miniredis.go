@@ -39,25 +39,9 @@ func BothRedises(t *testing.T, test func(t *testing.T, addr string)) {
 // node, and the tests of a package take turns with it.
 func EveryRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
 	t.Helper()
-	BothRedises(t, func(t *testing.T, addr string) {
-		t.Helper()
-		test(t, universal(t, addr, false))
-	})
+	BothRedises(t, func(t *testing.T, addr string) { test(t, ConnectRedis(t, addr)) })
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
-		test(t, universal(t, shared.borrow(t).Addr(), true))
+		test(t, ConnectCluster(t, shared.borrow(t).Addr()))
 	})
-}
-
-func universal(tb testing.TB, addr string, cluster bool) redis.UniversalClient {
-	tb.Helper()
-	c := redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs: []string{addr}, IsClusterMode: cluster, ContextTimeoutEnabled: true,
-	})
-	tb.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			tb.Errorf("close the client: %v", err)
-		}
-	})
-	return c
 }

@@ -85,12 +85,18 @@ func newRedis(tb testing.TB, args func(port string) []string) *RedisServer {
 // Addr is host:port.
 func (s *RedisServer) Addr() string { return s.addr }
 
-// Client returns a client that ends with the test. It waits for an answer for
-// Patience: a server that is slow on a loaded machine is not away.
+// Client is ConnectRedis to the server.
 func (s *RedisServer) Client(tb testing.TB) *redis.Client {
 	tb.Helper()
+	return ConnectRedis(tb, s.addr)
+}
+
+// ConnectRedis returns a client that ends with the test. It waits for an answer
+// for Patience: a server that is slow on a loaded machine is not away.
+func ConnectRedis(tb testing.TB, addr string) *redis.Client {
+	tb.Helper()
 	c := redis.NewClient(&redis.Options{
-		Addr: s.addr, ContextTimeoutEnabled: true, DialTimeout: Patience, ReadTimeout: Patience, DialerRetries: 1,
+		Addr: addr, ContextTimeoutEnabled: true, DialTimeout: Patience, ReadTimeout: Patience, DialerRetries: 1,
 	})
 	tb.Cleanup(func() { _ = c.Close() }) // nothing is pending
 	return c

@@ -42,8 +42,7 @@ func TestRedisSaysWhyItDoesNotStart(t *testing.T) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	masters := testserver.Cluster(t, 3)
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].Addr()}})
-	t.Cleanup(func() { _ = rdb.Close() })
+	rdb := testserver.ConnectCluster(t, masters[0].Addr())
 	for _, key := range []string{"a", "b", "c"} { // one slot of each master
 		if err := rdb.Set(t.Context(), key, "value", 0).Err(); err != nil {
 			t.Error(err)

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant/store"
 )
 
@@ -15,7 +15,7 @@ func BenchmarkLoad(b *testing.B) {
  "features":{"customBranding":false,"advancedAnalytics":true,"prioritySupport":null},
  "rateLimits":{"commandsPerMinute":-1,"eligibilityChecksPerHour":0,"syncRequestsPerDay":1000000000,"userCommandsPerMinute":5},
  "createdAt":"2026-01-31T12:00:00Z","updatedAt":"2026-01-31T13:00:00.123Z"}`
-	server := miniredis.RunT(b)
+	server := testserver.Miniredis(b)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	b.Cleanup(func() { _ = rdb.Close() })
 	s := store.New(rdb, store.Options{})

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -51,7 +51,7 @@ var writes = []struct {
 // change of the same target has a later time.
 func TestWriteAnnounces(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		hear := subscribe(t, rdb)
 		last := map[string]int64{}
@@ -115,7 +115,7 @@ func changes(ctx context.Context, t *testing.T, rdb redis.UniversalClient) map[s
 // A write that is refused announces nothing.
 func TestWriteRefusedAnnouncesNothing(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		_, _, err := s.Update(t.Context(), "a", func(*tenant.Config) error { return context.Canceled })
 		if !errors.Is(err, context.Canceled) {
@@ -130,7 +130,7 @@ func TestWriteRefusedAnnouncesNothing(t *testing.T) {
 // A score stands for one change, however fast one follows another.
 func TestChangeScoresGrow(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		var last int64
 		for range 20 {
@@ -148,7 +148,7 @@ func TestChangeScoresGrow(t *testing.T) {
 
 func TestChangeLogTrimmed(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		now := time.Now()
 		for member, age := range map[string]time.Duration{"old": 25 * time.Hour, "young": 23 * time.Hour} {
@@ -171,7 +171,7 @@ func TestChangeLogTrimmed(t *testing.T) {
 // shorter one.
 func TestNotifyResetOfMisleadingID(t *testing.T) {
 	t.Parallel()
-	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	s, _ := newStore(rdb)
 	if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -41,7 +42,7 @@ func checkEnabled(t *testing.T, s *store.Store, want ...string) {
 
 func TestFlagVersions(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		ctx := t.Context()
 		checkEnabled(t, s)
@@ -73,7 +74,7 @@ func TestFlagVersions(t *testing.T) {
 // off.
 func TestBadFlags(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, log := newStore(rdb)
 		putFlags(t, s, "b", "a", "off", "broken")
 		checkEnabled(t, s, "a", "b", "broken")
@@ -97,7 +98,7 @@ func TestBadFlags(t *testing.T) {
 
 func TestTooManyFlags(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		fields := make(map[string]any)
 		for i := range store.MaxFlags {

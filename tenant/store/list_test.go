@@ -8,12 +8,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant/store"
 )
 
 func TestList(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		const tenants = 1000
 		putRaw(t, rdb, tenants)
 		s, _ := newStore(rdb)

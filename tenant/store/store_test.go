@@ -5,17 +5,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, log := newStore(rdb)
 		set(t, rdb, "tenant:config:guild", `{"communityId":"comm","guildId":"guild","tier":"pro","rateLimits":{"commandsPerMinute":7},"features":{"customBranding":false}}`)
 		set(t, rdb, "tenant:config:bad", `{"tier":"gold"}`)
@@ -55,7 +55,7 @@ func TestLoad(t *testing.T) {
 // once.
 func TestLoadLastGood(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, log := newStore(rdb)
 		key := "tenant:config:a"
 		set(t, rdb, key, `{"tier":"enterprise"}`)
@@ -83,8 +83,8 @@ func TestLoadLastGood(t *testing.T) {
 
 func TestLoadRedisAway(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
-	s, _ := newStore(connect(t, false, m.Addr()))
+	m := testserver.Miniredis(t)
+	s, _ := newStore(testserver.ConnectRedis(t, m.Addr()))
 	m.SetError("LOADING")
 	if got, err := s.Load(t.Context(), []string{"a"}); err == nil {
 		t.Errorf("Load = %v, want the error of Redis", got)
@@ -93,7 +93,7 @@ func TestLoadRedisAway(t *testing.T) {
 
 func TestTiers(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		other, _ := newStore(rdb)
 		if err := other.RefreshTiers(t.Context()); err != nil {

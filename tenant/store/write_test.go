@@ -6,17 +6,17 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
 func TestPut(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		ctx := t.Context()
 		if _, _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
@@ -66,7 +66,7 @@ func TestPut(t *testing.T) {
 
 func TestPutRefuses(t *testing.T) {
 	t.Parallel()
-	s, _ := newStore(connect(t, false, miniredis.RunT(t).Addr()))
+	s, _ := newStore(testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))
 	var field *tenant.FieldError
 	if _, _, err := s.Put(t.Context(), "a*", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); !errors.As(err, &field) {
 		t.Errorf("Put under a bad ID = %v, want a FieldError", err)
@@ -79,22 +79,14 @@ func TestPutRefuses(t *testing.T) {
 // Eight writers that update one tenant lose no update.
 func TestUpdateConcurrently(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		const writers, updates = 8, 5
 		var wg sync.WaitGroup
 		for range writers {
 			wg.Go(func() {
 				s, _ := newStore(rdb)
 				for range updates {
-					_, _, err := s.Update(t.Context(), "a", func(c *tenant.Config) error {
-						n := int64(1)
-						if was := c.RateLimits.CommandsPerMinute; was != nil {
-							n += *was
-						}
-						c.RateLimits.CommandsPerMinute = &n
-						return nil
-					})
-					if err != nil {
+					if _, _, err := s.Update(t.Context(), "a", countUp); err != nil {
 						t.Errorf("Update: %v", err)
 					}
 				}
@@ -108,9 +100,19 @@ func TestUpdateConcurrently(t *testing.T) {
 	})
 }
 
+// countUp makes the limit of commands one more.
+func countUp(c *tenant.Config) error {
+	n := int64(1)
+	if was := c.RateLimits.CommandsPerMinute; was != nil {
+		n += *was
+	}
+	c.RateLimits.CommandsPerMinute = &n
+	return nil
+}
+
 func TestUpdateOfBadDocument(t *testing.T) {
 	t.Parallel()
-	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	s, _ := newStore(rdb)
 	set(t, rdb, "tenant:config:a", "[]")
 	var stored *store.StoredError
@@ -128,7 +130,7 @@ func TestUpdateOfBadDocument(t *testing.T) {
 
 func TestUpgradeTier(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		set(t, rdb, "tenant:config:a", `{"tier":"free","features":{"prioritySupport":true,"theirs":1},"rateLimits":{"commandsPerMinute":3}}`)
 		upgrades := []struct {
@@ -164,7 +166,7 @@ func TestUpgradeTier(t *testing.T) {
 // Members of other writers survive updates and replacements by a store.
 func TestUnknownMembersSurvive(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
 		set(t, rdb, "tenant:config:a", `{"tier":"free","billing":{"plan":[1,2.50]},"rateLimits":{"perDay":9},"note":"ünï\"code"}`)
 		check := func() {

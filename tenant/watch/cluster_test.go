@@ -3,58 +3,22 @@ package watch_test
 import (
 	"cmp"
 	"fmt"
-	"net"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 	"arrakis/tenant/watch"
 )
 
-// startMasters starts a cluster of three masters, which have the slots in
-// equal parts, and returns their addresses.
-func startMasters(t *testing.T) []string {
-	t.Helper()
-	const slots, masters = 16384, 3
-	addrs := make([]string, masters)
-	nodes := make([]*redis.Client, masters)
-	for i := range masters {
-		// A node that stalls is not failed.
-		addr, stop := runServer(t, t.TempDir(), "--cluster-enabled", "yes", "--cluster-node-timeout", "60000")
-		t.Cleanup(stop)
-		addrs[i], nodes[i] = addr, redis.NewClient(&redis.Options{Addr: addr})
-		t.Cleanup(func() { _ = nodes[i].Close() })
-		host, port, _ := net.SplitHostPort(addr)
-		for _, err := range []error{
-			nodes[i].ClusterAddSlotsRange(t.Context(), slots*i/masters, slots*(i+1)/masters-1).Err(),
-			nodes[i].Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
-			nodes[0].Do(t.Context(), "CLUSTER", "MEET", host, port).Err(),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, n := range nodes {
-		eventually(t, "the cluster is up", func() bool {
-			info := n.ClusterInfo(t.Context()).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
-		})
-	}
-	return addrs
-}
-
 // What the tests on a cluster of one node cannot show: documents, the change
 // log and the pages of a list on different masters.
 func TestClusterOfThree(t *testing.T) {
 	t.Parallel()
-	addrs := startMasters(t)
-	s, _ := newStore(connect(t, true, addrs[0]))
-	heard := follow(t, connect(t, true, addrs[1]), watch.Options{PollInterval: time.Hour})
+	masters := testserver.Cluster(t, 3)
+	s, _ := newStore(testserver.ConnectCluster(t, masters[0].Addr()))
+	heard := follow(t, testserver.ConnectCluster(t, masters[1].Addr()), watch.Options{PollInterval: time.Hour})
 	ids := make([]string, 200)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("comm_%03d", i)
@@ -62,7 +26,7 @@ func TestClusterOfThree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	checkSpread(t, addrs, len(ids))
+	checkSpread(t, masters, len(ids))
 	upgraded, deleted := ids[7], ids[8]
 	_, v, err := s.UpgradeTier(t.Context(), upgraded, tenant.Enterprise)
 	if err != nil {
@@ -83,16 +47,16 @@ func TestClusterOfThree(t *testing.T) {
 		if id == upgraded || id == deleted {
 			times = 2
 		}
-		eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, watch.PubSub) == times })
+		testserver.Eventually(t, "the changes of "+id+" are heard", func() bool { return heard.count("tenant_config:"+id, watch.PubSub) == times })
 	}
 }
 
 // checkSpread checks that each master holds its part of the documents.
-func checkSpread(t *testing.T, addrs []string, documents int) {
+func checkSpread(t *testing.T, masters []*testserver.RedisServer, documents int) {
 	t.Helper()
-	for _, addr := range addrs {
-		if n := connect(t, false, addr).DBSize(t.Context()).Val(); n < int64(documents/6) {
-			t.Errorf("%s holds %d of %d documents: they are not spread", addr, n, documents)
+	for _, m := range masters {
+		if n := m.Client(t).DBSize(t.Context()).Val(); n < int64(documents/6) {
+			t.Errorf("%s holds %d of %d documents: they are not spread", m.Addr(), n, documents)
 		}
 	}
 }

@@ -3,8 +3,6 @@ package watch_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 	"arrakis/tenant/watch"
@@ -58,7 +57,7 @@ func follow(t *testing.T, rdb redis.UniversalClient, opts watch.Options) *record
 	var r recorder
 	opts.OnEvent = r.add
 	start(t, rdb, opts)
-	eventually(t, "the watcher has subscribed", func() bool {
+	testserver.Eventually(t, "the watcher has subscribed", func() bool {
 		rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"global_config","targetId":"probe","timestamp":1}`)
 		return r.count("global_config:probe", watch.PubSub) > 0
 	})
@@ -86,14 +85,14 @@ func start(t *testing.T, rdb redis.UniversalClient, opts watch.Options) {
 // pub/sub, events of every type.
 func TestInvariantLivePubSub(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		reg := prometheus.NewRegistry()
 		r := follow(t, rdb, watch.Options{PollInterval: time.Hour, Registerer: reg})
 		s, _ := newStore(rdb)
 		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
+		testserver.Eventually(t, "the change is known", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
 		if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -104,9 +103,9 @@ func TestInvariantLivePubSub(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
-			eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
+			testserver.Eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
 		}
-		eventually(t, "the event is counted", func() bool {
+		testserver.Eventually(t, "the event is counted", func() bool {
 			return strings.Contains(exposition(t, reg), `arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 1`)
 		})
 	})
@@ -136,7 +135,7 @@ func exposition(t *testing.T, reg *prometheus.Registry) string {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	watch.New(rdb, watch.Options{Registerer: reg})
 	want := `# arrakis_config_reload_errors_total Config events that were malformed, and polls of the change log that failed.
 arrakis_config_reload_errors_total{} 0
@@ -159,7 +158,7 @@ arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 0
 // events of every type, each once.
 func TestInvariantLivePoll(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		reg := prometheus.NewRegistry()
 		r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
 		now := rdb.Time(t.Context()).Val().UnixMilli()
@@ -170,13 +169,13 @@ func TestInvariantLivePoll(t *testing.T) {
 			}
 		}
 		for _, member := range members {
-			eventually(t, member, func() bool { return r.count(member, watch.Poll) == 1 })
+			testserver.Eventually(t, member, func() bool { return r.count(member, watch.Poll) == 1 })
 		}
 		// A later change of the same target is another event.
 		if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: members[0], Score: float64(now + 1)}).Err(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the second change", func() bool { return r.count(members[0], watch.Poll) == 2 })
+		testserver.Eventually(t, "the second change", func() bool { return r.count(members[0], watch.Poll) == 2 })
 		for _, member := range members[1:] {
 			if n := r.count(member, ""); n != 1 {
 				t.Errorf("%s came %d times, want once", member, n)
@@ -191,11 +190,11 @@ func TestInvariantLivePoll(t *testing.T) {
 // An event that came by pub/sub does not come again by poll.
 func TestWatcherDeliversOnce(t *testing.T) {
 	t.Parallel()
-	onEveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r := follow(t, rdb, watch.Options{PollInterval: 500 * time.Millisecond})
 		now := rdb.Time(t.Context()).Val().UnixMilli()
 		published, looks := 0, 0
-		eventually(t, "the event", func() bool {
+		testserver.Eventually(t, "the event", func() bool {
 			if looks%100 == 0 { // again: what is published while a subscription is replaced is lost
 				published++
 				rdb.Publish(t.Context(), "arrakis:config:reload", fmt.Sprintf(`{"type":"tenant_config","targetId":"a","timestamp":%d}`, now))
@@ -224,18 +223,18 @@ func pollsLater(t *testing.T, rdb redis.UniversalClient, r *recorder) {
 	if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", z).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "another poll", func() bool { return r.count("tenant_config:later", watch.Poll) == 1 })
+	testserver.Eventually(t, "another poll", func() bool { return r.count("tenant_config:later", watch.Poll) == 1 })
 }
 
 func TestWatcherPassesOverMalformedEvents(t *testing.T) {
 	t.Parallel()
-	rdb := connect(t, false, miniredis.RunT(t).Addr())
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	r := follow(t, rdb, watch.Options{PollInterval: time.Hour})
 	for _, bad := range []string{"", "{", "[]", `{"type":"other","targetId":"a"}`, `{"type":"tenant_config"}`, strings.Repeat("x", 10_000), `{"type":"tenant_config","targetId":"a","timestamp":"now"}`} {
 		rdb.Publish(t.Context(), "arrakis:config:reload", bad)
 	}
 	rdb.Publish(t.Context(), "arrakis:config:reload", `{"type":"tenant_config","targetId":"a","timestamp":5,"source":"x","more":1}`)
-	eventually(t, "the good event", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
+	testserver.Eventually(t, "the good event", func() bool { return r.count("tenant_config:a", watch.PubSub) == 1 })
 	if n := r.count("tenant_config:", ""); n != 0 {
 		t.Error("a malformed event was delivered")
 	}
@@ -245,43 +244,38 @@ func TestWatcherPassesOverMalformedEvents(t *testing.T) {
 // for what it has missed.
 func TestWatcherSubscribesAgain(t *testing.T) {
 	t.Parallel()
-	for _, b := range backends[:2] {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			addr := b.start(t)
-			direct := connect(t, false, addr)
-			p := startProxy(t, addr)
-			r := follow(t, connect(t, false, p.addr), watch.Options{PollInterval: time.Hour})
-			s, _ := newStore(direct)
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		p := testserver.Proxy(t, addr)
+		r := follow(t, testserver.ConnectRedis(t, p.Addr()), watch.Options{PollInterval: time.Hour})
+		s, _ := newStore(testserver.ConnectRedis(t, addr))
 
-			p.cut(true)
-			if err := s.NotifyReload(t.Context(), "missed"); err != nil {
-				t.Fatal(err)
-			}
-			p.cut(false)
-			eventually(t, "what was missed is found", func() bool { return r.count("tenant_config:missed", watch.Poll) == 1 })
+		p.Refuse()
+		if err := s.NotifyReload(t.Context(), "missed"); err != nil {
+			t.Fatal(err)
+		}
+		p.Accept()
+		testserver.Eventually(t, "what was missed is found", func() bool { return r.count("tenant_config:missed", watch.Poll) == 1 })
 
-			if err := s.NotifyReload(t.Context(), "live"); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "pub/sub works again", func() bool { return r.count("tenant_config:live", watch.PubSub) == 1 })
-		})
-	}
+		if err := s.NotifyReload(t.Context(), "live"); err != nil {
+			t.Fatal(err)
+		}
+		testserver.Eventually(t, "pub/sub works again", func() bool { return r.count("tenant_config:live", watch.PubSub) == 1 })
+	})
 }
 
 // A connection that is silent without being cut is given up for a new one.
 func TestWatcherGivesUpSilentConnection(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
-	direct := connect(t, false, m.Addr())
-	p := startProxy(t, m.Addr())
-	rdb := redis.NewClient(&redis.Options{Addr: p.addr, ReadTimeout: 100 * time.Millisecond})
+	m := testserver.Miniredis(t)
+	direct := testserver.ConnectRedis(t, m.Addr())
+	p := testserver.Proxy(t, m.Addr())
+	rdb := redis.NewClient(&redis.Options{Addr: p.Addr(), ReadTimeout: 100 * time.Millisecond})
 	t.Cleanup(func() { _ = rdb.Close() })
 	r := follow(t, rdb, watch.Options{PollInterval: 50 * time.Millisecond})
-	p.silence()
+	p.Silence()
 	s, _ := newStore(direct)
 	n := 0
-	eventually(t, "pub/sub works again", func() bool {
+	testserver.Eventually(t, "pub/sub works again", func() bool {
 		n++
 		if n%20 == 1 {
 			if err := s.NotifyReload(t.Context(), "live"); err != nil {
@@ -307,37 +301,37 @@ func TestWatcherReloadsAll(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := miniredis.RunT(t)
+			m := testserver.Miniredis(t)
 			m.SetTime(now)
-			r := follow(t, connect(t, false, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond})
+			r := follow(t, testserver.ConnectRedis(t, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond})
 			if n := r.count("global_config:", ""); n != 0 {
 				t.Fatal("everything is reloaded without a reason")
 			}
 			tt.miss(m)
-			eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
+			testserver.Eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
 		})
 	}
 }
 
 func TestWatcherStartsWithoutRedis(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
+	m := testserver.Miniredis(t)
 	m.SetError("LOADING")
 	var r recorder
 	reg := prometheus.NewRegistry()
-	start(t, connect(t, false, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond, OnEvent: r.add, Registerer: reg})
-	eventually(t, "a poll has failed", func() bool {
+	start(t, testserver.ConnectRedis(t, m.Addr()), watch.Options{PollInterval: 5 * time.Millisecond, OnEvent: r.add, Registerer: reg})
+	testserver.Eventually(t, "a poll has failed", func() bool {
 		return !strings.Contains(exposition(t, reg), "arrakis_config_reload_errors_total{} 0\n")
 	})
 	m.SetError("")
-	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
+	testserver.Eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) == 1 })
 }
 
 // Too many changes for one poll are one reload of everything.
 func TestWatcherManyChanges(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
-	rdb := connect(t, false, m.Addr())
+	m := testserver.Miniredis(t)
+	rdb := testserver.ConnectRedis(t, m.Addr())
 	r := follow(t, rdb, watch.Options{PollInterval: 20 * time.Millisecond})
 	now := float64(rdb.Time(t.Context()).Val().UnixMilli())
 	zs := make([]redis.Z, 10_001)
@@ -350,112 +344,8 @@ func TestWatcherManyChanges(t *testing.T) {
 	if n := rdb.ZCard(t.Context(), "arrakis:config:changes").Val(); n != int64(len(zs)) {
 		t.Fatalf("the log holds %d entries, want %d", n, len(zs))
 	}
-	eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) > 0 })
+	testserver.Eventually(t, "everything is reloaded", func() bool { return r.count("global_config:", watch.Poll) > 0 })
 	if n := r.count("tenant_config:c0", ""); n != 0 {
 		t.Error("entries were delivered one by one")
-	}
-}
-
-// proxy stands between a client and Redis and can fail like a network.
-type proxy struct {
-	addr string
-
-	mu    sync.Mutex
-	conns []*proxied // protected by mu
-	down  bool       // protected by mu: new connections are closed
-}
-
-// proxied is one connection through a proxy.
-type proxied struct {
-	client, server net.Conn
-	silent         chan struct{} // closed by silence: nothing passes any more
-}
-
-func startProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{addr: l.Addr().String()}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			c := &proxied{client: client, server: server, silent: make(chan struct{})}
-			p.add(c)
-			wg.Go(func() { c.copy(server, client) })
-			wg.Go(func() { c.copy(client, server) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.cut(true)
-		wg.Wait()
-	})
-	return p
-}
-
-func (c *proxied) copy(dst io.WriteCloser, src io.ReadCloser) {
-	defer func() {
-		_ = dst.Close()
-		_ = src.Close()
-	}()
-	buf := make([]byte, 4096)
-	for {
-		n, err := src.Read(buf)
-		if err != nil {
-			return
-		}
-		select {
-		case <-c.silent:
-			continue
-		default:
-		}
-		if _, err := dst.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-func (p *proxy) add(c *proxied) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns = append(p.conns, c)
-	if p.down {
-		_ = c.client.Close()
-		_ = c.server.Close()
-	}
-}
-
-// cut closes every connection and, while down, every new one.
-func (p *proxy) cut(down bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = down
-	if !down {
-		return
-	}
-	for _, c := range p.conns {
-		_ = c.client.Close()
-		_ = c.server.Close()
-	}
-}
-
-// silence lets nothing pass on the connections that there are, without
-// closing them. New ones work. It can be called once.
-func (p *proxy) silence() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		close(c.silent)
 	}
 }
