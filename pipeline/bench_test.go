@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant"
@@ -59,7 +60,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.ReportAllocs()
 		b.ResetTimer()
 		w.start()
-		w.eventually("all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+		testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 		b.StopTimer()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 	})
@@ -85,7 +86,7 @@ func BenchmarkPipeline(b *testing.B) {
 			b.Fatal(err)
 		}
 		<-done
-		w.eventually("all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+		testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 		b.StopTimer()
 		consume.Stop()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")

@@ -4,83 +4,25 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
-
-// startRedis starts redis-server on the loopback and returns a client of it.
-// Both end with the test.
-func (b *bundle) startRedis() *redis.Client {
-	b.t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			b.t.Fatal("redis-server is not installed; CI needs it")
-		}
-		b.t.Skip("redis-server is not installed: skipping the test on a real Redis")
-	}
-	for range 10 {
-		// Below the ports that the system hands out: no connection takes it before
-		// the server does.
-		port := strconv.Itoa(10_000 + rand.IntN(10_000))
-		cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", b.t.TempDir())
-		if err := cmd.Start(); err != nil {
-			b.t.Fatal(err)
-		}
-		ended := make(chan struct{})
-		go func() {
-			_ = cmd.Wait() // killed: the error says so
-			close(ended)
-		}()
-		b.t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
-		rdb := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", port), ContextTimeoutEnabled: true})
-		b.t.Cleanup(func() { _ = rdb.Close() })
-		if b.answers(rdb, cmd.Process.Pid, ended) {
-			return rdb
-		}
-	}
-	b.t.Fatal("redis-server does not start")
-	return nil
-}
-
-// answers waits until the process answers, which another server on its port
-// might do as well. It reports false if the process has ended, as it does when
-// the port is taken.
-func (b *bundle) answers(rdb *redis.Client, pid int, ended <-chan struct{}) (up bool) {
-	b.t.Helper()
-	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)
-	b.eventually("redis-server answers", func() bool {
-		select {
-		case <-ended:
-			return true
-		default:
-			up = strings.Contains(rdb.Info(b.t.Context(), "server").Val(), own)
-			return up
-		}
-	})
-	return up
-}
 
 // setupOnRedis is setup on a redis-server, with the mix of 100 communities (10
 // enterprise, 20 pro, 70 free) and a handler of their command.
 func setupOnRedis(t *testing.T) *bundle {
 	t.Helper()
 	b := setup(t)
-	rdb := b.startRedis()
+	rdb := testserver.Redis(t).Client(t)
 	_ = b.rdb.Close() // that of miniredis
 	b.rdb = rdb
 	b.store = store.New(rdb, store.Options{Source: "test"})
@@ -118,12 +60,12 @@ func (b *bundle) process(name string, n, communities int) {
 	}
 	select {
 	case <-b.js.PublishAsyncComplete():
-	case <-time.After(patience):
-		b.t.Fatalf("the messages are not stored after %v", patience)
+	case <-time.After(testserver.Patience):
+		b.t.Fatalf("the messages are not stored after %v", testserver.Patience)
 	}
 	stored, left := time.Since(began), b.left(contract.StreamCommands, contract.ConsumerCommand)
 	for _, share := range []int{2, 4, n + 1} { // each in its time, which the race detector needs
-		b.eventually("messages are acknowledged", func() bool {
+		testserver.Eventually(b.t, "messages are acknowledged", func() bool {
 			return b.left(contract.StreamCommands, contract.ConsumerCommand) <= uint64(n/share)
 		})
 	}

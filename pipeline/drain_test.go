@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
@@ -57,10 +58,10 @@ func TestInvariantNothingLost(t *testing.T) {
 		_, stop := b.start()
 		if last := worker == workers-1; last {
 			<-published
-			b.eventually("everything is handled", func() bool { return count() == messages })
+			testserver.Eventually(b.t, "everything is handled", func() bool { return count() == messages })
 		} else {
 			from := count()
-			b.eventually("the worker is in the thick of it", func() bool { return count() > min(from+200, messages-1) })
+			testserver.Eventually(b.t, "the worker is in the thick of it", func() bool { return count() > min(from+200, messages-1) })
 		}
 		stop()
 	}
@@ -115,7 +116,7 @@ func TestShutdownNamesAHandlerThatIgnoresItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	b.eventually("the worker is ready", func() bool { return p.Ready() == nil })
+	testserver.Succeeds(b.t, "the worker is ready", p.Ready)
 	b.publish("commands.interaction", command("c1", "deaf", "e1"))
 	<-running
 	cancel()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
@@ -25,7 +26,7 @@ func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
-		b.eventually(name+" is made again", func() bool {
+		testserver.Eventually(b.t, name+" is made again", func() bool {
 			_, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
 			return err == nil && p.Ready() == nil
 		})
@@ -59,11 +60,11 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 			t.Errorf("a good message beside: %+v", o)
 		}
 	}
-	b.eventually("only the malformed messages are left", func() bool {
+	testserver.Eventually(b.t, "only the malformed messages are left", func() bool {
 		return b.left(contract.StreamCommands, contract.ConsumerCommand) == bad
 	})
 	p.ensurer.mu.Unlock()
-	b.eventually("all are stored once they can be", func() bool {
+	testserver.Eventually(b.t, "all are stored once they can be", func() bool {
 		_, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 		return err == nil && b.deadLetters(contract.ReasonMalformed) == bad
 	})
@@ -77,7 +78,7 @@ func TestLargestMessageBecomesADeadLetter(t *testing.T) {
 	if _, err := b.js.Publish(t.Context(), "commands.interaction", body); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually("it is a dead letter", func() bool { return b.deadLetters(contract.ReasonMalformed) == 1 })
+	testserver.Eventually(b.t, "it is a dead letter", func() bool { return b.deadLetters(contract.ReasonMalformed) == 1 })
 	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
 		t.Fatal(err)

@@ -2,11 +2,8 @@ package pipeline
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,11 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // tenantsBundle is the tenants' metrics alone, of a worker that knows the
 // command stats.
@@ -96,27 +92,7 @@ func TestTenantMetricsExposition(t *testing.T) {
 		ended("comm_002", tenant.Free, contract.KindSync, "community_sync", contract.StatusRateLimited),
 		ended("comm_003", tenant.Free, contract.KindCommand, "stats", contract.StatusOK), // has no series of its own
 	)
-	checkGolden(t, "tenant_metrics", b.scrape())
-}
-
-func checkGolden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name+".txt")
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", path, diff)
-	}
+	testserver.Golden(t, "golden/tenant_metrics.txt", b.scrape())
 }
 
 // exposition is what a test reads of /metrics.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -36,12 +35,12 @@ func TestCommandTravels(t *testing.T) {
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Errorf("outcome (-want +got)\n%s", diff)
 	}
-	b.eventually("the message is acknowledged", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	testserver.Eventually(b.t, "the message is acknowledged", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 }
 
 func TestMicroServiceHandles(t *testing.T) {
 	b := setup(t)
-	other := connect(t, b.nc.ConnectedUrl()) // as another process would
+	other := testserver.ConnectNATS(t, b.nc.ConnectedUrl()) // as another process would
 	service, err := micro.AddService(other, micro.Config{Name: "stats", Version: "1.0.0"})
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +61,7 @@ func TestMicroServiceHandles(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.start()
-	body := fixture(t, "good/interaction-command.json")
+	body := testserver.Fixtures(t, "good")["interaction-command.json"]
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	o := b.outcome(b.publish("commands.interaction", body, contract.HeaderTraceParent, parent))
 	if o.Status != contract.StatusOK || string(o.Result) != `{"members":42}` || o.Tier != "pro" {
@@ -134,15 +133,6 @@ func TestMicroServiceErrors(t *testing.T) {
 	}
 }
 
-func fixture(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "fixtures", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
@@ -150,22 +140,17 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 	if _, _, err := b.store.Put(t.Context(), "good", tenant.Config{Tier: tenant.Enterprise}, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	paths, err := filepath.Glob("testdata/fixtures/bad/*")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures: %v", err)
-	}
-	for _, path := range paths {
-		name := filepath.Base(path)
-		body := fixture(t, "bad/"+name)
+	bad := testserver.Fixtures(t, "bad")
+	for name, body := range bad {
 		b.publish("commands.interaction", body)
 		if o := b.outcome(b.publish("commands.interaction", command("good", "ping", "after-"+name))); o.Status != contract.StatusOK {
 			t.Errorf("beside %s: %+v", name, o)
 		}
 	}
-	b.eventually("every bad message is a dead letter", func() bool {
-		return b.deadLetters(contract.ReasonMalformed) == uint64(len(paths)-1) && b.deadLetters(contract.ReasonNoCommunity) == 1
+	testserver.Eventually(b.t, "every bad message is a dead letter", func() bool {
+		return b.deadLetters(contract.ReasonMalformed) == uint64(len(bad)-1) && b.deadLetters(contract.ReasonNoCommunity) == 1
 	})
-	b.eventually("no message is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	testserver.Eventually(b.t, "no message is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 
 	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {
@@ -175,7 +160,7 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(fixture(t, "bad/no-community.json")), string(letter.Data)); diff != "" {
+	if diff := cmp.Diff(string(bad["no-community.json"]), string(letter.Data)); diff != "" {
 		t.Errorf("the dead letter's body (-want +got)\n%s", diff)
 	}
 	for name, want := range map[string]string{
@@ -203,13 +188,7 @@ func TestGoodFixturesAreHandled(t *testing.T) {
 	b.handlers.Eligibility("single", take)
 	b.handlers.Sync("community_sync", take)
 	b.start()
-	paths, err := filepath.Glob("testdata/fixtures/good/*")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures: %v", err)
-	}
-	for _, path := range paths {
-		name := filepath.Base(path)
-		body := fixture(t, "good/"+name)
+	for name, body := range testserver.Fixtures(t, "good") {
 		subject := "commands.interaction"
 		switch {
 		case strings.HasPrefix(name, "eligibility-sync"):
@@ -321,7 +300,7 @@ func TestExpiredCommandIsNotCharged(t *testing.T) {
 	b.ensure()
 	sub := b.publish("commands.interaction", command("c1", "ping", "e1"))
 	stored := time.Now()
-	b.eventually("the command is too old", func() bool { return time.Since(stored) > 5*ttl })
+	testserver.Eventually(b.t, "the command is too old", func() bool { return time.Since(stored) > 5*ttl })
 	b.start()
 	o := b.outcome(sub)
 	if o.Status != contract.StatusExpired || o.Error.Code != 410 || o.RateLimit != nil || o.Tier != "free" {
@@ -336,7 +315,7 @@ func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
 	b := setup(t)
 	b.handlers.Event("guild.join", func(context.Context, *Message) (any, error) { return nil, nil })
 	b.start()
-	if o := b.outcome(b.publish("events.guild.join", fixture(t, "good/guild-join.json"))); o.Status != contract.StatusOK {
+	if o := b.outcome(b.publish("events.guild.join", testserver.Fixtures(t, "good")["guild-join.json"])); o.Status != contract.StatusOK {
 		t.Fatalf("outcome %+v", o)
 	}
 	if keys := b.redis.Keys(); len(keys) != 0 {
@@ -367,9 +346,9 @@ func TestInvariantIsolated(t *testing.T) {
 	for i := range 200 {
 		b.publish("commands.interaction", command("noisy", "slow", fmt.Sprintf("n%d", i)))
 	}
-	b.eventually("the noisy community has all handlers", func() bool { _, running := p.admitted.depth(); return running == 2 })
+	testserver.Eventually(b.t, "the noisy community has all handlers", func() bool { _, running := p.admitted.depth(); return running == 2 })
 	quiet := b.publish("commands.interaction", command("quiet", "ping", "q"))
-	b.eventually("the quiet one waits", func() bool { waiting, _ := p.admitted.depth(); return waiting == 199 })
+	testserver.Eventually(b.t, "the quiet one waits", func() bool { waiting, _ := p.admitted.depth(); return waiting == 199 })
 	release <- struct{}{} // one turn of the noisy one
 	release <- struct{}{} // and, at most, another that was taken before
 	if o := b.outcome(quiet); o.Status != contract.StatusOK {
@@ -406,7 +385,7 @@ func TestLongHandlerKeepsItsMessage(t *testing.T) {
 	b.start()
 	sub := b.publish("commands.interaction", command("c1", "long", "e1"))
 	began := time.Now()
-	b.eventually("two ack waits have passed", func() bool { return time.Since(began) > 2*ackWait })
+	testserver.Eventually(b.t, "two ack waits have passed", func() bool { return time.Since(began) > 2*ackWait })
 	close(release)
 	if o := b.outcome(sub); o.Status != contract.StatusOK {
 		t.Errorf("outcome %+v", o)

@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant/store"
@@ -38,39 +38,18 @@ type bundle struct {
 
 func setup(tb testing.TB) *bundle {
 	tb.Helper()
-	ns, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ns.Start()
-	tb.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(patience) {
-		tb.Fatal("nats-server is not ready")
-	}
-	b := &bundle{t: tb, redis: miniredis.RunT(tb), handlers: NewHandlers()}
-	b.nc = connect(tb, ns.ClientURL())
-	if b.js, err = jetstream.New(b.nc); err != nil {
-		tb.Fatal(err)
-	}
+	b := &bundle{t: tb, redis: testserver.Miniredis(tb), handlers: NewHandlers()}
+	b.nc = testserver.NATS(tb).Connect(tb)
+	b.js = testserver.JetStream(tb, b.nc)
 	b.rdb = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true})
 	tb.Cleanup(func() { _ = b.rdb.Close() })
 	b.store = store.New(b.rdb, store.Options{Source: "test"})
-	if b.limits, err = limiter.New(b.rdb, limiter.Options{}); err != nil {
-		tb.Fatal(err)
-	}
-	return b
-}
-
-func connect(tb testing.TB, url string) *nats.Conn {
-	tb.Helper()
-	nc, err := nats.Connect(url)
+	limits, err := limiter.New(b.rdb, limiter.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(nc.Close)
-	return nc
+	b.limits = limits
+	return b
 }
 
 // defaults are the options of a worker, as package worker gives them but for the number of shards.
@@ -114,23 +93,8 @@ func (b *bundle) start() (p *Pipeline, stop func()) {
 		}
 	}
 	b.t.Cleanup(stop)
-	b.eventually("the worker is ready", func() bool { return p.Ready() == nil })
+	testserver.Succeeds(b.t, "the worker is ready", p.Ready)
 	return p, stop
-}
-
-// eventually polls a condition that another goroutine makes true.
-func (b *bundle) eventually(what string, met func() bool) {
-	b.t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !met() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			b.t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
 }
 
 // publish stores a message and returns the subscription that its outcome
@@ -157,7 +121,7 @@ func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.S
 // outcome waits for the outcome of a message.
 func (b *bundle) outcome(sub *nats.Subscription) contract.Outcome {
 	b.t.Helper()
-	msg, err := sub.NextMsg(patience)
+	msg, err := sub.NextMsg(testserver.Patience)
 	if err != nil {
 		b.t.Fatalf("no outcome: %v", err)
 	}
@@ -203,11 +167,7 @@ func (b *bundle) left(stream, consumer string) uint64 {
 	return info.NumPending + uint64(info.NumAckPending)
 }
 
-// patience bounds every wait: far above what a loaded machine needs under the
-// race detector, reached only by a test that fails.
-const patience = time.Minute
-
 // patient makes PublishAsync wait for room rather than fail.
-var patient = jetstream.WithStallWait(patience)
+var patient = jetstream.WithStallWait(testserver.Patience)
 
 var discard = slog.New(slog.DiscardHandler)
