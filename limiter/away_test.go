@@ -11,9 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
 )
-
-const patience = time.Minute
 
 // quick are options by which an outage is seen and over at once. A machine that stalls is none.
 func quick(p Policy) settings {
@@ -27,16 +26,16 @@ func quick(p Policy) settings {
 type outage struct {
 	t     *testing.T
 	l     *Limiter
-	proxy *proxy
+	proxy *testserver.TCPProxy
 	log   *logLines
 }
 
-func newOutage(t *testing.T, s *testServer, o settings) *outage {
+func newOutage(t *testing.T, addr string, o settings) *outage {
 	t.Helper()
 	log := new(logLines)
 	o.Logger = log.logger()
-	p := newProxy(t, s.addr)
-	l := newLimiter(t, p.addr(), o, nil)
+	p := testserver.Proxy(t, addr)
+	l := newLimiter(t, p.Addr(), o, nil)
 	run(t, l)
 	return &outage{t: t, l: l, proxy: p, log: log}
 }
@@ -57,15 +56,13 @@ func (o *outage) want(want string, limit Limit, ids ...string) []Verdict {
 // back waits until Redis is used again.
 func (o *outage) back() {
 	o.t.Helper()
-	if !poll(patience, func() bool { return !o.l.Degraded() && o.l.fallback.idle() }) {
-		o.t.Fatal("still degraded")
-	}
+	testserver.Eventually(o.t, "Redis is used again", func() bool { return !o.l.Degraded() && o.l.fallback.idle() })
 }
 
 // members returns how many permits of k Redis holds.
-func members(t *testing.T, s *testServer) int64 {
+func members(t *testing.T, addr string) int64 {
 	t.Helper()
-	n, err := s.client(t).ZCard(t.Context(), "ratelimit:k").Result()
+	n, err := testserver.ConnectRedis(t, addr).ZCard(t.Context(), "ratelimit:k").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +70,12 @@ func members(t *testing.T, s *testServer) int64 {
 }
 
 func TestAwayLocal(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		o := newOutage(t, s, quick(Local))
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		o := newOutage(t, addr, quick(Local))
 		limit := Limit{Max: 4, Window: time.Hour}
 		o.want("11", limit, "a", "b")
-		o.proxy.setDown(true)
+		o.proxy.Refuse()
 		// It knows a and b from before, charges c and d once, and no more.
 		o.want("2121202", limit, "a", "c", "b", "d", "c", "e", "d")
 		if !o.l.Degraded() || metric(t, o.l, "arrakis_limiter_degraded") != 1 {
@@ -97,16 +94,16 @@ func TestAwayLocal(t *testing.T) {
 		if err != nil || v.Allowed || !v.Degraded {
 			t.Errorf("Check %+v, %v, want a degraded reject", v, err)
 		}
-		if n := members(t, s); n != 2 {
+		if n := members(t, addr); n != 2 {
 			t.Errorf("Redis holds %d permits before the merge, want 2", n)
 		}
-		o.proxy.setDown(false)
+		o.proxy.Accept()
 		o.back()
-		if n := members(t, s); n != 4 {
+		if n := members(t, addr); n != 4 {
 			t.Errorf("Redis holds %d permits after the merge, want 4", n)
 		}
 		// Another process sees them.
-		other := newLimiter(t, s.addr, settings{}, nil)
+		other := newLimiter(t, addr, settings{}, nil)
 		if got, _ := ask(t, other, "k", limit, "c", "d", "f"); got != "220" {
 			t.Errorf("verdicts of another process %s, want 220", got)
 		}
@@ -125,24 +122,24 @@ func approxDuration(d time.Duration) cmp.Option {
 }
 
 func TestAwayOpen(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		o := newOutage(t, s, quick(Open))
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		o := newOutage(t, addr, quick(Open))
 		limit := Limit{Max: 2, Window: time.Hour}
 		w := NewWindow("k")
 		batch := []*Request{{Window: w, Limit: limit, ID: "a"}, {Window: w, Limit: limit, ID: "b"}}
 		if err := o.l.AllowBatch(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
-		o.proxy.setDown(true)
+		o.proxy.Refuse()
 		o.want("1121", limit, "c", "d", "c", "e")
 		full := &Request{Window: w, Limit: limit, ID: "f"}
 		if err := o.l.AllowBatch(t.Context(), []*Request{full}); err != nil || !full.Verdict.Allowed || !full.Verdict.Degraded {
 			t.Errorf("verdict %+v, %v of a window known to be full, want admitted", full.Verdict, err)
 		}
-		o.proxy.setDown(false)
+		o.proxy.Accept()
 		o.back()
-		if n := members(t, s); n != 4 {
+		if n := members(t, addr); n != 4 {
 			t.Errorf("Redis holds %d permits, want the 2 of before and the newest 2", n)
 		}
 		o.want("220", limit, "e", "f", "g")
@@ -150,11 +147,11 @@ func TestAwayOpen(t *testing.T) {
 }
 
 func TestAwayClosed(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		o := newOutage(t, s, quick(Closed))
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		o := newOutage(t, addr, quick(Closed))
 		limit := Limit{Max: 2, Window: time.Hour}
-		o.proxy.setDown(true)
+		o.proxy.Refuse()
 		v := o.want("0", limit, "a")[0]
 		want := Verdict{Limit: 2, RetryAfter: 10 * time.Millisecond, Degraded: true, Unavailable: true}
 		if diff := cmp.Diff(want, v); diff != "" {
@@ -172,7 +169,7 @@ func TestAwayClosed(t *testing.T) {
 		if err := o.l.Release(t.Context(), "k", "a"); !errors.Is(err, redishealth.ErrAway) {
 			t.Errorf("Release: %v, want ErrAway", err)
 		}
-		o.proxy.setDown(false)
+		o.proxy.Accept()
 		o.back()
 		o.want("110", limit, "a", "b", "c")
 	})
@@ -181,23 +178,19 @@ func TestAwayClosed(t *testing.T) {
 // TestCrash kills the server itself and starts it again on its append-only file.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	l := newLimiter(t, s.addr, quick(Local), nil)
+	s := testserver.Redis(t, onDisk...)
+	l := newLimiter(t, s.Addr(), quick(Local), nil)
 	run(t, l)
 	limit := Limit{Max: 4, Window: time.Hour}
 	if got, _ := ask(t, l, "k", limit, "a", "b"); got != "11" {
 		t.Fatalf("verdicts %s, want 11", got)
 	}
-	s.kill()
+	s.Kill()
 	if got, _ := ask(t, l, "k", limit, "a", "c"); got != "21" || !l.Degraded() {
 		t.Errorf("verdicts %s, degraded %t, want 21, degraded", got, l.Degraded())
 	}
-	if !s.start(t) {
-		t.Fatal("redis-server does not start again")
-	}
-	if !poll(patience, func() bool { return !l.Degraded() }) {
-		t.Fatal("still degraded")
-	}
+	s.Start()
+	testserver.Eventually(t, "Redis is used again", func() bool { return !l.Degraded() })
 	if got, _ := ask(t, l, "k", limit, "c", "a", "d", "e"); got != "2210" {
 		t.Errorf("verdicts after the crash %s, want 2210", got)
 	}
@@ -205,13 +198,13 @@ func TestCrash(t *testing.T) {
 
 // TestAwayWaitsForNothing: once Redis is known to be away, a message costs no time-out.
 func TestAwayWaitsForNothing(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		o := quick(Local)
 		o.health.ProbeInterval = time.Hour // no probe in this test
-		out := newOutage(t, s, o)
+		out := newOutage(t, addr, o)
 		limit := Limit{Max: 10_000, Window: time.Hour}
-		out.proxy.setDown(true)
+		out.proxy.Refuse()
 		out.want("1", limit, "first")
 		trips := roundTrips(t, out.l)
 		for i := range 1000 {
@@ -225,29 +218,29 @@ func TestAwayWaitsForNothing(t *testing.T) {
 
 // TestFewFailures: admissions of a failed round trip are merged though Redis never counted as away.
 func TestFewFailures(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		options := quick(Local)
 		options.health.Failures = 1000
-		o := newOutage(t, s, options)
-		o.proxy.setDown(true)
+		o := newOutage(t, addr, options)
+		o.proxy.Refuse()
 		limit := Limit{Max: 3, Window: time.Hour}
 		o.want("11", limit, "a", "b")
 		if o.l.Degraded() {
 			t.Error("degraded after one failure of 1000")
 		}
-		o.proxy.setDown(false)
+		o.proxy.Accept()
 		o.back()
 		o.want("2210", limit, "a", "b", "c", "d")
 	})
 }
 
 func TestReleaseAndResetWhileAway(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		o := newOutage(t, s, quick(Local))
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		o := newOutage(t, addr, quick(Local))
 		limit := Limit{Max: 2, Window: time.Hour}
-		o.proxy.setDown(true)
+		o.proxy.Refuse()
 		o.want("110", limit, "a", "b", "c")
 		if err := o.l.Release(t.Context(), "k", "b"); err != nil {
 			t.Errorf("release of a permit that Redis never saw: %v", err)
@@ -255,7 +248,7 @@ func TestReleaseAndResetWhileAway(t *testing.T) {
 		o.want("10", limit, "c", "d")
 		o.l.ForgetLocal("k")
 		o.want("1", limit, "e")
-		o.proxy.setDown(false)
+		o.proxy.Accept()
 		o.back()
 		o.want("210", limit, "e", "f", "g")
 	})
@@ -278,9 +271,9 @@ func TestForgetLocalPrefix(t *testing.T) {
 }
 
 func TestCallerGone(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		o := newOutage(t, s, quick(Local))
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		o := newOutage(t, addr, quick(Local))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.Canceled) {
@@ -288,7 +281,7 @@ func TestCallerGone(t *testing.T) {
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		o.proxy.hold(t)
+		o.proxy.Stall()
 		if _, err := o.l.Allow(ctx, "k", Limit{Max: 1, Window: time.Hour}, "a"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Allow: %v, want context.DeadlineExceeded", err)
 		}
@@ -300,12 +293,12 @@ func TestCallerGone(t *testing.T) {
 
 // TestTimeout: a Redis that takes connections and does not answer is away after Timeout.
 func TestTimeout(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		options := quick(Local)
 		options.health.Timeout = 50 * time.Millisecond
-		o := newOutage(t, s, options)
-		o.proxy.hold(t)
+		o := newOutage(t, addr, options)
+		o.proxy.Stall()
 		v := o.want("1", Limit{Max: 1, Window: time.Hour}, "a")[0]
 		if !v.Degraded || !o.l.Degraded() {
 			t.Errorf("verdict %+v, want degraded", v)
@@ -334,9 +327,9 @@ func TestBounds(t *testing.T) {
 
 func TestReadOnlyReplica(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	rdb := s.client(t)
-	l := newLimiter(t, s.addr, quick(Local), nil)
+	s := testserver.Redis(t)
+	rdb := s.Client(t)
+	l := newLimiter(t, s.Addr(), quick(Local), nil)
 	run(t, l)
 	if err := rdb.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
 		t.Fatal(err)
@@ -348,36 +341,34 @@ func TestReadOnlyReplica(t *testing.T) {
 	if err := rdb.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !poll(patience, func() bool { return !l.Degraded() }) {
-		t.Fatal("still degraded")
-	}
+	testserver.Eventually(t, "Redis is used again", func() bool { return !l.Degraded() })
 	if got, _ := ask(t, l, "k", limit, "a", "b"); got != "20" {
 		t.Errorf("verdicts %s, want 20", got)
 	}
 }
 
 func TestMergeKeepsTime(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		clock := newTestClock()
-		p := newProxy(t, s.addr)
-		l := newLimiter(t, p.addr(), quick(Local), clock)
+		p := testserver.Proxy(t, addr)
+		l := newLimiter(t, p.Addr(), quick(Local), clock)
 		limit := Limit{Max: 3, Window: time.Minute}
-		p.setDown(true)
+		p.Refuse()
 		for _, id := range []string{"old", "mid", "new"} {
 			if got, _ := ask(t, l, "k", limit, id); got != "1" {
 				t.Fatalf("verdict %s, want 1", got)
 			}
 			clock.advance(25 * time.Second)
 		}
-		p.setDown(false)
+		p.Accept()
 		clock.step(-time.Hour) // the clock of Redis does not date what happened here
-		direct := newLimiter(t, s.addr, settings{}, clock)
+		direct := newLimiter(t, addr, settings{}, clock)
 		clock.step(-5 * time.Second)
 		ask(t, direct, "k", limit, "mid") // the round trip that seemed to fail had reached Redis
 		clock.step(5 * time.Second)
 		find(t, l)
-		zs, err := s.client(t).ZRangeWithScores(t.Context(), "ratelimit:k", 0, -1).Result()
+		zs, err := testserver.ConnectRedis(t, addr).ZRangeWithScores(t.Context(), "ratelimit:k", 0, -1).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -393,9 +384,9 @@ func TestMergeKeepsTime(t *testing.T) {
 
 // TestMergeAll: messages ask Redis again only when every key is merged, also when that takes several round trips.
 func TestMergeAll(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, quick(Local), nil)
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, quick(Local), nil)
 		lose(t, l)
 		limit := Limit{Max: 1, Window: time.Hour}
 		const keys = 2*mergeKeys + 1

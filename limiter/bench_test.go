@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"arrakis/loadtest/testserver"
 )
 
 func BenchmarkLocalReject(b *testing.B) {
@@ -30,7 +32,7 @@ func BenchmarkAllowBatch(b *testing.B) {
 // benchmarkAllowBatch admits in batches of 256 new IDs, or rejects them locally when the windows are full.
 func benchmarkAllowBatch(b *testing.B, keys int, full bool) {
 	b.Helper()
-	l, err := New(startRedis(b).client(b), Options{})
+	l, err := New(testserver.Redis(b, onDisk...).Client(b), Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func benchmarkAllowBatch(b *testing.B, keys int, full bool) {
 func BenchmarkMemory(b *testing.B) {
 	for _, permits := range []int{10, 100, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("permits=%d", permits), func(b *testing.B) {
-			rdb := startRedis(b).client(b)
+			rdb := testserver.Redis(b, onDisk...).Client(b)
 			l, err := New(rdb, Options{})
 			if err != nil {
 				b.Fatal(err)
@@ -92,7 +94,7 @@ func BenchmarkMemory(b *testing.B) {
 }
 
 func BenchmarkFallback(b *testing.B) {
-	l, err := New(clientOf(b, "127.0.0.1:1"), Options{})
+	l, err := New(testserver.ConnectRedis(b, "127.0.0.1:1"), Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,28 +3,18 @@ package limiter
 import (
 	"context"
 	"fmt"
-	"net"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"arrakis/loadtest/testserver"
 )
 
 // TestCluster runs a batch of many keys on a cluster of one node, where a script of several keys would be refused.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t, "--cluster-enabled", "yes")
-	admin := s.client(t)
-	if err := admin.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if !poll(patience, func() bool { return strings.Contains(admin.ClusterInfo(t.Context()).Val(), "cluster_state:ok") }) {
-		t.Fatal("the cluster is not up")
-	}
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.addr}, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = rdb.Close() })
-	l := newLimiterOn(t, rdb, settings{}, nil)
+	s := testserver.Cluster(t, 1)[0]
+	admin := s.Client(t)
+	l := newLimiterOn(t, testserver.ConnectCluster(t, s.Addr()), settings{}, nil)
 	limit := Limit{Max: 1, Window: time.Hour}
 	for round, want := range []string{"10", "00", "00"} {
 		batch := make([]*Request, 0, 40)
@@ -53,47 +43,13 @@ func TestCluster(t *testing.T) {
 	if err := admin.ClusterDelSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !poll(patience, func() bool { return probe() != nil }) {
-		t.Error("probe of a cluster that is down finds it up")
-	}
-}
-
-// startMasters starts a cluster of three masters and returns them. The slots are theirs in equal parts.
-func startMasters(t *testing.T) []*testServer {
-	t.Helper()
-	const slots = 16384
-	masters := make([]*testServer, 3)
-	for i := range masters {
-		masters[i] = startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "60000") // one that stalls is not failed
-		c := masters[i].client(t)
-		first, behind := slots*i/len(masters), slots*(i+1)/len(masters)
-		if err := c.ClusterAddSlotsRange(t.Context(), first, behind-1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		host, port, _ := net.SplitHostPort(masters[i].addr)
-		if err := masters[0].client(t).Do(t.Context(), "CLUSTER", "MEET", host, port).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, m := range masters {
-		c := m.client(t)
-		if !poll(patience, func() bool {
-			info := c.ClusterInfo(t.Context()).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
-		}) {
-			t.Fatalf("the cluster is not up: %s", c.ClusterInfo(t.Context()).Val())
-		}
-	}
-	return masters
+	testserver.Eventually(t, "the probe finds that the cluster is down", func() bool { return probe() != nil })
 }
 
 // clusterKeys is a limiter on a cluster of three masters, with keys that are spread over all of them.
 type clusterKeys struct {
 	t       *testing.T
-	masters []*testServer
+	masters []*testserver.RedisServer
 	l       *Limiter
 }
 
@@ -101,10 +57,8 @@ const clusterKeyCount = 300
 
 func newClusterKeys(t *testing.T) *clusterKeys {
 	t.Helper()
-	masters := startMasters(t)
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{masters[0].addr}, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = rdb.Close() })
-	return &clusterKeys{t: t, masters: masters, l: newLimiterOn(t, rdb, settings{}, nil)}
+	masters := testserver.Cluster(t, 3)
+	return &clusterKeys{t: t, masters: masters, l: newLimiterOn(t, testserver.ConnectCluster(t, masters[0].Addr()), settings{}, nil)}
 }
 
 // key returns the name of one of the keys.
@@ -141,9 +95,9 @@ func (c *clusterKeys) held() {
 	c.t.Helper()
 	total := int64(0)
 	for _, m := range c.masters {
-		n := m.client(c.t).DBSize(c.t.Context()).Val()
+		n := m.Client(c.t).DBSize(c.t.Context()).Val()
 		if n < clusterKeyCount/6 {
-			c.t.Errorf("%s holds %d of %d keys: they are not spread", m.addr, n, clusterKeyCount)
+			c.t.Errorf("%s holds %d of %d keys: they are not spread", m.Addr(), n, clusterKeyCount)
 		}
 		total += n
 	}
@@ -160,7 +114,7 @@ func TestClusterOfThree(t *testing.T) {
 	c.decide("220", "a", "b", "c")
 	c.held()
 	for _, m := range c.masters {
-		if err := m.client(t).FlushAll(t.Context()).Err(); err != nil {
+		if err := m.Client(t).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

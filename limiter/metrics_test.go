@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"arrakis/loadtest/testserver"
 )
 
 // metric returns the value of a gauge, or how many observations a histogram has, of a limiter that newLimiter made.
@@ -38,9 +40,9 @@ func roundTrips(t *testing.T, l *Limiter) float64 {
 
 func TestExposition(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
+	s := testserver.Redis(t)
 	reg := prometheus.NewRegistry()
-	l := newLimiter(t, s.addr, settings{Options: Options{Registerer: reg}}, nil)
+	l := newLimiter(t, s.Addr(), settings{Options: Options{Registerer: reg}}, nil)
 	limit := Limit{Max: 2, Window: time.Minute}
 	w := NewWindow("k")
 	for range 2 {

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
+
+	"arrakis/loadtest/testserver"
 )
 
 // oracle is the sliding window log as one would explain it: every admission is written down, and a message is admitted if
@@ -61,7 +63,7 @@ type process struct {
 
 // world is what the property test acts on.
 type world struct {
-	proxy     *proxy // between the processes and Redis
+	proxy     *testserver.TCPProxy // between the processes and Redis
 	admin     *redis.Client
 	clock     *testClock
 	processes []*process
@@ -192,20 +194,20 @@ func (w *world) restart(t *rapid.T) {
 		}
 		return
 	}
-	w.proxy.cut()
+	w.proxy.Cut()
 }
 
 // TestProperty lets several processes do at random what they do in production, and compares every verdict with the oracle.
 func TestProperty(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		clock := newTestClock()
-		p := newProxy(t, s.addr)
+		p := testserver.Proxy(t, addr)
 		limiters := make([]*Limiter, 3)
 		for i := range limiters {
-			limiters[i] = newLimiter(t, p.addr(), settings{}, clock)
+			limiters[i] = newLimiter(t, p.Addr(), settings{}, clock)
 		}
-		admin := s.client(t)
+		admin := testserver.ConnectRedis(t, addr)
 		rapid.Check(t, func(rt *rapid.T) {
 			w := &world{proxy: p, admin: admin, clock: clock}
 			w.build(limiters)

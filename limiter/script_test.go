@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
 )
 
 // event is one step of a trace: at a time, these IDs ask; want holds one verdict character each, as in allow.lua.
@@ -89,11 +90,11 @@ var traces = []struct {
 }
 
 func TestTraces(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		for i, trace := range traces {
 			clock := newTestClock()
-			l := newLimiter(t, s.addr, settings{}, clock)
+			l := newLimiter(t, addr, settings{}, clock)
 			limit := Limit{Max: trace.max, Window: trace.window}
 			key := fmt.Sprintf("comm_%03d:command", i)
 			for _, e := range trace.events {
@@ -151,9 +152,10 @@ const (
 // threeAMinute is the limit of a timeline's key.
 var threeAMinute = Limit{Max: 3, Window: time.Minute}
 
-func newTimeline(s *testServer) *timeline {
-	x := &timeline{t: s.t, clock: newTestClock()}
-	x.l = newLimiter(s.t, s.addr, settings{}, x.clock)
+func newTimeline(t *testing.T, addr string) *timeline {
+	t.Helper()
+	x := &timeline{t: t, clock: newTestClock()}
+	x.l = newLimiter(t, addr, settings{}, x.clock)
 	x.allow(threeAMinute, "a")
 	x.clock.advance(10 * time.Second)
 	return x
@@ -195,9 +197,10 @@ func same(t *testing.T, want, got any) {
 }
 
 func TestVerdictTimes(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		x := newTimeline(s)
-		same(s.t, []Verdict{
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		x := newTimeline(t, addr)
+		same(t, []Verdict{
 			{Allowed: true, Charged: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
 			{Allowed: true, Limit: 3, Remaining: 1, ResetAfter: 50 * time.Second},
 			{Allowed: true, Charged: true, Limit: 3, ResetAfter: 50 * time.Second},
@@ -208,14 +211,15 @@ func TestVerdictTimes(t *testing.T) {
 
 // After a downgrade to 1 all three must leave, the last one 60 s from now.
 func TestTimesAfterADowngrade(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		x := newTimeline(s)
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		x := newTimeline(t, addr)
 		x.allow(threeAMinute, "b", "b", "c", "d")
 		down := Limit{Max: 1, Window: time.Minute}
 		want := Verdict{Limit: 1, ResetAfter: 50 * time.Second, RetryAfter: time.Minute}
-		same(s.t, []Verdict{want}, x.allow(down, "d"))
-		same(s.t, want, x.check(timelineKey, down))
-		same(s.t, []Usage{
+		same(t, []Verdict{want}, x.allow(down, "d"))
+		same(t, want, x.check(timelineKey, down))
+		same(t, []Usage{
 			{Used: 3, Limit: 1, ResetAfter: 50 * time.Second},
 			{Limit: 3, Remaining: 3},
 			{Limit: -1, Remaining: -1},
@@ -231,20 +235,21 @@ func TestTimesAfterADowngrade(t *testing.T) {
 
 // Neither Check nor Usage counts what has left and is not trimmed yet, and neither writes.
 func TestLookingWritesNothing(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		x := newTimeline(s)
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		x := newTimeline(t, addr)
 		x.allow(threeAMinute, "b", "b", "c", "d")
 		x.clock.advance(55 * time.Second)
-		same(s.t, Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, x.check(timelineKey, threeAMinute))
-		u, err := x.l.Usage(s.t.Context(), timelineKey, threeAMinute)
+		same(t, Verdict{Allowed: true, Charged: true, Limit: 3, ResetAfter: 5 * time.Second}, x.check(timelineKey, threeAMinute))
+		u, err := x.l.Usage(t.Context(), timelineKey, threeAMinute)
 		if err != nil {
-			s.t.Fatal(err)
+			t.Fatal(err)
 		}
-		same(s.t, Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
-		if n := s.client(s.t).ZCard(s.t.Context(), "ratelimit:"+timelineKey).Val(); n != 3 {
-			s.t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
+		same(t, Usage{Used: 2, Limit: 3, Remaining: 1, ResetAfter: 5 * time.Second}, u)
+		if n := testserver.ConnectRedis(t, addr).ZCard(t.Context(), "ratelimit:"+timelineKey).Val(); n != 3 {
+			t.Errorf("%d members after Check and Usage, want 3: they must not write", n)
 		}
-		same(s.t, Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, x.check(otherKey, threeAMinute))
+		same(t, Verdict{Allowed: true, Charged: true, Limit: 3, Remaining: 2, ResetAfter: time.Minute}, x.check(otherKey, threeAMinute))
 	})
 }
 
@@ -276,9 +281,9 @@ func TestNeverAsked(t *testing.T) {
 }
 
 func TestLargeBatch(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{}, newTestClock())
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{}, newTestClock())
 		ids := make([]string, 3000) // several chunks of the script
 		for i := range ids {
 			ids[i] = fmt.Sprint("event-", i%2500)
@@ -292,13 +297,13 @@ func TestLargeBatch(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{Options: Options{Prefix: "p:"}}, nil)
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{Options: Options{Prefix: "p:"}}, nil)
 		if got, _ := ask(t, l, "k", Limit{Max: 1, Window: time.Hour}, "a"); got != "1" {
 			t.Fatalf("verdict %s, want 1", got)
 		}
-		ttl := s.client(t).PTTL(t.Context(), "p:k").Val()
+		ttl := testserver.ConnectRedis(t, addr).PTTL(t.Context(), "p:k").Val()
 		if ttl < 59*time.Minute || ttl > time.Hour+100*time.Millisecond {
 			t.Errorf("key expires in %v, want its window of 1h", ttl)
 		}
@@ -307,10 +312,10 @@ func TestExpiry(t *testing.T) {
 
 // TestExpiryAfterStepBack: a key lives until its newest member leaves, not until the last admitted one does.
 func TestExpiryAfterStepBack(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		clock := newTestClock()
-		l := newLimiter(t, s.addr, settings{}, clock)
+		l := newLimiter(t, addr, settings{}, clock)
 		limit := Limit{Max: 2, Window: time.Minute}
 		newest := time.UnixMilli(clock.millis.Load())
 		ask(t, l, "k", limit, "a")
@@ -319,16 +324,16 @@ func TestExpiryAfterStepBack(t *testing.T) {
 			t.Fatalf("verdict %s, want 1", got)
 		}
 		want := time.Until(newest.Add(limit.Window))
-		if ttl := s.client(t).PTTL(t.Context(), "ratelimit:k").Val(); (ttl - want).Abs() > 10*time.Second {
+		if ttl := testserver.ConnectRedis(t, addr).PTTL(t.Context(), "ratelimit:k").Val(); (ttl - want).Abs() > 10*time.Second {
 			t.Errorf("key expires in %v, want %v", ttl, want)
 		}
 	})
 }
 
 func TestResetAndRelease(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{}, newTestClock())
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{}, newTestClock())
 		limit := Limit{Max: 2, Window: time.Minute}
 		step := func(want string, ids ...string) {
 			t.Helper()
@@ -350,9 +355,9 @@ func TestResetAndRelease(t *testing.T) {
 
 // TestResetPrefix: a prefix is text, also where it holds what means something in a pattern of SCAN.
 func TestResetPrefix(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{}, newTestClock())
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{}, newTestClock())
 		limit := Limit{Max: 1, Window: time.Minute}
 		keys := []string{"c[1]*/ann", "c[1]*/bob", "c1x/ann", "c1*/ann", `c[1]\*/ann`, "a/c[1]*/ann"}
 		for _, key := range keys {
@@ -374,10 +379,10 @@ func TestResetPrefix(t *testing.T) {
 }
 
 func TestScriptFlush(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{}, newTestClock())
-		rdb := s.client(t)
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{}, newTestClock())
+		rdb := testserver.ConnectRedis(t, addr)
 		limit := Limit{Max: 2, Window: time.Minute}
 		for i, want := range []string{"1", "1", "0"} {
 			if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
@@ -394,11 +399,11 @@ func TestScriptFlush(t *testing.T) {
 }
 
 func TestWrongType(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		var logged logLines
-		l := newLimiter(t, s.addr, settings{Options{Logger: logged.logger()}, redishealth.Options{Failures: 1}}, newTestClock())
-		if err := s.client(t).Set(t.Context(), "ratelimit:bad", "text", 0).Err(); err != nil {
+		l := newLimiter(t, addr, settings{Options{Logger: logged.logger()}, redishealth.Options{Failures: 1}}, newTestClock())
+		if err := testserver.ConnectRedis(t, addr).Set(t.Context(), "ratelimit:bad", "text", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 		limit := Limit{Max: 1, Window: time.Minute}

@@ -1,19 +1,18 @@
 package limiter
 
 import (
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/loadtest/testserver"
 )
 
 // sentinel is a master and its replica under the watch of a Sentinel.
 type sentinel struct {
-	master, replica, watch *testServer
+	master, replica, watch *testserver.RedisServer
 }
 
 // masterName is what the Sentinel calls its master.
@@ -21,46 +20,21 @@ const masterName = "arrakis"
 
 func startSentinel(t *testing.T) sentinel {
 	t.Helper()
-	s := sentinel{master: startRedis(t, "--repl-diskless-sync-delay", "0")}
-	host, port, _ := net.SplitHostPort(s.master.addr)
-	s.replica = startRedis(t, "--replicaof", host, port)
-	s.watch = watchMaster(t, host, port)
+	s := sentinel{master: testserver.Redis(t, "--repl-diskless-sync-delay", "0")}
+	host, port, _ := net.SplitHostPort(s.master.Addr())
+	s.replica = testserver.Redis(t, "--replicaof", host, port)
+	s.watch = testserver.Sentinel(t, masterName, s.master)
 	c := s.client(t)
-	if !poll(patience, func() bool {
+	testserver.Eventually(t, "the Sentinel sees the replica in sync", func() bool {
 		replicas, err := c.Replicas(t.Context(), masterName).Result()
 		return err == nil && len(replicas) == 1 && replicas[0]["master-link-status"] == "ok"
-	}) {
-		t.Fatal("the sentinel does not see the replica in sync")
-	}
+	})
 	return s
-}
-
-// watchMaster starts a Sentinel.
-func watchMaster(t *testing.T, host, port string) *testServer {
-	t.Helper()
-	s := &testServer{}
-	t.Cleanup(s.kill)
-	for range 10 {
-		own, dir := anyPort(), t.TempDir()
-		s.addr = net.JoinHostPort("127.0.0.1", own)
-		config := filepath.Join(dir, "sentinel.conf") // which it writes to
-		text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[3]s 60000\n",
-			own, dir, masterName, host, port)
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.args = []string{"redis-server", config, "--sentinel"}
-		if s.start(t) {
-			return s
-		}
-	}
-	t.Fatal("the sentinel does not start")
-	return nil
 }
 
 func (s sentinel) client(t *testing.T) *redis.SentinelClient {
 	t.Helper()
-	c := redis.NewSentinelClient(&redis.Options{Addr: s.watch.addr})
+	c := redis.NewSentinelClient(&redis.Options{Addr: s.watch.Addr()})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -71,8 +45,8 @@ func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	s := startSentinel(t)
 	rdb := redis.NewFailoverClient(&redis.FailoverOptions{
-		MasterName: masterName, SentinelAddrs: []string{s.watch.addr}, ContextTimeoutEnabled: true,
-		DialTimeout: patience, ReadTimeout: patience, DialerRetries: 1,
+		MasterName: masterName, SentinelAddrs: []string{s.watch.Addr()}, ContextTimeoutEnabled: true,
+		DialTimeout: testserver.Patience, ReadTimeout: testserver.Patience, DialerRetries: 1,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
 	l := newLimiterOn(t, rdb, quick(Local), nil)
@@ -85,22 +59,16 @@ func TestSentinelFailover(t *testing.T) {
 		}
 	}
 	want("11", "a", "b")
-	if !poll(patience, func() bool { return members(t, s.replica) == 2 }) {
-		t.Fatal("the permits do not reach the replica")
-	}
-	s.master.kill()
+	testserver.Eventually(t, "the permits reach the replica", func() bool { return members(t, s.replica.Addr()) == 2 })
+	s.master.Kill()
 	want("21", "a", "c")
 	if !l.Degraded() {
 		t.Error("not degraded without a master")
 	}
 	c := s.client(t)
-	if !poll(patience, func() bool { return c.Failover(t.Context(), masterName).Err() == nil }) {
-		t.Fatalf("the sentinel does not fail over: %v", c.Failover(t.Context(), masterName).Err())
-	}
-	if !poll(patience, func() bool { return !l.Degraded() && l.fallback.idle() }) {
-		t.Fatal("still degraded after the failover")
-	}
-	if n := members(t, s.replica); n != 3 {
+	testserver.Succeeds(t, "the Sentinel fails over", func() error { return c.Failover(t.Context(), masterName).Err() })
+	testserver.Eventually(t, "the new master is used", func() bool { return !l.Degraded() && l.fallback.idle() })
+	if n := members(t, s.replica.Addr()); n != 3 {
 		t.Errorf("the new master holds %d permits, want the 2 of before and the 1 that was merged", n)
 	}
 	want("222", "a", "b", "c")

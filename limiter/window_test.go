@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/loadtest/testserver"
 )
 
 func TestWindowReject(t *testing.T) {
@@ -75,9 +77,9 @@ func TestRetryAfterCoversTheRoundTrip(t *testing.T) {
 
 func TestFloodCostsNoCommand(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	l := newLimiter(t, s.addr, settings{}, nil)
-	rdb := s.client(t)
+	s := testserver.Redis(t)
+	l := newLimiter(t, s.Addr(), settings{}, nil)
+	rdb := s.Client(t)
 	limit := Limit{Max: 10, Window: time.Minute}
 	a, b := NewWindow("a"), NewWindow("b")
 	flood := func(from int, replay bool) []*Request {
@@ -152,9 +154,9 @@ func scriptCalls(t *testing.T, rdb *redis.Client) int {
 }
 
 func TestLimitChangeInBatch(t *testing.T) {
-	onEveryRedis(t, func(s *testServer) {
-		t := s.t
-		l := newLimiter(t, s.addr, settings{}, newTestClock())
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		l := newLimiter(t, addr, settings{}, newTestClock())
 		w := NewWindow("k")
 		small, large := Limit{Max: 1, Window: time.Minute}, Limit{Max: 3, Window: time.Minute}
 		batch := []*Request{

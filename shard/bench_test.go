@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant/store"
 )
 
@@ -65,7 +65,7 @@ func await(decided *atomic.Int64, sent int) {
 
 func benchPool(b *testing.B, shards int, decided *atomic.Int64) *Pool[*note] {
 	b.Helper()
-	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(b).Addr(), ContextTimeoutEnabled: true})
+	rdb := redis.NewClient(&redis.Options{Addr: testserver.Miniredis(b).Addr(), ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = rdb.Close() })
 	limits, err := limiter.New(rdb, limiter.Options{})
 	if err != nil {

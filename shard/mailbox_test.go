@@ -97,54 +97,62 @@ func TestMailboxManySendersLoseNothing(t *testing.T) {
 	}
 }
 
+// gathering is what comes to a mailbox while its taker gathers.
+type gathering struct {
+	name  string
+	room  int
+	n     int           // enough
+	puts  []int         // how many items come, each after a tenth of a second
+	close bool          // after them
+	want  time.Duration // how long it gathers
+}
+
 func TestMailboxGather(t *testing.T) {
-	const most, tick = time.Second, 150 * time.Millisecond
-	for _, tt := range []struct {
-		name  string
-		room  int
-		n     int
-		puts  []int         // how many items come, each after a tenth of a second
-		close bool          // after them
-		want  time.Duration // how long it gathers
-	}{
+	for _, g := range []gathering{
 		{name: "until there are enough", room: 4, n: 3, puts: []int{1, 1, 1}, want: 300 * time.Millisecond},
 		{name: "not if there are enough", room: 4, n: 0, want: 0},
 		{name: "until nothing comes any more", room: 4, n: 4, puts: []int{1, 1}, want: 450 * time.Millisecond},
-		{name: "until the time is over", room: 20, n: 14, puts: []int{1, 1, 1, 1, 1, 1, 1, 1, 1}, want: most},
+		{name: "until the time is over", room: 20, n: 14, puts: []int{1, 1, 1, 1, 1, 1, 1, 1, 1}, want: time.Second},
 		{name: "until it is full", room: 4, n: 100, puts: []int{1, 3}, want: 200 * time.Millisecond},
 		{name: "until it is closed", room: 4, n: 4, puts: []int{1}, close: true, want: 200 * time.Millisecond},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := NewMailbox[int](tt.room)
-				signal(m.filled) // an old hint
-				go func() {
-					for _, n := range tt.puts {
-						time.Sleep(most / 10) //nolint:forbidigo // in a bubble
-						if err := m.Put(t.Context(), make([]int, n)...); err != nil {
-							t.Error(err)
-						}
-					}
-					if tt.close {
-						time.Sleep(most / 10) //nolint:forbidigo // in a bubble
-						m.Close()
-					}
-				}()
-				began := time.Now()
-				m.Gather(tt.n, most, tick)
-				if got := time.Since(began); got != tt.want {
-					t.Errorf("gathers for %v, want %v", got, tt.want)
-				}
-				if tt.close {
-					return
-				}
-				// From now on one item wakes the taker again.
-				if len(tt.puts) > 0 {
-					m.Take(nil)
-				}
-				go func() { _ = m.Put(t.Context(), 1) }()
-				m.Take(nil)
-			})
-		})
+		t.Run(g.name, func(t *testing.T) { synctest.Test(t, g.check) })
+	}
+}
+
+// check must run in a bubble.
+func (g gathering) check(t *testing.T) {
+	t.Helper()
+	m := NewMailbox[int](g.room)
+	signal(m.filled) // an old hint
+	go g.fill(t, m)
+	began := time.Now()
+	m.Gather(g.n, time.Second, 150*time.Millisecond)
+	if got := time.Since(began); got != g.want {
+		t.Errorf("gathers for %v, want %v", got, g.want)
+	}
+	if g.close {
+		return
+	}
+	// From now on one item wakes the taker again.
+	if len(g.puts) > 0 {
+		m.Take(nil)
+	}
+	go func() { _ = m.Put(t.Context(), 1) }()
+	m.Take(nil)
+}
+
+// fill puts the items.
+func (g gathering) fill(t *testing.T, m *Mailbox[int]) {
+	t.Helper()
+	for _, n := range g.puts {
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble
+		if err := m.Put(t.Context(), make([]int, n)...); err != nil {
+			t.Error(err)
+		}
+	}
+	if g.close {
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble
+		m.Close()
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -52,7 +53,7 @@ func full(o Options) Options {
 
 func setup(t *testing.T, o Options) *bundle {
 	t.Helper()
-	b := &bundle{t: t, redis: miniredis.RunT(t), out: make(chan *note, 100_000)}
+	b := &bundle{t: t, redis: testserver.Miniredis(t), out: make(chan *note, 100_000)}
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	b.store = store.New(rdb, store.Options{Source: "test"})

@@ -10,8 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/loadtest/testserver"
 )
 
 // errNetwork stands for any failure that is not a key's.
@@ -169,7 +170,7 @@ func TestProbesArePaced(t *testing.T) {
 
 func TestRecover(t *testing.T) {
 	t.Parallel()
-	server := miniredis.RunT(t)
+	server := testserver.Miniredis(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
 	h := newHealth(t, rdb, Options{Failures: 1, ProbeInterval: time.Millisecond, Timeout: time.Minute})
