@@ -52,7 +52,7 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 			return nil, err
 		}
 	}
-	o.Logger = o.Logger.With("component", "limiter")
+	l.o.Logger = o.Logger.With("component", "limiter")
 	if l.m, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("limiter metrics: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
 )
 
 // scanCount is how many keys Redis looks at for one SCAN.
@@ -28,6 +30,9 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 // ResetPrefix is Reset for all keys that begin with prefix. It looks at every key in Redis by SCAN, on every master of a
 // cluster.
 func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
+	if l.Degraded() {
+		return redishealth.ErrAway
+	}
 	l.fallback.forgetPrefix(prefix)
 	// What this process records until the keys are deleted was admitted before the reset.
 	defer l.fallback.forgetPrefix(prefix)

@@ -121,7 +121,7 @@ func malformed(err *contract.DecodeError) disposition {
 func expired() disposition {
 	return disposition{
 		settlement: ack, status: contract.StatusExpired, errorType: errorExpired,
-		failure: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than COMMAND_TTL"},
+		failure: &contract.Error{Code: http.StatusGone, Message: "the command waited longer than its time to live"},
 	}
 }
 

@@ -40,11 +40,12 @@ type Options struct {
 // validate names all faults at once. The shards' are found by package shard.
 func (o *Options) validate() error {
 	var errs []error
-	for name, missing := range map[string]bool{
-		"NATS": o.NATS == nil, "Tenants": o.Tenants == nil, "Limiter": o.Limiter == nil, "Logger": o.Logger == nil,
-	} {
-		if missing {
-			errs = append(errs, fmt.Errorf("pipeline: %s is required", name))
+	for _, f := range []struct {
+		name    string
+		missing bool
+	}{{"NATS", o.NATS == nil}, {"Tenants", o.Tenants == nil}, {"Limiter", o.Limiter == nil}, {"Logger", o.Logger == nil}} {
+		if f.missing {
+			errs = append(errs, fmt.Errorf("pipeline: %s is required", f.name))
 		}
 	}
 	for _, f := range []struct {

@@ -75,7 +75,12 @@ func New(o Options) (*Pipeline, error) {
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
-	decode := newDecodeStage(js, o, ensure, shards, ended, m)
+	decode := &decodeStage{
+		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
+	}
+	for kind := range contract.Kind(contract.NumKinds) {
+		decode.sources = append(decode.sources, newSource(js, kind.Route(), o.Logger))
+	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
 		admitted: admitted, ended: ended,

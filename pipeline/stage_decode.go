@@ -16,7 +16,7 @@ import (
 // decodeStage is the first stage: a source for each kind of message, and beside
 // each a decoder, which makes deliveries of messages and sorts them by shard.
 type decodeStage struct {
-	// Set by newDecodeStage, read-only.
+	// Set by New, read-only.
 	sources    []*source
 	ensure     func(context.Context) error
 	commandTTL time.Duration // 0 is never
@@ -25,17 +25,6 @@ type decodeStage struct {
 
 	shards *shard.Pool[*delivery]    // out: what is decoded
 	ended  *shard.Mailbox[*delivery] // out: what cannot be
-}
-
-func newDecodeStage(js jetstream.JetStream, o Options, e *ensurer, shards *shard.Pool[*delivery], ended *shard.Mailbox[*delivery], m *metrics) *decodeStage {
-	s := &decodeStage{
-		ensure: e.ensure, commandTTL: o.CommandTTL, metrics: m, log: o.Logger.With("component", "pipeline"),
-		shards: shards, ended: ended,
-	}
-	for kind := range contract.Kind(contract.NumKinds) {
-		s.sources = append(s.sources, newSource(js, kind.Route(), o.Logger))
-	}
-	return s
 }
 
 // run pulls until intake ends, and returns when all that came has been decoded.

@@ -129,7 +129,8 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	default:
 		err = d.msg.Nak()
 	}
-	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) { // an aborted batch is settled twice
+	// An aborted batch is settled twice. That is said only of a dead letter, which then becomes one again.
+	if err != nil && (d.settlement == term || !errors.Is(err, jetstream.ErrMsgAlreadyAckd)) {
 		s.log.WarnContext(work, "not settled: it will be delivered again",
 			"stream", d.source.route.Stream, "stream_seq", d.sequence, "err", err)
 	}
@@ -156,7 +157,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	s.log.LogAttrs(work, slog.LevelDebug, "dead letter",
 		slog.String("stream", d.source.route.Stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
-		slog.String("cause", deadletter.Clip(d.cause)))
+		slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
 	s.reply(work, d)
 	s.settle(work, d)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"arrakis/limiter"
 	"arrakis/tenant"
 )
 
@@ -56,6 +57,18 @@ func (s *shard[M]) reset(e *tenant.Event) {
 	for _, key := range s.users.Keys() {
 		if key.community == community {
 			s.users.Remove(key)
+		}
+	}
+}
+
+// forgetLocal makes this process's limiter forget the actions of a community
+// that another process has reset.
+func forgetLocal(l *limiter.Limiter, community string, actions []tenant.Action) {
+	for _, a := range actions {
+		if a == tenant.UserCommand {
+			l.ForgetLocalPrefix(UserKey(community, ""))
+		} else {
+			l.ForgetLocal(Key(community, a))
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"arrakis/limiter"
 	"arrakis/tenant"
 )
 
@@ -54,18 +53,6 @@ func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.
 		done.Actions = append(done.Actions, a.String())
 	}
 	return l.Tenants.NotifyReset(ctx, done.Community, told...)
-}
-
-// forgetLocal makes this process's limiter forget the actions of a community
-// that another process has reset.
-func forgetLocal(l *limiter.Limiter, community string, actions []tenant.Action) {
-	for _, a := range actions {
-		if a == tenant.UserCommand {
-			l.ForgetLocalPrefix(UserKey(community, ""))
-		} else {
-			l.ForgetLocal(Key(community, a))
-		}
-	}
 }
 
 // ParseActions reads the name of the action to reset; "" is all of them, for

@@ -13,18 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const (
-	firstRetry = 250 * time.Millisecond // the first wait for a server that is away
-	lastRetry  = 5 * time.Second        // the longest wait
-
-	answerTimeout = 5 * time.Second // of a server that is asked whether it is there
-)
-
-// jittered is up to a quarter less than d, so that processes started together
-// do not ask together.
-func jittered(d time.Duration) time.Duration {
-	return d - rand.N(d/4) //nolint:gosec // no secret
-}
+// answerTimeout bounds the wait for the answer of a server that is asked whether it is there.
+const answerTimeout = 5 * time.Second
 
 // options are the NATS options that the settings stand for.
 func (s *natsSettings) options() []nats.Option {
@@ -50,7 +40,8 @@ func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 		nats.IgnoreAuthErrorAbort(),
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
-			return jittered(min(firstRetry<<min(attempts, 10), lastRetry))
+			d := min(250*time.Millisecond<<min(attempts, 10), 5*time.Second)
+			return d - rand.N(d/4) //nolint:gosec // jitter: processes that started together do not ask together
 		}),
 		nats.ConnectHandler(func(c *nats.Conn) {
 			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted(), "version", c.ConnectedServerVersion())

@@ -121,19 +121,27 @@ func (h *Health) Do(ctx context.Context, work func(context.Context) error) error
 
 // count counts a round trip that began when away had changed as often as given.
 func (h *Health) count(changes int64, failed bool) {
+	if h.countLocking(changes, failed) {
+		h.o.Logger.Warn("redis is away, limits are decided without it")
+	}
+}
+
+// countLocking is count, and reports whether Redis is away from now on.
+func (h *Health) countLocking(changes int64, failed bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.away.Load() || changes != h.changes.Load() {
-		return
+		return false
 	}
 	if !failed {
 		h.failures = 0
-		return
+		return false
 	}
-	if h.failures++; h.failures >= h.o.Failures {
-		h.setLocked(true)
-		h.o.Logger.Warn("redis is away, limits are decided without it")
+	if h.failures++; h.failures < h.o.Failures {
+		return false
 	}
+	h.setLocked(true)
+	return true
 }
 
 // setLocked changes away. The caller must hold h.mu.

@@ -43,13 +43,14 @@ func (o Options) withDefaults() Options {
 // validate names every field that is out of range, of options that have their defaults.
 func (o Options) validate() error {
 	var errs []error
-	for name, d := range map[string]time.Duration{"Timeout": o.Timeout, "ProbeInterval": o.ProbeInterval} {
-		if d < time.Millisecond {
-			errs = append(errs, fmt.Errorf("%s: %v is below 1ms", name, d))
-		}
+	if o.Timeout < time.Millisecond {
+		errs = append(errs, fmt.Errorf("redishealth: Timeout: %v is below 1ms", o.Timeout))
 	}
-	if name := "Failures"; o.Failures < 1 || o.Failures > 1<<30 {
-		errs = append(errs, fmt.Errorf("%s: %d is not between 1 and 2^30", name, o.Failures))
+	if o.ProbeInterval < time.Millisecond {
+		errs = append(errs, fmt.Errorf("redishealth: ProbeInterval: %v is below 1ms", o.ProbeInterval))
+	}
+	if o.Failures < 1 || o.Failures > 1<<30 {
+		errs = append(errs, fmt.Errorf("redishealth: Failures: %d is not between 1 and 2^30", o.Failures))
 	}
 	return errors.Join(errs...)
 }

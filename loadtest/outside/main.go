@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -52,7 +53,7 @@ func bot(ctx context.Context, natsURL, redisAddr string, l net.Listener) error {
 	})
 	w, err := worker.New(worker.Options{NATS: nc, Redis: rdb, Handlers: handlers, HTTP: l})
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
 	return w.Run(ctx)
 }

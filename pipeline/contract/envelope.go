@@ -51,6 +51,9 @@ func (e *DecodeError) Error() string {
 	return e.Field + ": " + e.Detail
 }
 
+// maxQuoted is how much of a message an error repeats, in bytes.
+const maxQuoted = 64
+
 func malformed(field, format string, args ...any) error {
 	return &DecodeError{Reason: ReasonMalformed, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
@@ -228,7 +231,7 @@ func (e *Envelope) setCommand() error {
 		return nil
 	}
 	if !ValidCommand(name) {
-		return malformed("event_type", "command %.64q: expected [a-z0-9_-]{1,32}", name)
+		return malformed("event_type", "command %q: expected [a-z0-9_-]{1,32}", Clip(name, maxQuoted))
 	}
 	e.Command = name
 	return nil
@@ -244,7 +247,7 @@ func (d *decoder) required(field string, valid func(string) bool, want string) (
 		return "", err
 	}
 	if !valid(s) {
-		return "", malformed(field, "%.64q: expected %s", s, want)
+		return "", malformed(field, "%q: expected %s", Clip(s, maxQuoted), want)
 	}
 	return s, nil
 }
@@ -272,7 +275,7 @@ func (d *decoder) milliseconds(field string) (int64, error) {
 	}
 	n, ok := natural(d.text[start:d.pos])
 	if !ok || n > 1<<53 {
-		return 0, malformed(field, "%.64s: expected %s", d.text[start:d.pos], want)
+		return 0, malformed(field, "%s: expected %s", Clip(d.text[start:d.pos], maxQuoted), want)
 	}
 	return n, nil
 }

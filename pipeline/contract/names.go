@@ -96,3 +96,16 @@ func ValidReplyTo(subject string) bool {
 	}
 	return last != '.'
 }
+
+// Clip bounds what a message holds, to limit bytes on one line, for headers, errors and logs. An ellipsis marks a cut.
+func Clip(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit] + "…"
+	}
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s), "\uFFFD")
+}

@@ -103,7 +103,7 @@ func (s *scanner) next(o *object) (name string, ok bool, err error) {
 		return "", false, err
 	}
 	if !s.unique(o, name) {
-		return "", false, fmt.Errorf("member %.64q stands twice in one object", name)
+		return "", false, fmt.Errorf("member %q stands twice in one object", Clip(name, maxQuoted))
 	}
 	s.space()
 	if !s.accept(':') {

@@ -55,14 +55,7 @@ func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 }
 
 func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
-	if seq == 0 {
-		return Replayed{}, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
-	}
-	stream, err := s.stream(ctx)
-	if err != nil {
-		return Replayed{}, err
-	}
-	letter, err := message(ctx, stream, seq)
+	stream, letter, err := s.get(ctx, seq)
 	if err != nil {
 		return Replayed{}, err
 	}
@@ -99,12 +92,6 @@ func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
 	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(letter.Sequence, 10)}
 	return m
-}
-
-func (s *Store) publish(ctx context.Context, m *nats.Msg, o ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return s.js.PublishMsg(ctx, m, o...)
 }
 
 // remove deletes the dead letter. That it is gone already is as good: another

@@ -99,7 +99,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 
 // Get returns the letter at seq, with its headers. Errors: [ErrNotFound].
 func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
-	m, err := s.get(ctx, seq)
+	_, m, err := s.get(ctx, seq)
 	if err != nil {
 		return Entry{}, fmt.Errorf("dead letter %d: %w", seq, err)
 	}
@@ -108,15 +108,17 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
 	return letter, nil
 }
 
-func (s *Store) get(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
+// get reads the message at seq, and returns the stream for more to be done there.
+func (s *Store) get(ctx context.Context, seq uint64) (jetstream.Stream, *jetstream.RawStreamMsg, error) {
 	if seq == 0 {
-		return nil, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
+		return nil, nil, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
 	}
 	stream, err := s.stream(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return message(ctx, stream, seq)
+	m, err := message(ctx, stream, seq)
+	return stream, m, err
 }
 
 // Validate reports what is wrong with q: a [*QueryError], or nil.
@@ -170,4 +172,10 @@ func message(ctx context.Context, s jetstream.Stream, seq uint64, o ...jetstream
 		return nil, ErrNotFound
 	}
 	return m, err
+}
+
+func (s *Store) publish(ctx context.Context, m *nats.Msg, o ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return s.js.PublishMsg(ctx, m, o...)
 }

@@ -15,6 +15,9 @@ import (
 	"arrakis/pipeline/contract"
 )
 
+// MaxCause is how much of a cause is kept, in bytes.
+const MaxCause = 512
+
 // Record is a message that becomes a dead letter.
 type Record struct {
 	Stream   string    // that the message is in
@@ -25,7 +28,7 @@ type Record struct {
 	Body     []byte
 	Attempts int // how often it was delivered
 	Reason   contract.Reason
-	Cause    string // for people; what is longer than 512 bytes is cut
+	Cause    string // for people; cut to MaxCause
 }
 
 // Write stores the record as a dead letter and returns when JetStream has
@@ -51,7 +54,7 @@ func (r *Record) message() *nats.Msg {
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
 	for name, value := range map[string]string{
 		contract.HeaderReason:   string(r.Reason),
-		contract.HeaderError:    Clip(r.Cause),
+		contract.HeaderError:    contract.Clip(r.Cause, MaxCause),
 		contract.HeaderStream:   r.Stream,
 		contract.HeaderSubject:  r.Subject,
 		contract.HeaderSequence: strconv.FormatUint(r.Sequence, 10),
@@ -71,19 +74,4 @@ func (r *Record) cut(maxPayload int64) *nats.Msg {
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return !strings.HasPrefix(name, "Arrakis-") })
 	m.Data = r.Body[:max(0, min(len(r.Body), int(maxPayload)-headers))]
 	return m
-}
-
-// Clip bounds a cause, which may repeat what the message holds, to 512 bytes on
-// one line, for headers and logs.
-func Clip(s string) string {
-	const limit = 512
-	if len(s) > limit {
-		s = s[:limit] + "…"
-	}
-	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s), "\uFFFD")
 }

@@ -30,6 +30,13 @@ type Options struct {
 	MaxAckPending int
 }
 
+// WithDefaults returns the options with every default in its place.
+func (o Options) WithDefaults() Options {
+	o.Replicas = cmp.Or(o.Replicas, 1)
+	o.MaxAckPending = cmp.Or(o.MaxAckPending, 10_000)
+	return o
+}
+
 // gigabyte bounds the streams that keep messages for days.
 const gigabyte = 1 << 30
 
@@ -41,11 +48,12 @@ type stream struct {
 
 // wanted is the JetStream table of the contract under o, in its order. The consumers are those of the routes.
 func wanted(o Options) []stream {
+	o = o.WithDefaults()
 	const day = 24 * time.Hour
 	config := func(name, subjects string, maxAge time.Duration, maxBytes int64) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Subjects: []string{subjects}, Retention: jetstream.LimitsPolicy,
-			MaxAge: maxAge, MaxBytes: maxBytes, Storage: o.Storage, Replicas: max(o.Replicas, 1),
+			MaxAge: maxAge, MaxBytes: maxBytes, Storage: o.Storage, Replicas: o.Replicas,
 		}
 	}
 	all := []stream{
@@ -79,7 +87,7 @@ func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 			// The worker dead-letters by itself: a consumer that stopped
 			// delivering would lose the message without a word.
 			MaxDeliver:    -1,
-			MaxAckPending: cmp.Or(o.MaxAckPending, 10_000),
+			MaxAckPending: o.MaxAckPending,
 		})
 	}
 	return configs

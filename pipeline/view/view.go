@@ -29,7 +29,7 @@ func Tenant(c tenant.Config) *tenant.Config {
 
 // Flag is a flag without the members of other writers.
 func Flag(f tenant.Flag) *tenant.Flag {
-	f.Unknown = nil
+	f.Unknown, f.Communities.Unknown = nil, nil
 	return &f
 }
 

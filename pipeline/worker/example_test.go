@@ -51,10 +51,8 @@ func Example() {
 // A worker and its handler on embedded servers: a command is published, and its
 // outcome comes to the inbox that the message names.
 func Example_embedded() {
-	ns, nc, rdb := embedded()
-	defer ns.Shutdown()
-	defer nc.Close()
-	defer func() { _ = rdb.Close() }() // nothing is pending
+	nc, rdb, stopServers := embedded()
+	defer stopServers()
 
 	handlers := pipeline.NewHandlers()
 	handlers.Command("greet", func(_ context.Context, m *pipeline.Message) (any, error) {
@@ -100,7 +98,7 @@ func Example_embedded() {
 }
 
 // embedded starts a NATS server with JetStream and a Redis in this process.
-func embedded() (*server.Server, *nats.Conn, *redis.Client) {
+func embedded() (*nats.Conn, *redis.Client, func()) {
 	dir, err := os.MkdirTemp("", "arrakis-example-")
 	if err != nil {
 		log.Fatal(err)
@@ -118,5 +116,13 @@ func embedded() (*server.Server, *nats.Conn, *redis.Client) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return ns, nc, redis.NewClient(&redis.Options{Addr: m.Addr(), ContextTimeoutEnabled: true})
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), ContextTimeoutEnabled: true})
+	return nc, rdb, func() {
+		_ = rdb.Close() // nothing is pending
+		m.Close()
+		nc.Close()
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		_ = os.RemoveAll(dir) // the system clears what is left
+	}
 }

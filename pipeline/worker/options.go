@@ -36,14 +36,14 @@ type Options struct {
 	// Defaults to none.
 	Fallbacks *pipeline.Handlers
 
-	// HTTP is where the ingress and health are served. Run closes it. Defaults
-	// to nil: they are not served.
+	// HTTP is where the ingress and health are served. Run closes it; after an
+	// error of New it is still the caller's. Defaults to nil: they are not served.
 	HTTP net.Listener
 	// IngressToken is the bearer token of the ingress, 1 to 4,096 visible ASCII
 	// characters. Defaults to "": everybody is let in.
 	IngressToken string
-	// Ops is where metrics, health, the admin API and pprof are served. Run
-	// closes it. Defaults to nil: they are not served.
+	// Ops is where metrics, health, the admin API and pprof are served. It is
+	// closed as HTTP is. Defaults to nil: they are not served.
 	Ops net.Listener
 	// AdminToken is the bearer token of the admin API and pprof, as above.
 	// Defaults to "": they answer only if Ops is bound to a loopback address.
@@ -96,8 +96,9 @@ type Options struct {
 	// Logger gets changes of state, and what happens to single messages at level
 	// debug. Defaults to none.
 	Logger *slog.Logger
-	// Registry gets the metrics, which must not be there already, and has them
-	// served at /metrics. Defaults to one of its own.
+	// Registry gets the metrics and has them served at /metrics. It must not have
+	// them already, from another worker or a New that failed. Defaults to one of
+	// its own.
 	Registry *prometheus.Registry
 }
 
@@ -109,8 +110,7 @@ func Defaults() Options { return Options{}.withDefaults() }
 
 // withDefaults is the one place where a setting gets its default.
 func (o Options) withDefaults() Options {
-	o.Streams.MaxAckPending = cmp.Or(o.Streams.MaxAckPending, 10_000)
-	o.Streams.Replicas = cmp.Or(o.Streams.Replicas, 1)
+	o.Streams = o.Streams.WithDefaults()
 	o.Shards = cmp.Or(o.Shards, 64)
 	o.ShardMailbox = cmp.Or(o.ShardMailbox, 1024)
 	o.HandlerConcurrency = cmp.Or(o.HandlerConcurrency, 256)
@@ -137,7 +137,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate names what the parts of a worker do not look at themselves.
+// validate names all faults at once, but those of tokens, which package auth knows.
 func (o *Options) validate() error {
 	var errs []error
 	if o.NATS == nil {
@@ -146,14 +146,29 @@ func (o *Options) validate() error {
 	if o.Redis == nil {
 		errs = append(errs, errors.New("worker: Redis is required"))
 	}
-	if o.CommandTTL < 0 && o.CommandTTL != Never {
-		errs = append(errs, fmt.Errorf("worker: CommandTTL is %v, want Never or more than 0", o.CommandTTL))
+	if o.Shards > 4096 {
+		errs = append(errs, fmt.Errorf("worker: Shards is %d, want at most 4096", o.Shards))
 	}
-	for name, d := range map[string]time.Duration{
-		"ShutdownTimeout": o.ShutdownTimeout, "ReloadPollInterval": o.ReloadPollInterval,
+	for _, f := range []struct {
+		name     string
+		negative bool
+		value    any
+	}{
+		{"Streams.MaxAckPending", o.Streams.MaxAckPending < 0, o.Streams.MaxAckPending},
+		{"Shards", o.Shards < 0, o.Shards},
+		{"ShardMailbox", o.ShardMailbox < 0, o.ShardMailbox},
+		{"HandlerConcurrency", o.HandlerConcurrency < 0, o.HandlerConcurrency},
+		{"HandlerTimeout", o.HandlerTimeout < 0, o.HandlerTimeout},
+		{"MaxAttempts", o.MaxAttempts < 0, o.MaxAttempts},
+		{"CommandTTL", o.CommandTTL < 0 && o.CommandTTL != Never, o.CommandTTL},
+		{"ShutdownTimeout", o.ShutdownTimeout < 0, o.ShutdownTimeout},
+		{"TenantCacheSize", o.TenantCacheSize < 0, o.TenantCacheSize},
+		{"TenantCacheTTL", o.TenantCacheTTL < 0, o.TenantCacheTTL},
+		{"ReloadPollInterval", o.ReloadPollInterval < 0, o.ReloadPollInterval},
+		{"MetricsMaxTenants", o.MetricsMaxTenants < 0, o.MetricsMaxTenants},
 	} {
-		if d <= 0 {
-			errs = append(errs, fmt.Errorf("worker: %s is %v, want more than 0", name, d))
+		if f.negative {
+			errs = append(errs, fmt.Errorf("worker: %s is %v, want 1 or more, or 0 for the default", f.name, f.value))
 		}
 	}
 	return errors.Join(errs...)

@@ -36,7 +36,7 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 			if w.o.NATS.IsConnected() {
 				return nil
 			}
-			return fmt.Errorf("%w; is it running, and is NATS_URL right?", cmp.Or(w.o.NATS.LastError(), nats.ErrNoServers))
+			return fmt.Errorf("%w; is it running, and is its URL right?", cmp.Or(w.o.NATS.LastError(), nats.ErrNoServers))
 		})
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 			defer cancel()
 			if err := w.o.Redis.Ping(ctx).Err(); err != nil {
-				return fmt.Errorf("%w; is it running, and is REDIS_URL right?", err)
+				return fmt.Errorf("%w; is it running, and is its URL right?", err)
 			}
 			return nil
 		})

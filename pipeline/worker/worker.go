@@ -31,6 +31,7 @@ type Worker struct {
 	ingress    *ingress.Ingress // nil if it is not served
 	httpServer *http.Server     // as above
 	opsServer  *http.Server     // as above
+	ended      chan struct{}    // closed by Run when it returns
 }
 
 // New builds the parts in the order in which they need each other. It reports
@@ -40,7 +41,7 @@ func New(o Options) (*Worker, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	w := &Worker{o: o}
+	w := &Worker{o: o, ended: make(chan struct{})}
 	var err error
 	w.limiter, err = limiter.New(o.Redis, limiter.Options{
 		OnRedisDown: o.OnRedisDown, MaxKeys: o.TenantCacheSize, Logger: o.Logger, Registerer: o.Registry,
@@ -84,13 +85,18 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 	}
 }
 
-// ingressDrain is the part of the shutdown that requests in flight have to get
-// their outcome; what handlers still do has the rest.
-func (w *Worker) ingressDrain() time.Duration { return w.o.ShutdownTimeout / 3 }
+// ingressDrain is the part of ShutdownTimeout in which requests in flight get their outcome. The pipeline has the rest.
+func (w *Worker) ingressDrain() time.Duration {
+	if w.o.HTTP == nil {
+		return 0
+	}
+	return w.o.ShutdownTimeout / 3
+}
 
 // Run runs all parts until ctx ends or one of them fails, and returns when all
 // have ended; see the package comment. It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
+	defer close(w.ended)
 	lasting := context.WithoutCancel(ctx)
 	front, stopFront := context.WithCancel(ctx)
 	defer stopFront()
@@ -120,7 +126,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		part("ingress", func() error { return w.ingress.Run(front) }, stopMiddle)
 		part("http", func() error { return serve(back, w.httpServer, w.o.HTTP) }, stopFront)
 	} else {
-		context.AfterFunc(front, stopMiddle)
+		defer context.AfterFunc(front, stopMiddle)()
 	}
 	part("pipeline", func() error { return w.work(middle) }, func() { stopFront(); stopBack() })
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
@@ -152,8 +158,7 @@ func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
 // Ready returns nil while messages of every kind are pulled, else why not.
 func (w *Worker) Ready() error { return w.pipeline.Ready() }
 
-// AwaitReady waits until Ready returns nil. When ctx ends first, the error is
-// ctx's and says what is not ready.
+// AwaitReady waits until Ready returns nil. When ctx ends first, or Run returns, the error says what is not ready.
 func (w *Worker) AwaitReady(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -165,6 +170,8 @@ func (w *Worker) AwaitReady(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-w.ended:
+			return fmt.Errorf("the worker has ended: %w", err)
 		case <-tick.C:
 		}
 	}

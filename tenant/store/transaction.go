@@ -68,7 +68,6 @@ func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide
 
 // attempt is one transaction of write. Redis refuses it with TxFailedErr if the
 // document has changed since it was read.
-
 func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tenant.Event, decide decision) (next string, err error) {
 	current, err := loc.get(ctx, tx).Result()
 	exists := err == nil

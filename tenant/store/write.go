@@ -105,18 +105,25 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 	if err := c.Validate(); err != nil {
 		return "", err
 	}
+	var text string
 	v, err := s.write(ctx, location{key: tiersKey}, tenant.Event{Type: tenant.GlobalChanged},
 		func(current string, exists bool, _ time.Time) (string, error) {
 			next, err := replace(current, exists, c, opts, inheritTiers)
 			if err != nil {
 				return "", err
 			}
-			return encode(&next)
+			text, err = encode(&next)
+			return text, err
 		})
 	if err != nil {
 		return "", fmt.Errorf("put tiers: %w", err)
 	}
-	s.tiers.Store(&c)
+	// Read back from what is stored: the caller's own document may change.
+	stored, err := tenant.ParseStored[tenant.Tiers]([]byte(text))
+	if err != nil {
+		return "", fmt.Errorf("put tiers: %w", err)
+	}
+	s.tiers.Store(&stored)
 	return v, nil
 }
 

@@ -1,7 +1,6 @@
 // Package admin serves what operators do to running workers: they read and
 // change tenants, feature flags, used limits and dead letters. [Handler] is the
-// HTTP API; [Limits] is the part that the command line uses as well. Documents
-// are shown as package view says.
+// HTTP API. Documents are shown as package view says.
 //
 //	GET, PUT, PATCH, DELETE  /v1/tenants/{id}
 //	GET                      /v1/tenants                      ?limit= ?cursor=
