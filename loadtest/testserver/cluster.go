@@ -59,16 +59,30 @@ func joinCluster(tb testing.TB, masters []*RedisServer) {
 			}
 		}
 	}
-	size := fmt.Sprintf("cluster_size:%d\r\n", len(masters))
 	for _, c := range clients {
-		Succeeds(tb, "the cluster is up", func() error {
-			info, err := c.ClusterInfo(tb.Context()).Result()
-			if err == nil && (!strings.Contains(info, "cluster_state:ok\r\n") || !strings.Contains(info, size)) {
-				err = fmt.Errorf("it says %q", info)
-			}
-			return err
-		})
+		Succeeds(tb, "the cluster is up", func() error { return clusterUp(tb, c, len(masters)) })
 	}
+}
+
+// clusterUp says why a node does not take writes yet, or cannot publish to every other node: a cluster that counts as ok
+// may still lack links between nodes, and what is published meanwhile is lost.
+func clusterUp(tb testing.TB, c *redis.Client, masters int) error {
+	tb.Helper()
+	info, err := c.ClusterInfo(tb.Context()).Result()
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(info, "cluster_state:ok\r\n") || !strings.Contains(info, fmt.Sprintf("cluster_size:%d\r\n", masters)) {
+		return fmt.Errorf("it says %q", info)
+	}
+	nodes, err := c.ClusterNodes(tb.Context()).Result()
+	if err != nil {
+		return err
+	}
+	if strings.Count(nodes, " connected") != masters || strings.Contains(nodes, "handshake") {
+		return fmt.Errorf("its nodes are %q", nodes)
+	}
+	return nil
 }
 
 // shared is the cluster that the tests of a package borrow in turn: a cluster
