@@ -7,23 +7,21 @@ import (
 	"unsafe"
 )
 
-// Envelope is what arrakis reads of a message. Its strings and Data are views of
-// the message's body, which must not be written to: what outlives the message
-// clones them.
+// Envelope is the part of a message that arrakis reads. Its strings and Data are views of the message's body, which
+// must not be written to. Code that keeps one of them longer than the message must clone it.
 type Envelope struct {
 	EventID   string // 1 to 128 visible ASCII characters; unique for a message
 	EventType string // dot-separated tokens, at most 128 bytes
-	TenantKey string // community_id, else guild_id: what the tenant's config is stored under
+	TenantKey string // community_id, else guild_id: the ID under which the tenant's config is stored
 	GuildID   string // "" for null
 	UserID    string // "" for null
 	Command   string // KindCommand: data.command_name, else the event type's, else "unknown"
 	CheckType string // KindEligibility and KindSync
 	Timestamp int64  // the gateway's clock, unix ms; 0 when left out. Not trusted.
-	Data      []byte // raw, "" when left out
+	Data      []byte // raw JSON, "" when left out
 }
 
-// Name is what handlers are chosen by: the command, the check type or the
-// event type.
+// Name is the name by which a handler is chosen: the command, the check type or the event type.
 func (e *Envelope) Name(k Kind) string {
 	switch k {
 	case KindCommand:
@@ -35,15 +33,14 @@ func (e *Envelope) Name(k Kind) string {
 	}
 }
 
-// DecodeError says why a message is refused. It is returned by [Decode] and
-// [DecodePartial].
+// DecodeError says why a message is refused. [Decode] and [DecodePartial] return it.
 type DecodeError struct {
 	Reason Reason // ReasonMalformed or ReasonNoCommunity
 	Field  string // the member at fault, "" for the JSON text as a whole
-	Detail string // what is wrong and what is expected
+	Detail string // what is wrong, and what is expected instead
 }
 
-// Error names the field first.
+// Error returns the field, if any, and the detail.
 func (e *DecodeError) Error() string {
 	if e.Field == "" {
 		return e.Detail
@@ -51,16 +48,15 @@ func (e *DecodeError) Error() string {
 	return e.Field + ": " + e.Detail
 }
 
-// maxQuoted is how much of a message an error repeats, in bytes.
+// maxQuoted is how many bytes of a message an error quotes at most.
 const maxQuoted = 64
 
 func malformed(field, format string, args ...any) error {
 	return &DecodeError{Reason: ReasonMalformed, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Decode reads a message of kind k as it arrives on JetStream. An error is
-// always a *[DecodeError]. It allocates nothing, unless a name or an ID holds
-// escapes.
+// Decode reads a message of kind k from JetStream. An error is always a *[DecodeError]. Decode allocates nothing,
+// unless a name or an ID holds escapes.
 func Decode(k Kind, body []byte) (Envelope, error) {
 	e, err := decode(k, body)
 	if err != nil {
@@ -75,11 +71,11 @@ func Decode(k Kind, body []byte) (Envelope, error) {
 	return e, nil
 }
 
-// DecodePartial is [Decode] for a body that may leave out event_id and
-// event_type, which are "" then.
+// DecodePartial is [Decode] for a body that may leave out event_id and event_type. The fields for a member that is
+// left out are "".
 func DecodePartial(k Kind, body []byte) (Envelope, error) { return decode(k, body) }
 
-// decoder is the scanner and what it has found so far.
+// decoder is the scanner and the fields that it has found so far.
 type decoder struct {
 	scanner
 	e         Envelope
@@ -87,16 +83,15 @@ type decoder struct {
 	community string // community_id
 }
 
-// decoders keeps the scanners' name stacks: on the goroutine's own stack they
-// would escape, for errors repeat what they hold.
+// decoders reuses the scanners' stacks of names. Errors quote names, so a decoder cannot live on the goroutine's
+// stack, and a new one for each message would be an allocation.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 func decode(k Kind, body []byte) (Envelope, error) {
 	d, _ := decoders.Get().(*decoder)
 	defer d.release()
-	// The scanner and the envelope look at body as a string: a copy would be
-	// the hot path's largest allocation. Body belongs to the message and is not
-	// written to, here or by handlers.
+	// The scanner and the envelope share body's memory as a string, because a copy would be the hot path's largest
+	// allocation. The body belongs to the message; neither arrakis nor handlers write to it.
 	d.text, d.body = unsafe.String(unsafe.SliceData(body), len(body)), body //nolint:gosec // as said above
 	if err := d.envelope(); err != nil {
 		if de, ok := err.(*DecodeError); ok { //nolint:errorlint // made by this package, never wrapped
@@ -108,9 +103,9 @@ func decode(k Kind, body []byte) (Envelope, error) {
 	return d.e, err
 }
 
-// release gives d back without anything of the message in it.
+// release puts d back into the pool, without references to the message.
 func (d *decoder) release() {
-	const worthKeeping = 1_024 // names, of which a larger stack is given to the garbage collector
+	const worthKeeping = 1_024 // names; the garbage collector gets a larger stack
 	names := d.names[:cap(d.names)]
 	if len(names) > worthKeeping {
 		names = nil
@@ -143,7 +138,7 @@ func (d *decoder) envelope() error {
 	}
 }
 
-// member takes one member of the envelope.
+// member reads one member of the envelope.
 func (d *decoder) member(name string) (err error) {
 	switch name {
 	case "event_id":
@@ -196,8 +191,8 @@ func (d *decoder) data() error {
 	}
 }
 
-// check sees to what no single member can: which are needed, and which follow
-// from others.
+// check checks what depends on several members or on the kind: which members are required, and which follow from
+// others.
 func (d *decoder) check(k Kind) error {
 	e := &d.e
 	if e.TenantKey = d.community; e.TenantKey == "" {
@@ -220,7 +215,7 @@ func (d *decoder) check(k Kind) error {
 	return nil
 }
 
-// setCommand settles the command: data's, else the event type's.
+// setCommand sets the command: the one in data, else the one in the event type.
 func (e *Envelope) setCommand() error {
 	if e.Command != "" {
 		return nil
@@ -237,7 +232,7 @@ func (e *Envelope) setCommand() error {
 	return nil
 }
 
-// required scans a string that must be valid.
+// required scans a string and returns an error unless it is valid.
 func (d *decoder) required(field string, valid func(string) bool, want string) (string, error) {
 	if d.peek() != '"' {
 		return "", d.typeError(field, "a string: "+want)
@@ -252,7 +247,7 @@ func (d *decoder) required(field string, valid func(string) bool, want string) (
 	return s, nil
 }
 
-// optional is required, or null, which is "".
+// optional is like required, but also accepts null, for which it returns "".
 func (d *decoder) optional(field string, valid func(string) bool, want string) (string, error) {
 	if d.peek() == 'n' {
 		return "", d.literal("null")
@@ -260,7 +255,7 @@ func (d *decoder) optional(field string, valid func(string) bool, want string) (
 	return d.required(field, valid, want)
 }
 
-// milliseconds scans an integer from 0 to 2^53, or null, which is 0.
+// milliseconds scans an integer from 0 to 2^53. For null it returns 0.
 func (d *decoder) milliseconds(field string) (int64, error) {
 	const want = "an integer from 0 to 2^53"
 	if d.peek() == 'n' {
@@ -295,7 +290,7 @@ func natural(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// typeError tells JSON of the wrong type from text that is no JSON.
+// typeError is the error for a value of the wrong type, or for text that is not JSON.
 func (d *decoder) typeError(field, want string) error {
 	if err := d.value(); err != nil {
 		return err
@@ -336,7 +331,7 @@ func byteSet(s string) (t [256]bool) {
 	return t
 }
 
-// within reports whether s has 1 to limit bytes, all of set.
+// within reports whether s has 1 to limit bytes, each of them in set.
 func within(s string, limit int, set *[256]bool) bool {
 	if s == "" || len(s) > limit {
 		return false

@@ -47,8 +47,8 @@ func hex4(text string) (rune, bool) {
 	return rune(v), err == nil
 }
 
-// unescape turns what str returned, which is therefore valid, into the text
-// it stands for.
+// unescape replaces the escapes in raw by the characters that they stand for. raw is a result of str, and so is
+// valid.
 func unescape(raw string) string {
 	i := strings.IndexByte(raw, '\\')
 	if i < 0 {

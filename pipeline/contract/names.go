@@ -2,7 +2,7 @@ package contract
 
 import "strings"
 
-// Streams, with the subjects they hold. DESIGN: JetStream.
+// The streams.
 const (
 	StreamCommands    = "COMMANDS"
 	StreamEvents      = "EVENTS"
@@ -35,11 +35,10 @@ const (
 	HeaderSubject   = "Arrakis-Subject"
 	HeaderSequence  = "Arrakis-Sequence"
 	HeaderAttempts  = "Arrakis-Attempts"
-	// HeaderTruncated tells the body's size, in bytes, of a dead letter whose
-	// body had to be cut to be stored.
+	// HeaderTruncated is the original size of the body, in bytes, of a dead letter whose body was cut to fit.
 	HeaderTruncated = "Arrakis-Truncated"
-	// HeaderReplay marks a dead letter that was put back: its event ID may
-	// still hold a permit, so the limiter asks Redis.
+	// HeaderReplay marks a dead letter that was replayed. Its event ID may still hold a permit, so the limiter asks
+	// Redis.
 	HeaderReplay = "Arrakis-Replay"
 
 	HeaderTraceParent = "traceparent"
@@ -49,8 +48,8 @@ const (
 	HeaderServiceErrorCode = "Nats-Service-Error-Code"
 )
 
-// ReplyPrefix is where outcomes may be published: a reply-to anywhere else is
-// ignored, so that a message cannot make a worker publish to any subject.
+// ReplyPrefix is the prefix of the subjects that outcomes may be published to. Any other reply-to is ignored, so
+// that a message cannot make a worker publish to an arbitrary subject.
 const ReplyPrefix = "_INBOX."
 
 // Reason says why a message became a dead letter.
@@ -70,18 +69,17 @@ func Reasons() []Reason {
 	return []Reason{ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic}
 }
 
-// UnknownCommand is the command of an interaction that names none, and the
-// label of commands that no handler knows.
+// UnknownCommand is the command of an interaction that names no command, and the label of all commands that no
+// handler knows.
 const UnknownCommand = "unknown"
 
-// DeadLetterSubject is where a dead letter of stream is stored. "*" stands for every stream or reason.
+// DeadLetterSubject is the subject of a dead letter from stream. "*" stands for every stream or reason.
 func DeadLetterSubject(stream string, r Reason) string {
 	return "deadletter." + stream + "." + string(r)
 }
 
-// ValidReplyTo reports whether outcomes may be published to subject: under
-// [ReplyPrefix], at most 256 bytes, no wildcard, no white space and no empty
-// token.
+// ValidReplyTo reports whether outcomes may be published to subject. A valid subject begins with [ReplyPrefix] and
+// has at most 256 bytes, no wildcard, no white space and no empty token.
 func ValidReplyTo(subject string) bool {
 	if len(subject) > 256 || !strings.HasPrefix(subject, ReplyPrefix) {
 		return false
@@ -97,7 +95,8 @@ func ValidReplyTo(subject string) bool {
 	return last != '.'
 }
 
-// Clip bounds what a message holds, to limit bytes on one line, for headers, errors and logs. An ellipsis marks a cut.
+// Clip cuts a text that may quote a message to limit bytes on one line, for headers, errors and logs. An ellipsis
+// marks the cut.
 func Clip(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit] + "…"

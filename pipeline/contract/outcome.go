@@ -16,8 +16,8 @@ const (
 	StatusExpired     Status = "expired"
 )
 
-// Outcome answers a message: it is published to the message's reply-to, and
-// is the body of the ingress's 200.
+// Outcome answers a message. It is published to the message's reply-to, and is the body of a response 200 of the
+// ingress.
 type Outcome struct {
 	EventID   string          `json:"event_id"`
 	Community string          `json:"community_id"`
@@ -35,8 +35,7 @@ type Error struct {
 	Message string `json:"message"`
 }
 
-// RateLimit is where the community stands after the message. Limit and
-// Remaining are -1 for unlimited.
+// RateLimit is the state of the community's limit after the message. Limit and Remaining are -1 for unlimited.
 type RateLimit struct {
 	Action       string `json:"action"`
 	Limit        int64  `json:"limit"`
@@ -45,7 +44,7 @@ type RateLimit struct {
 	RetryAfterMS int64  `json:"retry_after_ms"`
 }
 
-// Milliseconds rounds d up, so that a caller who waits that long is not early.
+// Milliseconds returns d in milliseconds. It rounds up, so that a caller who waits that long is not early.
 func Milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }

@@ -6,17 +6,16 @@ import (
 	"unsafe"
 )
 
-// OutcomeView is what of an [Outcome] decides how its caller is answered. Its
-// strings are views of the outcome's text.
+// OutcomeView is the part of an [Outcome] that decides the answer to the caller. Its strings are views of the
+// outcome's text.
 type OutcomeView struct {
 	Status    Status
 	Error     Error     // zero if there is none
 	RateLimit RateLimit // zero if there is none
 }
 
-// DecodeOutcome reads an outcome that was published. The rest of it, the
-// result above all, is only checked to be JSON, as strictly as [Decode] does.
-// It allocates nothing, unless a string holds escapes.
+// DecodeOutcome reads a published outcome. All other members, such as the result, are only checked to be JSON, as
+// strictly as [Decode] does. DecodeOutcome allocates nothing, unless a string holds escapes.
 func DecodeOutcome(text []byte) (v OutcomeView, err error) {
 	d, _ := decoders.Get().(*decoder)
 	defer d.release()
@@ -72,8 +71,8 @@ func (s *scanner) outcomeMember(name string, v *OutcomeView) error {
 	}
 }
 
-// members calls take for each member of the object at pos, which consumes the
-// member's value. Null is an object without members.
+// members calls take for each member of the object at pos; take must consume the member's value. Null counts as an
+// object without members.
 func (s *scanner) members(take func(name string) error) error {
 	switch s.peek() {
 	case 'n':
@@ -94,7 +93,7 @@ func (s *scanner) members(take func(name string) error) error {
 	}
 }
 
-// textOf scans a string, or null, which is "".
+// textOf scans a string. For null it returns "".
 func (s *scanner) textOf(member string) (string, error) {
 	switch s.peek() {
 	case 'n':
@@ -102,11 +101,11 @@ func (s *scanner) textOf(member string) (string, error) {
 	case '"':
 		return s.unescaped()
 	default:
-		return "", fmt.Errorf("member %q is no string", member)
+		return "", fmt.Errorf("member %q is not a string", member)
 	}
 }
 
-// integer scans an integer of 64 bits, or null, which is 0.
+// integer scans an integer of 64 bits. For null it returns 0.
 func (s *scanner) integer(member string) (int64, error) {
 	if s.peek() == 'n' {
 		return 0, s.literal("null")
@@ -117,7 +116,7 @@ func (s *scanner) integer(member string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s.text[start:s.pos], 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("member %q is no integer of 64 bits", member)
+		return 0, fmt.Errorf("member %q is not an integer of 64 bits", member)
 	}
 	return n, nil
 }

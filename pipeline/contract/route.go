@@ -7,10 +7,10 @@ import (
 	"arrakis/tenant"
 )
 
-// Kind is what a message asks for. It follows from the subject that the message is published to.
+// Kind is the kind of a message. It follows from the subject that the message is published to.
 type Kind uint8
 
-// The kinds. Each is a [Route].
+// The kinds. Each has a [Route].
 const (
 	KindCommand Kind = iota
 	KindEvent
@@ -19,22 +19,23 @@ const (
 	NumKinds = 4
 )
 
-// Route is all that distinguishes one kind of message from the others: where it enters, where it waits, what it is
-// limited as. A new kind is a new line of the table below; the lists of streams, consumers, HTTP paths and subjects
-// that other packages need are made from it.
+// Route describes one kind of message: its HTTP path, its stream and consumer, its subjects and its limit. A new
+// kind is a new row of the table below. Other packages make their lists of streams, consumers, HTTP paths and
+// subjects from this table.
 type Route struct {
 	Kind     Kind
 	Name     string        // the kind's token in handlers.<name>.<…>, in logs and in errors
-	Stream   string        // that keeps the messages until they are acknowledged
+	Stream   string        // keeps the messages until they are acknowledged
 	Consumer string        // durable, shared by all processes
 	Subject  string        // prefix of the messages' subjects; see Filter and SubjectFor
-	AckWait  time.Duration // after which JetStream delivers a message again that nobody acknowledged
-	Action   tenant.Action // what messages are limited as, if Limited
+	AckWait  time.Duration // JetStream delivers a message again if it is not acknowledged within this time
+	Action   tenant.Action // the action under which messages are limited, if Limited
 	Limited  bool
-	HTTPPath string // of the ingress
-	// EventType is given to a request over HTTP that leaves out event_type; "" demands one.
+	HTTPPath string // path on the ingress
+	// EventType is the event type of an HTTP request that leaves out event_type. If it is "", requests must have an
+	// event_type.
 	EventType string
-	// Waits says that a request over HTTP waits for the outcome, unless it prefers not to.
+	// Waits says that an HTTP request waits for the outcome, unless the client prefers not to wait.
 	Waits bool
 }
 
@@ -68,7 +69,7 @@ var routes = [NumKinds]Route{
 // Routes returns the routes of all kinds, indexed by [Kind].
 func Routes() [NumKinds]Route { return routes }
 
-// Streams returns the streams that the routes pull from, each once, in the order of the kinds.
+// Streams returns the streams of all routes, each once, in the order of the kinds.
 func Streams() []string {
 	var streams []string
 	for _, r := range routes {
@@ -85,12 +86,13 @@ func (k Kind) Route() *Route { return &routes[k] }
 // String returns the route's Name.
 func (k Kind) String() string { return routes[k].Name }
 
-// Filter is the subject filter of the route's consumer: all that is published below Subject.
+// Filter is the subject filter of the route's consumer. It matches every subject below Subject.
 func (r *Route) Filter() string { return r.Subject + ".>" }
 
-// SubjectFor is where the message of a valid envelope is published: the route's Subject, then what the message is for
-// (commands have their name in the body, and "interaction" here), then the tenant's key, by which operators can watch
-// one community and streams can be partitioned.
+// SubjectFor is the subject to publish a message with a valid envelope to. It has three parts: the route's Subject,
+// the purpose of the message, and the tenant key. The purpose is the check type, the event type, or "interaction"
+// for every command, whose name is in the body. The tenant key lets operators watch one community, and streams be
+// partitioned.
 func (r *Route) SubjectFor(e *Envelope) string {
 	purpose := "interaction"
 	if r.Kind != KindCommand {
@@ -99,5 +101,6 @@ func (r *Route) SubjectFor(e *Envelope) string {
 	return r.Subject + "." + purpose + "." + e.TenantKey
 }
 
-// HandlerSubject is where a NATS micro service answers for name: a command, a check type or an event type.
+// HandlerSubject is the subject of the NATS micro service for name, which is a command, a check type or an event
+// type.
 func HandlerSubject(k Kind, name string) string { return "handlers." + k.String() + "." + name }

@@ -16,13 +16,13 @@ type scanner struct {
 	text  string
 	pos   int
 	depth int
-	// names are the member names of the objects that are open, outermost
-	// first: an object's own begin where names ended when it was opened.
+	// names are the member names of all open objects, outermost first. The names of an object begin at the length
+	// that names had when the object was opened.
 	names []string
 }
 
-// linearNames is the member count up to which names are compared one by one;
-// a larger object uses a map, so that hostile input costs no quadratic time.
+// linearNames is the member count up to which names are compared one by one. A larger object uses a map, so that
+// hostile input does not cost quadratic time.
 const linearNames = 16
 
 // value skips one value of any type.
@@ -52,16 +52,16 @@ func (s *scanner) value() error {
 	}
 }
 
-// object is an open object: where its names begin in scanner.names, and all
-// of them once there are many.
+// object is the state of an open object. It knows where the object's names begin in scanner.names, and has a set of
+// the names once there are more than linearNames.
 type object struct {
 	entered bool
 	first   int
-	marks   uint64 // by mark: a name whose bit is not set is new
+	marks   uint64 // one bit for each mark; a name whose bit is not set is new
 	seen    map[string]struct{}
 }
 
-// mark is one of 64 bits for a name, the same for equal names.
+// mark returns one of 64 bits for a name. Equal names have the same mark.
 func mark(name string) uint64 {
 	n := len(name)
 	if n == 0 {
@@ -70,9 +70,8 @@ func mark(name string) uint64 {
 	return 1 << ((uint(n)*7 + uint(name[0])*3 + uint(name[n-1])) % 64)
 }
 
-// next moves to the next member of o, entering it on the first call, and
-// leaves pos at the member's value, which the caller must consume. It reports
-// false at the end of the object. Names are unescaped and unique.
+// next moves to the next member of o and leaves pos at the member's value, which the caller must consume. The first
+// call enters the object. next reports false at the end of the object. Names are unescaped and unique.
 func (s *scanner) next(o *object) (name string, ok bool, err error) {
 	if !o.entered {
 		if err := s.open(); err != nil {
@@ -103,7 +102,7 @@ func (s *scanner) next(o *object) (name string, ok bool, err error) {
 		return "", false, err
 	}
 	if !s.unique(o, name) {
-		return "", false, fmt.Errorf("member %q stands twice in one object", Clip(name, maxQuoted))
+		return "", false, fmt.Errorf("member %q is twice in one object", Clip(name, maxQuoted))
 	}
 	s.space()
 	if !s.accept(':') {
@@ -113,7 +112,7 @@ func (s *scanner) next(o *object) (name string, ok bool, err error) {
 	return name, true, nil
 }
 
-// unique adds name to those of o, or reports false if it is there.
+// unique adds name to the names of o. It reports false if o has the name already.
 func (s *scanner) unique(o *object, name string) bool {
 	if o.seen == nil {
 		m := mark(name)
@@ -183,17 +182,16 @@ func (s *scanner) open() error {
 	return nil
 }
 
-// special marks, with the high bit of each byte, the bytes of w that a string
-// may not hold as they are: controls, the quote, the backslash, and all that
-// is not ASCII. Marks above the lowest may be wrong: a borrow runs upward.
+// special sets the high bit of each byte of w that needs attention in a string: control characters, the quote, the
+// backslash, and bytes that are not ASCII. Only the lowest set bit is reliable, because a borrow runs upward.
 func special(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := w^(ones*'"'), w^(ones*'\\')
 	return (w | (w-ones*' ')&^w | (quote-ones)&^quote | (backslash-ones)&^backslash) & highs
 }
 
-// str scans a string and returns what stands between its quotes, and whether
-// escapes are among it. Eight bytes at a time: strings are most of a message.
+// str scans a string. It returns the text between the quotes, and whether the text holds escapes. It looks at eight
+// bytes at a time, because most of a message is strings.
 func (s *scanner) str() (raw string, escaped bool, err error) {
 	text := s.text
 	start := s.pos + 1
@@ -237,7 +235,7 @@ func (s *scanner) str() (raw string, escaped bool, err error) {
 	return "", false, errTruncated
 }
 
-// unescaped scans a string and returns the text it stands for.
+// unescaped scans a string and returns its text with the escapes replaced.
 func (s *scanner) unescaped() (string, error) {
 	raw, escaped, err := s.str()
 	if escaped {
@@ -246,7 +244,7 @@ func (s *scanner) unescaped() (string, error) {
 	return raw, err
 }
 
-// number scans the grammar of RFC 8259, section 6.
+// number scans a number by the grammar of RFC 8259, section 6.
 func (s *scanner) number() error {
 	s.accept('-')
 	switch {
@@ -284,7 +282,7 @@ func (s *scanner) literal(want string) error {
 	return nil
 }
 
-// end accepts white space only, up to the end of the text.
+// end returns an error if anything but white space follows.
 func (s *scanner) end() error {
 	s.space()
 	if s.pos < len(s.text) {
@@ -302,7 +300,7 @@ func (s *scanner) space() {
 	}
 }
 
-// peek is the byte at pos, 0 at the end: no token begins with 0.
+// peek returns the byte at pos, or 0 at the end of the text. No token begins with 0.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.text) {
 		return s.text[s.pos]
