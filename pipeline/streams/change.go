@@ -21,7 +21,7 @@ func createConsumer(stream string, want jetstream.ConsumerConfig) Change {
 	}}
 }
 
-// changes lists the settings of a stream or a consumer, named by c, that are not as wanted.
+// changes lists the settings of a stream or a consumer that differ from want. c names the stream or consumer.
 func changes[Config any](c Change, settings []setting[Config], is, want *Config,
 	update func(context.Context, jetstream.JetStream, setting[Config]) error,
 ) []Change {
@@ -51,7 +51,7 @@ func consumerChanges(stream string, is, want *jetstream.ConsumerConfig) []Change
 		})
 }
 
-// updateStream changes one setting and leaves the others as they are now.
+// updateStream changes one setting of a stream and leaves its other settings unchanged.
 func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstream.StreamConfig], want *jetstream.StreamConfig) error {
 	now, err := js.Stream(ctx, want.Name)
 	if err != nil {
@@ -67,7 +67,7 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 	return err
 }
 
-// updateConsumer changes one setting and leaves the others as they are now.
+// updateConsumer changes one setting of a consumer and leaves its other settings unchanged.
 func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, s setting[jetstream.ConsumerConfig], want *jetstream.ConsumerConfig) error {
 	now, err := js.Consumer(ctx, stream, want.Durable)
 	if err != nil {
@@ -83,12 +83,12 @@ func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	return err
 }
 
-// pushConsumer stands for a consumer of a kind that no update can mend.
+// pushConsumer is the change for a push consumer, which no update can turn into a pull consumer.
 func pushConsumer(stream, name string) Change {
 	return Change{
 		Stream: stream, Consumer: name, Setting: "delivery", Is: "push", Wanted: "pull",
 		apply: func(context.Context, jetstream.JetStream) error {
-			return fmt.Errorf("no update makes a push consumer pull: delete it with `nats consumer rm %s %s` and apply again", stream, name)
+			return fmt.Errorf("a push consumer cannot be changed to a pull consumer: delete it with `nats consumer rm %s %s` and apply again", stream, name)
 		},
 	}
 }

@@ -8,8 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Explain says what to do about an error of JetStream, where that is
-// known.
+// Explain adds advice to a known error of JetStream. It returns any other error unchanged.
 func Explain(err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):

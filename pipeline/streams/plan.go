@@ -9,12 +9,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Change is one step from what exists to what arrakis wants.
+// Change is one difference between what exists and what arrakis wants.
 type Change struct {
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer,omitempty"` // "" for the stream itself
-	// Setting is the setting that differs; "" when the stream or consumer is
-	// missing as a whole.
+	// Setting is the setting that differs. It is "" when the stream or consumer is missing.
 	Setting string `json:"setting,omitempty"`
 	Is      string `json:"is,omitempty"`
 	Wanted  string `json:"wanted,omitempty"`
@@ -22,11 +21,10 @@ type Change struct {
 	apply func(ctx context.Context, js jetstream.JetStream) error
 }
 
-// Creates reports whether the change creates a stream or a consumer, rather
-// than changing one that exists.
+// Creates reports whether the change creates a stream or a consumer. Otherwise it changes an existing one.
 func (c Change) Creates() bool { return c.Setting == "" }
 
-// String names the stream or consumer, and the setting.
+// String describes the change in one line.
 func (c Change) String() string {
 	what := "stream " + c.Stream
 	if c.Consumer != "" {
@@ -38,9 +36,8 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
 }
 
-// Ensure creates the streams and consumers that are missing. What exists is
-// used as it is, and what differs from o is logged. Several processes may call
-// it at once.
+// Ensure creates missing streams and consumers. Existing ones are used as they are, and their differences from o
+// are logged. Several processes may call Ensure at the same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
@@ -73,8 +70,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Lo
 	return nil
 }
 
-// existsAlready reports whether a create found what another process created a
-// moment ago, with settings of its own.
+// existsAlready reports whether a create failed because another process created the same stream or consumer a
+// moment ago, with other settings.
 func existsAlready(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
@@ -82,8 +79,8 @@ func existsAlready(err error) bool {
 			(api.ErrorCode == jetstream.JSErrCodeConsumerExists || api.ErrorCode == jetstream.JSErrCodeConsumerNameExists)
 }
 
-// Plan lists what [Apply] would do, streams before their consumers, in a fixed
-// order. It changes nothing.
+// Plan lists the changes that [Apply] would make, in a fixed order, streams before their consumers. It changes
+// nothing.
 func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
 	var changes []Change
 	for _, want := range wanted(o) {
@@ -126,9 +123,8 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 	return consumerChanges(stream, &is, &want), nil
 }
 
-// Apply makes the changes, which must come from [Plan]. One that JetStream
-// refuses does not keep the others back; the error joins a line for each that
-// failed, with what to do about it.
+// Apply makes the changes, which must come from [Plan]. After a change that JetStream refuses, it continues with
+// the other changes. The error has a line for each refused change, with advice.
 func Apply(ctx context.Context, js jetstream.JetStream, changes []Change) error {
 	var errs error
 	for _, c := range changes {

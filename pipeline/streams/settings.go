@@ -10,15 +10,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// setting is one setting of a Config that arrakis has an opinion about: how
-// people see it, and how it is carried over. All other settings of an
-// existing stream or consumer are the operator's.
+// setting is one setting of a Config that arrakis checks: how to show it to people, and how to copy it. All other
+// settings of an existing stream or consumer belong to the operator.
 type setting[Config any] struct {
 	name string
 	show func(c *Config) string
 	set  func(to, from *Config)
-	// fixed settings are those that JetStream refuses to change, or to change
-	// to some values: the way out is to delete and create again.
+	// fixed says that JetStream refuses to change the setting, or refuses some values. Then the stream or consumer
+	// must be deleted and created again.
 	fixed bool
 }
 
@@ -38,7 +37,7 @@ var streamSettings = []setting[jetstream.StreamConfig]{
 		show: func(c *jetstream.StreamConfig) string { return duration(c.MaxAge) },
 		set: func(to, from *jetstream.StreamConfig) {
 			to.MaxAge = from.MaxAge
-			// A stream may not remember message IDs for longer than messages.
+			// A stream may not remember message IDs for longer than it keeps messages.
 			to.Duplicates = min(to.Duplicates, from.MaxAge)
 		},
 	},
@@ -95,7 +94,7 @@ func sorted(subjects []string) string {
 	return strings.Join(slices.Sorted(slices.Values(subjects)), " ")
 }
 
-// limit shows n, of which JetStream takes everything below 1 for no limit.
+// limit shows n. For JetStream, every n below 1 means no limit.
 func limit(n int64) string {
 	if n <= 0 {
 		return "unlimited"

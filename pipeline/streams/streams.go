@@ -1,11 +1,10 @@
-// Package streams creates the JetStream streams and consumers that arrakis
-// works with, and compares those that exist with what arrakis wants.
+// Package streams creates the JetStream streams and consumers of arrakis, and compares existing ones with the
+// settings.
 //
-// [Ensure] is what a worker does at start: it creates what is missing and
-// leaves alone what an operator has set otherwise, after logging each
-// difference. [Plan] and [Apply] are the two halves of `arrakis provision`:
-// only they change what exists. All of them may run in several processes at
-// once.
+// A worker calls [Ensure] at start. Ensure creates missing streams and consumers. It logs each difference of an
+// existing one and does not change it, because an operator may have set it on purpose. `arrakis provision` calls
+// [Plan] and [Apply]; only Apply changes what exists. All three functions may run in several processes at the same
+// time.
 package streams
 
 import (
@@ -30,7 +29,7 @@ type Options struct {
 	MaxAckPending int
 }
 
-// WithDefaults returns the options with every default in its place.
+// WithDefaults returns the options with a default for every zero field.
 func (o Options) WithDefaults() Options {
 	o.Replicas = cmp.Or(o.Replicas, 1)
 	o.MaxAckPending = cmp.Or(o.MaxAckPending, 10_000)
@@ -46,7 +45,7 @@ type stream struct {
 	consumers []jetstream.ConsumerConfig
 }
 
-// wanted is the JetStream table of the contract under o, in its order. The consumers are those of the routes.
+// wanted returns the streams that arrakis wants under o, with the consumers of the routes.
 func wanted(o Options) []stream {
 	o = o.WithDefaults()
 	const day = 24 * time.Hour
@@ -75,7 +74,7 @@ func wanted(o Options) []stream {
 	return all
 }
 
-// consumers are the durable consumers of a stream: one for each route that its messages take.
+// consumers returns the durable consumers of a stream, one for each route.
 func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 	var configs []jetstream.ConsumerConfig
 	for _, r := range contract.Routes() {
@@ -84,8 +83,8 @@ func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 		}
 		configs = append(configs, jetstream.ConsumerConfig{
 			Durable: r.Consumer, FilterSubject: r.Filter(), AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
-			// The worker dead-letters by itself: a consumer that stopped
-			// delivering would lose the message without a word.
+			// The worker itself makes dead letters. A consumer with a maximum would stop delivering a message,
+			// which would be lost without notice.
 			MaxDeliver:    -1,
 			MaxAckPending: o.MaxAckPending,
 		})
