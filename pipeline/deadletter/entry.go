@@ -11,33 +11,32 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Entry is one dead letter. What its headers do not say is zero.
+// Entry is one dead letter. A field whose header is missing is zero.
 type Entry struct {
-	Seq       uint64          `json:"seq"`      // among the dead letters; what Replay takes
-	Time      time.Time       `json:"time"`     // when it was stored there
-	Stream    string          `json:"stream"`   // that the message came from
-	Subject   string          `json:"subject"`  // that it was published to
-	Sequence  uint64          `json:"sequence"` // in that stream
+	Seq       uint64          `json:"seq"`      // sequence in DEADLETTER; the argument of Replay
+	Time      time.Time       `json:"time"`     // when the dead letter was stored
+	Stream    string          `json:"stream"`   // original stream of the message
+	Subject   string          `json:"subject"`  // original subject of the message
+	Sequence  uint64          `json:"sequence"` // sequence in Stream
 	Reason    contract.Reason `json:"reason"`
 	Error     string          `json:"error"`
-	Attempts  int             `json:"attempts"` // how often it was delivered
+	Attempts  int             `json:"attempts"` // deliveries of the message
 	RequestID string          `json:"request_id,omitempty"`
-	// EventID and Community are those of the body, as far as it can be decoded.
+	// EventID and Community are from the body, "" if the body cannot be decoded so far.
 	EventID   string `json:"event_id,omitempty"`
 	Community string `json:"community_id,omitempty"`
-	// Body is the message as it came, if it is valid UTF-8; BodyBase64 is any
-	// other.
+	// Body is the original body, if it is valid UTF-8. BodyBase64 is any other body.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"`
-	// Headers are all of its headers as they came. Only Get has them.
+	// Headers are all headers of the dead letter. Only Get sets them.
 	Headers map[string][]string `json:"headers,omitempty"`
 }
 
-// newEntry reads a message of the stream of dead letters. Whoever may publish
-// there has written it, so nothing in it is relied on.
+// newEntry makes an entry from a message of DEADLETTER. Any NATS client may have published that message, so
+// newEntry does not trust its contents.
 func newEntry(m *jetstream.RawStreamMsg) Entry {
 	header := func(name string) string { return strings.ToValidUTF8(m.Header.Get(name), "\uFFFD") }
-	// A header that is no number is shown as 0.
+	// A header that is not a number is shown as 0.
 	sequence, _ := strconv.ParseUint(header(contract.HeaderSequence), 10, 64)
 	attempts, _ := strconv.Atoi(header(contract.HeaderAttempts))
 	l := Entry{
@@ -57,15 +56,15 @@ func newEntry(m *jetstream.RawStreamMsg) Entry {
 		l.BodyBase64 = m.Data
 	}
 	if o, ok := originOf(l.Subject); ok {
-		// On an error it holds what was decoded before.
+		// After an error, e holds the members decoded before it.
 		e, _ := contract.DecodePartial(o.Kind, m.Data)
 		l.EventID, l.Community = e.EventID, e.TenantKey
 	}
 	return l
 }
 
-// originOf finds the route of messages that are published to subject. ok is false for a subject outside all routes and
-// for one that cannot be published to.
+// originOf finds the route of messages that are published to subject. ok is false if no route has the subject, or
+// if it cannot be published to.
 func originOf(subject string) (r *contract.Route, ok bool) {
 	if !publishable(subject) {
 		return nil, false
@@ -78,8 +77,8 @@ func originOf(subject string) (r *contract.Route, ok bool) {
 	return nil, false
 }
 
-// publishable reports whether subject is non-empty tokens of visible ASCII,
-// joined by dots, without a wildcard.
+// publishable reports whether subject consists of non-empty tokens of visible ASCII, joined by dots, without a
+// wildcard.
 func publishable(subject string) bool {
 	last := byte('.')
 	for i := range len(subject) {

@@ -10,18 +10,16 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// purgeTimeout bounds a purge, which takes seconds for a stream that is full.
+// purgeTimeout bounds a purge. A purge of a full stream takes seconds.
 const purgeTimeout = time.Minute
 
-// Count is how many letters there are of a stream and a reason; "" is all of
-// them. Errors: [*QueryError].
+// Count counts the dead letters of a stream and a reason; "" means every stream or reason. Errors: [*QueryError].
 func (s *Store) Count(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
 	return s.purge(ctx, Query{Stream: stream, Reason: reason}, false)
 }
 
-// Purge deletes the letters that [Store.Count] counts, and returns how many
-// there were. What becomes a dead letter after it has counted stays. Errors:
-// [*QueryError].
+// Purge deletes the dead letters that [Store.Count] counts, and returns how many there were. Dead letters that are
+// written after it has counted stay. Errors: [*QueryError].
 func (s *Store) Purge(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
 	return s.purge(ctx, Query{Stream: stream, Reason: reason}, true)
 }

@@ -14,38 +14,36 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// RefusedError means that a dead letter cannot be put back, because it does
-// not say where it came from, names a subject that is none of the streams', or
-// holds only the beginning of a body that was too large for it.
+// RefusedError means that a dead letter cannot be replayed. Either it does not name its original subject, or no
+// route has that subject, or it holds only the beginning of a body that was too large.
 type RefusedError struct {
 	Seq       uint64
-	Subject   string // as its header has it
-	Truncated string // the size of the body in bytes, as its header has it; "" if it is whole
+	Subject   string // the original subject, from the header
+	Truncated string // the original size of the body in bytes, from the header; "" if the body is complete
 }
 
 func (e *RefusedError) Error() string {
 	if e.Truncated != "" {
 		return fmt.Sprintf("dead letter %d cannot be replayed: it holds only the beginning of a body of %.20s bytes", e.Seq, e.Truncated)
 	}
-	return fmt.Sprintf("dead letter %d cannot be replayed: its %s is %.200q, which none of the streams that are worked on holds",
+	return fmt.Sprintf("dead letter %d cannot be replayed: its %s is %.200q, and arrakis takes no messages from that subject",
 		e.Seq, contract.HeaderSubject, e.Subject)
 }
 
-// Replayed says where a dead letter was put back.
+// Replayed says where a replayed message was stored.
 type Replayed struct {
-	Seq      uint64 `json:"seq"` // the dead letter's, which is deleted
+	Seq      uint64 `json:"seq"` // of the deleted dead letter
 	Stream   string `json:"stream"`
 	Subject  string `json:"subject"`
-	Sequence uint64 `json:"sequence"` // in Stream
-	// Duplicate says that an earlier replay had stored it already.
+	Sequence uint64 `json:"sequence"` // of the message in Stream
+	// Duplicate says that an earlier replay had stored the message already.
 	Duplicate bool `json:"duplicate"`
 }
 
-// Replay publishes the dead letter at seq to its original subject, waits until
-// it is stored there, and deletes the dead letter. It carries its original
-// body and headers and Arrakis-Replay, but no Arrakis-Reply-To: whoever waited
-// there is gone. Errors: [ErrNotFound], [*RefusedError]; after any other error
-// Replay may be repeated, and the message is stored once.
+// Replay publishes the message of the dead letter at seq to its original subject, waits until the message is
+// stored, and deletes the dead letter. The message has its original body and headers, and the header
+// Arrakis-Replay. It has no Arrakis-Reply-To, because the sender no longer waits. Errors: [ErrNotFound],
+// [*RefusedError]. After any other error Replay may be repeated, and the message is stored once.
 func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 	done, err := s.replay(ctx, seq)
 	if err != nil {
@@ -66,18 +64,18 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	}
 	ack, err := s.publish(ctx, restored(letter, subject),
 		jetstream.WithExpectStream(origin.Stream),
-		// Time and sequence: a stream that was made anew counts from 1 again.
+		// The time is part of the ID, because a stream that was deleted and created again counts from 1 again.
 		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, letter.Time.UnixNano())))
 	if err != nil {
 		return Replayed{}, fmt.Errorf("publish to %s: %w", subject, err)
 	}
 	if err := remove(ctx, stream, seq); err != nil {
-		return Replayed{}, fmt.Errorf("it is stored in %s, but the dead letter is not deleted: %w", ack.Stream, err)
+		return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", ack.Stream, err)
 	}
 	return Replayed{Seq: seq, Stream: ack.Stream, Subject: subject, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
 
-// restored is the message that a dead letter was made of.
+// restored is the original message of a dead letter.
 func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	m := nats.NewMsg(subject)
 	m.Data = letter.Data
@@ -88,14 +86,14 @@ func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	} {
 		delete(m.Header, name)
 	}
-	// These were for the stream of dead letters, among them its message ID.
+	// These headers, such as the message ID, were meant for the stream DEADLETTER.
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
 	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(letter.Sequence, 10)}
 	return m
 }
 
-// remove deletes the dead letter. That it is gone already is as good: another
-// replay was faster.
+// remove deletes the dead letter. It succeeds if the dead letter is gone already, because another replay was
+// faster.
 func remove(ctx context.Context, s jetstream.Stream, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -20,54 +20,53 @@ const (
 	MaxLimit = 1000
 
 	defaultLimit = 100
-	maxPage      = 8 << 20 // bytes of bodies, above which a page ends early
+	maxPage      = 8 << 20 // bytes of bodies above which a page ends early
 	// timeout bounds one request to JetStream.
 	timeout = 5 * time.Second
 )
 
-// ErrNotFound means that there is no dead letter of that sequence: it was
-// never there, has been replayed or purged, or has become too old.
+// ErrNotFound means that there is no dead letter with that sequence. It was replayed or purged, became too old, or
+// never existed.
 var ErrNotFound = errors.New("no such dead letter")
 
-// QueryError says what is wrong with a [Query].
+// QueryError is a fault of a [Query].
 type QueryError struct {
 	Field  string // limit, stream or reason
-	Reason string // what would be right
+	Reason string // what is expected
 }
 
 func (e *QueryError) Error() string { return e.Field + ": " + e.Reason }
 
-// Query asks for a page. The zero value is the first one.
+// Query asks for a page. The zero value asks for the first page.
 type Query struct {
 	// After is the sequence after which the page begins. Defaults to 0: the
 	// oldest dead letter.
 	After uint64
-	// Limit is how many entries are wanted at most, 1 to MaxLimit. Defaults to 100.
+	// Limit is the largest number of entries on the page, 1 to MaxLimit. Defaults to 100.
 	Limit int
-	// Stream selects the letters of one stream. Defaults to all.
+	// Stream selects the dead letters of one stream. Defaults to all.
 	Stream string
-	// Reason selects the letters of one reason. Defaults to all.
+	// Reason selects the dead letters of one reason. Defaults to all.
 	Reason contract.Reason
 }
 
 // Page is a part of the dead letters, oldest first.
 type Page struct {
 	Entries []Entry
-	// Next is the After of the next page; 0: this is the last.
+	// Next is the After of the next page. It is 0 on the last page.
 	Next uint64
 }
 
-// Store is where dead letters are kept: the JetStream stream DEADLETTER. It is safe for concurrent use.
+// Store gives access to the dead letters in the JetStream stream DEADLETTER. It is safe for concurrent use.
 type Store struct {
 	js jetstream.JetStream
 }
 
-// New returns the dead letters of js, which may be away.
+// New returns a Store on js. NATS may be away.
 func New(js jetstream.JetStream) *Store { return &Store{js: js} }
 
-// List returns a page. It costs a request to JetStream for each letter, takes
-// no consumer and changes nothing. A page ends early when its bodies come to
-// more than 8 MiB. Errors: [*QueryError].
+// List returns a page. It makes one request to JetStream for each dead letter, needs no consumer and changes
+// nothing. A page ends early when its bodies take more than 8 MiB. Errors: [*QueryError].
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	subject, err := q.subject()
 	if err != nil {
@@ -79,7 +78,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	}
 	limit := cmp.Or(q.Limit, defaultLimit)
 	page, size := Page{}, 0
-	for next := q.After + 1; next > 0; { // not after the last sequence there can be
+	for next := q.After + 1; next > 0; { // 0 after the largest possible sequence
 		m, err := message(ctx, stream, next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, ErrNotFound) {
 			return page, nil
@@ -97,7 +96,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	return page, nil
 }
 
-// Get returns the letter at seq, with its headers. Errors: [ErrNotFound].
+// Get returns the dead letter at seq, with its headers. Errors: [ErrNotFound].
 func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
 	_, m, err := s.get(ctx, seq)
 	if err != nil {
@@ -108,10 +107,10 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
 	return letter, nil
 }
 
-// get reads the message at seq, and returns the stream for more to be done there.
+// get reads the message at seq. It also returns the stream, for further requests.
 func (s *Store) get(ctx context.Context, seq uint64) (jetstream.Stream, *jetstream.RawStreamMsg, error) {
 	if seq == 0 {
-		return nil, nil, ErrNotFound // JetStream counts from 1, and takes 0 for no sequence
+		return nil, nil, ErrNotFound // JetStream's sequences start at 1; 0 means none
 	}
 	stream, err := s.stream(ctx)
 	if err != nil {
@@ -127,7 +126,7 @@ func (q *Query) Validate() error {
 	return err
 }
 
-// subject is what the letters asked for are stored under.
+// subject is the subject of the dead letters that q selects, with wildcards.
 func (q *Query) subject() (string, error) {
 	if q.Limit < 0 || q.Limit > MaxLimit {
 		return "", &QueryError{"limit", fmt.Sprintf("must be from 1 to %d", MaxLimit)}
@@ -152,8 +151,8 @@ func oneOf[S ~string](values []S) string {
 	return "must be one of " + strings.Join(names, ", ")
 }
 
-// stream looks the stream up, or says at once that NATS is away: a request
-// would wait for its time-out, and a publish would be sent much later.
+// stream looks the stream up. While NATS is away it returns an error at once: a request would wait for its
+// time-out, and a publish would be sent much later.
 func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	if !s.js.Conn().IsConnected() {
 		return nil, nats.ErrDisconnected
@@ -163,7 +162,7 @@ func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	return s.js.Stream(ctx, contract.StreamDeadLetter)
 }
 
-// message reads the message at seq, or with options another.
+// message reads the message at seq, or the one that the options select.
 func message(ctx context.Context, s jetstream.Stream, seq uint64, o ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

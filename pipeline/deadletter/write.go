@@ -15,28 +15,27 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// MaxCause is how much of a cause is kept, in bytes.
+// MaxCause is how many bytes of a cause are kept.
 const MaxCause = 512
 
 // Record is a message that becomes a dead letter.
 type Record struct {
-	Stream   string    // that the message is in
+	Stream   string    // stream of the message
 	Sequence uint64    // in Stream
-	Stored   time.Time // in Stream, by JetStream's clock
-	Subject  string    // that it was published to
+	Stored   time.Time // when the message was stored in Stream, by JetStream's clock
+	Subject  string    // subject of the message
 	Headers  nats.Header
 	Body     []byte
-	Attempts int // how often it was delivered
+	Attempts int // deliveries of the message
 	Reason   contract.Reason
-	Cause    string // for people; cut to MaxCause
+	Cause    string // for people; cut to MaxCause bytes
 }
 
-// Write stores the record as a dead letter and returns when JetStream has
-// confirmed it. A record that is written twice is stored once within JetStream's
-// duplicate window. A body that does not fit is cut, and the header
-// Arrakis-Truncated says its size. An error is that of JetStream or ctx.
+// Write stores the record as a dead letter and returns when JetStream has confirmed it. A record that is written
+// twice within JetStream's duplicate window is stored once. A body that is too large is cut, and the header
+// Arrakis-Truncated tells its original size. An error comes from JetStream or ctx.
 func (s *Store) Write(ctx context.Context, r *Record) error {
-	// Unique for a message, also of a stream that was deleted and counts from 1 again.
+	// The time makes the ID unique, also after the stream was deleted and counts from 1 again.
 	id := jetstream.WithMsgID(fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano()))
 	_, err := s.publish(ctx, r.message(), id)
 	if errors.Is(err, nats.ErrMaxPayload) {
@@ -45,12 +44,12 @@ func (s *Store) Write(ctx context.Context, r *Record) error {
 	return err
 }
 
-// message is what is stored: the record's body and headers, and why.
+// message is the dead letter: the record's body and headers, and headers that say why.
 func (r *Record) message() *nats.Msg {
 	m := nats.NewMsg(contract.DeadLetterSubject(r.Stream, r.Reason))
 	m.Data = r.Body
 	maps.Copy(m.Header, r.Headers)
-	// Headers of NATS were meant for the stream that the message was published to.
+	// Headers of NATS were meant for the original stream.
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
 	for name, value := range map[string]string{
 		contract.HeaderReason:   string(r.Reason),
@@ -65,10 +64,10 @@ func (r *Record) message() *nats.Msg {
 	return m
 }
 
-// cut is message for a record that is too large for NATS: with only the
-// headers of arrakis, and as much of the body as fits beside them.
+// cut is message for a record that is too large for NATS. It keeps only the headers of arrakis, and as much of the
+// body as fits.
 func (r *Record) cut(maxPayload int64) *nats.Msg {
-	const headers = 8 << 10 // room for those of message and the longest cause
+	const headers = 8 << 10 // bytes; enough for the headers of message and the longest cause
 	m := r.message()
 	m.Header.Set(contract.HeaderTruncated, strconv.Itoa(len(r.Body)))
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return !strings.HasPrefix(name, "Arrakis-") })
