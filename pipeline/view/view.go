@@ -1,14 +1,10 @@
-// Package view has the JSON documents in which tenants, feature flags and dead
-// letters are shown. The command line prints them with --json and the admin API
-// answers with them, so that a program can read either. The package is
-// therefore below both and knows neither HTTP nor flags. It is not a part of
-// package tenant: a document there is what Redis holds, members of other
-// writers included, and dead letters are not known there.
+// Package view has the JSON documents that show tenants, feature flags and dead letters. The command line prints
+// these documents with --json and the admin API answers with them, so that a program can read either. Therefore the
+// package knows neither HTTP nor command-line flags. It is not a part of package tenant, whose documents are as
+// Redis holds them, with the members of other writers, and which does not know dead letters.
 //
-// A document by itself can be given back as it was shown: by PUT, or as the
-// --data of tenant set. An entry of a list has the ID and the ETag in front of
-// the same members. A list that is not complete ends with next, the cursor of
-// the next page.
+// A single document can be sent back as it was shown, by PUT or as the --data of tenant set. An entry of a list has
+// the ID, the ETag and the document. A list that is not complete ends with next, the cursor of the next page.
 package view
 
 import (
@@ -20,8 +16,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-// Tenant is a config without the members of other writers, which could not be
-// given back.
+// Tenant is a config without the members of other writers, because a PUT with these members would be refused.
 func Tenant(c tenant.Config) *tenant.Config {
 	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown = nil, nil, nil
 	return &c
@@ -44,10 +39,10 @@ func Tiers(c tenant.Tiers) *tenant.Tiers {
 
 // Entry is one document of a list.
 type Entry[T any] struct {
-	ID       string `json:"id"`   // that the document is stored under
-	ETag     string `json:"etag"` // as If-Match takes it, quotes included
+	ID       string `json:"id"`   // the ID under which the document is stored
+	ETag     string `json:"etag"` // value for If-Match, quotes included
 	Document *T     `json:",embed"`
-	Error    string `json:"error,omitempty"` // why the document cannot be used; it is left out then
+	Error    string `json:"error,omitempty"` // why the document cannot be used; the document is then left out
 }
 
 func newEntry[T any](id string, v store.Version, document *T, err error) Entry[T] {
@@ -66,7 +61,7 @@ type Tenants struct {
 	Next    string                 `json:"next,omitempty"`
 }
 
-// NewTenants shows entries; next is the cursor of the next page, "" for none.
+// NewTenants makes a page of entries. next is the cursor of the next page, "" for none.
 func NewTenants(entries []store.Entry, next string) Tenants {
 	page := Tenants{Next: next}
 	for _, e := range entries {
@@ -81,7 +76,7 @@ type Flags struct {
 	Next  string               `json:"next,omitempty"`
 }
 
-// NewFlags shows entries; next is the cursor of the next page, "" for none.
+// NewFlags makes a page of entries. next is the cursor of the next page, "" for none.
 func NewFlags(entries []store.FlagEntry, next string) Flags {
 	page := Flags{Next: next}
 	for _, e := range entries {
@@ -90,14 +85,13 @@ func NewFlags(entries []store.FlagEntry, next string) Flags {
 	return page
 }
 
-// DeadLetters are a page of the list of dead letters. Each is shown as it is:
-// nobody can change a dead letter, so that it needs no ETag.
+// DeadLetters are a page of the list of dead letters. A dead letter cannot be changed, so it has no ETag.
 type DeadLetters struct {
 	DeadLetters []deadletter.Entry `json:"deadletters"`
 	Next        string             `json:"next,omitempty"`
 }
 
-// NewDeadLetters shows a page.
+// NewDeadLetters makes the document of a page.
 func NewDeadLetters(p deadletter.Page) DeadLetters {
 	page := DeadLetters{DeadLetters: p.Entries}
 	if p.Next > 0 {
@@ -106,8 +100,8 @@ func NewDeadLetters(p deadletter.Page) DeadLetters {
 	return page
 }
 
-// ParseNext reads the cursor of a page of dead letters, "" for the first one.
-// The error is a [*deadletter.QueryError].
+// ParseNext reads the cursor of a page of dead letters; "" asks for the first page. The error is a
+// [*deadletter.QueryError].
 func ParseNext(cursor string) (after uint64, err error) {
 	if cursor == "" {
 		return 0, nil
@@ -123,7 +117,7 @@ func ParseNext(cursor string) (after uint64, err error) {
 func ParseSeq(s string) (uint64, error) {
 	seq, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, &deadletter.QueryError{Field: "seq", Reason: fmt.Sprintf("%.64q must be the number of a dead letter, as the list has it", s)}
+		return 0, &deadletter.QueryError{Field: "seq", Reason: fmt.Sprintf("%.64q must be the number of a dead letter, as the list shows it", s)}
 	}
 	return seq, nil
 }
