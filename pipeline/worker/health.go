@@ -8,7 +8,7 @@ import (
 	"arrakis/pipeline/http/ops"
 )
 
-// newHealth checks what the worker needs.
+// newHealth makes the health checks of the worker.
 func (w *Worker) newHealth() *ops.Health {
 	return ops.NewHealth(map[string]ops.Check{
 		"nats": func(context.Context) ops.Result {
@@ -27,10 +27,10 @@ func (w *Worker) newHealth() *ops.Health {
 	})
 }
 
-// checkRedis finds the process degraded while Redis is away: taking it out of
-// service would not bring Redis back.
+// checkRedis reports degraded while Redis is away, and not failed: taking the process out of service would not
+// bring Redis back.
 func (w *Worker) checkRedis(ctx context.Context) ops.Result {
-	ctx, cancel := context.WithTimeout(ctx, time.Second) // short of the time that health gives a check
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // less than the time-out of a health check
 	defer cancel()
 	if !w.limiter.Degraded() && w.o.Redis.Ping(ctx).Err() == nil {
 		return ops.Result{Status: ops.OK}

@@ -19,7 +19,7 @@ import (
 	"arrakis/shard"
 )
 
-// addIngress adds the ingress, and health beside it.
+// addIngress makes the server of the ingress and of health.
 func (w *Worker) addIngress() (err error) {
 	w.ingress, err = ingress.New(ingress.Options{
 		NATS: w.o.NATS, Token: w.o.IngressToken, DrainTimeout: w.ingressDrain(),
@@ -35,7 +35,7 @@ func (w *Worker) addIngress() (err error) {
 	return nil
 }
 
-// addOps adds the ops address. A profile may take minutes.
+// addOps makes the server of the ops address. Its answers may take minutes, because a profile does.
 func (w *Worker) addOps() error {
 	js, err := jetstream.New(w.o.NATS)
 	if err != nil {
@@ -68,15 +68,15 @@ func (w *Worker) addOps() error {
 	return nil
 }
 
-// loopback reports whether only this machine reaches a listener's address.
+// loopback reports whether only this machine can reach the listener's address.
 func loopback(a net.Addr) bool {
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
-// serve serves until ctx ends, then lets what is being answered finish.
+// serve serves until ctx ends, and then waits for the requests in flight.
 func serve(ctx context.Context, s *http.Server, l net.Listener) error {
-	const finish = 2 * time.Second // requests have been drained before; this is for the last bytes
+	const finish = 2 * time.Second // requests have ended before; this is the time for the last bytes
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -18,39 +18,36 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-// Options configures a [Worker]. The zero value of a field is its default; NATS
-// and Redis have none.
+// Options configures a [Worker]. A field that is zero has its default. NATS and Redis are required.
 type Options struct {
-	// NATS is the connection that everything uses. Make it with
-	// nats.RetryOnFailedConnect and nats.MaxReconnects(-1), so that the worker
-	// waits for a server that is away. The caller closes it after Run.
+	// NATS is the connection that all parts use. Make it with nats.RetryOnFailedConnect and nats.MaxReconnects(-1),
+	// so that the worker waits for a server that is away. The caller closes it after Run.
 	NATS *nats.Conn
 	// Redis holds tenants and limits: a single server, a cluster or Sentinel.
 	// Set its ContextTimeoutEnabled. The caller closes it after Run.
 	Redis redis.UniversalClient
 
-	// Handlers are the Go functions that handle messages; what they do not
-	// handle goes to NATS micro services. Defaults to none.
+	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro
+	// services. Defaults to none.
 	Handlers *pipeline.Handlers
-	// Fallbacks handle what neither Handlers nor a micro service answers.
-	// Defaults to none.
+	// Fallbacks handle messages that neither Handlers nor a micro service handles. Defaults to none.
 	Fallbacks *pipeline.Handlers
 
-	// HTTP is where the ingress and health are served. Run closes it; after an
-	// error of New it is still the caller's. Defaults to nil: they are not served.
+	// HTTP is the listener of the ingress and of health. Run closes it. If New fails, the caller must close it.
+	// Defaults to nil: there is no ingress.
 	HTTP net.Listener
-	// IngressToken is the bearer token of the ingress, 1 to 4,096 visible ASCII
-	// characters. Defaults to "": everybody is let in.
+	// IngressToken is the bearer token of the ingress, 1 to 4,096 visible ASCII characters. Defaults to "": every
+	// request is accepted.
 	IngressToken string
-	// Ops is where metrics, health, the admin API and pprof are served. It is
-	// closed as HTTP is. Defaults to nil: they are not served.
+	// Ops is the listener of metrics, health, the admin API and pprof. Run closes it. If New fails, the caller must
+	// close it. Defaults to nil: there is no ops address.
 	Ops net.Listener
-	// AdminToken is the bearer token of the admin API and pprof, as above.
-	// Defaults to "": they answer only if Ops is bound to a loopback address.
+	// AdminToken is the bearer token of the admin API and pprof, 1 to 4,096 visible ASCII characters. Defaults to
+	// "": both answer only if Ops is bound to a loopback address.
 	AdminToken string
 
-	// Streams says how missing streams and consumers are made. Its
-	// MaxAckPending defaults to 10,000.
+	// Streams are the settings with which missing streams and consumers are created. Its MaxAckPending defaults to
+	// 10,000.
 	Streams streams.Options
 
 	// Shards is the number of shards, 1 to 4096. Defaults to 64.
@@ -63,25 +60,22 @@ type Options struct {
 	HandlerConcurrency int
 	// HandlerTimeout is the time for one handler. Defaults to 15 s.
 	HandlerTimeout time.Duration
-	// MaxAttempts is how often a message is handled before it becomes a dead
-	// letter, 1 or more. Defaults to 3.
+	// MaxAttempts is after how many handler attempts a message becomes a dead letter, 1 or more. Defaults to 3.
 	MaxAttempts int
-	// CommandTTL is the age past which a command is not charged or handled, but
-	// reported expired. Defaults to 15 min; Never is never.
+	// CommandTTL is the age past which a command is neither charged nor handled, but reported expired. Defaults to
+	// 15 min. With Never, no command expires.
 	CommandTTL time.Duration
 	// ShutdownTimeout is the time for work in flight once Run's context has
 	// ended. Defaults to 30 s.
 	ShutdownTimeout time.Duration
 
-	// TenantCacheSize is how many tenants are cached over all shards, and how
-	// many limits are remembered for the time that Redis is away, 1 or more.
-	// Defaults to 100,000.
+	// TenantCacheSize is how many tenants are cached over all shards, and for how many keys the limiter remembers
+	// admissions for an outage of Redis, 1 or more. Defaults to 100,000.
 	TenantCacheSize int
 	// TenantCacheTTL is the age at which a cached tenant is read again. Defaults
 	// to 30 s.
 	TenantCacheTTL time.Duration
-	// ReloadPollInterval is the time between two polls for changes that were not
-	// announced. Defaults to 30 s.
+	// ReloadPollInterval is the time between two polls for changes whose announcements were lost. Defaults to 30 s.
 	ReloadPollInterval time.Duration
 	// OnRedisDown says what happens to messages while Redis is away. Defaults to
 	// limiter.Local.
@@ -90,25 +84,23 @@ type Options struct {
 	// more. Defaults to 10,000.
 	MetricsMaxTenants int
 
-	// Name names this process in the changes that it announces. Defaults to
-	// "worker:" and the host's name.
+	// Name is the name of this process in the changes that it announces. Defaults to "worker:" and the host's name.
 	Name string
-	// Logger gets changes of state, and what happens to single messages at level
-	// debug. Defaults to none.
+	// Logger logs changes of state, and single messages at level debug. Defaults to none.
 	Logger *slog.Logger
-	// Registry gets the metrics and has them served at /metrics. It must not have
-	// them already, from another worker or a New that failed. Defaults to one of
-	// its own.
+	// Registry is where the metrics are registered. Its metrics are served at /metrics of Ops. It must not have the
+	// metrics already, from another worker or from a New that failed. Defaults to a new registry.
 	Registry *prometheus.Registry
 }
 
-// Never as a CommandTTL lets no command expire.
+// Never is the CommandTTL with which no command expires.
 const Never = time.Duration(-1)
 
-// Defaults returns the options with every default in its place.
+// Defaults returns options with every default set.
 func Defaults() Options { return Options{}.withDefaults() }
 
-// withDefaults is the one place where a setting gets its default.
+// withDefaults is the one place where a setting of the worker gets its default. The addresses and logging have
+// their defaults in cmd/arrakis/settings.go.
 func (o Options) withDefaults() Options {
 	o.Streams = o.Streams.WithDefaults()
 	o.Shards = cmp.Or(o.Shards, 64)
@@ -137,7 +129,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate names all faults at once, but those of tokens, which package auth knows.
+// validate reports all faults at once. Package auth checks the tokens.
 func (o *Options) validate() error {
 	var errs []error
 	if o.NATS == nil {

@@ -16,14 +16,13 @@ import (
 )
 
 const (
-	firstRetry = 250 * time.Millisecond // the first wait for a server that is away
+	firstRetry = 250 * time.Millisecond // the first wait between two tries
 	lastRetry  = 5 * time.Second        // the longest wait
 
-	answerTimeout = 5 * time.Second // of a server that is asked whether it is there
+	answerTimeout = 5 * time.Second // how long a server has to answer one try
 )
 
-// waitForServers returns when NATS, its JetStream and Redis answer, or with
-// ctx's error.
+// waitForServers waits until NATS, JetStream and Redis answer. An error is ctx's.
 func (w *Worker) waitForServers(ctx context.Context) error {
 	js, err := jetstream.New(w.o.NATS)
 	if err != nil {
@@ -61,9 +60,9 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 	return g.Wait()
 }
 
-// retry calls try until it succeeds or ctx ends. It logs each failure, and the
-// success after one. The waits double up to lastRetry, each up to a quarter
-// shorter, so that processes started together do not ask together.
+// retry calls try until it succeeds or ctx ends. It logs each failure, and a success after failures. The waits
+// double up to lastRetry. Jitter shortens each by up to a quarter, so that processes that started together do not
+// try together.
 func retry(ctx context.Context, log *slog.Logger, what string, try func(ctx context.Context) error) error {
 	wait := firstRetry
 	for attempt := 1; ; attempt++ {

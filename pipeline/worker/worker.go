@@ -18,8 +18,8 @@ import (
 	"arrakis/tenant/watch"
 )
 
-// Worker is all parts of one process. New makes it, Run runs it once. Its
-// methods are safe for concurrent use.
+// Worker holds all parts of one process. New makes a Worker; Run runs it once. Its methods are safe for concurrent
+// use.
 type Worker struct {
 	// Set by New, read-only.
 	o          Options
@@ -28,14 +28,13 @@ type Worker struct {
 	watcher    *watch.Watcher
 	pipeline   *pipeline.Pipeline
 	health     *ops.Health
-	ingress    *ingress.Ingress // nil if it is not served
-	httpServer *http.Server     // as above
-	opsServer  *http.Server     // as above
-	ended      chan struct{}    // closed by Run when it returns
+	ingress    *ingress.Ingress // nil without Options.HTTP
+	httpServer *http.Server     // nil without Options.HTTP
+	opsServer  *http.Server     // nil without Options.Ops
+	ended      chan struct{}    // Run closes it when it returns
 }
 
-// New builds the parts in the order in which they need each other. It reports
-// the options' faults, and starts nothing: NATS and Redis may still be away.
+// New makes a Worker and starts nothing; NATS and Redis may still be away. An error names faults of the options.
 func New(o Options) (*Worker, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -54,7 +53,8 @@ func New(o Options) (*Worker, error) {
 		return nil, err
 	}
 	w.watcher = watch.New(o.Redis, watch.Options{
-		// A little sooner, so that what a poll finds is in force within the interval: a change of all tenants is spread.
+		// A poll comes a little before the interval has passed, because a change of all tenants takes effect over a
+		// short time after it is found. So the change is in force within the interval.
 		PollInterval: o.ReloadPollInterval * 9 / 10, Logger: o.Logger, Registerer: o.Registry, OnEvent: w.reload,
 	})
 	w.health = w.newHealth()
@@ -85,7 +85,8 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 	}
 }
 
-// ingressDrain is the part of ShutdownTimeout in which requests in flight get their outcome. The pipeline has the rest.
+// ingressDrain is the part of ShutdownTimeout in which requests in flight can get their outcome. The pipeline has
+// the remaining time.
 func (w *Worker) ingressDrain() time.Duration {
 	if w.o.HTTP == nil {
 		return 0
@@ -93,8 +94,8 @@ func (w *Worker) ingressDrain() time.Duration {
 	return w.o.ShutdownTimeout / 3
 }
 
-// Run runs all parts until ctx ends or one of them fails, and returns when all
-// have ended; see the package comment. It closes the listeners.
+// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended; see the package
+// comment. It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
 	defer close(w.ended)
 	lasting := context.WithoutCancel(ctx)
@@ -116,7 +117,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			err := run()
 			w.o.Logger.Debug("part ended", "part", name, "err", err)
 			if err != nil {
-				stopFront() // the others drain
+				stopFront() // the other parts drain
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil
@@ -137,28 +138,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// work waits for what the pipeline needs, and runs it until ctx ends.
+// work waits for the servers, and then runs the pipeline until ctx ends.
 func (w *Worker) work(ctx context.Context) error {
 	if err := w.waitForServers(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // stopped while waiting, which is no failure
+			return nil //nolint:nilerr // stopped while waiting is not a failure
 		}
 		return err
 	}
 	return w.pipeline.Run(ctx)
 }
 
-// reload puts a change in force.
+// reload puts a change of configuration in force.
 func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
 	if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
-		w.o.Logger.Error("a change is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
+		w.o.Logger.Error("a change of configuration is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
 	}
 }
 
-// Ready returns nil while messages of every kind are pulled, else why not.
+// Ready returns nil while messages of every kind are pulled. Otherwise the error says which are not.
 func (w *Worker) Ready() error { return w.pipeline.Ready() }
 
-// AwaitReady waits until Ready returns nil. When ctx ends first, or Run returns, the error says what is not ready.
+// AwaitReady waits until Ready returns nil. It returns an error when ctx ends or Run returns before that. The error
+// says what is not ready.
 func (w *Worker) AwaitReady(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -177,9 +179,8 @@ func (w *Worker) AwaitReady(ctx context.Context) error {
 	}
 }
 
-// Usage is what a tenant, such as a [pipeline.Message]'s, has used of its limits.
-// It costs a round trip to Redis. Errors: [redishealth.ErrAway], and that of
-// ctx.
+// Usage returns how much of its limits a tenant has used. The tenant is usually that of a [pipeline.Message]. Usage
+// costs a round trip to Redis. Errors: [redishealth.ErrAway], and ctx's.
 func (w *Worker) Usage(ctx context.Context, t *tenant.Tenant) (shard.Usage, error) {
 	return shard.UsageOf(ctx, w.limiter, t)
 }
