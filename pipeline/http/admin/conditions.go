@@ -8,16 +8,16 @@ import (
 	"arrakis/tenant/store"
 )
 
-// conditions are the preconditions of a request. The zero value has none.
+// conditions are the preconditions of a request. The zero value is a request without preconditions.
 type conditions struct {
 	exists  bool          // If-Match: *
 	absent  bool          // If-None-Match: *
 	version store.Version // If-Match with one tag
 }
 
-// parseConditions reads If-Match and If-None-Match. Several tags are refused,
-// for a document has one version at a time, and a client that has read the
-// document knows which. A weak tag is refused, for arrakis gives none.
+// parseConditions reads If-Match and If-None-Match. Several tags are refused, because a document has one version at
+// a time and a client that has read the document knows that version. A weak tag is refused, because arrakis returns
+// no weak tags.
 func parseConditions(r *http.Request) (conditions, error) {
 	var c conditions
 	if values := r.Header.Values("If-Match"); len(values) > 0 {
@@ -44,8 +44,7 @@ func parseConditions(r *http.Request) (conditions, error) {
 	return c, nil
 }
 
-// noConditions refuses preconditions that the method would not check, rather
-// than ignoring them.
+// noConditions refuses preconditions that the method does not check, so that they are not ignored silently.
 func noConditions(r *http.Request, names ...string) error {
 	for _, name := range names {
 		if r.Header.Get(name) != "" {
@@ -55,8 +54,8 @@ func noConditions(r *http.Request, names ...string) error {
 	return nil
 }
 
-// options are the conditions of a write. stored is the version that is in Redis,
-// "" where there is none.
+// options are the conditions as the store takes them. stored is the version of the document in Redis, "" if there
+// is no document.
 func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	o := store.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
 	if c.exists {
@@ -68,8 +67,8 @@ func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	return o, nil
 }
 
-// storedVersion is the version that a Get of the store found, "" for none. A
-// document that cannot be used has a version too: it is repaired by a PUT.
+// storedVersion is the version of the document that the store's Get found, "" if there is no document. A document
+// that cannot be used has a version too, so that a PUT can repair it.
 func storedVersion(v store.Version, err error) (store.Version, error) {
 	var bad *store.StoredError
 	if errors.Is(err, store.ErrNotFound) || errors.As(err, &bad) {

@@ -16,8 +16,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-// collection is a kind of documents that are read and written by their IDs:
-// tenants or feature flags.
+// collection is a kind of documents with IDs: tenants or feature flags.
 type collection[T any] struct {
 	get    func(ctx context.Context, id string) (T, store.Version, error)
 	parse  func(id string, body []byte) (T, error)
@@ -122,8 +121,8 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 	return answer{body: view.Tenant(stored), etag: v}, err
 }
 
-// patchVersion changes a config that meets the conditions of the request. The
-// write itself makes sure that the config is still the one that was read.
+// patchVersion applies the patch to a config that meets the conditions of the request. The write fails if the
+// config has changed since it was read.
 func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, store.Version, error) {
 	config, v, err := a.tenants.Get(r.Context(), r.PathValue("id"))
 	if errors.Is(err, store.ErrNotFound) {
@@ -142,7 +141,7 @@ func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (ten
 	return a.tenants.Put(r.Context(), r.PathValue("id"), config, options)
 }
 
-// parseFlag reads a flag, whose ID is that of the path and may be left out.
+// parseFlag reads a flag. The flag's id may be left out; if given, it must be the ID in the path.
 func parseFlag(id string, body []byte) (tenant.Flag, error) {
 	if !tenant.ValidFlagID(id) {
 		return tenant.Flag{}, fault("flag", "%.64q must be 1 to 128 letters, digits, '_', '.' or '-'", id)
@@ -154,9 +153,8 @@ func parseFlag(id string, body []byte) (tenant.Flag, error) {
 	return flag, err
 }
 
-// withID puts the member id in front of those of an object that has none. Any
-// other text is returned as it is, for the parser to refuse. An ID holds nothing
-// that must be escaped.
+// withID adds the member id in front of the members of an object without one. Any other text is returned unchanged,
+// and the parser refuses it. An ID holds no character that must be escaped.
 func withID(body []byte, id string) []byte {
 	var named struct {
 		ID jsontext.Value `json:"id"`

@@ -27,7 +27,7 @@ func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	return answer{body: done}, err
 }
 
-// replay puts a dead letter back where it came from.
+// replay puts a dead letter back into its original stream.
 func (a *api) replay(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	seq, err := view.ParseSeq(r.PathValue("seq"))
 	if err != nil {
@@ -52,8 +52,8 @@ func (a *api) reload(w http.ResponseWriter, r *http.Request) (answer, error) {
 	return answer{body: map[string]string{"reload": cmp.Or(community, "everything")}}, nil
 }
 
-// parseReload finds the community to reload, "" for everything, in the body,
-// which may be empty, or else in the query.
+// parseReload returns the community to reload, or "" for everything. The community is in the body, which may be
+// empty, or in the query.
 func parseReload(data []byte, inQuery string) (string, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return inQuery, nil

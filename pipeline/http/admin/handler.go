@@ -20,27 +20,26 @@ import (
 )
 
 const (
-	// requestTimeout is the longest time that the API works on one request.
+	// requestTimeout bounds the work on one request.
 	requestTimeout = 30 * time.Second
-	// maxInFlight is how many requests are worked on at once; more are answered
-	// 503.
+	// maxInFlight is how many requests are served at the same time; further requests are answered 503.
 	maxInFlight = 64
 )
 
 // Options are the settings of [Handler].
 type Options struct {
-	// Limits reads and resets what communities have used. Its Tenants are the
-	// store that the API serves. Required, with all its fields.
+	// Limits reads and resets the used limits of communities. Its field Tenants is the store that the API serves.
+	// Required, with all its fields.
 	Limits *shard.Limits
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
-	// Logger gets an Info for every change, and a Warn for every request that
-	// failed in Redis or NATS. Defaults to none.
+	// Logger logs every change at level info, and every request that failed in Redis or NATS at level warn.
+	// Defaults to none.
 	Logger *slog.Logger
 }
 
-// Handler serves the admin API; see the package comment. It asks for no token.
-// The error names every option that is missing.
+// Handler serves the admin API; see the package comment. It asks for no token. The error names every missing
+// option.
 func Handler(o Options) (http.Handler, error) {
 	var errs []error
 	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
@@ -63,34 +62,34 @@ func Handler(o Options) (http.Handler, error) {
 	return a.mux(), nil
 }
 
-// api is what the endpoints work with.
+// api is the state that all endpoints share.
 type api struct {
 	limits      *shard.Limits
 	tenants     *store.Store
 	deadLetters *deadletter.Store
 	log         *slog.Logger
-	slots       chan struct{} // a token for each request at work
+	slots       chan struct{} // one item for each request in flight
 }
 
-// endpoint answers one method of one path. It needs w to read the body, and may
-// set headers on it; only serve writes to it.
+// endpoint answers one method of one path. It uses w to bound the body, and may set headers on w; only serve writes
+// to w.
 type endpoint func(w http.ResponseWriter, r *http.Request) (answer, error)
 
-// answer is a success.
+// answer is a successful answer.
 type answer struct {
-	status int           // 0 is 200
-	body   any           // nil: none
-	etag   store.Version // "": none
-	next   string        // address of the next page of a list, "": none
+	status int           // 0 means 200
+	body   any           // nil: no body
+	etag   store.Version // "": no ETag
+	next   string        // address of the next page of a list; "": no further page
 }
 
-// resource is what is served at one path.
+// resource is one path with its methods.
 type resource struct {
 	methods    map[string]endpoint
 	parameters []string // of the query
 }
 
-// resources are all of them, by path.
+// resources are all resources, by path.
 func (a *api) resources() map[string]resource {
 	const get, put, patch, post, remove = http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete
 	tenants, flags := tenants(a.tenants), flags(a.tenants)
@@ -112,8 +111,7 @@ func (a *api) resources() map[string]resource {
 	}
 }
 
-// mux routes by path alone. The handlers look at the method, because their
-// answers are problems, unlike those of a ServeMux.
+// mux routes by path alone. The handlers check the method, because a ServeMux would not answer with a problem.
 func (a *api) mux() http.Handler {
 	mux := http.NewServeMux()
 	for path, res := range a.resources() {
@@ -159,7 +157,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 		defer func() { <-a.slots }()
 	default:
 		a.refuse(w, r, problem.New(http.StatusServiceUnavailable, "too-many-requests",
-			"%d requests are being worked on, and no more are accepted at once. Repeat this one in a second.", maxInFlight).
+			"%d requests are being served, and no more are accepted. Repeat this request in a second.", maxInFlight).
 			RetryAfter(time.Second))
 		return
 	}
@@ -202,7 +200,7 @@ func (o *answer) write(w http.ResponseWriter) error {
 	}
 	body, err := json.Marshal(o.body)
 	if err != nil {
-		panic(fmt.Sprintf("admin: an answer cannot be encoded: %v", err)) // each of its types can be
+		panic(fmt.Sprintf("admin: an answer cannot be encoded: %v", err)) // all types of answers can be encoded
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))

@@ -14,16 +14,15 @@ import (
 	"arrakis/tenant/store"
 )
 
-// problemError is an error that is a problem already.
+// problemError is an error that has its problem already.
 type problemError struct{ *problem.Problem }
 
 func (e *problemError) Error() string { return e.Detail }
 
-// retryAfter is when a request that failed in Redis or NATS may be repeated.
+// retryAfter is the time after which a request that failed in Redis or NATS may be repeated.
 const retryAfter = 2 * time.Second
 
-// problemOf is the answer for a request that ended with err. It is the one place
-// where errors become status codes.
+// problemOf is the answer for a request that ended with err. Only problemOf turns errors into status codes.
 func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	var (
 		made    *problemError
@@ -34,7 +33,7 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	switch {
 	case errors.As(err, &made):
 		return made.Problem
-	case errors.As(err, &stored): // before the faults that it wraps, which are not the client's
+	case errors.As(err, &stored): // before *tenant.FieldError: its faults are Redis's, not the client's
 		return problem.New(http.StatusInternalServerError, "unusable-document", "%s.", sentence(stored.Error()))
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
 		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
@@ -50,15 +49,15 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	if faults := faultsOf(err); len(faults) > 0 {
 		return malformed(faults)
 	}
-	if !errors.Is(r.Context().Err(), context.Canceled) { // else the client is gone
+	if !errors.Is(r.Context().Err(), context.Canceled) { // if it is canceled, the client is gone
 		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	return problem.New(http.StatusServiceUnavailable, "unavailable",
 		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.").RetryAfter(retryAfter)
 }
 
-// conflict is the answer for a write whose conditions do not hold, or that gave
-// up because other writers kept changing the document.
+// conflict is the answer for a write whose conditions do not hold, or which gave up because other writers kept
+// changing the document.
 func conflict(r *http.Request) *problem.Problem {
 	if r.Header.Get("If-Match") == "" && r.Header.Get("If-None-Match") == "" {
 		return problem.New(http.StatusConflict, "conflict", "Other writers kept changing the document at the same time. Repeat the request.")
@@ -67,8 +66,8 @@ func conflict(r *http.Request) *problem.Problem {
 		"The stored document does not meet If-Match or If-None-Match; it may have been changed meanwhile. Read it again, and repeat the change with its ETag.")
 }
 
-// faultsOf are the faults of a document or of a request that err holds, if any.
-// Each is a *tenant.FieldError, except that the last may only count the rest.
+// faultsOf returns the faults that err holds, if any. Each is a *tenant.FieldError, except that the last may only
+// say how many more there are.
 func faultsOf(err error) []error {
 	var one *tenant.FieldError
 	if !errors.As(err, &one) {
@@ -81,7 +80,7 @@ func faultsOf(err error) []error {
 	return []error{one}
 }
 
-// malformed is a 400 that names every fault; its field is that of the first.
+// malformed is a 400 that names every fault. Its field is the field of the first fault.
 func malformed(faults []error) *problem.Problem {
 	texts := make([]string, len(faults))
 	p := problem.New(http.StatusBadRequest, "malformed", "")
@@ -102,7 +101,7 @@ func malformed(faults []error) *problem.Problem {
 	return p
 }
 
-// sentence is an error's text on one line and with a capital.
+// sentence is an error's text on one line, beginning with a capital.
 func sentence(s string) string {
 	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.ToUpper(s[:1]) + s[1:]

@@ -46,8 +46,8 @@ func checkQuery(r *http.Request, names []string) error {
 	return errors.Join(errs...)
 }
 
-// fault is what is wrong with a part of a request. A field that the client made
-// up is cut, so that it does not fill the answer.
+// fault is a fault of one part of a request. A field whose name the client chose is cut, so that it does not fill
+// the answer.
 func fault(field, format string, args ...any) error {
 	return &tenant.FieldError{Field: fmt.Sprintf("%.64s", field), Reason: fmt.Sprintf(format, args...)}
 }

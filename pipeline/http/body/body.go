@@ -1,5 +1,5 @@
-// Package body reads the JSON body of a request within a bound, for both HTTP
-// addresses. What it refuses, it refuses with a problem.
+// Package body reads the JSON body of a request within a bound, for both HTTP addresses. It answers a body that it
+// refuses with a problem.
 package body
 
 import (
@@ -17,24 +17,21 @@ import (
 // JSON is the media type of most bodies.
 const JSON = "application/json"
 
-// maxDiscard is how many bytes of a body are read beyond its limit: see
-// discard.
+// maxDiscard is how many bytes discard reads beyond the limit of a body.
 const maxDiscard = 1 << 20
 
 // Rules say which bodies are accepted.
 type Rules struct {
-	MaxBytes int // the largest body
-	// Types are the media types that a body may have. A body whose type is not
-	// named passes.
+	MaxBytes int // size of the largest accepted body
+	// Types are the accepted media types. A body without a Content-Type is accepted.
 	Types []string
-	// Suffix also accepts every type such as application/cloudevents+json.
+	// Suffix also accepts every type application/*+json, such as application/cloudevents+json.
 	Suffix bool
-	// TooLarge says in a sentence what to do about a body above MaxBytes.
+	// TooLarge is a sentence that says what to do about a body above MaxBytes.
 	TooLarge string
 }
 
-// Read reads the body of r, or says what is wrong with it. It may set headers
-// of the answer, but writes nothing.
+// Read reads the body of r, or returns a problem. It may set headers of the answer, but writes nothing.
 func (l *Rules) Read(w http.ResponseWriter, r *http.Request) ([]byte, *problem.Problem) {
 	if p := l.checkType(w.Header(), r); p != nil {
 		return nil, p
@@ -53,7 +50,7 @@ func (l *Rules) Read(w http.ResponseWriter, r *http.Request) ([]byte, *problem.P
 	}
 }
 
-// TooLarge is the problem of a body above a limit, which the detail names.
+// TooLarge is the problem of a body above a limit. The detail must name the limit.
 func TooLarge(format string, args ...any) *problem.Problem {
 	return problem.New(http.StatusRequestEntityTooLarge, "too-large", format, args...).About("body")
 }
@@ -83,12 +80,11 @@ func (l *Rules) checkType(h http.Header, r *http.Request) *problem.Problem {
 		"The body is said to be %.64q. Send JSON with the header Content-Type: %s.", v, l.Types[0]).About("Content-Type")
 }
 
-// read reads at most MaxBytes bytes. Its errors are *http.MaxBytesError, or
-// those of the connection.
+// read reads at most MaxBytes bytes. An error is a *http.MaxBytesError, or an error of the connection.
 func (l *Rules) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	limit := int64(l.MaxBytes)
 	if r.ContentLength > limit {
-		// A client that sends Expect waits for permission, and has not sent the body.
+		// A client that sends Expect waits for permission and has not sent the body yet.
 		if r.Header.Get("Expect") == "" {
 			discard(r)
 		}
@@ -107,8 +103,8 @@ func (l *Rules) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return data, err
 }
 
-// discard reads on beyond the limit. A client that sends its whole body before
-// it looks for the answer then finds the answer, and not a reset connection.
+// discard reads on beyond the limit. So a client that sends its whole body before it reads the answer gets the
+// answer, and not a reset connection.
 func discard(r *http.Request) {
-	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard) // the answer is the same, whatever comes
+	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard) // an error does not change the answer
 }

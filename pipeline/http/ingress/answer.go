@@ -15,26 +15,23 @@ import (
 // badOutcome names the problem of an outcome that breaks the contract.
 const badOutcome = "bad-outcome"
 
-// answer is what the client gets: a problem, or a status with a body. It is not
-// to be confused with the outcome, which a worker publishes. The zero value is
-// no answer, for a client that has gone.
+// answer is the HTTP answer to the client: a problem, or a status with a body. The zero value means that the client
+// is gone and gets no answer.
 type answer struct {
 	problem   *problem.Problem
 	status    int
 	body      []byte
-	rateLimit contract.RateLimit // Action is "" where there is none
+	rateLimit contract.RateLimit // Action is "" if there is no rate limit
 }
 
-// accepted is the answer for a message that is stored and whose outcome is not
-// waited for.
+// accepted is the answer for a stored message when the client does not wait for the outcome.
 func accepted(m *message) answer {
-	// Both IDs are visible ASCII, which Go quotes as JSON does.
+	// Both IDs are visible ASCII; Go quotes visible ASCII as JSON does.
 	body := fmt.Appendf(nil, `{"event_id":%q,"community_id":%q,"status":"accepted"}`, m.envelope.EventID, m.envelope.TenantKey)
 	return answer{status: http.StatusAccepted, body: body}
 }
 
-// newAnswer is the answer for the outcome of the message e. A success has the
-// outcome's bytes as its body.
+// newAnswer is the answer for the outcome of the message e. The body of a successful answer is the outcome's bytes.
 func newAnswer(outcome []byte, e contract.Envelope) answer {
 	o, err := contract.DecodeOutcome(outcome)
 	if err == nil && o.Status == contract.StatusOK {
@@ -43,8 +40,8 @@ func newAnswer(outcome []byte, e contract.Envelope) answer {
 	return answer{problem: forMessage(outcomeProblem(o, err), e), rateLimit: o.RateLimit}
 }
 
-// outcomeProblem is the problem for an outcome that is no success. err, if any,
-// says why the outcome could not be decoded.
+// outcomeProblem is the problem for an outcome that is not a success. err, if any, says why the outcome could not
+// be decoded.
 func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 	switch {
 	case err != nil:
@@ -71,7 +68,7 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 	}
 }
 
-// rateLimited is the problem of a limit that is used up; it says until when.
+// rateLimited is the problem of a limit that is used up. It says when to repeat the request.
 func rateLimited(l contract.RateLimit) *problem.Problem {
 	detail := fmt.Sprintf("The community has used up its limit of %d for %.32q. Repeat the request in %d s, or raise the limit.",
 		l.Limit, l.Action, max(1, seconds(l.RetryAfterMS)))
@@ -108,7 +105,7 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	}
 	if a.status == 0 || err != nil {
 		in.metrics.clientGone.Inc()
-		in.log.Debug("client left", "path", r.URL.Path, "request_id", h.Get("X-Request-Id"))
+		in.log.Debug("the client is gone", "path", r.URL.Path, "request_id", h.Get("X-Request-Id"))
 		return statusClientGone
 	}
 	return a.status
@@ -121,7 +118,7 @@ func setRateLimit(h http.Header, l contract.RateLimit) {
 	if l.Limit < 0 || err != nil {
 		return
 	}
-	// Not by Set, which would write Ratelimit.
+	// Set would write the name as Ratelimit-Policy.
 	h["RateLimit-Policy"] = []string{fmt.Sprintf("%q;q=%d;w=%d", l.Action, l.Limit, action.Window()/time.Second)}
 	h["RateLimit"] = []string{fmt.Sprintf("%q;r=%d;t=%d", l.Action, max(0, l.Remaining), seconds(l.ResetMS))}
 }

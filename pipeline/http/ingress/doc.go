@@ -1,10 +1,8 @@
-// Package ingress takes commands, eligibility checks, syncs and events over
-// HTTP, stores each once in JetStream and, unless the client prefers otherwise,
-// waits for the outcome that a worker publishes. It knows nothing of tenants'
-// limits or handlers: any worker on the same NATS may handle the message.
+// Package ingress takes commands, eligibility checks, syncs and events over HTTP. It stores each message once in
+// JetStream. Then it waits for the outcome that a worker publishes, unless the client prefers not to wait. It knows
+// neither tenants' limits nor handlers: any worker on the same NATS may handle the message.
 //
-// An outcome is what a worker publishes about a message; an answer is what the
-// HTTP client gets.
+// A worker publishes an outcome; the HTTP client gets an answer.
 //
 //	POST /v1/commands             commands.interaction.<community>
 //	POST /v1/eligibility/checks   eligibility.check.<check_type>.<community>
@@ -13,28 +11,25 @@
 //
 // # Requests
 //
-// The body is the envelope, at most MaxBody bytes, sent on byte for byte. Only
-// a missing event_id or event_type is added, as the first member: the event ID
-// from the header Idempotency-Key (bare, or a quoted string as in RFC 9651),
-// else a new UUID; the event type of the route. An event_id in the body wins
-// over the header. A request that is repeated with the same event ID is charged
-// once, but its handler may run again.
+// The body is the envelope, at most MaxBody bytes. It is stored byte for byte, except that a missing event_id or
+// event_type is added in front. The added event ID is the value of the header Idempotency-Key (bare, or a quoted
+// string as in RFC 9651), or a new UUID if there is no such header. The added event type is the route's. An
+// event_id in the body wins over the header. A request that is repeated with the same event ID is charged once, but
+// its handler may run again.
 //
-// X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) go
-// with the message; an invalid one is ignored. The response always carries
-// X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202 once the message
-// is stored.
+// The headers X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) are copied to the message; an
+// invalid value is ignored. The response always carries X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202
+// once the message is stored.
 //
 // # Outcomes
 //
-// One subscription, _INBOX.<unique>.*, serves all requests: the last token of
-// a message's reply-to finds the request that waits for it. An outcome that
-// comes before JetStream's ack proves that the message was stored.
+// One subscription, _INBOX.<unique>.*, serves all requests. The last token of a message's reply-to identifies the
+// waiting request. An outcome that arrives before JetStream's ack proves that the message was stored.
 //
 // # Errors
 //
-// Every answer that is no success is a problem document (RFC 9457) whose type
-// is urn:arrakis:problem: and one of these words:
+// Every answer that is not a success is a problem document (RFC 9457). Its type is urn:arrakis:problem: and one of
+// these words:
 //
 //	400  malformed, no-community           field names the member or header at fault
 //	401  unauthorized
@@ -50,19 +45,18 @@
 //	503  not-stored, busy, not-running, limits-unavailable   with Retry-After
 //	504  no-outcome-yet                    the message is stored and will still be handled
 //
-// A client that leaves before its answer is counted with code 499.
+// A client that disconnects before its answer is counted with code 499.
 //
 // # Backpressure
 //
-// At most MaxInFlight requests are being read or stored, or wait for their
-// outcome; the next is answered 503 at once. So bodies, waiting goroutines and
-// unacknowledged publishes are bounded by the same number. One community may use
-// a fourth of it, so that slow handlers of one leave room for the others.
+// At most MaxInFlight requests are in flight: being read, being stored, or waiting for their outcome. A further
+// request is answered 503 at once. So the same number bounds bodies, waiting goroutines and unacknowledged
+// publishes. One community may have a fourth of MaxInFlight, so that a community with slow handlers leaves room for
+// other communities.
 //
 // # Shutdown
 //
-// When the context of [Ingress.Run] ends, new requests are answered 503 while
-// those in flight get their outcome, for DrainTimeout at most. Requests that
-// still wait then are answered 504, or 503 if the message was not yet stored.
-// Shut the http.Server down after Run has returned.
+// When the context of [Ingress.Run] ends, new requests are answered 503, and requests in flight may wait for their
+// outcome for DrainTimeout. Then waiting requests are answered 504, or 503 if their message is not yet stored. Shut
+// the http.Server down after Run has returned.
 package ingress

@@ -9,7 +9,7 @@ import (
 // newUUID makes a random UUID (RFC 9562, version 4).
 func newUUID() string {
 	var u [16]byte
-	rand.Read(u[:]) // never fails, by its contract
+	rand.Read(u[:]) // never fails
 	u[6] = u[6]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
 	var s [36]byte
@@ -22,9 +22,8 @@ func newUUID() string {
 	return string(s[:])
 }
 
-// prefersAsync reports whether the values of Prefer (RFC 7240) ask for
-// respond-async: a preference without a value, or with an empty one. The same
-// word in the value or the parameters of another preference does not count.
+// prefersAsync reports whether the values of Prefer (RFC 7240) contain the preference respond-async, without a
+// value or with an empty one. The word does not count inside the value or the parameters of another preference.
 func prefersAsync(values []string) bool {
 	for _, v := range values {
 		for v != "" {
@@ -41,7 +40,7 @@ func prefersAsync(values []string) bool {
 	return false
 }
 
-// cutUnquoted is [strings.Cut] at the first sep outside of a quoted string.
+// cutUnquoted is [strings.Cut] at the first sep that is outside a quoted string.
 func cutUnquoted(s string, sep byte) (before, after string) {
 	quoted := false
 	for i := 0; i < len(s); i++ {

@@ -20,37 +20,34 @@ import (
 	"arrakis/pipeline/http/auth"
 )
 
-// Options are the settings of an [Ingress]. All but NATS may be left zero.
+// Options are the settings of an [Ingress]. Every field but NATS may be zero.
 type Options struct {
-	// NATS is the connection to publish and to hear outcomes on. Required;
-	// the caller closes it after [Ingress.Run] and all requests have ended.
+	// NATS is the connection for messages and outcomes. Required. The caller closes it after [Ingress.Run] and all
+	// requests have ended.
 	NATS *nats.Conn
-	// Token is the bearer token that requests need, visible ASCII. "" accepts
-	// every request.
+	// Token is the bearer token that requests need, in visible ASCII. Defaults to "": every request is accepted.
 	Token string
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
-	// Wait is the longest a request waits to be stored and to get its
-	// outcome. Defaults to 30 s.
+	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.
 	Wait time.Duration
-	// StoreTimeout is the longest a request waits for JetStream's ack.
-	// Defaults to 5 s, or Wait if that is shorter.
+	// StoreTimeout is the longest time that a request waits for JetStream's ack. Defaults to 5 s, or Wait if that
+	// is shorter.
 	StoreTimeout time.Duration
 	// DrainTimeout is how long requests in flight may go on after Run's
 	// context has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
-	// MaxInFlight bounds the requests that are being read or stored, or that wait
-	// for their outcome; further ones are answered 503. So are those of a
-	// community that has a fourth of MaxInFlight being stored or waiting. Defaults
-	// to 4,096.
+	// MaxInFlight bounds the requests that are being read or stored, or that wait for their outcome. Further
+	// requests are answered 503. One community may have a fourth of MaxInFlight; its further requests are answered
+	// 503 too. Defaults to 4,096.
 	MaxInFlight int
-	// Logger defaults to discarding.
+	// Logger logs changes of state, and single requests at level debug. Defaults to none.
 	Logger *slog.Logger
-	// Registerer takes the metrics. Defaults to none.
+	// Registerer receives the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 }
 
-// validate reports all faults at once, by the fields' names.
+// validate reports all faults at once, with the names of the fields.
 func (o *Options) validate() error {
 	var errs []error
 	if o.NATS == nil {
@@ -90,12 +87,11 @@ type Ingress struct {
 	log     *slog.Logger
 	bearer  auth.Bearer
 	js      jetstream.JetStream
-	inbox   string // subject of all outcomes, without its last token
+	inbox   string // the subjects of outcomes, without the last token
 	routes  map[string]*route
 	metrics *metrics
 
-	// failing is whether the last publish failed, so that a change is logged
-	// once and not with every request.
+	// failing says whether the last publish failed. So only changes are logged, and not every request.
 	failing atomic.Bool
 	// cutOff is closed by Run when requests in flight must end.
 	cutOff chan struct{}
@@ -108,7 +104,7 @@ type Ingress struct {
 	waiting      map[string]chan []byte // outcomes by token; each of capacity 1, sent to at most once
 }
 
-// phase is where an Ingress is in its life.
+// phase is the state of an Ingress's life.
 type phase uint8
 
 const (
@@ -117,8 +113,7 @@ const (
 	draining
 )
 
-// New makes an ingress. It starts nothing and needs no server to be reachable.
-// The error names every bad option.
+// New makes an ingress. It starts nothing, and no server has to be reachable. The error names every bad option.
 func New(o Options) (*Ingress, error) {
 	err := o.validate()
 	bearer, bearerErr := auth.NewBearer(o.Token)
@@ -149,9 +144,8 @@ func New(o Options) (*Ingress, error) {
 	}, nil
 }
 
-// Run subscribes to outcomes and accepts requests until ctx ends. It then
-// refuses new requests, and returns nil once those in flight have ended or, after
-// DrainTimeout, were told to end. It may be called once.
+// Run subscribes to outcomes and accepts requests until ctx ends. Then it refuses new requests and returns nil when
+// the requests in flight have ended. After DrainTimeout it tells them to end. Run may be called once.
 func (in *Ingress) Run(ctx context.Context) error {
 	idle := make(chan struct{})
 	in.mu.Lock()
@@ -186,17 +180,16 @@ func (in *Ingress) Run(ctx context.Context) error {
 	return nil
 }
 
-// Server makes a server for h, which is [Ingress.Handler] or routes to it. Its
-// limits keep slow clients from holding connections: 5 s for the headers, 10 s
-// for the whole request, 60 s idle, 16 KiB of headers. An answer may take as
-// long as Wait and 20 s more.
+// Server makes a server for h, which is [Ingress.Handler] or routes to it. The server's limits keep slow clients
+// from holding connections: 5 s for the headers, 10 s for the whole request, 60 s idle, and 16 KiB of headers. An
+// answer may take Wait and 20 s more.
 func (in *Ingress) Server(h http.Handler) *http.Server {
 	const read, write = 10 * time.Second, 10 * time.Second
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       read,
-		WriteTimeout:      read + in.options.Wait + write, // counts from the end of the headers
+		WriteTimeout:      read + in.options.Wait + write, // counted from the end of the headers
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),

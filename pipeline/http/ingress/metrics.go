@@ -5,8 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the ingress's own series. The labels are bounded: routes are
-// those of this package and "other", codes are HTTP's.
+// metrics are the ingress's own series. The labels are bounded: a route is one of this package's or "other", a code
+// is a status code of HTTP.
 type metrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
@@ -15,7 +15,7 @@ type metrics struct {
 	unclaimed  prometheus.Counter
 }
 
-// newMetrics registers the metrics; nil registers nowhere.
+// newMetrics makes the metrics and registers them, unless reg is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	factory := promauto.With(reg)
 	return &metrics{

@@ -17,22 +17,21 @@ import (
 // retrySoon is the Retry-After of failures that usually last a few seconds.
 const retrySoon = 2 * time.Second
 
-// errNoOutcome means that a message was stored and no outcome came in time.
+// errNoOutcome means that the message is stored but no outcome arrived in time.
 var errNoOutcome = errors.New("no outcome yet")
 
-// storeError means that a message was not stored, or that nobody knows whether
-// it was.
+// storeError means that a message was not stored, or that JetStream did not confirm it.
 type storeError struct{ err error }
 
 func (e *storeError) Error() string { return "store: " + e.err.Error() }
 
 func (e *storeError) Unwrap() error { return e.err }
 
-// publish stores m and, if waits is set, returns the outcome. Errors are
-// *storeError, errNoOutcome, or ctx's.
+// publish stores m. If waits is true, it waits for the outcome and returns it. An error is a *storeError,
+// errNoOutcome or ctx's.
 func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte, error) {
-	// Without a connection the client library would buffer the message and send
-	// it whenever the server is back, long after the client was told 503.
+	// Without a connection the NATS library would buffer the message and send it when the server is back, long
+	// after the HTTP client has got a 503.
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
@@ -54,8 +53,8 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	return data, err
 }
 
-// await waits for JetStream's ack and then for the outcome, if outcome is not
-// nil. An outcome that comes first proves that the message was stored.
+// await waits for JetStream's ack and then, if outcome is not nil, for the outcome. An outcome before the ack
+// proves that the message is stored.
 func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte) ([]byte, error) {
 	timer := time.NewTimer(in.options.Wait)
 	defer timer.Stop()
@@ -77,7 +76,7 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 			stored, failed = nil, nil
 		case err := <-failed:
 			select {
-			case data := <-outcome: // the message was stored, and only its ack was lost
+			case data := <-outcome: // the message is stored; only its ack is missing
 				return data, nil
 			default:
 				return nil, &storeError{err}
@@ -92,8 +91,8 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 	}
 }
 
-// unanswered is the problem for an error of publish, nil if the client has
-// gone. It logs when storing begins to fail.
+// unanswered is the problem for an error of publish, or nil if the client is gone. It logs when messages begin to
+// fail.
 func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	var p *problem.Problem
 	var failed *storeError

@@ -16,17 +16,16 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// message is a request on its way to JetStream.
+// message is the message that a request becomes.
 type message struct {
-	envelope contract.Envelope // with its event ID and type
+	envelope contract.Envelope // complete, with event ID and type
 	msg      *nats.Msg
 }
 
-// sendLess is what to do about a message that is too large.
+// sendLess says what to do about a message that is too large.
 const sendLess = "Send less in data, or a reference to it."
 
-// newMessage reads a request into a message, or says what is wrong with it.
-// The message has no reply-to and no request ID yet.
+// newMessage makes a message of a request, or returns a problem. The message has no reply-to and no request ID yet.
 func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) (*message, *problem.Problem) {
 	rules := body.Rules{MaxBytes: maxBody, Types: []string{body.JSON}, Suffix: true, TooLarge: sendLess}
 	data, p := rules.Read(w, r)
@@ -47,13 +46,13 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 			return nil, forMessage(problem.Malformed(idempotencyKey, "expected one value of 1 to 128 visible ASCII characters"), e)
 		}
 		e.EventID = id
-		missing = fmt.Appendf(missing, `"event_id":%q,`, id) // visible ASCII, which Go quotes as JSON does
+		missing = fmt.Appendf(missing, `"event_id":%q,`, id) // visible ASCII; Go quotes it as JSON does
 	}
 	if e.EventType == "" {
 		e.EventType = rt.EventType
 		missing = fmt.Appendf(missing, `"event_type":%q,`, e.EventType)
 	}
-	if len(missing) > 0 { // the envelope has members already, so a comma may follow
+	if len(missing) > 0 { // the envelope has other members, so the comma may stay
 		start := bytes.IndexByte(data, '{') + 1
 		data = slices.Concat(data[:start], missing, data[start:])
 	}
@@ -64,8 +63,7 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 	return m, nil
 }
 
-// setHeader sets a header under the name as it is spelt: the case of letters
-// matters in NATS headers.
+// setHeader sets a header under exactly this name, because the names of NATS headers are case-sensitive.
 func (m *message) setHeader(name, value string) { m.msg.Header[name] = []string{value} }
 
 // decodeProblem is the problem for a *contract.DecodeError.
@@ -85,8 +83,8 @@ func decodeProblem(e contract.Envelope, err error) *problem.Problem {
 // idempotencyKey is the header that may carry the event ID.
 const idempotencyKey = "Idempotency-Key"
 
-// eventID is the event ID in the values of Idempotency-Key, bare or as a quoted
-// string without escapes. Where the header is missing it makes a new ID.
+// eventID returns the event ID in the values of Idempotency-Key, which is bare or a quoted string without escapes.
+// If the header is missing, eventID makes a new ID.
 func eventID(values []string) (id string, ok bool) {
 	if len(values) == 0 {
 		return newUUID(), true

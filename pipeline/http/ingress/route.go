@@ -12,8 +12,8 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// route is one path of the ingress: its row in the contract's table, and what is counted of it. The route of all paths
-// that are not served has no row.
+// route is one path of the ingress: its row in the contract's table of routes, and its metrics. The route for all
+// paths that are not served has no row.
 type route struct {
 	*contract.Route
 
@@ -24,8 +24,8 @@ type route struct {
 // pathOther is the route label of all paths that are not served.
 const pathOther = "other"
 
-// newRoutes makes the routes by path. A community and a check type hold no dot, and an event type no wildcard or empty
-// token (see package contract), so every subject is what its route says.
+// newRoutes makes the routes by path. A community or a check type has no dot, and an event type has no wildcard and
+// no empty token (see package contract). So no message can reach a subject outside its route.
 func newRoutes(m *metrics) map[string]*route {
 	routes := map[string]*route{pathOther: {}}
 	for kind := range contract.Kind(contract.NumKinds) {
@@ -39,7 +39,7 @@ func newRoutes(m *metrics) map[string]*route {
 	return routes
 }
 
-// statusClientGone is counted for a client that left, and never sent.
+// statusClientGone is counted for a client that disconnected. It is never sent.
 const statusClientGone = 499
 
 // Handler serves the four routes of the package comment and answers every
@@ -77,7 +77,7 @@ func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 	rt.seconds.Observe(time.Since(start).Seconds())
 }
 
-// respond does what the request asks for and returns its answer.
+// respond handles the request and returns the answer.
 func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) answer {
 	h := w.Header()
 	if r.Method != http.MethodPost {
@@ -119,8 +119,7 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	return a
 }
 
-// refused is the problem of a request that got no slot or no share because of
-// err.
+// refused is the problem of a request that got no slot or no share. err is the reason.
 func refused(h http.Header, err error) *problem.Problem {
 	name, detail := "busy", "Too many requests are in flight. Nothing was stored; repeat the request later."
 	switch {

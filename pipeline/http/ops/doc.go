@@ -1,6 +1,5 @@
-// Package ops serves what operators and orchestrators ask of a process: its
-// health, on both HTTP addresses, and metrics, profiles and the admin API, on
-// the ops address only.
+// Package ops serves operators and orchestrators. Health is on both HTTP addresses. Metrics, profiles and the admin
+// API are on the ops address only.
 //
 //	GET /healthz, /health   200 while the process serves: {"status":"ok"}
 //	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/pprof" // for Handler's own mux, guarded; no server here uses the default one
+	"net/http/pprof" // Handler serves it guarded; no server uses the default mux
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,20 +18,20 @@ import (
 type Options struct {
 	// Health answers the health paths. Required.
 	Health *Health
-	// Gatherer has the metrics. Defaults to none: /metrics answers 404.
+	// Gatherer collects the metrics. Defaults to none: /metrics answers 404.
 	Gatherer prometheus.Gatherer
-	// Admin serves everything under /v1/. Defaults to none: 404.
+	// Admin serves all paths under /v1/. Defaults to none: they answer 404.
 	Admin http.Handler
-	// AdminToken is the bearer token for /v1/ and /debug/pprof/, visible
-	// ASCII. Without one they answer only if Loopback is set.
+	// AdminToken is the bearer token for /v1/ and /debug/pprof/, in visible ASCII. Without a token these paths
+	// answer only if Loopback is true.
 	AdminToken string
 	// Loopback says that the handler's listener is bound to a loopback
 	// address, so that only this machine can reach it.
 	Loopback bool
 }
 
-// Handler serves the ops address; see the package comment for the paths. The
-// error is that of a bad AdminToken, or of a missing Health.
+// Handler serves the ops address; see the package comment for the paths. The error says that AdminToken is bad or
+// Health is missing.
 func Handler(o Options) (http.Handler, error) {
 	bearer, err := auth.NewBearer(o.AdminToken)
 	if err != nil {
@@ -60,8 +60,8 @@ func Handler(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// guarded passes requests with the token on to next. Where no token is set, it
-// passes all requests on a loopback address, and none elsewhere.
+// guarded passes requests with the token on to next. If no token is set, it passes all requests on a loopback
+// address, and no request on another address.
 func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := bearer.Check(w.Header(), r)
@@ -77,6 +77,5 @@ func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler 
 	})
 }
 
-// deny answers with p. An error means that the client has left, which nobody
-// needs to know.
+// deny answers with p. An error only means that the client is gone.
 func deny(w http.ResponseWriter, p *problem.Problem) { _ = p.Write(w) }

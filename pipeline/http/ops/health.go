@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// checkTimeout is how long one check may take.
+	// checkTimeout bounds one check.
 	checkTimeout = 2 * time.Second
-	// reportAge is how long results are served again. However many probes come,
-	// NATS and Redis see one round of checks a second.
+	// reportAge is how long a report is served before the checks run again. So NATS and Redis see at most one round
+	// of checks a second, however many probes arrive.
 	reportAge = time.Second
-	// startAge is reportAge while the process is not ready, so that probes learn
-	// soon that it has become ready.
+	// startAge replaces reportAge while the process is not ready, so that probes soon learn that the process has
+	// become ready.
 	startAge = 50 * time.Millisecond
 )
 
@@ -30,26 +30,26 @@ type Status string
 // The results of a check.
 const (
 	OK       Status = "ok"
-	Degraded Status = "degraded" // works, with less: the process stays ready
+	Degraded Status = "degraded" // works with restrictions: the process stays ready
 	Failed   Status = "failed"   // the process is not ready
 )
 
-// Result is what a check found. Detail is for people and is shown on the
-// ingress too: it must hold no secret.
+// Result is the result of one check. Detail is for people. It must hold no secret, because it is shown on the
+// ingress too.
 type Result struct {
 	Status Status `json:"status"`
 	Detail string `json:"detail,omitempty"`
 }
 
-// Check looks at one thing that the process needs. ctx ends 2 s after the check
-// has started; it must return soon after, and counts as failed then.
+// Check checks one thing that the process needs. ctx ends 2 s after the check has started. The check then counts as
+// failed, and must return soon.
 type Check func(ctx context.Context) Result
 
 // Health answers /healthz and /readyz. It is safe for concurrent use.
 type Health struct {
 	checks   map[string]Check // set by NewHealth, read-only
 	draining atomic.Bool
-	last     atomic.Pointer[report] // written by the one flight
+	last     atomic.Pointer[report] // written by the only round in progress
 	flight   singleflight.Group
 }
 
@@ -60,8 +60,8 @@ type report struct {
 	checks map[string]Result
 }
 
-// NewHealth makes the health of a process from its checks by name, such as nats,
-// redis and consumers. Later changes of the map have no effect.
+// NewHealth makes a Health of checks by name, such as nats, redis and consumers. Later changes of the map have no
+// effect.
 func NewHealth(checks map[string]Check) *Health {
 	h := &Health{checks: make(map[string]Check, len(checks))}
 	for name, check := range checks {
@@ -106,8 +106,8 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, code, body)
 }
 
-// report is the last round of checks, or a new round if the last one is old.
-// Probes that come while a round is under way share its result.
+// report is the last round of checks, or a new round if the last round is old. Probes that arrive during a round
+// share its result.
 func (h *Health) report(ctx context.Context) *report {
 	if rep := h.last.Load(); rep != nil {
 		age := reportAge
@@ -118,8 +118,7 @@ func (h *Health) report(ctx context.Context) *report {
 			return rep
 		}
 	}
-	// The round outlives the probe that began it, because other probes wait for
-	// it too.
+	// The round does not end with the probe that began it, because other probes wait for the round too.
 	ctx = context.WithoutCancel(ctx)
 	_, _, _ = h.flight.Do("", func() (any, error) {
 		h.last.Store(h.round(ctx))
@@ -128,7 +127,7 @@ func (h *Health) report(ctx context.Context) *report {
 	return h.last.Load()
 }
 
-// round runs all checks at once.
+// round runs all checks at the same time.
 func (h *Health) round(ctx context.Context) *report {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -159,8 +158,7 @@ func (h *Health) round(ctx context.Context) *report {
 	return rep
 }
 
-// answer writes a health answer. Errors mean that the client has left, which
-// nobody needs to know.
+// answer writes a health answer. An error only means that the client is gone.
 func answer(w http.ResponseWriter, r *http.Request, code int, body status) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		_ = problem.MethodNotAllowed(w.Header(), r, "GET, HEAD").Write(w)

@@ -1,10 +1,8 @@
-// Package problem writes the answers of both HTTP addresses that are no
-// success: problem documents of RFC 9457. Everything in it is safe for
-// concurrent use, except that a [Problem] belongs to one request.
+// Package problem writes the error answers of both HTTP addresses, which are problem documents of RFC 9457.
+// Everything in it is safe for concurrent use, except that a [Problem] belongs to one request.
 //
-// A problem's type is a URN, "urn:arrakis:problem:" and a word that never
-// changes its meaning; programs should branch on it, people read title and
-// detail. The detail says what to do next.
+// A problem's type is a URN: "urn:arrakis:problem:" and a word that never changes its meaning. Programs should
+// branch on the type. Title and detail are for people; the detail says what to do next.
 package problem
 
 import (
@@ -22,33 +20,31 @@ import (
 // TypePrefix begins the type of every problem.
 const TypePrefix = "urn:arrakis:problem:"
 
-// Problem is one answer that is no success. The members after detail are
-// extensions, each left out where it is not known.
+// Problem is one error answer. The members after detail are extensions, which are left out if they are not known.
 type Problem struct {
 	Type      string              `json:"type"`
 	Title     string              `json:"title"`
 	Status    int                 `json:"status"` // the HTTP status code
 	Detail    string              `json:"detail"`
 	Field     string              `json:"field,omitempty"`  // the member or header at fault
-	Errors    []Fault             `json:"errors,omitempty"` // all faults, where several are looked for
+	Errors    []Fault             `json:"errors,omitempty"` // all faults, for a request that is checked for several
 	EventID   string              `json:"event_id,omitempty"`
 	Community string              `json:"community_id,omitempty"`
 	RequestID string              `json:"request_id,omitempty"`
 	RateLimit *contract.RateLimit `json:"rate_limit,omitempty"`
-	// RetryAfterMS is the time in milliseconds after which a repetition may
-	// succeed. Where it is set, and for every 429, the header Retry-After says
-	// the same in whole seconds, rounded up and at least 1.
+	// RetryAfterMS is the time in milliseconds after which a repetition may succeed. If it is set, and for every
+	// 429, the header Retry-After has the same time in whole seconds, rounded up and at least 1.
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
-// Fault is one of several things that are wrong with a request.
+// Fault is one of several faults of a request.
 type Fault struct {
 	Field  string `json:"field"`
-	Detail string `json:"detail"` // what is wrong with it, and what would be right
+	Detail string `json:"detail"` // what is wrong with the field, and what is expected
 }
 
-// New makes a problem of the type TypePrefix + name. Its title is name in
-// words, which is why a name reads like a sentence: "rate-limited".
+// New makes a problem of the type TypePrefix + name. Its title is name with spaces for hyphens, so a name such as
+// "rate-limited" must read as a title.
 func New(status int, name, format string, args ...any) *Problem {
 	title := strings.ReplaceAll(name, "-", " ")
 	return &Problem{
@@ -59,18 +55,18 @@ func New(status int, name, format string, args ...any) *Problem {
 	}
 }
 
-// Malformed is a 400 for field, which its detail begins with.
+// Malformed is a 400 for field. The detail begins with the field.
 func Malformed(field, format string, args ...any) *Problem {
 	return New(http.StatusBadRequest, "malformed", field+": "+format, args...).About(field)
 }
 
-// About names the member or header at fault. It returns p.
+// About sets the member or header at fault. It returns p.
 func (p *Problem) About(field string) *Problem {
 	p.Field = field
 	return p
 }
 
-// RetryAfter says when a repetition may succeed. It returns p.
+// RetryAfter sets the time after which a repetition may succeed. It returns p.
 func (p *Problem) RetryAfter(d time.Duration) *Problem {
 	p.RetryAfterMS = d.Milliseconds()
 	return p
@@ -81,14 +77,13 @@ func NotFound(r *http.Request) *Problem {
 	return New(http.StatusNotFound, "not-found", "Nothing is served at %.200q. Check the path.", r.URL.Path)
 }
 
-// MethodNotAllowed says which methods the path has, in words and in the
-// header Allow.
+// MethodNotAllowed names the methods of the path, in the detail and in the header Allow.
 func MethodNotAllowed(h http.Header, r *http.Request, allow string) *Problem {
 	h.Set("Allow", allow)
 	return New(http.StatusMethodNotAllowed, "method-not-allowed", "%.32q is not served here. Use %s.", r.Method, allow)
 }
 
-// Write answers with the problem. An error means that the client is gone.
+// Write writes the problem as the answer. An error means that the client is gone.
 func (p *Problem) Write(w http.ResponseWriter) error {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
