@@ -10,22 +10,22 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// settlement is what JetStream is told of a message at its end.
+// settlement is how arrakis tells JetStream that a message has ended.
 type settlement uint8
 
 const (
 	undecided settlement = iota // the message is still on its way
-	ack                         // it is done with
-	nak                         // it is to be delivered again, after a delay
-	term                        // it is never delivered again: its dead letter is stored
+	ack                         // the message is done
+	nak                         // JetStream delivers the message again, after a delay
+	term                        // JetStream never delivers the message again; its dead letter is stored
 )
 
-// disposition is how a message ends. The zero value says that it has not ended.
+// disposition is how a message ends. The zero value means that the message has not ended.
 type disposition struct {
 	settlement
-	delay     time.Duration   // of a nak
-	reason    contract.Reason // of a dead letter
-	status    contract.Status // what the sender and the metrics are told
+	delay     time.Duration   // before the next delivery, for a nak
+	reason    contract.Reason // of the dead letter, for a term
+	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well
 	errorType errorType       // for the metrics; errorNone if all went well
 	cause     string          // for the dead letter and the log
@@ -56,8 +56,7 @@ var errorNames = [numErrorTypes]string{
 // String returns the label value.
 func (e errorType) String() string { return errorNames[e] }
 
-// panicError is a handler's panic. The stack is for the log; the caller is not
-// shown it.
+// panicError is a handler's panic. The stack goes to the log, never to the caller.
 type panicError struct {
 	value any
 	stack []byte
@@ -65,9 +64,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the handler panicked" }
 
-// handled makes a disposition of what a handler returned. It is the one place
-// where a handler's error becomes an ack, a nak or a dead letter. attempt counts
-// from 1.
+// handled returns the disposition for a handler's error, nil for success. Only handled turns such an error into an
+// ack, a nak or a dead letter. attempt counts from 1.
 func handled(err error, attempt, maxAttempts int) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
@@ -92,7 +90,7 @@ func handled(err error, attempt, maxAttempts int) disposition {
 			return d
 		}
 		if handler.Code == http.StatusServiceUnavailable {
-			d.failure.Code = http.StatusBadGateway // 503 says one thing only: limits cannot be checked
+			d.failure.Code = http.StatusBadGateway // 503 is reserved for limits that cannot be checked
 		}
 	case errors.Is(err, errNoHandler):
 		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
@@ -125,10 +123,9 @@ func expired() disposition {
 	}
 }
 
-// rejected is the disposition of a message that was not admitted: because it is
-// over its limit, or, if unavailable, because Redis is away under the policy
-// closed. A message that nobody waits for is then kept for later rather than
-// lost.
+// rejected is the disposition of a message that was not admitted. Either the message is over its limit, or
+// unavailable is true: Redis is away and the policy is closed. In the second case a message without a waiting
+// sender is kept for later, so that it is not lost.
 func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration) disposition {
 	if !unavailable {
 		return disposition{settlement: ack, status: contract.StatusRateLimited, failure: overLimit}
@@ -145,19 +142,18 @@ func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration)
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
-// aborted is the disposition of a message that the shutdown did not leave time
-// for: another process gets it.
+// aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another
+// process.
 func aborted() disposition { return disposition{settlement: nak} }
 
 const (
 	firstDelay       = time.Second      // before the second attempt
-	longestDelay     = 30 * time.Second // before any
-	unavailableDelay = 5 * time.Second  // before a message is shown again to a limiter that has no Redis
+	longestDelay     = 30 * time.Second // the longest delay before an attempt
+	unavailableDelay = 5 * time.Second  // before the next try of a message that could not be checked, because Redis is away
 )
 
-// backoff is the delay after an attempt, which counts from 1: doubling from
-// firstDelay up to longestDelay, up to a fifth less, so that what failed
-// together does not come back together.
+// backoff is the delay after an attempt; attempts count from 1. The delay doubles from firstDelay up to
+// longestDelay. Jitter shortens it by up to a fifth, so that messages that failed together do not return together.
 func backoff(attempt int) time.Duration {
 	d := longestDelay
 	if shift := attempt - 1; shift < 5 {

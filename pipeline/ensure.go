@@ -11,19 +11,18 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-// ensurer makes the streams and consumers that are missing. It is safe for
-// concurrent use: those who miss one at the same time wait for one of them to
-// make it.
+// ensurer creates missing streams and consumers. It is safe for concurrent use: when several goroutines miss one at
+// the same time, one of them creates it and the others wait.
 type ensurer struct {
 	js      jetstream.JetStream
 	options streams.Options
 	log     *slog.Logger
 
-	mu   sync.Mutex // held while streams are made; protects last
-	last time.Time  // when nothing was missing
+	mu   sync.Mutex // held while streams are created; protects last
+	last time.Time  // the last time that nothing was missing
 }
 
-// ensure makes what is missing, at most once in rejoinDelay.
+// ensure creates missing streams and consumers, at most once in rejoinDelay.
 func (e *ensurer) ensure(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -39,7 +38,7 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	return nil
 }
 
-// wait tries until nothing is missing, or ctx ends, for which it returns false.
+// wait repeats ensure until nothing is missing. It returns false when ctx ends first.
 func (e *ensurer) wait(ctx context.Context) bool {
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		err := e.ensure(ctx)
@@ -47,7 +46,7 @@ func (e *ensurer) wait(ctx context.Context) bool {
 			return true
 		}
 		delay := backoff(attempt)
-		e.log.WarnContext(ctx, "streams cannot be made or checked: trying again", "err", err, "delay", delay.String())
+		e.log.WarnContext(ctx, "streams cannot be created or checked: trying again", "err", err, "delay", delay.String())
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):

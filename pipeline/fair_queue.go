@@ -8,42 +8,42 @@ import (
 	"time"
 )
 
-// fairQueue holds what waits for a handler and what is with one. Communities
-// take turns: however much one of them has waiting, the next free handler goes
-// to the next community. The messages of one community keep their order.
+// fairQueue holds the deliveries that wait for a handler and those that a handler is working on. Communities take
+// turns: however many messages one community has waiting, the next free worker takes a message of the next
+// community. The messages of one community keep their order.
 //
-// Of the idle workers one is woken for a batch, and each that leaves work
-// behind wakes the next: short handlers keep few workers busy, long ones all.
+// A new batch wakes one idle worker. A worker that leaves deliveries waiting wakes the next worker. So few workers
+// run while handlers are short, and all run while handlers are long.
 type fairQueue struct {
 	capacity int           // set by newFairQueue, read-only
-	bytes    int           // the same, for the bodies
-	freed    chan struct{} // size 1, a hint: there is room
+	bytes    int           // the bodies' capacity in bytes; read-only as well
+	freed    chan struct{} // size 1: tells a waiting sender that there is room
 
 	mu          sync.Mutex          // protects the fields below
-	filled      sync.Cond           // there is something to take, or the queue is closed
+	filled      sync.Cond           // a delivery waits, or the queue is closed
 	backlogs    map[string]*backlog // by community
-	first, last *backlog            // the turns: first is next
-	spare       *backlog            // empty ones, to be used again
-	waiting     int                 // over all backlogs
-	held        int                 // bytes of their bodies
-	idle        int                 // workers that wait in next
+	first, last *backlog            // backlogs in the order of their turns; first is the next
+	spare       *backlog            // list of empty backlogs, to be used again
+	waiting     int                 // deliveries in all backlogs
+	held        int                 // bytes of the bodies of waiting deliveries
+	idle        int                 // workers that are blocked in next
 	running     []*delivery
 	closed      bool
 }
 
-// backlog is what one community has waiting.
+// backlog holds the waiting deliveries of one community.
 type backlog struct {
 	community   string
 	first, last *delivery // linked by delivery.next
 	next        *backlog
 }
 
-// queueBytes bounds the bodies in the fair queue. With the 420 bytes of a usual
-// command its capacity is reached long before.
+// queueBytes bounds the bytes of bodies in the fair queue. A usual command has 420 bytes; with such messages the
+// queue reaches its capacity long before queueBytes.
 const queueBytes = 256 << 20
 
-// newFairQueue returns a queue with room for capacity deliveries beside those
-// that the workers, numbered from 0, have taken.
+// newFairQueue returns a queue with room for capacity waiting deliveries. Workers are numbered from 0; the
+// deliveries that they work on do not count.
 func newFairQueue(capacity, workers int) *fairQueue {
 	q := &fairQueue{
 		capacity: max(capacity, 1), bytes: queueBytes, freed: make(chan struct{}, 1),
@@ -53,14 +53,13 @@ func newFairQueue(capacity, workers int) *fairQueue {
 	return q
 }
 
-// put appends a batch, and waits while there is no room for all of it. It
-// returns ctx's error.
+// put appends a batch, and waits while there is no room for the whole batch. An error is ctx's.
 func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
 	for len(batch) > 0 {
 		n, room := q.offer(batch)
 		if room {
 			select {
-			case q.freed <- struct{}{}: // for another sender that waits
+			case q.freed <- struct{}{}: // wakes another waiting sender
 			default:
 			}
 		}
@@ -76,7 +75,7 @@ func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
 	return nil
 }
 
-// offer appends what there is room for.
+// offer appends as many deliveries as there is room for.
 func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,7 +89,7 @@ func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
 	return n, q.roomLocked()
 }
 
-// roomLocked reports whether one more fits. The caller must hold q.mu.
+// roomLocked reports whether one more delivery fits. The caller must hold q.mu.
 func (q *fairQueue) roomLocked() bool { return q.waiting < q.capacity && q.held < q.bytes }
 
 // pushLocked appends d to its community's backlog. The caller must hold q.mu.
@@ -113,7 +112,7 @@ func (q *fairQueue) pushLocked(d *delivery) {
 	q.turnLocked(b)
 }
 
-// turnLocked gives b the last turn. The caller must hold q.mu.
+// turnLocked puts b at the end of the turns. The caller must hold q.mu.
 func (q *fairQueue) turnLocked(b *backlog) {
 	b.next = nil
 	if q.first == nil {
@@ -124,8 +123,8 @@ func (q *fairQueue) turnLocked(b *backlog) {
 	q.last = b
 }
 
-// next waits for the worker's next delivery and returns it, or returns false
-// when the queue is closed and empty. The worker is done with the one before.
+// next waits for a delivery for the worker and returns it. It returns false when the queue is closed and empty. The
+// worker has finished its previous delivery.
 func (q *fairQueue) next(worker int) (*delivery, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -150,8 +149,8 @@ func (q *fairQueue) next(worker int) (*delivery, bool) {
 	return d, true
 }
 
-// popLocked takes from the backlog whose turn it is. The caller must hold q.mu
-// and know that there is one.
+// popLocked takes a delivery from the backlog whose turn it is. The caller must hold q.mu and know that a delivery
+// waits.
 func (q *fairQueue) popLocked() *delivery {
 	b := q.first
 	q.first = b.next
@@ -169,9 +168,8 @@ func (q *fairQueue) popLocked() *delivery {
 	return d
 }
 
-// dueInProgress returns the deliveries, waiting or running, of which a third of
-// the ack wait has passed since JetStream was last told that they are in
-// progress. It takes JetStream as told now.
+// dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of
+// its ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress.
 func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -193,7 +191,7 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	return due
 }
 
-// names are the handlers that run, for people.
+// names lists the running handlers, as text for people.
 func (q *fairQueue) names() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -207,7 +205,7 @@ func (q *fairQueue) names() string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-// close lets the workers end once nothing waits. All senders have ended.
+// close lets the workers end once no delivery waits. The caller makes sure that all senders have ended.
 func (q *fairQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -215,7 +213,7 @@ func (q *fairQueue) close() {
 	q.filled.Broadcast()
 }
 
-// depth is how many deliveries wait, and how many run.
+// depth returns how many deliveries wait and how many run.
 func (q *fairQueue) depth() (waiting, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,27 +10,26 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Handler handles one message. The result is marshalled to JSON; a
-// json.RawMessage goes out as it is. ctx ends with the handler's time, and a
-// handler must return then: one that does not keeps its place among the
-// running handlers, and makes a shutdown fail. An error of type
-// [*HandlerError], which [Permanent] makes, carries a code; any other is a
-// 500. Codes 4xx are not tried again; others are, up to MAX_ATTEMPTS.
+// Handler handles one message. The result is marshalled to JSON; a json.RawMessage is sent as it is. ctx ends when
+// the handler's time is up, and the handler must return then. A handler that does not return occupies a worker, and
+// makes a shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any other error
+// counts as code 500. A message whose error has a code 4xx is not tried again. Any other failed message is tried
+// again, up to MAX_ATTEMPTS.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)
 
-// HandlerError is an error with a code, which follows HTTP.
+// HandlerError is an error with an HTTP status code.
 type HandlerError struct {
 	Code    int    // 400 to 599
-	Message string // goes to the caller
+	Message string // sent to the caller
 }
 
 // Error returns the message and the code.
 func (e *HandlerError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
 
-// Permanent returns an error that is not tried again. A code outside 400 to 499
-// becomes 400.
+// Permanent returns a [*HandlerError] after which the message is not tried again. A code outside 400 to 499 becomes
+// 400.
 func Permanent(code int, format string, args ...any) error {
 	if code < 400 || code > 499 {
 		code = http.StatusBadRequest
@@ -38,11 +37,11 @@ func Permanent(code int, format string, args ...any) error {
 	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// errNoHandler is a name that nobody answers for now.
+// errNoHandler means that no handler answers for a name at present.
 var errNoHandler = errors.New("no handler")
 
-// Handlers are the registered Go functions. Register all before the pipeline
-// is made; lookups are safe for concurrent use.
+// Handlers are the registered Go functions. Register all of them before the pipeline is made. Lookups are safe for
+// concurrent use.
 type Handlers struct {
 	mu    sync.RWMutex // protects byKey
 	byKey map[handlerKey]Handler
@@ -57,8 +56,8 @@ type handlerKey struct {
 // services at handlers.>.
 func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}} }
 
-// Command registers f for a command, [a-z0-9_-]{1,32}. Like all that register,
-// it panics if the name is not valid or is taken: that is a bug of the caller.
+// Command registers f for a command, [a-z0-9_-]{1,32}. Every method that registers a handler panics if the name is
+// not valid or is taken: that is a bug of the caller.
 func (h *Handlers) Command(name string, f Handler) { h.add(contract.KindCommand, name, f) }
 
 // Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.

@@ -14,65 +14,65 @@ import (
 	"arrakis/tenant"
 )
 
-// Message is what a handler gets. It must not be changed or kept after the
-// handler has returned; its slices belong to the message.
+// Message is the argument of a handler. A handler must not change it or its slices, and must not keep them after it
+// has returned.
 type Message struct {
 	// Envelope holds the IDs, the type and Data.
 	contract.Envelope
-	// Community is the tenant's, by which limits and metrics count: the config's communityId, or TenantKey where
-	// there is none.
+	// Community is the tenant's ID, under which limits and metrics are counted: the config's communityId, or
+	// TenantKey if the config has none.
 	Community string
-	// Kind is what the message asks for.
+	// Kind is the kind of the message.
 	Kind contract.Kind
-	// Tenant is whose message it is.
+	// Tenant is the tenant of the message.
 	Tenant *tenant.Tenant
-	// RequestID follows a request through logs; the event ID if none was given.
+	// RequestID identifies the request in logs. It is the event ID if the request gave none.
 	RequestID string
-	// Subject is where the message was published.
+	// Subject is the subject that the message was published to.
 	Subject string
-	// Attempt counts deliveries from 1. Handlers see a message at least once.
+	// Attempt counts deliveries from 1. A message may be delivered more than once.
 	Attempt int
-	// Body is the message as it came.
+	// Body is the message as it was published.
 	Body []byte
 
 	features func(*tenant.Tenant) []string
 }
 
-// Features returns the names of the tenant's features and of the feature flags
-// that are on for it at this moment, sorted.
+// Features returns the names of the tenant's features and of the feature flags that are on for the tenant at this
+// moment, sorted.
 func (m *Message) Features() []string { return m.features(m.Tenant) }
 
 // Feature reports whether name is among Features.
 func (m *Message) Feature(name string) bool { return slices.Contains(m.Features(), name) }
 
-// delivery is one message on its way through the stages. The stage that holds
-// it owns it; putting it into the next queue gives it away for good.
+// delivery is one message on its way through the stages. One stage owns it at a time. A stage that puts it into the
+// next queue gives up ownership for good.
 type delivery struct {
 	Message
-	admission shard.Admission // what the limit stage asks and is answered
+	admission shard.Admission // what the limit stage asks of the shard, and the shard's answer
 
 	// Set by decode, read-only then.
 	metadata
 	source   *source
 	msg      jetstream.Msg
-	headers  nats.Header // of msg, nil if it has none
-	received time.Time   // when this process began to decode it
+	headers  nats.Header // msg's headers, nil if msg has none
+	received time.Time   // when this process began to decode the message
 
 	// Set by the stage that decides how the message ends, read by the metrics
 	// stage.
 	disposition
 	result  json.RawMessage
-	latency time.Duration // from received to the handler's end; 0 if it was not handled
+	latency time.Duration // from received to the handler's end; 0 if no handler ran
 
 	// Owned by the fair queue, under its lock.
 	next       *delivery
-	inProgress time.Time // when JetStream was last told that it is in progress
+	inProgress time.Time // when JetStream was last told that the message is in progress
 }
 
 // Admission makes a delivery a shard.Message.
 func (d *delivery) Admission() *shard.Admission { return &d.admission }
 
-// header returns the first value of a header, "" if there is none.
+// header returns the first value of a header, or "".
 func (d *delivery) header(name string) string {
 	if d.headers == nil {
 		return ""
@@ -80,7 +80,7 @@ func (d *delivery) header(name string) string {
 	return d.headers.Get(name)
 }
 
-// replyTo is where the outcome goes, "" if nobody may be told.
+// replyTo is the subject to publish the outcome to. It is "" if the message names no valid one.
 func (d *delivery) replyTo() string {
 	if to := d.header(contract.HeaderReplyTo); contract.ValidReplyTo(to) {
 		return to
@@ -88,8 +88,7 @@ func (d *delivery) replyTo() string {
 	return ""
 }
 
-// requestID is the message's own, or its event ID. Only what is safe in a
-// header is taken over.
+// requestID is the message's own request ID, or its event ID. A request ID that is not safe in a header is ignored.
 func (d *delivery) requestID() string {
 	if id := d.header(contract.HeaderRequestID); contract.ValidEventID(id) {
 		return id
@@ -97,12 +96,11 @@ func (d *delivery) requestID() string {
 	return d.EventID
 }
 
-// community is whom the message belongs to, for its sender and the log: the
-// tenant's community, or what the message carries if it ended before its tenant
-// was known.
+// community is the ID shown to the sender and in the log: the tenant's ID, or the tenant key of a message that
+// ended before its tenant was known.
 func (d *delivery) community() string { return cmp.Or(d.Community, d.TenantKey) }
 
-// outcome is what the sender is told.
+// outcome is the outcome that the sender gets.
 func (d *delivery) outcome() contract.Outcome {
 	o := contract.Outcome{
 		EventID:   d.EventID,

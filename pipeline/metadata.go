@@ -7,21 +7,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// metadata is what JetStream says of a message.
+// metadata is what JetStream reports about a message.
 type metadata struct {
-	sequence  uint64 // in the stream
-	delivered uint64 // how often, from 1
+	sequence  uint64 // sequence number in the stream
+	delivered uint64 // number of this delivery, from 1
 	stored    time.Time
-	pending   uint64 // messages behind it that the consumer has not delivered
+	pending   uint64 // later messages that the consumer has not delivered
 }
 
 // metadataOf reads a message's reply subject,
 //
 //	$JS.ACK[.<domain>.<account hash>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<token>]
 //
-// (ADR-15 of NATS). Metadata of the library reads all of it, and is asked for any
-// other form: on the hot path it costs five times as much and an allocation, see
-// BenchmarkMetadata.
+// (ADR-15 of NATS). For any other form it falls back on the library's Metadata, which costs five times as much and
+// an allocation; see BenchmarkMetadata.
 func metadataOf(msg jetstream.Msg) (metadata, error) {
 	if m, ok := parseMetadata(msg.Reply()); ok {
 		return m, nil
@@ -63,8 +62,8 @@ func parseMetadata(reply string) (m metadata, ok bool) {
 	}, true
 }
 
-// decimal reads 1 to 19 digits, below 9e18, which fits into an int64, up to a
-// dot or the end. It returns what is behind the dot.
+// decimal reads a number of 1 to 19 digits up to a dot or the end of the text. The number is below 9e18, which fits
+// into an int64. rest is the text after the dot.
 func decimal(s string) (n uint64, rest string, ok bool) {
 	i := 0
 	for ; i < len(s) && i < 20 && s[i] != '.'; i++ {

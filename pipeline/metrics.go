@@ -5,8 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the pipeline's: those of single tenants, and its own. They are
-// made once for a Registerer.
+// metrics are the pipeline's metrics, with and without tenant labels. They are made once for a Registerer.
 type metrics struct {
 	tenants *tenantMetrics
 
@@ -15,7 +14,7 @@ type metrics struct {
 	deadLetters            *prometheus.CounterVec
 }
 
-// newMetrics registers the metrics; nil registers nowhere.
+// newMetrics makes the metrics and registers them, unless reg is nil.
 func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metrics {
 	factory := promauto.With(reg)
 	stages := factory.NewHistogramVec(prometheus.HistogramOpts{
@@ -41,8 +40,7 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 	return m
 }
 
-// record counts a batch of messages at their end. Dead letters are counted by
-// deadLetter, once they are stored.
+// record counts a batch of messages that have ended. deadLetter counts dead letters, once they are stored.
 func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
@@ -53,7 +51,7 @@ func (m *metrics) record(batch []*delivery) {
 	}
 }
 
-// deadLetter counts a dead letter that is stored.
+// deadLetter counts a stored dead letter.
 func (m *metrics) deadLetter(d *delivery) {
 	m.tenants.mu.Lock()
 	m.tenants.recordLocked(d)
@@ -61,7 +59,7 @@ func (m *metrics) deadLetter(d *delivery) {
 	m.deadLetters.WithLabelValues(d.source.route.Stream, string(d.reason)).Inc()
 }
 
-// registerGauges registers gauges that are read when they are scraped.
+// registerGauges registers gauges whose values are computed at each scrape.
 func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue) {
 	gauge := func(name, help string, labels prometheus.Labels, f func() float64) {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f)
@@ -75,7 +73,7 @@ func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQue
 		return float64(running)
 	})
 	for _, s := range sources {
-		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to anybody yet.",
+		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to any worker yet.",
 			prometheus.Labels{"stream": s.route.Stream, "consumer": s.route.Consumer},
 			func() float64 { return float64(s.pending.Load()) })
 	}

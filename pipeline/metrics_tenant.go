@@ -13,23 +13,21 @@ import (
 )
 
 const (
-	// otherTenant is the community_id of all communities that have no series
-	// of their own.
+	// otherTenant is the community_id under which all communities without series of their own are counted.
 	otherTenant = "_other"
-	// idleTime is how long a community without messages keeps its series when
-	// others want them. It bounds how often series change hands: a stream of
-	// made-up communities is counted under otherTenant.
+	// idleTime is how long a community without messages keeps its series while other communities want series. It
+	// bounds how often series move from one community to another: a stream of made-up communities is counted under
+	// otherTenant.
 	idleTime = time.Minute
 )
 
 // latencyBuckets are the upper bounds of arrakis_tenant_command_latency_seconds.
 var latencyBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// tenantMetrics are the metrics that carry a community's ID. They are plain
-// numbers under one lock, taken once for a batch of messages, and become
-// Prometheus metrics when they are scraped: with 10,000 communities that is a
-// tenth of the memory of client_golang's vectors, and what an evicted
-// community has counted, its histogram too, can be added to otherTenant's.
+// tenantMetrics are the metrics that carry a community's ID. They are plain numbers under one lock, which is taken
+// once for a batch of messages. A scrape turns them into Prometheus metrics. With 10,000 communities that takes a
+// tenth of the memory of client_golang's vectors. The counts of an evicted community, its histogram included, can
+// be added to those of otherTenant.
 type tenantMetrics struct {
 	known *names // set by newTenantMetrics, read-only
 
@@ -47,18 +45,18 @@ type seriesKey struct {
 // tenantSeries are the numbers of one community in one tier.
 type tenantSeries struct {
 	seriesKey
-	used     time.Time // when it was last looked up
+	used     time.Time // when the series was last looked up
 	commands []commandCounts
 	checks   []checkCounts
 	errors   [numErrorTypes]uint64
-	ratios   [tenant.NumActions]float64 // of the limits' use
+	ratios   [tenant.NumActions]float64 // used share of each limit
 	limited  [tenant.NumActions]bool    // which ratios are set
 }
 
 type commandCounts struct {
 	command  string
 	statuses [numStatuses]uint64
-	buckets  []uint64 // by latencyBuckets, not cumulative; the last is above all. nil before the first
+	buckets  []uint64 // by latencyBuckets, not cumulative; one more for longer latencies; nil before the first observation
 	seconds  float64  // sum of latencies
 }
 
@@ -67,7 +65,7 @@ type checkCounts struct {
 	statuses  [numStatuses]uint64
 }
 
-// The values of the labels status and result, in the order of their numbers.
+// The values of the labels status and result, in the order of their indexes.
 var statusLabels = [...]string{"success", "error", "rate_limited", "expired"}
 
 const numStatuses = len(statusLabels)
@@ -91,8 +89,8 @@ func newTenantMetrics(limit int, known *names) *tenantMetrics {
 	return m
 }
 
-// seriesLocked returns the series that count for a community. The caller must
-// hold m.mu, and be done with the series when it gives it up.
+// seriesLocked returns the series of a community. The caller must hold m.mu, and must not use the series after it
+// releases m.mu.
 func (m *tenantMetrics) seriesLocked(community string, tier tenant.Tier, now time.Time) *tenantSeries {
 	key := seriesKey{community, tier}
 	if s, ok := m.owners.Get(key); ok {
@@ -112,8 +110,8 @@ func (m *tenantMetrics) seriesLocked(community string, tier tenant.Tier, now tim
 	return s
 }
 
-// otherLocked returns the series of the communities of a tier that have none of
-// their own. The caller must hold m.mu.
+// otherLocked returns the common series of a tier's communities without series of their own. The caller must hold
+// m.mu.
 func (m *tenantMetrics) otherLocked(tier tenant.Tier) *tenantSeries {
 	s, ok := m.others[tier]
 	if !ok {
@@ -123,11 +121,11 @@ func (m *tenantMetrics) otherLocked(tier tenant.Tier) *tenantSeries {
 	return s
 }
 
-// recordLocked counts a message at its end. A retry counts as an error of its
-// type; the message itself counts when it has ended. The caller must hold m.mu.
+// recordLocked counts a message. A retry counts only as an error of its type; the message itself is counted when it
+// ends. The caller must hold m.mu.
 func (m *tenantMetrics) recordLocked(d *delivery) {
 	if d.Tenant == nil {
-		return // it could not be decoded, and belongs to nobody
+		return // it could not be decoded, so its community is unknown
 	}
 	s := m.seriesLocked(d.Community, d.Tenant.Tier, d.received)
 	if d.errorType != errorNone {
@@ -152,17 +150,17 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	}
 }
 
-// command returns the counts of a command: its own if it is known.
+// command returns the counts of a command. Commands that no handler knows share one.
 func (s *tenantSeries) command(known *names, name string) *commandCounts {
 	for i := range s.commands {
-		if s.commands[i].command == name { // only what is known is there
+		if s.commands[i].command == name { // only known commands have counts
 			return &s.commands[i]
 		}
 	}
 	return s.labelled(known.label(contract.KindCommand, name))
 }
 
-// labelled returns the counts of a command's label, which is one of a bounded set.
+// labelled returns the counts for a label. Labels are from a bounded set.
 func (s *tenantSeries) labelled(label string) *commandCounts {
 	for i := range s.commands {
 		if s.commands[i].command == label {
@@ -191,8 +189,7 @@ func (c *commandCounts) observe(seconds float64) {
 	c.seconds += seconds
 }
 
-// add adds the counts of a series that is given up. Ratios are states, not
-// counts, and end with it.
+// add adds the counts of an evicted series. The ratios of that series are states, not counts, and are dropped.
 func (s *tenantSeries) add(gone *tenantSeries) {
 	for i := range gone.commands {
 		from := &gone.commands[i]
@@ -219,7 +216,7 @@ func (s *tenantSeries) add(gone *tenantSeries) {
 	}
 }
 
-// clone copies the series, so that it can be scraped without the lock.
+// clone copies the series, so that a scrape does not hold the lock.
 func (s *tenantSeries) clone() tenantSeries {
 	c := *s
 	c.commands = append([]commandCounts(nil), s.commands...)

@@ -10,12 +10,11 @@ import (
 // maxNames bounds the names of one kind that become label values.
 const maxNames = 200
 
-// names are the commands, check types and event types that some handler is
-// known to answer: others are made up by senders and share one label value.
-// Safe for concurrent use.
+// names are the commands, check types and event types that some handler is known to answer. All other names share
+// one label value, because senders can make up any number of them. names is safe for concurrent use.
 type names struct {
 	mu   sync.RWMutex                         // protects sets
-	sets [contract.NumKinds]map[string]string // the names by themselves
+	sets [contract.NumKinds]map[string]string // each name maps to itself
 }
 
 func newNames(registries ...*Handlers) *names {
@@ -26,7 +25,7 @@ func newNames(registries ...*Handlers) *names {
 	for _, h := range registries {
 		h.each(n.add)
 	}
-	for _, checkType := range []string{"single", "batch", "community_sync"} { // the contract's
+	for _, checkType := range []string{"single", "batch", "community_sync"} { // the check types of the contract
 		n.add(contract.KindEligibility, checkType)
 		n.add(contract.KindSync, checkType)
 	}
@@ -41,7 +40,7 @@ func (n *names) add(k contract.Kind, name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.sets[k]) < maxNames {
-		// A name is cut out of a message's text, which must not be kept for it.
+		// The name is a part of a message's text: a copy does not keep that text in memory.
 		name = strings.Clone(name)
 		n.sets[k][name] = name
 	}
@@ -51,7 +50,7 @@ func (n *names) has(k contract.Kind, name string) bool {
 	return n.label(k, name) != contract.UnknownCommand
 }
 
-// label is the label value for name. It does not keep name alive.
+// label is the label value for name. It shares no memory with name.
 func (n *names) label(k contract.Kind, name string) string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

@@ -14,13 +14,13 @@ import (
 	"arrakis/tenant/store"
 )
 
-// Options configures a [Pipeline]. Package worker gives them, says what each is,
-// and has the defaults; Handlers, Fallbacks and Registerer may be nil.
+// Options configures a [Pipeline]. worker.Options documents the fields and their defaults. Handlers, Fallbacks and
+// Registerer may be nil.
 type Options struct {
 	NATS                *nats.Conn
 	Streams             streams.Options
 	Tenants             *store.Store
-	Limiter             *limiter.Limiter // its owner runs it
+	Limiter             *limiter.Limiter // the caller runs it
 	Handlers, Fallbacks *Handlers
 
 	Shards, ShardMailbox, TenantCacheSize int
@@ -29,7 +29,7 @@ type Options struct {
 	HandlerConcurrency int
 	HandlerTimeout     time.Duration
 	MaxAttempts        int
-	CommandTTL         time.Duration // 0 is never
+	CommandTTL         time.Duration // 0: commands never expire
 	MetricsMaxTenants  int
 	ShutdownTimeout    time.Duration
 
@@ -37,7 +37,7 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// validate names all faults at once. The shards' are found by package shard.
+// validate reports all faults at once. Package shard checks the options of the shards.
 func (o *Options) validate() error {
 	var errs []error
 	for _, f := range []struct {

@@ -18,11 +18,10 @@ import (
 	"arrakis/tenant"
 )
 
-// Pipeline is four stages and the queues between them. New makes it, Run runs
-// it once.
+// Pipeline is four stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
 	// Set by New, read-only.
-	timeout time.Duration // for work in flight at the end
+	timeout time.Duration // for work in flight at shutdown
 	nc      *nats.Conn
 	log     *slog.Logger
 	ensurer *ensurer
@@ -33,17 +32,16 @@ type Pipeline struct {
 	handle  *handleStage
 	metrics *metricsStage
 
-	// The queues. Between decode and limit are the mailboxes of the shards.
+	// The queues. The queues between decode and limit are the mailboxes of the shards.
 	admitted *fairQueue                // from limit to handle
 	ended    *shard.Mailbox[*delivery] // from decode, limit and handle to metrics
 }
 
-// endedQueue is how many messages wait for the metrics stage; when it is full
-// the stages before it wait.
+// endedQueue is how many messages may wait for the metrics stage. While its queue is full, the stages before it
+// wait.
 const endedQueue = 8_192
 
-// New makes a pipeline. It reports all faults of the options at once, and
-// starts nothing.
+// New makes a pipeline and starts nothing. It reports all faults of the options at once.
 func New(o Options) (*Pipeline, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -70,7 +68,8 @@ func New(o Options) (*Pipeline, error) {
 	m := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
 
 	ended := shard.NewMailbox[*delivery](endedQueue)
-	// Room for all that the consumers may have outstanding: a shard never waits for a handler.
+	// The queue has room for all messages that the consumers may have unacknowledged, so a shard never waits for a
+	// handler.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
@@ -100,10 +99,9 @@ func New(o Options) (*Pipeline, error) {
 	return p, nil
 }
 
-// Run makes the streams that are missing and works until ctx ends. Then it
-// stops pulling, lets every stage finish what it has, front to back, and
-// returns nil; what takes longer than ShutdownTimeout is aborted and given back
-// to JetStream. Any other return is an error with which the process cannot go on.
+// Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its
+// messages, front to back, and returns nil. Work that takes longer than ShutdownTimeout is aborted and given back
+// to JetStream. Run returns an error only if the process cannot go on.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil
@@ -124,7 +122,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err := p.await(work, p.start(intake, work, stop)); err != nil {
 		return err
 	}
-	// The last acks are on their way when the server has seen a ping behind them.
+	// The server answers a ping after it has read all earlier messages, so the last acks have arrived when the ping
+	// is answered.
 	err := nats.ErrDisconnected
 	if p.nc.IsConnected() {
 		err = p.nc.FlushTimeout(requestTimeout)
@@ -135,14 +134,13 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return nil
 }
 
-// start starts the stages. This is the whole way of a message:
+// start starts the stages. This is the path of a message:
 //
 //	JetStream ─► source ─► decode ─► a shard's mailbox ─► limit ─► admitted ─► handle ─► ended ─► metrics ─► JetStream
 //
-// What cannot be decoded goes from decode to ended, and what is not admitted
-// from limit to ended. A stage returns when the queue before it is closed and
-// empty; then the queue behind it is closed. That of the metrics stage, which
-// three stages fill, is closed when the last of them has returned.
+// A message that cannot be decoded goes from decode to ended. A message that is not admitted goes from limit to
+// ended. A stage returns when the queue before it is closed and empty; then the queue after it is closed. Three
+// stages fill ended, the queue of the metrics stage. It is closed when handle, the last of the three, has returned.
 func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Group {
 	stages := new(errgroup.Group)
 	stage := func(name string, run func() error, closeNext func()) {
@@ -151,7 +149,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 			err := run()
 			p.log.DebugContext(work, "stage ended", "stage", name, "err", err)
 			if err != nil && work.Err() == nil {
-				stop() // the others drain
+				stop() // the other stages drain
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil
@@ -165,12 +163,11 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	return stages
 }
 
-// abortGrace is what the stages have to end once work has been aborted.
+// abortGrace is how long the stages may take to end after work has been aborted.
 const abortGrace = 2 * time.Second
 
-// await waits for the stages to end. Once work has been aborted they have a
-// moment: only a handler that ignores its context takes longer, and for it the
-// process must not hang.
+// await waits for the stages to end, and after an abort for abortGrace at most. Only a handler that ignores its
+// context takes longer, and the process must not hang because of such a handler.
 func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	ended := make(chan error, 1)
 	go func() { ended <- stages.Wait() }()
@@ -187,7 +184,7 @@ func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	}
 }
 
-// Ready returns nil while all consumers are being pulled from, else why not.
+// Ready returns nil while all consumers are being pulled from. Otherwise the error says which are not.
 func (p *Pipeline) Ready() error {
 	var errs []error
 	for _, s := range p.decode.sources {
@@ -198,8 +195,7 @@ func (p *Pipeline) Ready() error {
 	return errors.Join(errs...)
 }
 
-// Reload puts a change of configuration in force in this process. The owner of
-// the [watch.Watcher] hands all its events here. When Reload returns, the change
-// counts for every message that is put into a shard from now on; a global
-// change reaches all tenants within a second. An error is ctx's.
+// Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every
+// event to Reload. When Reload returns, the change is in force for every message that is put into a shard from now
+// on; a global change reaches all tenants within a second. An error is ctx's.
 func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error { return p.config.apply(ctx, e) }

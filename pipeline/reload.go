@@ -14,9 +14,8 @@ import (
 	"arrakis/tenant/store"
 )
 
-// liveConfig is what all tenants have in common, tiers and feature flags, as it
-// is in force now, and how a change comes into force. It is safe for concurrent
-// use.
+// liveConfig holds the tiers and feature flags that are in force for all tenants, and puts changes of configuration
+// in force. It is safe for concurrent use.
 type liveConfig struct {
 	store  *store.Store
 	health *redishealth.Health // of the Redis behind store
@@ -24,8 +23,8 @@ type liveConfig struct {
 	log    *slog.Logger
 
 	flags    atomic.Pointer[tenant.Flags] // written by refresh
-	reading  sync.Mutex                   // held by refresh: of two readings at once the older one must not win
-	outdated atomic.Bool                  // the last reading has failed
+	reading  sync.Mutex                   // held by refresh: an older reading must not replace a newer one
+	outdated atomic.Bool                  // the last reading failed
 }
 
 // apply puts a change in force; see [Pipeline.Reload].
@@ -36,8 +35,7 @@ func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
 	return c.shards.Notify(ctx, e)
 }
 
-// refresh reads tiers and flags. On an error those in force stay, and keepFresh
-// tries again.
+// refresh reads tiers and flags. On an error, the tiers and flags in force stay, and keepFresh tries again.
 func (c *liveConfig) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -60,7 +58,7 @@ func (c *liveConfig) refresh(ctx context.Context) {
 	}
 }
 
-// keepFresh repeats a refresh that has failed, each second, until ctx ends.
+// keepFresh repeats a failed refresh each second, until ctx ends.
 func (c *liveConfig) keepFresh(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -76,8 +74,7 @@ func (c *liveConfig) keepFresh(ctx context.Context) {
 	}
 }
 
-// features are the names of a tenant's features and of the flags that are on
-// for it, sorted.
+// features returns the names of a tenant's features and of the flags that are on for the tenant, sorted.
 func (c *liveConfig) features(t *tenant.Tenant) []string {
 	all := append(t.Features.Names(), c.flags.Load().Enabled(t)...)
 	slices.Sort(all)

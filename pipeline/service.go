@@ -17,15 +17,15 @@ import (
 	"arrakis/tenant"
 )
 
-// services are the NATS micro services at handlers.>, in any language.
+// services calls the NATS micro services at handlers.>, which may be written in any language.
 type services struct {
 	nc       *nats.Conn
 	known    *names
 	features func(*tenant.Tenant) []string
 }
 
-// request has one of the services for name handle the message. The body is the
-// message as it came.
+// request asks one of the services for name to handle the message. The body of the request is the body of the
+// message.
 func (s *services) request(ctx context.Context, d *delivery, name string) (any, error) {
 	req := nats.NewMsg(contract.HandlerSubject(d.Kind, name))
 	req.Data = d.Body
@@ -71,7 +71,7 @@ func serviceError(reply *nats.Msg) error {
 	return &HandlerError{Code: n, Message: cmp.Or(text, "the handler failed")}
 }
 
-// replyResult is a reply's body as JSON: as it is, or as a string.
+// replyResult returns a reply's body as JSON. A body that is not JSON becomes a JSON string.
 func replyResult(body []byte) any {
 	if len(body) == 0 {
 		return nil

@@ -21,11 +21,11 @@ type source struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
-	lost     chan error                    // size 1, a hint from the callbacks and watch to pull: the consumer is gone
+	lost     chan error                    // size 1: callbacks and watch tell pull that the consumer is gone
 
-	backlog uint64 // messages that JetStream has not delivered; owned by decode
+	backlog uint64 // messages that JetStream has not delivered yet; owned by decode
 
-	gathered atomic.Int64 // messages that are gathered when it is behind; written by pull and watch, read by decode
+	gathered atomic.Int64 // messages to gather while the source is behind; written by pull and watch, read by decode
 	ackWait  atomic.Int64 // ns; written by pull and watch, read by the handle stage
 	pulling  atomic.Bool  // written by pull, read by Ready
 	pending  atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
@@ -33,33 +33,32 @@ type source struct {
 }
 
 const (
-	// pullBatch is how many messages a consumer has under way to this process.
-	// They are buffered here while the decode stage is blocked.
+	// pullBatch is how many messages this process requests of a consumer in advance. They are buffered in this
+	// process while the decode stage is blocked.
 	pullBatch = 1_000
-	// pullBytes bounds the same in bytes.
+	// pullBytes bounds these messages in bytes.
 	pullBytes = 16 << 20
-	// A source that is behind by more than a pull gathers gatherMax messages before
-	// they are decoded, or as many as come within gatherTime and without a pause of
-	// gatherPause: the more of them go to a shard at once, the less each costs. They
-	// would wait longer than that in JetStream anyway.
+	// A source with a backlog of more than pullBatch messages gathers before it decodes. It waits for gatherMax
+	// messages, for gatherTime, or for a pause of gatherPause between messages, whichever comes first. A larger
+	// batch costs a shard less for each message, and with such a backlog the messages would wait in JetStream
+	// anyway.
 	gatherMax   = pullBatch / 2
 	gatherTime  = 20 * time.Millisecond
 	gatherPause = 2 * time.Millisecond
-	// gatherShare is the part of what a consumer may have outstanding, over all
-	// processes, that one source gathers at most: it must not wait for messages that
-	// come only once others are acknowledged.
+	// A source gathers at most a twentieth of MaxAckPending. JetStream sends no more messages while MaxAckPending
+	// are unacknowledged over all processes, so a wait for more could never end.
 	gatherShare = 20
-	// watchInterval is how often a consumer is asked for its lag, and so how
-	// long one that was lost with its server's storage can go unnoticed.
+	// watchInterval is how often a source asks JetStream for its consumer's lag. So it is also how long the loss of
+	// a consumer, together with its server's storage, can go unnoticed.
 	watchInterval = 5 * time.Second
-	// drainCheck is how often a drain looks whether its connection is still there.
+	// drainCheck is how often a drain checks that the connection still exists.
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
-	// unknownAckWait is what a source takes its ack wait for until the consumer has
-	// said it: so short that no message falls due before the first look.
+	// unknownAckWait is the ack wait that a source assumes until it has read the consumer's. It is so short that no
+	// message is overdue before the first check.
 	unknownAckWait = time.Second
-	// rejoinDelay is how long after its consumer was lost a source looks for it again.
+	// rejoinDelay is the time after which a source looks again for a consumer that it lost.
 	rejoinDelay = time.Second
 )
 
@@ -74,9 +73,8 @@ func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) 
 	return s
 }
 
-// run pulls until ctx ends, then hands over what was already on its way, as
-// long as work goes on, and closes messages. A consumer that vanishes is waited
-// for; ensure makes it again.
+// run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and
+// closes messages. If the consumer vanishes, run waits for it; ensure creates it again.
 func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
 	defer s.messages.Close()
 	for ctx.Err() == nil {
@@ -101,7 +99,7 @@ func (s *source) pull(ctx, work context.Context) error {
 	}
 	select {
 	case old := <-s.lost:
-		s.log.DebugContext(ctx, "a hint about the consumer as it was before", "err", old)
+		s.log.DebugContext(ctx, "an old error of the consumer is ignored", "err", old)
 	default:
 	}
 	consume, err := consumer.Consume(
@@ -132,15 +130,15 @@ func (s *source) pull(ctx, work context.Context) error {
 		case <-work.Done():
 		case <-time.After(drainCheck):
 			if s.js.Conn().IsConnected() {
-				continue // it drains as fast as decode takes
+				continue // the drain is as fast as decode
 			}
 		}
-		consume.Stop() // what it still had is delivered again after its ack wait
+		consume.Stop() // its remaining messages are delivered again after their ack wait
 		return err
 	}
 }
 
-// checkLost tells pull if err says that the stream or the consumer is gone.
+// checkLost tells pull when err means that the stream or the consumer is gone.
 func (s *source) checkLost(err error) {
 	for _, gone := range []error{
 		jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrStreamNotFound,
@@ -155,16 +153,14 @@ func (s *source) checkLost(err error) {
 	}
 }
 
-// receive is called by the consumer with each message. It blocks while decode is
-// behind: that is the backpressure.
+// The consumer calls receive with each message. receive blocks while decode is behind; that is the backpressure.
 func (s *source) receive(m jetstream.Msg) {
-	// It fails only once run has ended: the message is delivered again after its ack wait.
+	// Put fails only after run has ended. The message is then delivered again after its ack wait.
 	_ = s.messages.Put(context.Background(), m)
 }
 
-// next returns what has come, after a wait for more if the source is behind. It
-// returns false when the source has ended and nothing is left. batch is what the
-// last call returned.
+// next returns the messages that have arrived. If the source is behind, next first waits for more. It returns false
+// when the source has ended and no message is left. batch is the slice that the last call returned.
 func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	if s.backlog > pullBatch {
 		s.messages.Gather(int(s.gathered.Load()), gatherTime, gatherPause)
@@ -172,18 +168,17 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	return s.messages.Take(batch)
 }
 
-// nakAll has JetStream deliver again an aborted batch and all that comes until
-// the source has ended. What had reached a shard is settled twice: JetStream
-// takes what it hears first.
+// nakAll naks the messages of an aborted batch, and all that arrive until the source has ended. A message that a
+// shard already holds may be settled twice; JetStream keeps the first.
 func (s *source) nakAll(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
-			_ = m.Nak() // else it is delivered again after its ack wait
+			_ = m.Nak() // if this fails, m is delivered again after its ack wait
 		}
 	}
 }
 
-// consumer looks the consumer up and learns its ack wait and the server's clock.
+// consumer looks the consumer up. It reads the consumer's ack wait and the server's clock.
 func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -221,8 +216,8 @@ func (s *source) watch(ctx context.Context) {
 	}
 }
 
-// learn takes in what the server says of the consumer. The server's clock is
-// read as of the middle of the request.
+// learn stores the consumer's lag and the difference to the server's clock. It assumes that the server read its
+// clock in the middle of the request.
 func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	s.pending.Store(int64(min(info.NumPending, 1<<62)))
 	if !info.TimeStamp.IsZero() {
@@ -231,8 +226,8 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	}
 }
 
-// age is how long before now JetStream stored a message, by JetStream's own clock:
-// the clock of this process may be wrong by minutes.
+// age is how long before now JetStream stored a message. It is measured by JetStream's clock, because the clock of
+// this process may be wrong by minutes.
 func (s *source) age(stored, now time.Time) time.Duration {
 	return now.Sub(stored) + time.Duration(s.ahead.Load())
 }

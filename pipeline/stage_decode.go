@@ -13,21 +13,21 @@ import (
 	"arrakis/shard"
 )
 
-// decodeStage is the first stage: a source for each kind of message, and beside
-// each a decoder, which makes deliveries of messages and sorts them by shard.
+// decodeStage is the first stage. For each kind of message it has a source and a decoder. The decoder makes
+// deliveries of messages and sorts them by shard.
 type decodeStage struct {
 	// Set by New, read-only.
 	sources    []*source
 	ensure     func(context.Context) error
-	commandTTL time.Duration // 0 is never
+	commandTTL time.Duration // 0: commands never expire
 	metrics    *metrics
 	log        *slog.Logger
 
-	shards *shard.Pool[*delivery]    // out: what is decoded
-	ended  *shard.Mailbox[*delivery] // out: what cannot be
+	shards *shard.Pool[*delivery]    // out: decoded messages
+	ended  *shard.Mailbox[*delivery] // out: messages that cannot be decoded
 }
 
-// run pulls until intake ends, and returns when all that came has been decoded.
+// run pulls until intake ends, and returns when every pulled message has been decoded.
 func (s *decodeStage) run(intake, work context.Context) error {
 	g, intake := errgroup.WithContext(intake)
 	for _, src := range s.sources {
@@ -38,8 +38,7 @@ func (s *decodeStage) run(intake, work context.Context) error {
 	return g.Wait()
 }
 
-// decode decodes what a source pulls, and returns when the source has ended and
-// nothing is left of it.
+// decode decodes the messages of a source. It returns when the source has ended and all its messages are decoded.
 func (s *decodeStage) decode(work context.Context, src *source) error {
 	sorter := s.shards.Sorter()
 	var batch []jetstream.Msg
@@ -55,8 +54,7 @@ func (s *decodeStage) decode(work context.Context, src *source) error {
 	}
 }
 
-// decodeBatch decodes what has gathered, so that a shard is woken once for all
-// of it.
+// decodeBatch decodes a batch, so that each shard is woken once for all its messages.
 func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
 	for _, msg := range batch {
@@ -68,8 +66,8 @@ func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jet
 	return sorter.Flush(work)
 }
 
-// decodeOne decodes a message that came at now and adds it to the sorter; one
-// that cannot be decoded goes to its end at once.
+// decodeOne decodes a message that arrived at now and adds it to the sorter. A message that cannot be decoded goes
+// to the metrics stage at once.
 func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
 	meta, err := metadataOf(msg)
 	if err != nil {
@@ -94,7 +92,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		TenantKey: d.TenantKey,
 		User:      d.UserID,
 		Action:    src.route.Action,
-		Limited:   src.route.Limited && !d.decided(), // what is expired only has its tenant looked up
+		Limited:   src.route.Limited && !d.decided(), // an expired message is not charged, but its tenant is looked up
 		ID:        d.EventID,
 		Replay:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
 	}

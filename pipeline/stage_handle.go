@@ -15,16 +15,15 @@ import (
 	"arrakis/tenant"
 )
 
-// handleStage is the third stage: workers, which take turns between communities
-// and run one handler each.
+// handleStage is the third stage. It has workers that run one handler each, and communities take turns.
 type handleStage struct {
 	handlers, fallbacks *Handlers
 	services            *services
-	features            func(*tenant.Tenant) []string // one value for all messages
+	features            func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
 	concurrency         int
 	timeout             time.Duration        // for one handler
 	maxAttempts         int                  // of one message
-	ackWait             func() time.Duration // the shortest of all consumers
+	ackWait             func() time.Duration // the shortest ack wait of all consumers
 	metrics             *metrics
 	log                 *slog.Logger
 
@@ -32,7 +31,7 @@ type handleStage struct {
 	ended    *shard.Mailbox[*delivery] // out
 }
 
-// run returns when the queue is closed and empty.
+// run runs the workers. It returns when the queue is closed and empty.
 func (s *handleStage) run(work context.Context) error {
 	ticking, stop := context.WithCancel(work)
 	var ticker errgroup.Group
@@ -42,7 +41,7 @@ func (s *handleStage) run(work context.Context) error {
 		_ = ticker.Wait() // returns nil only
 	}()
 
-	finishing := context.WithoutCancel(work) // what has run has to end, also after an abort
+	finishing := context.WithoutCancel(work) // after an abort, handled messages must still reach the metrics stage
 	var workers errgroup.Group
 	for worker := range s.concurrency {
 		workers.Go(func() error {
@@ -61,7 +60,7 @@ func (s *handleStage) run(work context.Context) error {
 	return workers.Wait()
 }
 
-// handle runs the handler of d and decides how d ends.
+// handle runs the handler of d and sets the disposition of d.
 func (s *handleStage) handle(work context.Context, d *delivery) {
 	if work.Err() != nil {
 		d.disposition = aborted()
@@ -87,8 +86,7 @@ func (s *handleStage) handle(work context.Context, d *delivery) {
 	}
 }
 
-// call has d handled: by the Go function that is registered for it, by a NATS
-// micro service, or by a fallback.
+// call runs the first handler that exists for d: a registered Go function, a NATS micro service, or a fallback.
 func (s *handleStage) call(ctx context.Context, d *delivery) (any, error) {
 	name := d.Name(d.Kind)
 	if f, ok := s.handlers.find(d.Kind, name); ok {
@@ -103,8 +101,7 @@ func (s *handleStage) call(ctx context.Context, d *delivery) (any, error) {
 	return result, err
 }
 
-// invoke runs a Go function. It is the one place where a handler's panic is
-// contained.
+// invoke runs a Go function. Only invoke recovers a handler's panic.
 func (s *handleStage) invoke(ctx context.Context, f Handler, d *delivery) (result any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -115,7 +112,7 @@ func (s *handleStage) invoke(ctx context.Context, f Handler, d *delivery) (resul
 	return f(ctx, &d.Message)
 }
 
-// encodeResult makes JSON of what a handler returned.
+// encodeResult encodes a handler's result as JSON.
 func encodeResult(result any) (json.RawMessage, error) {
 	switch r := result.(type) {
 	case nil:
@@ -133,26 +130,25 @@ func encodeResult(result any) (json.RawMessage, error) {
 	return data, nil
 }
 
-// tellInProgress tells JetStream which messages are in progress, those that
-// wait and those that run, before their ack waits pass. It looks twice in a
-// third of the shortest ack wait, and returns when ctx ends.
+// tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress.
+// It checks them twice in a third of the shortest ack wait, and returns when ctx ends.
 func (s *handleStage) tellInProgress(ctx context.Context) {
-	const longest = time.Second // between two looks: an ack wait may be shortened meanwhile
+	const longest = time.Second // between two checks, because an operator may shorten an ack wait at any time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-time.After(min(longest, s.ackWait()/6)):
 			for _, d := range s.admitted.dueInProgress(now) {
-				// A failure shows as a redelivery; an acknowledged one is refused, rightly.
+				// A failure leads to a redelivery. For an acknowledged message the refusal is right.
 				_ = d.msg.InProgress()
 			}
 		}
 	}
 }
 
-// logFailure logs a handler's error: a panic as the bug that it is, any other
-// at level debug.
+// logFailure logs a handler's error. A panic is a bug and is logged as an error; all other errors are logged at
+// level debug.
 func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	attrs := []slog.Attr{
 		slog.String("event_id", d.EventID), slog.String("community_id", d.Community),

@@ -6,27 +6,26 @@ import (
 	"arrakis/shard"
 )
 
-// limitStage is the second stage: the shards, which find each message's tenant
-// and decide whether it is admitted.
+// limitStage is the second stage. Its shards find the tenant of each message and decide whether the message is
+// admitted.
 type limitStage struct {
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
-	admitted *fairQueue                // out: what a handler is to handle
-	ended    *shard.Mailbox[*delivery] // out: what is decided
+	admitted *fairQueue                // out: admitted messages
+	ended    *shard.Mailbox[*delivery] // out: messages that already have a disposition
 }
 
-// run returns when the mailboxes are closed and the shards have decided on all
-// that was in them.
+// run returns when the mailboxes are closed and the shards have decided on all their messages.
 func (s *limitStage) run(work context.Context) error { return s.shards.Run(work, s.pass) }
 
-// pass passes on a batch that a shard has decided on. Many shards call it at
-// once. It sorts the batch in place; what is admitted keeps its order.
+// pass passes on a batch that a shard has decided on. Several shards call it at the same time. It sorts the batch
+// in place; the admitted messages keep their order.
 func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	admitted := 0
 	for i, d := range batch {
 		d.Tenant = d.admission.Tenant
 		d.Community = d.Tenant.ID
 		switch v := &d.admission.Verdict; {
-		case d.decided(): // by decode
+		case d.decided(): // decode found the message expired
 		case v.Allowed:
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++

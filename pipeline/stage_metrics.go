@@ -18,17 +18,15 @@ import (
 )
 
 const (
-	// deadLetterWriters is how many dead letters are being stored at once.
+	// deadLetterWriters is how many dead letters are stored at the same time.
 	deadLetterWriters = 64
-	// deadLetterQueue is how many wait for that. When it is full a message is
-	// delivered again later instead, so that a flood of malformed ones holds up
-	// nobody else.
+	// deadLetterQueue is how many dead letters wait for a writer. While the queue is full, further messages are
+	// delivered again later, so that a flood of malformed messages does not hold up other messages.
 	deadLetterQueue = 1_024
 )
 
-// metricsStage is the last stage, where every message ends: it is counted, its
-// sender is told, and it is settled, which is to tell JetStream: ack, nak or
-// term.
+// metricsStage is the last stage, where messages end. It counts each message, sends the outcome to the sender, and
+// settles the message: it tells JetStream ack, nak or term.
 type metricsStage struct {
 	nc      *nats.Conn
 	store   *deadletter.Store
@@ -37,12 +35,11 @@ type metricsStage struct {
 	log     *slog.Logger
 
 	ended       *shard.Mailbox[*delivery] // in
-	deadLetters chan *delivery            // sent and closed by run, received by its writers
-	unstored    atomic.Bool               // dead letters cannot be stored now, and the log says so
+	deadLetters chan *delivery            // run sends and closes, the writers receive
+	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
 }
 
-// run returns when the queue is closed and empty and the last dead letter is
-// stored.
+// run returns when the queue is closed and empty and no dead letter waits for a writer.
 func (s *metricsStage) run(work context.Context) error {
 	var writers errgroup.Group
 	for range deadLetterWriters {
@@ -72,7 +69,7 @@ func (s *metricsStage) run(work context.Context) error {
 	}
 }
 
-// end does what the disposition of d says.
+// end carries out the disposition of d.
 func (s *metricsStage) end(work context.Context, d *delivery) {
 	switch d.settlement {
 	case term:
@@ -91,7 +88,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	}
 }
 
-// reply tells the sender the outcome, if it waits for one.
+// reply publishes the outcome, if the sender waits for one.
 func (s *metricsStage) reply(work context.Context, d *delivery) {
 	to := d.replyTo()
 	if to == "" {
@@ -114,8 +111,8 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 	}
 }
 
-// settle tells JetStream how the message ended. When that fails the message is
-// delivered again after its ack wait, and its permit is not charged twice.
+// settle tells JetStream how the message ended. If that fails, the message is delivered again after its ack wait;
+// its permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	var err error
 	switch {
@@ -129,23 +126,23 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	default:
 		err = d.msg.Nak()
 	}
-	// An aborted batch is settled twice. That is said only of a dead letter, which then becomes one again.
+	// A message of an aborted batch may be settled twice. That is logged only for a term, because the message then
+	// becomes a dead letter again.
 	if err != nil && (d.settlement == term || !errors.Is(err, jetstream.ErrMsgAlreadyAckd)) {
-		s.log.WarnContext(work, "not settled: it will be delivered again",
+		s.log.WarnContext(work, "message not settled: JetStream will deliver it again",
 			"stream", d.source.route.Stream, "stream_seq", d.sequence, "err", err)
 	}
 }
 
-// deadLetter stores a dead letter, then tells the sender and terminates the
-// message: in that order, so that the message is in one of the two streams at
-// all times.
+// deadLetter stores a dead letter, then sends the outcome, then terminates the message. In this order the message
+// is in one of the two streams at all times.
 func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	if err := s.store.Write(context.WithoutCancel(work), d.record()); err != nil {
 		if s.unstored.CompareAndSwap(false, true) {
 			s.log.ErrorContext(work, "dead letters cannot be stored: their messages are delivered again", "err", err)
 		}
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
-			_ = s.ensurer.ensure(work) // the error that counts is logged above
+			_ = s.ensurer.ensure(work) // the error that matters is logged above
 		}
 		s.nakLater(work, d)
 		return
@@ -162,7 +159,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	s.settle(work, d)
 }
 
-// record is what is kept of a message that becomes a dead letter.
+// record is the record of a message that becomes a dead letter.
 func (d *delivery) record() *deadletter.Record {
 	return &deadletter.Record{
 		Stream: d.source.route.Stream, Sequence: d.sequence, Stored: d.stored, Subject: d.Subject,
@@ -170,8 +167,7 @@ func (d *delivery) record() *deadletter.Record {
 	}
 }
 
-// nakLater has a message delivered again that ought to be a dead letter, which
-// cannot be stored now.
+// nakLater naks a message whose dead letter cannot be stored now. The message is tried again after a delay.
 func (s *metricsStage) nakLater(work context.Context, d *delivery) {
 	d.disposition = disposition{settlement: nak, delay: backoff(d.Attempt)}
 	s.settle(work, d)
