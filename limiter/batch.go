@@ -12,19 +12,19 @@ import (
 
 // Request is one message that asks for one permit.
 type Request struct {
-	// Window is the key's local state. Requests of one key in one batch share it.
+	// Window is the key's local state. Requests of one key in one batch share the Window.
 	Window *Window
 	// Limit is the limit in force for the key. Requests of one key may carry different ones.
 	Limit Limit
-	// ID is the message's event ID, by which it is charged once. It must not be empty.
+	// ID is the message's event ID. An ID is charged once. It must not be empty.
 	ID string
-	// Replay says that the message was delivered before and so may hold its permit already: it always asks Redis.
+	// Replay says that the message was delivered before. It may hold its permit already, so Redis is always asked.
 	Replay bool
 	// Verdict is set by AllowBatch.
 	Verdict Verdict
 }
 
-// validate reports all that is wrong with the request at once, or nil.
+// validate reports all faults of the request at once.
 func (r *Request) validate() error {
 	if r.Window == nil {
 		return errors.New("request without a window")
@@ -39,18 +39,18 @@ func (r *Request) validate() error {
 	return nil
 }
 
-// call is what one batch asks about one key and limit.
+// call holds a batch's requests of one key and limit.
 type call struct {
 	scriptCall
 	window *Window
 	limit  Limit
 	millis int64      // the limit's window
 	reqs   []*Request // in order of arrival
-	err    error      // of the key alone, unless unseen
-	unseen bool       // Redis has not answered: what is admitted now must be merged into it later
+	err    error      // an error of this key alone, unless unseen is true
+	unseen bool       // Redis has not answered: admissions must be merged into Redis later
 }
 
-// round is one batch's calls. It is reused, so that a batch allocates little.
+// round holds the calls of one batch. It is reused, so that a batch allocates little.
 type round struct {
 	calls    []*call // calls[:n] are in use
 	n        int
@@ -80,7 +80,7 @@ func (r *round) add(req *Request) {
 	r.messages++
 }
 
-// prepare readies the script calls for the round trip.
+// prepare makes the script calls for the round trip.
 func (r *round) prepare(prefix, clock string) []*scriptCall {
 	for _, c := range r.inUse() {
 		c.prepare(allowScript, prefix+c.window.key)
@@ -93,7 +93,7 @@ func (r *round) prepare(prefix, clock string) []*scriptCall {
 	return r.scripts
 }
 
-// recycle forgets the batch and keeps the round for another.
+// recycle clears the round for another batch.
 func (r *round) recycle() {
 	for _, c := range r.inUse() {
 		c.window.call = nil
@@ -106,7 +106,7 @@ func (r *round) recycle() {
 	rounds.Put(r)
 }
 
-// applyReply sets the verdicts of one call from its reply, or its error.
+// applyReply sets the verdicts of a call from its reply. If the reply is an error, it sets the call's error.
 func (c *call) applyReply(sent, received time.Time) {
 	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
 	if c.err, c.unseen = err, redishealth.ServerFailed(err); err != nil {

@@ -1,77 +1,84 @@
-// Package limiter admits at most Max messages of a key in any window of a given length, for any number of processes that
-// share a Redis. It knows nothing of tenants, NATS or HTTP: a key is a string such as "comm_007:command", a message is
-// its event ID.
+// Package limiter admits at most Max messages of a key in any window of a given length, for any number of processes
+// that share a Redis. It knows nothing of tenants, NATS or HTTP. A key is a string such as "comm_007:command"; a
+// message is known by its event ID.
 //
 // # Algorithm
 //
-// The algorithm is the sliding window log: every admission is written down with its time, and a message is admitted while
-// fewer than Max are younger than the window. (The usual forms that count in fixed or weighted buckets admit up to twice
-// Max around a boundary, or reject by a guess.) The log of a key is a Redis sorted set: its members are event IDs, their
-// scores the time of admission in unix milliseconds. One script, allow.lua, trims the set, admits as many IDs as fit, and
-// answers for all of them. A window is (t-W, t]: an admission at second 0 frees its permit at second 60 of a window
-// of 60 s, not before.
+// The algorithm is the sliding window log. Every admission is recorded with its time, and a message is admitted
+// while fewer than Max admissions are younger than the window. (Algorithms that count in fixed or weighted buckets
+// admit up to twice Max around a boundary, or reject by an estimate.) The log of a key is a Redis sorted set. Its
+// members are event IDs; a member's score is the time of the admission in unix milliseconds. One script, allow.lua,
+// trims the set, admits as many IDs as fit, and answers for all of them. A window is (t-W, t]: with a window of 60
+// s, an admission at second 0 frees its permit at second 60, not before.
 //
 // # What is exact and why
 //
-//   - In any window at most Max messages of a key are admitted, whatever the number of processes: Redis runs one script at
-//     a time. Only the server's TIME is a clock for windows, in whole milliseconds; the clocks of processes may be wrong.
-//   - A message is charged once in its window, however often it is delivered: its ID is the member, and one that is there
-//     already is admitted without a charge.
-//   - When the server's clock steps back, admissions ahead of it count until it has passed them by a window: permits come
-//     late, never early. When it steps forward, what it passes has left the window.
-//   - When Max is lowered below what is used, messages are admitted again once fewer than the new Max are left.
+//   - In any window at most Max messages of a key are admitted, whatever the number of processes, because Redis
+//     runs one script at a time. The only clock for windows is the server's TIME, in whole milliseconds; the clocks
+//     of processes may be wrong.
+//   - A message is charged once in its window, however often it is delivered: its ID is the member of the set, and
+//     an ID that is a member already is admitted without a charge.
+//   - When the server's clock steps back, admissions with a later time count until the clock has passed them by a
+//     window: permits become free late, never early. When the clock steps forward, admissions that are then older
+//     than the window no longer count.
+//   - When Max is lowered below the used permits, no message is admitted until fewer admissions than the new Max
+//     are left.
 //
-// What Redis loses (a failover to a replica that lags, a restart without persistence, an eviction) is lost to the count
-// as well: set maxmemory-policy noeviction and an append-only file where that matters.
+// Admissions that Redis loses are no longer counted. Redis loses them by a failover to a replica that lags, by a
+// restart without persistence, or by eviction. Where that matters, set maxmemory-policy noeviction and use an
+// append-only file.
 //
 // # Local rejects
 //
-// A [Window] remembers that Redis has said "full until". Until then Limiter.AllowBatch rejects new messages of that
-// key without asking. So Redis works in proportion to what is admitted, not to a flood above the limit. The time is
-// counted from before the request was sent and shortened by 1 ms, so a Window never rejects longer than Redis would. It
-// asks Redis regardless for a [Request] with Replay, which may hold its permit, and for another limit than it knows.
-// Unlimited keys and a Max of 0 never ask.
+// A [Window] remembers until when its key is full, as Redis has said. Until then Limiter.AllowBatch rejects new
+// messages of the key without asking Redis. So the work of Redis is proportional to admissions, and not to a flood
+// above the limit. The time is counted from before the request was sent and shortened by 1 ms, so a Window never
+// rejects longer than Redis would. Redis is asked nevertheless for a [Request] with Replay, which may hold its
+// permit, and when the limit has changed. Redis is never asked for unlimited keys and for a Max of 0.
 //
 // # Ordering
 //
-// The requests of one key are decided in the order of the batch, and all requests of one key and limit by one script call.
-// A batch is one pipelined round trip (two when the server lost the script). Batches of several goroutines are decided
-// in the order in which they reach Redis. A [Limiter] is safe for concurrent use; a Window belongs to one goroutine, so
-// an owner keeps one for each of its keys, without a lock.
+// The requests of one key are decided in the order of the batch. One script call decides all requests of one key
+// and limit. A batch is one pipelined round trip, or two if the server lost the script. Batches of several
+// goroutines are decided in the order in which they reach Redis. A [Limiter] is safe for concurrent use. A Window
+// has no lock and belongs to one goroutine, which keeps a Window for each of its keys.
 //
 // # Degraded operation
 //
-// Package redishealth says when Redis is away: from then on no message asks it, so none waits for a time-out. Messages are
-// decided by the [Policy] and their verdicts are Degraded. The messages of a failed round trip are decided by it at once,
-// even before Redis counts as away.
+// Package redishealth says whether Redis is away. While Redis is away no message asks it, so no message waits for a
+// time-out. The [Policy] decides on messages, and their verdicts are Degraded. The policy also decides at once on
+// the messages of a failed round trip, even if Redis does not count as away yet.
 //
-// Under Local the process enforces the same windows by itself, from a memory of what it has admitted, also before the
-// outage. It does not know of other processes: n of them may admit n times Max. Limiter.Run probes Redis; when Redis takes
-// writes again, the admissions made meanwhile that are still in their window are added to it, each dated by its age. Only
-// when none is left do messages ask Redis again, so no admission is lost between the two. After the merge a key may hold
-// more than Max; it then admits nothing until fewer than Max are left.
+// Under Local the process enforces the same windows from its memory of its own admissions, which it also records
+// before an outage. It does not know the admissions of other processes, so n processes may admit n times Max.
+// Limiter.Run probes Redis. When Redis takes writes again, Run merges the admissions of the outage that are still
+// in their window into Redis, each with its age. Messages ask Redis again only after all admissions are merged, so
+// no admission is lost. After the merge a key may hold more than Max admissions; it then admits nothing until fewer
+// than Max are left.
 //
-// A single key that cannot be used, for example because it is of another type, is decided by the policy as well and
-// logged, and does not make the others degraded. The first such log of a key in a minute is written.
+// A single key may be unusable, for example because it is of another type. The policy decides on its messages too,
+// and other keys are not affected. An unusable key is logged once a minute.
 //
 // # Errors
 //
-// A rejection is a [Verdict], and so is an outage. Limiter.AllowBatch and Limiter.Allow return an error only for
-// the end of ctx and for invalid requests. When ctx ends during the round trip, permits may have been taken: deliver the
-// message again with Replay, and it finds its own. Limiter.Reset, Limiter.Release and, under Closed, Limiter.Usage
-// return [redishealth.ErrAway] while Redis is away.
+// A rejection is a [Verdict] and not an error, also during an outage. Limiter.AllowBatch and Limiter.Allow return
+// an error only when ctx ends and for invalid requests. When ctx ends during the round trip, permits may have been
+// taken. A message that is delivered again with Replay finds its permit. Limiter.Reset, Limiter.Release and, under
+// Closed, Limiter.Usage return [redishealth.ErrAway] while Redis is away.
 //
-// The client should have ContextTimeoutEnabled, else its own time-outs apply instead of that of [redishealth.Options]. Redis 6.2 or
-// newer is needed. Every script has one key, so a cluster works; so does a failover client.
+// Set the client's ContextTimeoutEnabled; otherwise the client's own time-outs apply instead of the one in
+// [redishealth.Options]. Redis 6.2 or newer is needed. A cluster works, because every script has one key. A
+// failover client works too.
 //
 // # Memory
 //
-// Redis holds at most Max members a key (after an outage as many more as other processes admitted), and a key expires when
-// its newest member leaves the window. With UUIDs for IDs a permit takes 52 to 57 bytes for up to 128 members and about
-// 140 bytes beyond (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter).
+// Redis holds at most Max members for a key, and after an outage also those that other processes admitted. A key
+// expires when its newest member leaves the window. With UUIDs as IDs, a permit takes 52 to 57 bytes in a set of up
+// to 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory
+// ./limiter).
 //
-// A Window takes 104 bytes beside its key. The memory for outages keeps Options.MaxKeys keys, least recently used first
-// out: 16 bytes for each of a key's newest 10,000 permits, and for older ones counts in sub-windows of a hundredth of the
-// window. Those err only toward rejecting, and by at most 1 % of the window. An ID is recognised there by a 64-bit hash
-// with a seed of the process.
+// A Window takes 104 bytes and the bytes of its key. The memory for outages keeps the Options.MaxKeys keys that
+// were used last. It takes 16 bytes for each of a key's newest 10,000 permits. Older permits are counted in
+// sub-windows of a hundredth of the window. These counts err only toward rejecting, and by at most 1 % of the
+// window. This memory recognises an ID by a 64-bit hash whose seed is the process's own.
 package limiter

@@ -12,9 +12,9 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// fallback is what the process knows by itself: the windows it enforces while Redis is away, and the admissions that
-// Redis has yet to be told of. There is one for the process, not one for each shard, because the messages of one key may come
-// through several shards. Times are on the process's monotonic clock, since the limiter was made.
+// fallback holds the windows that the process enforces while Redis is away, and the admissions that are still to be
+// merged into Redis. A process has one fallback, and not one for each shard, because the messages of one key may
+// pass through several shards. Times are durations on the process's monotonic clock since the limiter was made.
 type fallback struct {
 	// set by newFallback, read-only
 	policy    Policy
@@ -23,18 +23,18 @@ type fallback struct {
 	seed      maphash.Seed
 	m         *metrics
 
-	// mu protects the fields below. While it is held, a Redis that is away stays away: backIfMerged holds it too.
+	// mu protects the fields below. While mu is held, Redis cannot come back, because backIfMerged holds mu too.
 	mu      sync.Mutex
 	windows *simplelru.LRU[string, *keyWindow]
-	queues  map[string]*keyWindow // those with a queue
+	queues  map[string]*keyWindow // windows with a queue
 	queued  int                   // admissions in all queues
-	merging int                   // admissions on their way to Redis, in no queue
+	merging int                   // admissions on their way to Redis, no longer in a queue
 }
 
 // keyWindow is one key's window in memory.
 type keyWindow struct {
 	log   permitLog
-	limit Limit    // the last one used
+	limit Limit    // the last limit used
 	queue []queued // admissions to be merged, oldest first
 }
 
@@ -44,7 +44,7 @@ type queued struct {
 	at time.Duration
 }
 
-// newFallback returns an empty fallback. The options are valid.
+// newFallback returns an empty fallback. The options must be valid.
 func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, error) {
 	f := &fallback{
 		policy:    o.OnRedisDown,
@@ -56,12 +56,13 @@ func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, 
 	}
 	var err error
 	f.windows, err = simplelru.NewLRU(o.MaxKeys, func(key string, w *keyWindow) {
-		f.dropOldestLocked(key, len(w.queue), w) // called under mu: only methods that hold it evict
+		f.dropOldestLocked(key, len(w.queue), w) // mu is held: only methods that hold it evict
 	})
 	return f, err
 }
 
-// dropOldestLocked drops the oldest n admissions of the key's queue: they will not be merged. The caller must hold f.mu.
+// dropOldestLocked drops the oldest n admissions of the key's queue. They are never merged. The caller must hold
+// f.mu.
 func (f *fallback) dropOldestLocked(key string, n int, w *keyWindow) {
 	if n == 0 {
 		return
@@ -86,8 +87,9 @@ func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *key
 	return w
 }
 
-// decideIfAway sets all verdicts by the policy and returns true while Redis is away; else it does nothing. It and
-// backIfMerged hold the same lock, so no admission is made in memory once Redis has been told of all and is asked again.
+// decideIfAway sets all verdicts by the policy and returns true while Redis is away. Otherwise it does nothing and
+// returns false. decideIfAway and backIfMerged hold the same lock, so no message is admitted in memory after the
+// last merge.
 func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
 	if !f.health.Away() {
 		return false
@@ -103,7 +105,8 @@ func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
 	return true
 }
 
-// recordOrDecide records the admissions of the calls that Redis answered, and decides the others by the policy.
+// recordOrDecide records the admissions of the calls that Redis answered, and decides all other calls by the
+// policy.
 func (f *fallback) recordOrDecide(calls []*call, now time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,10 +119,10 @@ func (f *fallback) recordOrDecide(calls []*call, now time.Duration) {
 	}
 }
 
-// recordLocked records what Redis admitted. The caller must hold f.mu.
+// recordLocked records the admissions that Redis made. The caller must hold f.mu.
 func (f *fallback) recordLocked(c *call, now time.Duration) {
 	if f.policy != Local {
-		return // the others enforce no window of their own
+		return // only Local enforces windows in memory
 	}
 	var w *keyWindow
 	for _, req := range c.reqs {
@@ -164,13 +167,13 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 	}
 }
 
-// closedVerdict is the verdict on every message under Closed.
+// closedVerdict is the verdict on every message under Closed while Redis is away.
 func (f *fallback) closedVerdict(limit Limit) Verdict {
 	return Verdict{Limit: limit.Max, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
 }
 
-// enqueueLocked queues an admission for the merge: the newest Max of a key, as long as there is room. The caller must
-// hold f.mu.
+// enqueueLocked queues an admission for the merge, if there is room. The queue of a key keeps the newest Max
+// admissions. The caller must hold f.mu.
 func (f *fallback) enqueueLocked(key string, w *keyWindow, q queued) {
 	if int64(len(w.queue)) >= w.limit.Max {
 		f.dropOldestLocked(key, 1, w)
@@ -184,7 +187,7 @@ func (f *fallback) enqueueLocked(key string, w *keyWindow, q queued) {
 	f.queued++
 }
 
-// standing returns what the process knows of the key's window.
+// standing returns the state of the key's window in memory.
 func (f *fallback) standing(key string, limit Limit, now time.Duration) standing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -196,7 +199,7 @@ func (f *fallback) standing(key string, limit Limit, now time.Duration) standing
 	return w.log.standing(limit, now)
 }
 
-// forget drops the key's window, and its admissions that wait to be merged.
+// forget drops the key's window, including admissions that wait to be merged.
 func (f *fallback) forget(key string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,7 +217,8 @@ func (f *fallback) forgetPrefix(prefix string) {
 	}
 }
 
-// release releases the ID's permit. It reports whether that still waited to be merged: then Redis does not know of it.
+// release releases the ID's permit. It reports whether the permit still waited to be merged, so that Redis does not
+// know it.
 func (f *fallback) release(key, id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,8 +13,8 @@ type Query struct {
 	Limit Limit
 }
 
-// Check returns what one more message of the key would get. It takes no permit and writes nothing. While Redis is away
-// it answers by the policy. Errors are that of ctx and an invalid limit.
+// Check returns the verdict that one more message of the key would get. It takes no permit and writes nothing.
+// While Redis is away, the policy decides. Errors: ctx's, and an invalid limit.
 func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, error) {
 	if err := limit.Validate(); err != nil {
 		return Verdict{}, fmt.Errorf("limiter: key %q: %w", key, err)
@@ -43,8 +43,9 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 	return v, nil
 }
 
-// Usage returns what the key has used of its limit and writes nothing. While Redis is away it counts what this process
-// knows, except under Closed, where it returns [redishealth.ErrAway]. Other errors are that of ctx and an invalid limit.
+// Usage returns how many permits of its limit the key has used, and writes nothing. While Redis is away, it counts
+// the admissions that this process knows. Under Closed it then returns [redishealth.ErrAway]. Other errors: ctx's,
+// and an invalid limit.
 func (l *Limiter) Usage(ctx context.Context, key string, limit Limit) (Usage, error) {
 	usages, err := l.Usages(ctx, []Query{{Key: key, Limit: limit}})
 	if err != nil {
@@ -53,11 +54,11 @@ func (l *Limiter) Usage(ctx context.Context, key string, limit Limit) (Usage, er
 	return usages[0], nil
 }
 
-// Usages is Usage for several keys in one round trip; the answers are in the order of the queries.
+// Usages is Usage for several keys in one round trip. The answers are in the order of the queries.
 func (l *Limiter) Usages(ctx context.Context, queries []Query) ([]Usage, error) {
 	usages := make([]Usage, len(queries))
 	var ask []Query
-	var places []int // where the answer to each of ask belongs
+	var places []int // index of the answer for each query in ask
 	for i, q := range queries {
 		if err := q.Limit.Validate(); err != nil {
 			return nil, fmt.Errorf("limiter: key %q: %w", q.Key, err)
@@ -111,7 +112,7 @@ func (l *Limiter) standings(ctx context.Context, queries []Query) ([]keyStanding
 	return found, nil
 }
 
-// readStandings sets what Redis knows of the keys, which are then not degraded. An error is the server's.
+// readStandings sets the standings that Redis returns, which are not degraded. An error is the server's.
 func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []keyStanding) (failed error) {
 	clock := l.clockArg()
 	calls := make([]*scriptCall, len(queries))

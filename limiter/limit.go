@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Unlimited as a [Limit]'s Max admits every message; nothing is recorded.
+// Unlimited is the Max of a [Limit] that admits every message and records none.
 const Unlimited = -1
 
 // The range of a limit's window.
@@ -23,7 +23,7 @@ type Limit struct {
 	Window time.Duration
 }
 
-// Validate reports all that is wrong with the limit at once, or nil.
+// Validate reports all faults of the limit at once.
 func (l Limit) Validate() error {
 	var errs []error
 	if l.Max < Unlimited {
@@ -42,8 +42,8 @@ func (l Limit) Validate() error {
 type Verdict struct {
 	// Allowed says that the message holds a permit or needs none.
 	Allowed bool
-	// Charged says that a permit was newly taken. It is false for an unlimited key and for an ID that
-	// already held its permit.
+	// Charged says that the message took a new permit. It is false for an unlimited key and for an ID that already
+	// held its permit.
 	Charged bool
 	// Limit is the limit's Max, -1 for unlimited.
 	Limit int64
@@ -51,18 +51,19 @@ type Verdict struct {
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
 	ResetAfter time.Duration
-	// RetryAfter is 0 when the message is allowed, else the time until it could be admitted. With Max 0 it is
-	// the window; when Unavailable, the interval at which Redis is probed.
+	// RetryAfter is the time until the message could be admitted, 0 if it is allowed. It is the window if Max is 0,
+	// and the interval between probes of Redis if Unavailable is true.
 	RetryAfter time.Duration
 	// Local says that the message was rejected from the owner's Window, without Redis.
 	Local bool
-	// Degraded says that the verdict was reached without Redis because Redis, or the key in it, cannot be used.
+	// Degraded says that the verdict was reached without Redis, because Redis or the key cannot be used.
 	Degraded bool
-	// Unavailable says that the message was refused only because of that, under the policy Closed.
+	// Unavailable says that the message was refused only because Redis or the key cannot be used, under the policy
+	// Closed.
 	Unavailable bool
 }
 
-// Usage is what one key has used of its limit.
+// Usage says how many permits of its limit one key has used.
 type Usage struct {
 	// Used is the number of permits taken in the window that ends now. It exceeds Limit after a downgrade.
 	// It is 0 for an unlimited key, whose messages are not recorded.
@@ -77,11 +78,11 @@ type Usage struct {
 	Degraded bool
 }
 
-// standing is what is known of one key's window at one moment, from Redis or from memory.
+// standing is the state of one key's window at one moment, from Redis or from memory.
 type standing struct {
 	count      int64         // counted admissions
-	resetAfter time.Duration // until the oldest of them leaves, 0: none
-	retryAfter time.Duration // until a permit is free, 0: one is
+	resetAfter time.Duration // until the oldest counted admission leaves; 0: none is counted
+	retryAfter time.Duration // until a permit is free; 0: a permit is free now
 }
 
 // unlimitedVerdict is the verdict on every message of an unlimited key.
@@ -89,12 +90,12 @@ func unlimitedVerdict() Verdict {
 	return Verdict{Allowed: true, Limit: Unlimited, Remaining: Unlimited}
 }
 
-// noneVerdict is the verdict on every message of a limit that admits none.
+// noneVerdict is the verdict on every message of a limit with Max 0.
 func noneVerdict(limit Limit) Verdict {
 	return Verdict{RetryAfter: limit.Window}
 }
 
-// peek returns what one more message would get.
+// peek returns the verdict that one more message would get.
 func (s standing) peek(limit Limit) Verdict {
 	v := Verdict{
 		Allowed:    s.count < limit.Max,

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxUnusable is how many unusable keys are remembered, so as to log each only once in a while.
+	// maxUnusable is how many unusable keys are remembered, so that each is logged only once in unusableInterval.
 	maxUnusable = 1024
-	// unusableInterval is how often one unusable key is logged.
+	// unusableInterval is the time between two logs of the same unusable key.
 	unusableInterval = time.Minute
 )
 
@@ -27,15 +27,15 @@ type Limiter struct {
 	m        *metrics
 	start    time.Time // zero of the fallback's clock
 	now      func() time.Time
-	clock    func() int64 // the scripts' clock in unix ms, nil for that of Redis; set by tests
+	clock    func() int64 // the scripts' clock in unix ms; nil: the clock of Redis; set by tests
 	fallback *fallback
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
-	wake     chan struct{}                 // size 1, a hint to Run: a round trip failed, and its admissions wait to be merged
+	wake     chan struct{}                 // size 1: tells Run that a round trip failed and its admissions wait to be merged
 }
 
-// New returns a Limiter on the given client, which stays the caller's to close. It starts nothing and does not touch
-// Redis. It fails on options out of range and on a Registerer that has the metrics already.
+// New returns a Limiter on the given client, which the caller closes. It starts nothing and does not ask Redis. It
+// fails on options out of range and on a Registerer that has the metrics already.
 func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -65,21 +65,22 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 	return l, nil
 }
 
-// Health returns what says whether Redis is away: Options.Health, or the one that New made.
+// Health returns the Health that says whether Redis is away: Options.Health, or the one that New made.
 func (l *Limiter) Health() *redishealth.Health { return l.health }
 
-// Degraded reports whether messages are decided without Redis because it is away.
+// Degraded reports whether messages are decided without Redis, because Redis is away.
 func (l *Limiter) Degraded() bool { return l.health.Away() }
 
 // sinceStart converts a time to the fallback's clock.
 func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.start) }
 
-// AllowBatch sets the verdict of every request. All that must ask Redis do so in one pipelined round trip, with one
-// script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
+// AllowBatch sets the verdict of every request. All requests that must ask Redis share one pipelined round trip,
+// with one script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
 //
-// A rejection or an outage of Redis is a verdict. An error means that no verdict holds: the error of ctx when it ended
-// first (permits may have been taken; a message delivered again finds its own), or, before any permit is taken, what is
-// wrong with invalid requests.
+// A rejection is a verdict and not an error, also during an outage of Redis. After an error no verdict is valid.
+// Errors:
+//   - ctx's, if ctx ended first. Permits may have been taken; a message that is delivered again finds its permit.
+//   - The faults of invalid requests. No permit was taken.
 func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -101,7 +102,8 @@ func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 	return l.ask(ctx, r, now)
 }
 
-// decideLocally decides what needs no Redis and puts the rest into the round. It returns the number of local rejects.
+// decideLocally decides the requests that need no Redis and puts all other requests into the round. It returns the
+// number of local rejects.
 func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (rejects int) {
 	admitAll := l.o.OnRedisDown == Open && l.Degraded()
 	for _, req := range batch {
@@ -125,7 +127,7 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 	return rejects
 }
 
-// ask makes the batch's round trip and decides what of it failed by the policy.
+// ask makes the batch's round trip. The policy decides on the calls that failed.
 func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	calls := r.inUse()
 	err := l.health.Do(ctx, func(ctx context.Context) (failed error) {
@@ -149,7 +151,7 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	}
 	l.fallback.recordOrDecide(calls, l.sinceStart(l.now()))
 	if err != nil {
-		select { // Run merges what was admitted just now
+		select { // Run merges these admissions
 		case l.wake <- struct{}{}:
 		default:
 		}
@@ -157,7 +159,7 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	return nil
 }
 
-// logUnusable logs that a key cannot be used, once an unusableInterval for each key.
+// logUnusable logs that a key cannot be used, at most once in unusableInterval for each key.
 func (l *Limiter) logUnusable(ctx context.Context, key string, err error) {
 	now := l.now()
 	if last, ok := l.unusable.Get(key); ok && now.Sub(last) < unusableInterval {
@@ -167,8 +169,8 @@ func (l *Limiter) logUnusable(ctx context.Context, key string, err error) {
 	l.o.Logger.ErrorContext(ctx, "key cannot be used, its limit is decided in memory", "key", l.o.Prefix+key, "err", err)
 }
 
-// Allow asks for one permit for each ID, in order, and returns a verdict for each. It is AllowBatch without local state:
-// every call asks Redis, and IDs that hold their permit are recognised. Errors are those of AllowBatch.
+// Allow asks for one permit for each ID, in order, and returns a verdict for each. It is AllowBatch without local
+// state: every call asks Redis, and recognises IDs that hold their permit. The errors are those of AllowBatch.
 func (l *Limiter) Allow(ctx context.Context, key string, limit Limit, ids ...string) ([]Verdict, error) {
 	w := NewWindow(key)
 	reqs := make([]Request, len(ids))

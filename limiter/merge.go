@@ -15,7 +15,7 @@ const (
 	mergeKeys = 64   // calls in one round trip
 )
 
-// merge is some of one key's admissions on their way to Redis.
+// merge is a part of one key's admissions on its way to Redis.
 type merge struct {
 	scriptCall
 	key     string // without the prefix
@@ -30,7 +30,7 @@ func (f *fallback) idle() bool {
 	return f.queued == 0 && f.merging == 0 && !f.health.Away()
 }
 
-// backIfMerged makes messages ask Redis again if nothing is left to be merged. It reports whether nothing is left, and
+// backIfMerged makes messages ask Redis again if all admissions are merged. It reports whether all are merged, and
 // whether Redis was away until now.
 func (f *fallback) backIfMerged() (merged, was bool) {
 	f.mu.Lock()
@@ -41,7 +41,8 @@ func (f *fallback) backIfMerged() (merged, was bool) {
 	return true, f.health.Back()
 }
 
-// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. Each merge ends in ended or requeue.
+// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. The caller must call ended or
+// requeue for each merge.
 func (f *fallback) takeBatch() []*merge {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,15 +63,15 @@ func (f *fallback) takeBatch() []*merge {
 	return merges
 }
 
-// ended ends a merge that Redis has taken, or will never take.
+// ended ends a merge that Redis has taken, or that can never succeed.
 func (f *fallback) ended(m *merge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.merging -= len(m.entries)
 }
 
-// requeue puts the admissions of a merge that failed at the front of their key's queue, to be merged later. If the key has
-// been forgotten in the meantime, they are dropped.
+// requeue puts the admissions of a failed merge back to the front of their key's queue, to be merged later. If the
+// key has been forgotten in the meantime, the admissions are dropped.
 func (f *fallback) requeue(m *merge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -85,9 +86,9 @@ func (f *fallback) requeue(m *merge) {
 	f.queued += len(m.entries)
 }
 
-// Run recovers from outages until ctx ends: while Redis is away Run probes Redis; when Redis is back Run merges the admissions made
-// meanwhile and lets messages ask Redis again. Without Run a Limiter that lost Redis stays degraded. Run returns nil; the
-// Limiter's owner runs it once.
+// Run recovers from outages until ctx ends. While Redis is away, Run probes Redis. When Redis is back, Run merges
+// the admissions of the outage and lets messages ask Redis again. Without Run, a Limiter that lost Redis stays
+// degraded. Run returns nil. The Limiter's owner calls Run once.
 func (l *Limiter) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.health.ProbeInterval())
 	defer tick.Stop()
@@ -99,12 +100,12 @@ func (l *Limiter) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if !l.fallback.idle() {
-			_ = l.health.Recover(ctx, l.mergeAll) // which has logged the error; the next tick tries again
+			_ = l.health.Recover(ctx, l.mergeAll) // Recover has logged the error; the next tick tries again
 		}
 	}
 }
 
-// mergeAll merges until nothing is left, and then makes messages ask Redis again. An error is the server's.
+// mergeAll merges all admissions, and then makes messages ask Redis again. An error is the server's.
 func (l *Limiter) mergeAll(ctx context.Context) error {
 	var total int64
 	for {
@@ -122,8 +123,8 @@ func (l *Limiter) mergeAll(ctx context.Context) error {
 	}
 }
 
-// mergeRound merges one round trip's worth of admissions and returns how many were new to Redis. If the server failed, what
-// it did not take is queued again, and the error says why.
+// mergeRound merges the admissions of one round trip and returns how many were new to Redis. If the server failed,
+// the admissions that it did not take are queued again, and the error says why.
 func (l *Limiter) mergeRound(ctx context.Context) (added int64, failed error) {
 	merges := l.fallback.takeBatch()
 	if len(merges) == 0 {

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the limiter's own series, without labels. They are added to once per batch.
+// metrics are the limiter's own series, without labels. They are updated once for each batch.
 type metrics struct {
 	batchSize    prometheus.Histogram
 	localRejects prometheus.Counter

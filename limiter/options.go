@@ -16,10 +16,10 @@ type Policy int
 
 // The policies.
 const (
-	// Local enforces the same limits from this process's memory, and merges what it admitted into Redis when Redis
-	// is back. With n processes up to n times Max can be admitted meanwhile.
+	// Local enforces the same limits from this process's memory. When Redis is back, the admissions are merged into
+	// Redis. During the outage, n processes can admit up to n times Max.
 	Local Policy = iota
-	// Open admits every message, and merges the newest Max of each key into Redis when Redis is back.
+	// Open admits every message. When Redis is back, the newest Max admissions of each key are merged into Redis.
 	Open
 	// Closed refuses every message with a verdict that is Unavailable.
 	Closed
@@ -41,27 +41,27 @@ func (p Policy) String() string {
 
 // Options configures a Limiter. The zero value is usable.
 type Options struct {
-	// Prefix is put before every key to make the Redis key. Defaults to "ratelimit:".
+	// Prefix and a key make the Redis key. Defaults to "ratelimit:".
 	Prefix string
 	// OnRedisDown says what happens to messages while Redis is away. Defaults to Local.
 	OnRedisDown Policy
-	// MaxKeys is how many keys are kept in memory for the time that Redis is away; the least recently used one is
-	// dropped for a new one. Defaults to 10,000.
+	// MaxKeys is how many keys are kept in memory for the time that Redis is away. A new key replaces the least
+	// recently used one. Defaults to 10,000.
 	MaxKeys int
-	// MaxQueued is how many admissions made while Redis is away wait in memory to be merged into Redis, over all
-	// keys. Beyond it admissions are still counted against the limit in memory, but not merged. An admission takes
-	// about 100 bytes. Defaults to 250,000.
+	// MaxQueued is how many admissions, over all keys, wait in memory to be merged into Redis. Further admissions
+	// are counted against the limit in memory, but are not merged. An admission takes about 100 bytes. Defaults to
+	// 250,000.
 	MaxQueued int
-	// Health says whether Redis is away, to this Limiter and to whatever else uses the same Redis; no two Limiters may
-	// share one. Defaults to one of the Limiter's own, with the defaults of [redishealth.Options].
+	// Health says whether Redis is away. Other users of the same Redis may share it, but not another Limiter.
+	// Defaults to a new Health with the defaults of [redishealth.Options].
 	Health *redishealth.Health
-	// Logger receives changes of state, and keys that cannot be used. Defaults to none.
+	// Logger logs changes of state, and keys that cannot be used. Defaults to none.
 	Logger *slog.Logger
-	// Registerer receives the metrics, those of a Health of the Limiter's own included. Defaults to none.
+	// Registerer receives the metrics, also those of a Health that New makes. Defaults to none.
 	Registerer prometheus.Registerer
 }
 
-// withDefaults returns the options with every zero field set.
+// withDefaults returns the options with a default for every zero field.
 func (o Options) withDefaults() Options {
 	o.Prefix = cmp.Or(o.Prefix, "ratelimit:")
 	o.MaxKeys = cmp.Or(o.MaxKeys, 10_000)
@@ -72,7 +72,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate names every field that is out of range, of options that have their defaults.
+// validate names every field that is out of range. The options must have their defaults.
 func (o Options) validate() error {
 	var errs []error
 	if o.OnRedisDown < Local || o.OnRedisDown > Closed {

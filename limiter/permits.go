@@ -9,7 +9,7 @@ import (
 const (
 	// exactPermits is how many permits of one key are kept one by one in memory.
 	exactPermits = 10_000
-	// subWindows is how many parts a window is cut into for the permits beyond those.
+	// subWindows is how many parts a window is cut into for older permits.
 	subWindows = 100
 )
 
@@ -19,25 +19,27 @@ type permit struct {
 	at time.Duration
 }
 
-// permitSum counts admissions of one sub-window, all taken to be as late as its end.
+// permitSum counts the admissions of one sub-window. All of them count until the end of the sub-window leaves the
+// window.
 type permitSum struct {
 	at time.Duration
 	n  int64
 }
 
-// permitLog is one key's sliding window log in memory (Figma's "sliding window log", cut to fixed sub-windows for its
-// old end as in Cloudflare's counters). It is pure: now comes in as an argument, ordered or not.
+// permitLog is one key's sliding window log in memory (Figma's "sliding window log"; older admissions are counted
+// in fixed sub-windows, as in Cloudflare's counters). It is pure: now is an argument, and need not grow from call
+// to call.
 //
-// The newest exactPermits admissions are exact. Older ones are summed in sub-windows of 1/subWindows of the window and
-// leave with the end of their sub-window: the log errs only toward rejecting, and by at most 1 % of the window. An ID is
-// recognised only while it is among the exact ones.
+// The newest exactPermits admissions are exact. Older admissions are summed in sub-windows of 1/subWindows of the
+// window and leave with the end of their sub-window. So the log errs only toward rejecting, and by at most 1 % of
+// the window. An ID is recognised only while its admission is exact.
 type permitLog struct {
 	exact  []permit    // by time, oldest first
 	sums   []permitSum // by time, oldest first; all older than exact
 	summed int64       // total of sums
 }
 
-// trim forgets what has left the window (now-window, now].
+// trim drops the admissions that have left the window (now-window, now].
 func (g *permitLog) trim(now, window time.Duration) {
 	cut := now - window
 	i := 0
@@ -64,7 +66,7 @@ func (g *permitLog) holds(id uint64) bool {
 	return false
 }
 
-// add records an admission. One that is older than the newest known counts as late as that one.
+// add records an admission. An admission that is older than the newest recorded one gets the time of that one.
 func (g *permitLog) add(id uint64, now, window time.Duration) {
 	if n := len(g.exact); n > 0 {
 		now = max(now, g.exact[n-1].at)
@@ -84,7 +86,7 @@ func (g *permitLog) add(id uint64, now, window time.Duration) {
 	g.sums = append(g.sums, permitSum{at: end, n: 1})
 }
 
-// remove releases the ID's permit. It reports false when the ID is not among the exact ones.
+// remove releases the ID's permit. It reports false when the ID has no exact admission.
 func (g *permitLog) remove(id uint64) bool {
 	i := slices.IndexFunc(g.exact, func(p permit) bool { return p.id == id })
 	if i < 0 {
@@ -94,7 +96,7 @@ func (g *permitLog) remove(id uint64) bool {
 	return true
 }
 
-// standing returns the window's state at now. The log must have been trimmed to the same now and window.
+// standing returns the window's state at now. The caller must have trimmed the log to the same now and window.
 func (g *permitLog) standing(limit Limit, now time.Duration) standing {
 	s := standing{count: g.count()}
 	if s.count > 0 {
@@ -106,7 +108,7 @@ func (g *permitLog) standing(limit Limit, now time.Duration) standing {
 	return s
 }
 
-// at returns the time of the admission with the given rank, 0 being the oldest.
+// at returns the time of the admission with the given rank. Rank 0 is the oldest.
 func (g *permitLog) at(rank int64) time.Duration {
 	for _, s := range g.sums {
 		if rank < s.n {

@@ -13,28 +13,28 @@ import (
 // scanCount is how many keys Redis looks at for one SCAN.
 const scanCount = 1000
 
-// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window calls
-// Window.Forget as well, and other processes call ForgetLocal. While Redis is away only the memory is reset, and an error that is
-// [redishealth.ErrAway] is returned.
+// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window
+// must also call Window.Forget, and other processes must call ForgetLocal. While Redis is away, only the memory is
+// reset, and Reset returns [redishealth.ErrAway].
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
 	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
 	if err != nil {
 		return fmt.Errorf("reset %q: %w", key, err)
 	}
-	// What this process has recorded between the two was admitted before the reset.
+	// Admissions that this process has recorded until now were made before the reset.
 	l.fallback.forget(key)
 	return nil
 }
 
-// ResetPrefix is Reset for all keys that begin with prefix. It looks at every key in Redis by SCAN, on every master of a
+// ResetPrefix is Reset for all keys that begin with prefix. It scans every key in Redis, on every master of a
 // cluster.
 func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
 	if l.Degraded() {
 		return redishealth.ErrAway
 	}
 	l.fallback.forgetPrefix(prefix)
-	// What this process records until the keys are deleted was admitted before the reset.
+	// Admissions that this process records until the keys are deleted were made before the reset.
 	defer l.fallback.forgetPrefix(prefix)
 	pattern := asPattern.Replace(l.o.Prefix+prefix) + "*"
 	if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
@@ -45,7 +45,7 @@ func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
 	return l.unlinkMatching(ctx, l.rdb, pattern)
 }
 
-// asPattern makes a pattern of SCAN that matches a text alone.
+// asPattern turns a text into a pattern of SCAN that matches only that text.
 var asPattern = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // unlinkMatching deletes the keys of one node that match.
@@ -57,7 +57,7 @@ func (l *Limiter) unlinkMatching(ctx context.Context, node redis.Cmdable, patter
 				return err
 			}
 			cursor = next
-			// One command for each key: on a cluster they have slots of their own.
+			// One command for each key, because on a cluster the keys are in different slots.
 			_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for _, key := range keys {
 					p.Unlink(ctx, key)
@@ -73,16 +73,16 @@ func (l *Limiter) unlinkMatching(ctx context.Context, node redis.Cmdable, patter
 	return nil
 }
 
-// ForgetLocal drops what this process knows of the key, because it was reset elsewhere.
+// ForgetLocal drops the key from this process's memory, because another process has reset the key.
 func (l *Limiter) ForgetLocal(key string) { l.fallback.forget(key) }
 
-// ForgetLocalPrefix is ForgetLocal for all keys that begin with prefix. It looks at every key in memory, which are
-// Options.MaxKeys at most.
+// ForgetLocalPrefix is ForgetLocal for all keys that begin with prefix. It looks at every key in memory, at most
+// Options.MaxKeys.
 func (l *Limiter) ForgetLocalPrefix(prefix string) { l.fallback.forgetPrefix(prefix) }
 
-// Release releases the permits of the IDs, for messages that were charged but then refused for another reason. An ID
-// without a permit is left out. The owner of the key's Window calls Window.Forget as well. While Redis is away, permits
-// taken from Redis before cannot be released, and an error that is [redishealth.ErrAway] is returned.
+// Release releases the permits of the IDs, for messages that were charged but then refused for another reason. IDs
+// without a permit are ignored. The owner of the key's Window must also call Window.Forget. While Redis is away,
+// permits in Redis cannot be released, and Release returns [redishealth.ErrAway].
 func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error {
 	w := NewWindow(key)
 	batch := make([]*Request, len(ids))
@@ -92,7 +92,8 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 	return l.ReleaseBatch(ctx, batch)
 }
 
-// ReleaseBatch is Release for requests of any keys, in one round trip. It calls Forget of the requests' Windows.
+// ReleaseBatch is Release for requests of any keys, in one round trip. It also calls Forget of the requests'
+// Windows.
 func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 	if len(batch) == 0 {
 		return nil

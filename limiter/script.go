@@ -26,7 +26,8 @@ var (
 	mergeScript = redis.NewScript(mergeSource)
 )
 
-// replyError says that a reply is of a shape that the scripts do not produce. It is a [redis.Error]: the server did answer.
+// replyError means that a reply does not have the form of the scripts' replies. It is a [redis.Error], because the
+// server did answer.
 type replyError string
 
 func (e replyError) Error() string { return "unexpected reply of a script: " + string(e) }
@@ -39,7 +40,7 @@ func badReply(format string, args ...any) error { return replyError(fmt.Sprintf(
 // scriptCall is one run of a script on one key, as part of a pipeline.
 type scriptCall struct {
 	redisKey string // with the prefix
-	args     []any  // EVALSHA with its arguments; may point into the owner, which must outlive the round trip
+	args     []any  // EVALSHA and its arguments; they may point into the owner, which must outlive the round trip
 	cmd      *redis.Cmd
 }
 
@@ -52,14 +53,15 @@ const (
 	argFirst
 )
 
-// prepare sets the arguments up to the key; the caller appends those of the script. It reuses args.
+// prepare sets the arguments up to the key. The caller appends the script's arguments. prepare reuses args.
 func (c *scriptCall) prepare(script *redis.Script, redisKey string) {
 	c.redisKey, c.cmd = redisKey, nil
 	c.args = append(c.args[:0], "evalsha", script.Hash(), 1, &c.redisKey)
 }
 
-// exec runs all calls in one pipelined round trip, for which ctx has a deadline. Each call's outcome is in its cmd; exec
-// itself cannot fail. The calls that find their script unknown to the server are run again with its source.
+// exec runs all calls in one pipelined round trip. ctx must have a deadline. Each call's result or error is in its
+// cmd; exec itself cannot fail. Calls whose script the server does not know are run again with the source of the
+// script.
 func (l *Limiter) exec(ctx context.Context, script *redis.Script, source string, calls []*scriptCall) {
 	l.pipeline(ctx, calls)
 	var unknown []*scriptCall
@@ -89,7 +91,7 @@ func (l *Limiter) pipeline(ctx context.Context, calls []*scriptCall) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		for _, c := range calls {
 			if c.cmd.Err() == nil && c.cmd.Val() == nil {
-				c.cmd.SetErr(err) // the client gave up before it reached this one
+				c.cmd.SetErr(err) // the client gave up before this command
 			}
 		}
 	}
@@ -97,7 +99,7 @@ func (l *Limiter) pipeline(ctx context.Context, calls []*scriptCall) {
 
 // windowReply is the reply of allow.lua and peek.lua, checked.
 type windowReply struct {
-	verdicts string // one of the verdict characters for each ID
+	verdicts string // a verdict character for each ID
 	standing standing
 }
 
@@ -108,7 +110,7 @@ const (
 	replyHeld     = '2'
 )
 
-// windowReply returns the checked reply to a call about ids IDs. Errors are those of Redis, or a replyError.
+// windowReply returns the checked reply to a call about ids IDs. An error is Redis's, or a replyError.
 func (c *scriptCall) windowReply(ids int, window time.Duration) (windowReply, error) {
 	reply, err := c.cmd.Result()
 	if err != nil {

@@ -2,18 +2,18 @@ package limiter
 
 import "time"
 
-// replySlack is subtracted from every local block: Redis counts whole milliseconds, so what it calls n ms may be
-// over up to 1 ms sooner.
+// replySlack is subtracted from every local block. Redis counts whole milliseconds, so n ms in its reply may be up
+// to 1 ms less.
 const replySlack = time.Millisecond
 
-// Window is the local state of one key: until when Redis is known to be full. It is owned by one goroutine and has no
-// lock. It takes 104 bytes beside the bytes of its key.
+// Window is the local state of one key. It knows until when the key is full. It is owned by one goroutine and has
+// no lock. It takes 104 bytes and the bytes of its key.
 type Window struct {
 	key          string
-	limit        Limit         // what blockedUntil was computed for
-	blockedUntil time.Time     // zero: nothing known; carries the monotonic clock
-	resetAt      time.Time     // when the oldest counted admission leaves
-	late         time.Duration // length of the round trip that told both times: either may be early by up to that
+	limit        Limit         // limit for which blockedUntil was computed
+	blockedUntil time.Time     // zero: nothing is known; has a monotonic clock reading
+	resetAt      time.Time     // when the oldest counted admission leaves the window
+	late         time.Duration // length of the round trip that returned both times: they may be early by up to late
 	call         *call         // the key's script call in the batch being built, nil outside AllowBatch
 }
 
@@ -24,21 +24,21 @@ func NewWindow(key string) *Window { return &Window{key: key} }
 // Key returns the key that NewWindow was given.
 func (w *Window) Key() string { return w.key }
 
-// Forget drops what the Window knows, so that the next message asks Redis. Its owner calls it after a reset or a
-// release of the key.
+// Forget clears the Window, so that the next message asks Redis. Its owner calls it after a reset or a release of
+// the key.
 func (w *Window) Forget() {
 	w.limit, w.blockedUntil, w.resetAt, w.late = Limit{}, time.Time{}, time.Time{}, 0
 }
 
-// Reject reports whether a message is known to be over the limit at now, and if so its verdict. It is pure: no I/O, no
-// clock, no allocation. It is false for a limit other than the one Redis last answered for. The caller must not ask it
-// about a redelivered or replayed message, which may hold its permit already.
+// Reject reports whether a message is known to be over the limit at now, and returns its verdict. It is pure: no
+// I/O, no clock, no allocation. It reports false for a limit other than the one Redis last answered for. The caller
+// must not call it for a redelivered or replayed message, which may hold its permit already.
 func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	if limit != w.limit || !now.Before(w.blockedUntil) {
 		return Verdict{}, false
 	}
-	// The block must not end too late. The times in the verdict must not end too early: a caller that waits as told is to
-	// find a permit.
+	// The block must not end too late. The times in the verdict must not end too early, because a caller that waits
+	// that long is to find a free permit.
 	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(w.blockedUntil.Sub(now)+replySlack+w.late, limit.Window)}
 	v.ResetAfter = min(w.resetAt.Sub(now)+w.late, limit.Window)
 	if v.ResetAfter <= 0 {
@@ -47,9 +47,9 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	return v, true
 }
 
-// learn remembers Redis's answer to a request that was sent and answered at the given times. The block is counted from the
-// sending, so it ends no later than Redis's own, whatever the two clocks say. It lasts one window at most, so that Redis
-// is asked again even if its clock was stepped back.
+// learn stores Redis's answer to a request that was sent and answered at the given times. The block is counted from
+// the time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts one
+// window at most, so that Redis is asked again even if its clock was set back.
 func (w *Window) learn(limit Limit, s standing, sent, received time.Time) {
 	if s.count < limit.Max {
 		w.Forget()

@@ -1,9 +1,10 @@
-// Package redishealth says whether Redis is away, for everything in a process that uses the same Redis. It is the only
-// place where that is decided.
+// Package redishealth says whether Redis is away, for all code in a process that uses the same Redis. Only this
+// package decides that.
 //
-// Redis counts as away after Options.Failures round trips in a row have failed for a reason that is the server's or the
-// network's, not a key's ([ServerFailed]). From then on nothing asks Redis, so that nothing waits for a time-out. Only
-// probes ([Health.Recover]) still reach it, and end that time once Redis takes writes again.
+// Redis counts as away after Options.Failures round trips in a row have failed because of the server or the
+// network, and not because of a key ([ServerFailed]). From then on only probes ([Health.Recover]) ask Redis, so
+// that nothing waits for a time-out. Redis counts as back when a probe finds that it takes writes, and the
+// admissions of the outage are merged.
 package redishealth
 
 import (
@@ -18,7 +19,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrAway says that work was not done because Redis is away, or that it failed for a reason that counts toward that.
+// ErrAway means that work was not done because Redis is away, or that it failed because of the server or the
+// network.
 var ErrAway = errors.New("redis is away")
 
 // Health knows whether one Redis is away. It is safe for concurrent use.
@@ -30,15 +32,15 @@ type Health struct {
 
 	// Written under mu.
 	away    atomic.Bool
-	changes atomic.Int64 // how often away has changed: a round trip that spans a change does not count
+	changes atomic.Int64 // how often away has changed; a round trip during which it changes is not counted
 
 	mu        sync.Mutex // protects the fields below
 	failures  int        // round trips that failed in a row since the last change
-	nextProbe time.Time  // while Redis is away, it is not probed before this
+	nextProbe time.Time  // while Redis is away, the earliest time of the next probe
 }
 
-// New returns a Health of the Redis behind the client, which stays the caller's to close. It starts nothing and does not
-// touch Redis. It fails on options out of range and on a Registerer that has the metrics already.
+// New returns a Health of the Redis behind the client, which the caller closes. It starts nothing and does not ask
+// Redis. It fails on options out of range and on a Registerer that has the metrics already.
 func New(rdb redis.UniversalClient, o Options) (*Health, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -83,7 +85,7 @@ func obeysContext(rdb redis.UniversalClient) bool {
 	}
 }
 
-// Away reports whether nothing is to ask Redis.
+// Away reports whether Redis is away, so that nothing may ask it.
 func (h *Health) Away() bool { return h.away.Load() }
 
 // Timeout returns the time that one round trip may take.
@@ -92,9 +94,12 @@ func (h *Health) Timeout() time.Duration { return h.o.Timeout }
 // ProbeInterval returns the time between two probes while Redis is away.
 func (h *Health) ProbeInterval() time.Duration { return h.o.ProbeInterval }
 
-// Do runs work that makes one round trip to Redis under the time limit, and counts how it ended. While Redis is away it
-// returns ErrAway and runs nothing. The error is else that of ctx where ctx ended, which counts neither way; that of work
-// where it is a key's; and ErrAway with that of work where ServerFailed is true of it.
+// Do runs work, which makes one round trip to Redis, under the time limit, and counts its success or failure.
+// Errors:
+//   - ErrAway while Redis is away; work does not run.
+//   - ctx's, if ctx ended; the round trip is not counted.
+//   - ErrAway joined with the error of work, if ServerFailed is true for the error of work.
+//   - The error of work otherwise, which concerns a key; the round trip counts as a success.
 func (h *Health) Do(ctx context.Context, work func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -119,14 +124,15 @@ func (h *Health) Do(ctx context.Context, work func(context.Context) error) error
 	return err
 }
 
-// count counts a round trip that began when away had changed as often as given.
+// count counts a round trip. changes is the number of changes of away when the round trip began.
 func (h *Health) count(changes int64, failed bool) {
 	if h.countLocking(changes, failed) {
 		h.o.Logger.Warn("redis is away, limits are decided without it")
 	}
 }
 
-// countLocking is count, and reports whether Redis is away from now on.
+// countLocking counts a round trip as count does. It reports whether Redis counts as away because of this round
+// trip.
 func (h *Health) countLocking(changes int64, failed bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -152,14 +158,14 @@ func (h *Health) setLocked(away bool) {
 	h.postponeProbeLocked()
 }
 
-// postponeProbeLocked keeps the next probe from following at once: it is due again by the next tick of its caller, which
-// comes every ProbeInterval. The caller must hold h.mu.
+// postponeProbeLocked delays the next probe by half of ProbeInterval, so that it does not follow at once but is due
+// at the next tick of Recover's caller. The caller must hold h.mu.
 func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeInterval / 2) }
 
-// Recover probes Redis and, if that takes writes, runs catchUp, which tells Redis what it has missed and then calls Back.
-// The caller calls Recover every ProbeInterval while there is anything to catch up with; while Redis is away it does
-// nothing where the last probe was just now. An error means that Redis did not take it all; Recover has counted and
-// logged it.
+// Recover probes Redis. If Redis takes writes, Recover runs catchUp, which writes to Redis what was decided without
+// it and then calls Back. The caller calls Recover every ProbeInterval while there is something to write. While
+// Redis is away, Recover does nothing if the last probe was just now. An error means that Redis did not take all
+// writes; Recover has counted and logged the error.
 func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) error) error {
 	changes := h.changes.Load()
 	h.mu.Lock()
@@ -175,7 +181,7 @@ func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) erro
 	if err != nil {
 		h.o.Logger.DebugContext(ctx, "redis probed", "err", err)
 		if ctx.Err() != nil {
-			return err // the caller gave up: that counts neither way
+			return err // the caller gave up, so nothing is counted
 		}
 		h.mu.Lock()
 		h.postponeProbeLocked()
@@ -185,7 +191,8 @@ func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) erro
 	return err
 }
 
-// probe asks whether Redis takes writes, without writing: ZADD XX adds no member. A cluster must have all its masters.
+// probe tests whether Redis takes writes. It changes nothing: ZADD XX adds no member. All masters of a cluster must
+// answer.
 func (h *Health) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, h.o.Timeout)
 	defer cancel()
@@ -201,9 +208,9 @@ func (h *Health) probe(ctx context.Context) error {
 	return nil
 }
 
-// Back makes everything ask Redis again, and reports whether Redis was away until now. It is for the end of catchUp, whose
-// owner holds the lock under which it found nothing left to catch up with: so nothing is decided without Redis after
-// Redis has been told of everything.
+// Back ends the time in which Redis is away, and reports whether Redis was away until now. catchUp calls Back at
+// its end, while it holds the lock under which it found nothing left to write. So nothing is decided without Redis
+// after the last write.
 func (h *Health) Back() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,22 +12,23 @@ import (
 
 // Options configures a Health. The zero value is usable.
 type Options struct {
-	// Timeout bounds one round trip, retries of the client included, at least 1 ms. It holds only for a client with
-	// ContextTimeoutEnabled; New warns about another. Defaults to 1 s.
+	// Timeout bounds one round trip, with the client's retries, at least 1 ms. It has an effect only on a client
+	// with ContextTimeoutEnabled; New warns about any other client. Defaults to 1 s.
 	Timeout time.Duration
-	// Failures is the number of round trips that fail in a row after which Redis counts as away, 1 to 2^30. Defaults to 3.
+	// Failures is after how many failed round trips in a row Redis counts as away, 1 to 2^30. Defaults to 3.
 	Failures int
 	// ProbeInterval is the time between two probes while Redis is away, at least 1 ms. Defaults to 500 ms.
 	ProbeInterval time.Duration
-	// ProbeKey is the key that probes name, and never make: one that the client may write. Defaults to "ratelimit:probe".
+	// ProbeKey is the key that probes use but never create. The client must have permission to write it. Defaults
+	// to "ratelimit:probe".
 	ProbeKey string
-	// Logger receives changes of state. Defaults to none.
+	// Logger logs changes of state. Defaults to none.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 }
 
-// withDefaults returns the options with every zero field set.
+// withDefaults returns the options with a default for every zero field.
 func (o Options) withDefaults() Options {
 	o.Timeout = cmp.Or(o.Timeout, time.Second)
 	o.Failures = cmp.Or(o.Failures, 3)
@@ -40,7 +41,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate names every field that is out of range, of options that have their defaults.
+// validate names every field that is out of range. The options must have their defaults.
 func (o Options) validate() error {
 	var errs []error
 	if o.Timeout < time.Millisecond {
