@@ -5,43 +5,40 @@ import (
 	"arrakis/tenant"
 )
 
-// Admission is what a shard must know of a message to admit it, and what it
-// answers. The sender fills in the first group and hands the admission over
-// with its message; the shard fills in the second.
+// Admission is the question whether a message is admitted, and the shard's answer. The sender sets the first group
+// of fields before it puts the message into the mailbox; the shard sets the second group.
 type Admission struct {
-	// TenantKey is the ID that the message carries: it picks the shard, and is
-	// the key of the tenant's config. Several keys can be one tenant.
+	// TenantKey is the ID that the message carries. It picks the shard, and is the key of the tenant's config.
+	// Several tenant keys can belong to one tenant.
 	TenantKey string
-	// User is the ID of the user inside the community, "" if there is none.
+	// User is the ID of the user in the community, "" if there is none.
 	User string
-	// Action is what is limited. It counts only if Limited.
+	// Action is the action under which the message is limited. It has an effect only if Limited is true.
 	Action  tenant.Action
 	Limited bool
-	// ID is the event ID, by which a message is charged once. It must not be
-	// empty if Limited.
+	// ID is the event ID. An ID is charged once. It must not be empty if Limited is true.
 	ID string
-	// Replay says that the message was delivered before, and so may hold its
-	// permit already.
+	// Replay says that the message was delivered before and may hold its permit already.
 	Replay bool
 
-	// Tenant is never nil in what the shard hands on.
+	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant
-	// Verdict is Allowed for every message that is not Limited.
+	// Verdict is Allowed if Limited is false.
 	Verdict limiter.Verdict
-	// LimitedBy is the action whose limit decided: Action, or
-	// tenant.UserCommand if the user's own limit refused the message.
+	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit
+	// refused the message.
 	LimitedBy tenant.Action
 
 	entry   *entry
 	request limiter.Request  // for Action
-	user    *limiter.Request // for tenant.UserCommand, nil if that limit is not asked
+	user    *limiter.Request // for tenant.UserCommand; nil if that limit is not checked
 }
 
-// refusedByUser reports whether the user's own limit was asked and refused.
+// refusedByUser reports whether the user's own limit refused the message.
 func (a *Admission) refusedByUser() bool { return a.user != nil && !a.user.Verdict.Allowed }
 
-// Message is what a shard admits: anything that carries an Admission.
+// Message is a message that a shard can admit. It carries an Admission.
 type Message interface {
-	// Admission returns the message's one admission, always the same pointer.
+	// Admission returns the message's admission, always the same pointer.
 	Admission() *Admission
 }

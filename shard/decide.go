@@ -9,10 +9,9 @@ import (
 	"arrakis/tenant"
 )
 
-// decide gives every message of the batch its verdict. A user's own limit, if
-// the tenant has set one, is asked before the community's, in a round trip of
-// its own: their keys may be on different nodes of a cluster. If the
-// community's limit then refuses a message, the user's permit is released.
+// decide sets the verdict of every message of the batch. If the tenant limits its users, the user's limit is
+// checked before the community's. It needs a round trip of its own, because the keys of both limits may be on
+// different nodes of a cluster. If the community's limit then refuses the message, the user's permit is released.
 func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.decideUsers(ctx); err != nil {
 		return err
@@ -27,7 +26,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 		case a.refusedByUser():
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
-			r := &a.request // set by field: its Verdict is large, and comes from the limiter
+			r := &a.request // set field by field, because Verdict is large and the limiter sets it
 			r.Window, r.Limit, r.ID, r.Replay = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.ID, a.Replay
 			s.asks = append(s.asks, r)
 		}
@@ -46,9 +45,8 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	return s.releaseUsers(ctx)
 }
 
-// decideUsers asks for the users whose tenants limit them. A message that is
-// known to be over the community's limit is left out, so that a flood costs
-// Redis nothing.
+// decideUsers checks the users' limits, for tenants that limit their users. It skips a message that is known to be
+// over the community's limit, so that a flood costs Redis nothing.
 func (s *shard[M]) decideUsers(ctx context.Context) error {
 	now := time.Now()
 	defer s.clearAsks()
@@ -74,13 +72,13 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	return nil
 }
 
-// clearAsks empties asks: they point into messages, which are not to live on.
+// clearAsks empties asks. The requests point into messages, which must not be kept in memory.
 func (s *shard[M]) clearAsks() {
 	clear(s.asks)
 	s.asks = s.asks[:0]
 }
 
-// limitOf translates a tenant's numbers into a limit.
+// limitOf is a tenant's limit for an action, as the limiter takes it.
 func limitOf(t *tenant.Tenant, a tenant.Action) limiter.Limit {
 	n, window := t.Limit(a)
 	return limiter.Limit{Max: n, Window: window}
@@ -92,14 +90,13 @@ func (s *shard[M]) userWindow(a *Admission) *limiter.Window {
 	}
 	key := UserKey(a.Tenant.ID, a.User)
 	w := limiter.NewWindow(key)
-	// The user's ID is cut out of key: the message's text does not live as long.
+	// The user's ID is taken from key and not from the message, so that the message's text is not kept in memory.
 	s.users.Add(userKey{a.Tenant.ID, key[len(key)-len(a.User):]}, w)
 	return w
 }
 
-// releaseUsers releases the users' permits of messages that the community's limit
-// refused, in one round trip. While Redis is away a permit stays taken: the
-// user is rejected too early rather than too late.
+// releaseUsers releases, in one round trip, the users' permits of messages that the community's limit refused.
+// While Redis is away, such a permit stays taken: the user is rejected too early rather than too late.
 func (s *shard[M]) releaseUsers(ctx context.Context) error {
 	s.clearAsks()
 	for _, m := range s.batch {

@@ -1,36 +1,30 @@
-// Package shard admits messages: it finds the tenant of each, and decides
-// whether the tenant's limits allow it. A [Pool] has a fixed number of shards;
-// the hash of a message's tenant key picks one. [Limits] reads and resets what
-// is used of the limits.
+// Package shard admits messages. It finds the tenant of each message and decides whether the tenant's limits admit
+// the message. A [Pool] has a fixed number of shards; the hash of a message's tenant key picks the shard. [Limits]
+// reads and resets the usage of limits.
 //
-// A shard is an actor: one goroutine that alone owns an LRU of tenants, each
-// with the local windows of its limits, so there is no lock on the way of a
-// message. All it hears comes through its [Mailbox]: messages, and changes of
-// tenants and limits. It takes whatever has gathered in the mailbox as one
-// batch, reads the missing tenants with one MGET, rejects from local state
-// what is known to be over its limit, and has the rest confirmed by one
-// pipelined round trip to Redis. The batch grows with the load, without a
-// timer: while a round trip is under way, the next batch gathers.
+// A shard is an actor: one goroutine owns an LRU of tenants, each with the local windows of its limits, and needs
+// no lock. Messages and changes of tenants and limits reach the shard through its [Mailbox]. The shard takes all
+// items in the mailbox as one batch. It reads the missing tenants with one MGET, rejects from local state the
+// messages that are known to be over their limit, and asks Redis about all others in one pipelined round trip. The
+// batch grows with the load, without a timer: while a round trip is under way, the next batch gathers.
 //
 // # Ordering
 //
-// Messages of one community that enter through one [Sorter] leave in the
-// order in which they entered. A change that was notified before a message
-// was put is in force for it.
+// Messages with one tenant key that enter through one [Sorter] leave in the order in which they entered. A change
+// is in force for every message that is put into a mailbox after [Pool.Notify] has returned.
 //
 // # Backpressure
 //
-// A full mailbox blocks [Sorter.Flush], and with it the decoding of all
-// further messages, up to JetStream. The shard in turn waits for the function
-// that its batches go to.
+// A full mailbox blocks [Sorter.Flush]. So no further messages are decoded, and they wait in JetStream. The shard
+// waits for the function that takes its batches.
 //
 // # Shutdown
 //
-// [Pool.Close] is called when all senders have ended. [Pool.Run] returns when
-// every batch that was accepted has been handed on.
+// Call [Pool.Close] after all senders have ended. [Pool.Run] then returns when every accepted message has been
+// handed on.
 //
 // # Errors
 //
-// Redis being away is no error: tenants are served from the cache however
-// old, unknown ones as free tier, and the limiter decides by its policy.
+// It is not an error that Redis is away. Tenants are then served from the cache, however old they are. Tenants that
+// are not cached are served as free tier, and the limiter decides by its policy.
 package shard

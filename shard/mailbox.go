@@ -10,13 +10,12 @@ import (
 // ErrClosed is returned by [Mailbox.Put] after Close.
 var ErrClosed = errors.New("mailbox closed")
 
-// Mailbox is a bounded queue of items that are put and taken in batches: one
-// lock and at most one wake-up for a batch, where a channel costs both for
-// each item. Any number of goroutines may put; one takes.
+// Mailbox is a bounded queue whose items are put and taken in batches. A batch costs one lock and at most one
+// wake-up; in a channel, every item costs both. Any number of goroutines may put; one goroutine, the taker, takes.
 type Mailbox[T any] struct {
 	capacity int           // set by NewMailbox, read-only
-	filled   chan struct{} // size 1, a hint: there are items, or it is closed
-	freed    chan struct{} // size 1, a hint: there is room
+	filled   chan struct{} // size 1: wakes the taker, because items wait or the mailbox is closed
+	freed    chan struct{} // size 1: wakes a waiting sender, because there is room
 
 	mu     sync.Mutex // protects the fields below
 	queue  []T
@@ -33,20 +32,20 @@ func NewMailbox[T any](capacity int) *Mailbox[T] {
 	}
 }
 
-// Put appends items in their order, and waits while the mailbox is full. It
-// returns ctx's error, with some items put and the rest not, or ErrClosed.
+// Put appends items in their order, and waits while the mailbox is full. An error is ctx's or ErrClosed. After an
+// error some items may have been put and others not.
 func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	for {
 		put, enough, room, err := m.put(items)
 		if err != nil {
-			signal(m.freed) // for another sender that waits
+			signal(m.freed) // wakes another waiting sender
 			return err
 		}
 		if enough {
 			signal(m.filled)
 		}
 		if room {
-			signal(m.freed) // for another sender that waits
+			signal(m.freed) // wakes another waiting sender
 		}
 		if items = items[put:]; len(items) == 0 {
 			return nil
@@ -59,8 +58,7 @@ func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	}
 }
 
-// put appends what fits, and reports whether the taker is to be woken and
-// whether there is room for more.
+// put appends the items that fit. It reports whether the taker must be woken and whether there is room for more.
 func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,9 +70,8 @@ func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 	return n, n > 0 && len(m.queue) >= m.wakeAt, len(m.queue) < m.capacity, nil
 }
 
-// Gather waits until n items wait, the mailbox is full or closed, maxWait has
-// passed, or no item has come from one tick to the next. Only the taker calls
-// it, before Take.
+// Gather returns when n items wait, the mailbox is full or closed, maxWait has passed, or no item has arrived for a
+// tick. Only the taker calls it, before Take.
 func (m *Mailbox[T]) Gather(n int, maxWait, tick time.Duration) {
 	n = min(n, m.capacity)
 	timer, ticker := time.NewTimer(maxWait), time.NewTicker(tick)
@@ -82,7 +79,7 @@ func (m *Mailbox[T]) Gather(n int, maxWait, tick time.Duration) {
 	defer ticker.Stop()
 	for before := m.Len(); !m.wake(n); {
 		select {
-		case <-m.filled: // it may be an old hint
+		case <-m.filled: // this may be an old signal
 		case <-ticker.C:
 			now := m.Len()
 			if now == before {
@@ -97,8 +94,8 @@ func (m *Mailbox[T]) Gather(n int, maxWait, tick time.Duration) {
 	}
 }
 
-// wake sets how many items must wait before the taker is woken, and reports
-// whether so many wait already or none will come.
+// wake sets how many items must wait before the taker is woken. It reports whether as many wait already, or no more
+// will come.
 func (m *Mailbox[T]) wake(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,9 +107,9 @@ func (m *Mailbox[T]) wake(n int) bool {
 	return false
 }
 
-// Take waits for items and returns all of them, or false when the mailbox is
-// closed and empty. It clears buffer and keeps it for the next items: pass the
-// slice that the last Take returned, once nothing uses it.
+// Take waits for items and returns all of them. It returns false when the mailbox is closed and empty. It clears
+// buffer and uses it for the next items: pass the slice that the last Take returned, when nothing uses that slice
+// any more.
 func (m *Mailbox[T]) Take(buffer []T) ([]T, bool) {
 	clear(buffer)
 	for {
@@ -138,8 +135,8 @@ func (m *Mailbox[T]) take(empty []T) (items []T, closed bool) {
 	return items, m.closed
 }
 
-// Close lets the taker end once it has taken what is there. Senders that must
-// not lose an item end before it is called.
+// Close lets the taker end after it has taken the waiting items. Senders that must not lose an item must have ended
+// before Close.
 func (m *Mailbox[T]) Close() {
 	m.mu.Lock()
 	m.closed = true
@@ -148,14 +145,14 @@ func (m *Mailbox[T]) Close() {
 	signal(m.freed)
 }
 
-// Len is how many items wait now.
+// Len returns how many items wait.
 func (m *Mailbox[T]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.queue)
 }
 
-// signal leaves a hint unless one is there already.
+// signal puts a signal into c, unless c has one already.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

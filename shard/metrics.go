@@ -7,12 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the shards' own, without tenant labels.
+// metrics are the shards' own series, without tenant labels.
 type metrics struct {
 	hits, misses, evictions prometheus.Counter
 }
 
-// newMetrics registers the metrics; nil registers nowhere.
+// newMetrics makes the metrics and registers them, unless reg is nil.
 func newMetrics(reg prometheus.Registerer, depths func(func(shard, depth int))) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return promauto.With(reg).NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -23,12 +23,12 @@ func newMetrics(reg prometheus.Registerer, depths func(func(shard, depth int))) 
 	}
 	return &metrics{
 		hits:      counter("arrakis_tenant_cache_hits_total", "Messages whose tenant was cached."),
-		misses:    counter("arrakis_tenant_cache_misses_total", "Tenants that were missing or too old, and read."),
+		misses:    counter("arrakis_tenant_cache_misses_total", "Tenants that were read because they were not cached or too old."),
 		evictions: counter("arrakis_tenant_cache_evictions_total", "Tenants that made room for others."),
 	}
 }
 
-// depthCollector reads the mailboxes when it is scraped.
+// depthCollector reads the depths of the mailboxes at each scrape.
 type depthCollector struct {
 	desc   *prometheus.Desc
 	depths func(func(shard, depth int))

@@ -18,24 +18,23 @@ import (
 
 // Options configures a [Pool]. There are no defaults.
 type Options struct {
-	// Tenants is where tenants are read, in the Redis of Limits. Required.
+	// Tenants reads tenants. It must use the same Redis as Limits. Required.
 	Tenants *store.Store
-	// Limits decides on what the local windows cannot. Required.
+	// Limits decides on the messages that the local windows do not reject. Required.
 	Limits *limiter.Limiter
 	// Shards is the number of shards, 1 to 4096.
 	Shards int
-	// Mailbox is how many messages each shard's mailbox holds, and so the
-	// largest batch, at least 1. When a mailbox is full its senders wait.
+	// Mailbox is how many messages each shard's mailbox holds, at least 1. It is also the largest batch. The
+	// senders to a full mailbox wait.
 	Mailbox int
-	// CacheSize is how many tenants are cached over all shards, at least 1, and
-	// up to a tenth more where they fall unevenly; the least recently used one
-	// makes room.
+	// CacheSize is how many tenants are cached over all shards, at least 1. Where tenants fall unevenly on the
+	// shards, up to a tenth more are cached. A new tenant replaces the least recently used one.
 	CacheSize int
-	// CacheTTL is the age at which a cached tenant is read again, more than 0.
+	// CacheTTL is the age at which a cached tenant is read again. It must be more than 0.
 	CacheTTL time.Duration
-	// Logger gets changes of state. Required.
+	// Logger logs changes of state. Required.
 	Logger *slog.Logger
-	// Registerer gets the metrics; nil is none.
+	// Registerer receives the metrics; nil means none.
 	Registerer prometheus.Registerer
 }
 
@@ -70,8 +69,7 @@ type Pool[M Message] struct {
 	limits *limiter.Limiter
 }
 
-// NewPool returns a pool. It starts nothing. The error names every option that
-// is missing or out of range.
+// NewPool returns a pool and starts nothing. The error names every option that is missing or out of range.
 func NewPool[M Message](o Options) (*Pool[M], error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -89,10 +87,9 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	return p, nil
 }
 
-// Run runs the shards and hands each batch to out when it is decided. Many
-// shards call out at once; it must not keep the slice. Run returns when Close
-// has been called and every batch has been handed on, or when out returns an
-// error or ctx ends, which abandons what is queued. It is called once.
+// Run runs the shards and passes each decided batch to out. Several shards call out at the same time; out must not
+// keep the slice. Run returns when Close has been called and every batch has been passed on. It also returns when
+// out returns an error or ctx ends; then the messages in the mailboxes are abandoned. Call Run once.
 func (p *Pool[M]) Run(ctx context.Context, out func(context.Context, []M) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {
@@ -101,17 +98,16 @@ func (p *Pool[M]) Run(ctx context.Context, out func(context.Context, []M) error)
 	return g.Wait()
 }
 
-// Close ends the intake. All senders must have ended; changes that are
-// notified after it are dropped.
+// Close closes the mailboxes. All senders must have ended. Later calls of Notify have no effect.
 func (p *Pool[M]) Close() {
 	for _, s := range p.shards {
 		s.mailbox.Close()
 	}
 }
 
-// Notify puts a change of configuration or a reset of limits in force: it
-// tells the shards, and before them the limiter where that remembers what was
-// reset. It blocks while a mailbox is full.
+// Notify puts a change of configuration or a reset of limits in force. For a reset it first makes the limiter
+// forget the admissions in its memory. Then it puts the event into the mailboxes of the shards. It blocks while a
+// mailbox is full.
 func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
 	if community, actions, ok := e.Reset(); ok {
 		forgetLocal(p.limits, community, actions)
@@ -135,8 +131,8 @@ func (p *Pool[M]) depths(each func(shard, depth int)) {
 	}
 }
 
-// Sorter sorts the messages of one sender by shard, so that each shard is
-// woken once for many messages. It is owned by one goroutine.
+// Sorter sorts the messages of one sender by shard, so that each shard is woken once for many messages. One
+// goroutine owns it.
 type Sorter[M Message] struct {
 	pool    *Pool[M]
 	groups  [][]item[M] // by shard
@@ -148,7 +144,7 @@ func (p *Pool[M]) Sorter() *Sorter[M] {
 	return &Sorter[M]{pool: p, groups: make([][]item[M], len(p.shards))}
 }
 
-// Add takes m, to be put into its shard's mailbox by the next Flush.
+// Add collects m for the next Flush, which puts it into its shard's mailbox.
 func (s *Sorter[M]) Add(m M) {
 	i := index(m.Admission().TenantKey, len(s.groups))
 	if len(s.groups[i]) == 0 {
@@ -157,8 +153,8 @@ func (s *Sorter[M]) Add(m M) {
 	s.groups[i] = append(s.groups[i], item[M]{message: m})
 }
 
-// Flush puts what Add took, and waits while a mailbox is full. After an error,
-// which is ctx's or ErrClosed, some messages have been put and the rest not.
+// Flush puts the collected messages into the mailboxes, and waits while a mailbox is full. An error is ctx's or
+// ErrClosed. After an error some messages may have been put and others not.
 func (s *Sorter[M]) Flush(ctx context.Context) error {
 	for _, i := range s.touched {
 		if err := s.pool.shards[i].mailbox.Put(ctx, s.groups[i]...); err != nil {

@@ -7,16 +7,14 @@ import (
 	"arrakis/tenant"
 )
 
-// Reset is what a reset has forgotten.
+// Reset says which actions of which community were reset.
 type Reset struct {
 	Community string   `json:"community_id"`
 	Actions   []string `json:"reset"`
 }
 
-// Reset forgets the admissions of the community that messages with the tenant
-// key id count for, of the given actions or of all where none is given, and
-// tells every process. A reset of user_command looks at every key of Redis by
-// SCAN. Errors are those of Usage.
+// Reset forgets the admissions of the community that the tenant key id belongs to, and tells every process. Without
+// actions it resets all actions. A reset of user_command scans every key of Redis. The errors are those of Usage.
 func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action) (Reset, error) {
 	t, err := l.tenant(ctx, id)
 	if err != nil {
@@ -27,8 +25,8 @@ func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action)
 		err := l.reset(ctx, &done, actions, actions)
 		return done, err
 	}
-	// The users come last, and processes are told of them by an event of its own:
-	// looking for the users' keys takes its time, for which the others need not wait.
+	// user_command comes last and has an event of its own, because the scan for the users' keys takes time, and the
+	// other actions should not wait for it.
 	if err := l.reset(ctx, &done, counted, nil); err != nil {
 		return done, err
 	}
@@ -37,8 +35,8 @@ func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action)
 	return done, err
 }
 
-// reset forgets the admissions of the given actions. It then tells every
-// process that those of the actions told were forgotten; none is all of them.
+// reset forgets the admissions of the given actions. Then it tells every process that the admissions of the actions
+// in told were forgotten. An empty told means all actions.
 func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.Action) error {
 	for _, a := range actions {
 		var err error
@@ -55,8 +53,8 @@ func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.
 	return l.Tenants.NotifyReset(ctx, done.Community, told...)
 }
 
-// ParseActions reads the name of the action to reset; "" is all of them, for
-// which it returns none. The error is a [*tenant.FieldError].
+// ParseActions reads the name of the action to reset. For "", which means all actions, it returns nil. The error is
+// a [*tenant.FieldError].
 func ParseActions(name string) ([]tenant.Action, error) {
 	if name == "" {
 		return nil, nil

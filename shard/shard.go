@@ -12,13 +12,13 @@ import (
 	"arrakis/tenant"
 )
 
-// item is what a mailbox holds: a message, or an event if that is not nil.
+// item is one item in a mailbox. It is an event if event is not nil, otherwise a message.
 type item[M Message] struct {
 	message M
 	event   *tenant.Event
 }
 
-// shard is the actor. Everything but the mailbox is used by run alone.
+// shard is the actor. Only run uses its fields, except the mailbox.
 type shard[M Message] struct {
 	// Set by newShard, read-only.
 	mailbox *Mailbox[item[M]] // written by Sorters and Notify, read by run, closed by Pool.Close
@@ -31,18 +31,18 @@ type shard[M Message] struct {
 	cache *simplelru.LRU[string, *entry] // by Admission.TenantKey
 	users *simplelru.LRU[userKey, *limiter.Window]
 	batch []M
-	stale []*entry           // to be read for this batch
-	keys  []string           // of stale
-	asks  []*limiter.Request // what one round trip asks the limiter
+	stale []*entry           // entries to be read for this batch
+	keys  []string           // tenant keys of stale
+	asks  []*limiter.Request // requests of one round trip to the limiter
 }
 
-// entry is one cached tenant with the local windows of its limits. The windows
-// go when the entry is evicted, which costs one question to Redis for each.
+// entry is one cached tenant with the local windows of its limits. An eviction loses the windows too. That costs
+// one question to Redis for each window.
 type entry struct {
 	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
-	expires time.Time      // when it is read again; it is served longer while Redis is away
-	stale   bool           // it is among those that are read for this batch
+	expires time.Time      // when the tenant is read again; while Redis is away it is used longer
+	stale   bool           // the tenant is being read for this batch
 	windows [tenant.NumActions]*limiter.Window
 }
 
@@ -50,16 +50,15 @@ type userKey struct{ community, user string }
 
 func newShard[M Message](o Options, size int, tenants *tenantReader, m *metrics) *shard[M] {
 	cache, _ := simplelru.NewLRU[string, *entry](size, nil)           // an error only for a size below 1
-	users, _ := simplelru.NewLRU[userKey, *limiter.Window](size, nil) // as above
+	users, _ := simplelru.NewLRU[userKey, *limiter.Window](size, nil) // an error only for a size below 1
 	return &shard[M]{
 		mailbox: NewMailbox[item[M]](o.Mailbox), tenants: tenants, limits: o.Limits, ttl: o.CacheTTL,
 		metrics: m, cache: cache, users: users,
 	}
 }
 
-// run is the shard, and hands each batch to out. Events come first in each
-// batch: they were sent before the messages' verdicts, and a change counts for
-// the very next message.
+// run is the goroutine of the shard. It decides each batch and passes it to out. The events of a batch are applied
+// before its messages are decided, so a change is in force for every message that is put into the mailbox after it.
 func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error) error {
 	var items []item[M]
 	for {
@@ -85,12 +84,11 @@ func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error
 		if err := out(ctx, s.batch); err != nil {
 			return err
 		}
-		clear(s.batch) // messages are not to live on in what is kept for the next batch
+		clear(s.batch) // the slice is kept for the next batch, but must not keep messages in memory
 	}
 }
 
-// resolve finds the tenant of every message, and reads with one MGET those
-// that are missing or too old.
+// resolve finds the tenant of every message. It reads tenants that are missing or too old with one MGET.
 func (s *shard[M]) resolve(ctx context.Context) {
 	now := time.Now()
 	for _, m := range s.batch {
@@ -111,12 +109,12 @@ func (s *shard[M]) resolve(ctx context.Context) {
 	}
 }
 
-// lookup returns the entry of a tenant key, a new one if there is none.
+// lookup returns the entry of a tenant key. If there is none, it makes one.
 func (s *shard[M]) lookup(key string) *entry {
 	if e, ok := s.cache.Get(key); ok {
 		return e
 	}
-	// The entry outlives the message, of whose text key is a part.
+	// key is a part of the message's text, and the entry outlives the message.
 	e := &entry{key: strings.Clone(key)}
 	if s.cache.Add(e.key, e) {
 		s.metrics.evictions.Inc()
@@ -124,8 +122,8 @@ func (s *shard[M]) lookup(key string) *entry {
 	return e
 }
 
-// read reads the stale entries. Those that cannot be read stay stale, with
-// the tenant they have, or as a free one.
+// read reads the tenants of the stale entries. An entry that cannot be read keeps its tenant, or gets a free tenant
+// if it has none. It is read again for the next batch.
 func (s *shard[M]) read(ctx context.Context, now time.Time) {
 	if len(s.stale) == 0 {
 		return
@@ -136,10 +134,10 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 		switch {
 		case ok:
 			if e.tenant != nil && e.tenant.ID != tenants[i].ID {
-				clear(e.windows[:]) // they are another community's
+				clear(e.windows[:]) // the windows are another community's
 			}
 			e.tenant = tenants[i]
-			// Up to a tenth early, so that what was read together is not always read together.
+			// Up to a tenth early, so that tenants that were read together are not read together again.
 			e.expires = now.Add(s.ttl - rand.N(s.ttl/10+1)) //nolint:gosec // jitter
 		case e.tenant == nil:
 			e.tenant = s.tenants.unread(e.key)
@@ -161,8 +159,8 @@ func (e *entry) window(a tenant.Action) *limiter.Window {
 // Key is the limiter's key for an action of a community.
 func Key(community string, a tenant.Action) string { return community + ":" + a.String() }
 
-// UserKey is the limiter's key for the commands of one user in a community. No
-// ID holds a slash, so it is no other community's key.
+// UserKey is the limiter's key for the commands of one user in a community. No community ID holds a slash, so a
+// UserKey is never another community's Key.
 func UserKey(community, user string) string {
 	return Key(community, tenant.UserCommand) + "/" + user
 }

@@ -11,23 +11,22 @@ import (
 	"arrakis/tenant/store"
 )
 
-// tenantReader is where the shards read tenants. It is safe for concurrent use.
+// tenantReader reads tenants for the shards. It is safe for concurrent use.
 type tenantReader struct {
 	store  *store.Store
 	health *redishealth.Health
 	log    *slog.Logger
-	// retryAt is 0 unless the last read failed. It is then the time, in Unix
-	// ns, from which one shard reads again; the others serve what they have.
+	// retryAt is 0 unless the last read failed. After a failure it is the time, in Unix ns, from which one shard
+	// reads again. All other shards use the tenants that they have.
 	retryAt atomic.Int64
 }
 
-// retryInterval is how long after a failed read tenants are not read again.
-// Health stops reads only while no round trip at all succeeds. Where tenants
-// alone cannot be read, as with one node of a cluster that hangs, every batch
-// of every shard would wait for it.
+// retryInterval is the time after a failed read in which tenants are not read again. Health stops reads only while
+// no round trip at all succeeds. Without retryInterval, if only tenants cannot be read, for example because one
+// node of a cluster hangs, every batch of every shard would wait for a time-out.
 const retryInterval = time.Second
 
-// load reads tenants, or returns false while they cannot be read.
+// load reads tenants. It returns false while tenants cannot be read.
 func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant, bool) {
 	later := func() int64 { return time.Now().Add(retryInterval).UnixNano() }
 	at := r.retryAt.Load()
@@ -35,7 +34,7 @@ func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant
 		return nil, false
 	}
 	if at != 0 && !r.retryAt.CompareAndSwap(at, later()) {
-		return nil, false // another shard reads
+		return nil, false // another shard is reading
 	}
 	var tenants []*tenant.Tenant
 	err := r.health.Do(ctx, func(ctx context.Context) (err error) {
@@ -44,7 +43,7 @@ func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant
 	})
 	if err != nil {
 		if r.retryAt.Swap(later()) == 0 {
-			r.log.WarnContext(ctx, "tenants cannot be read: cached ones are served however old, unknown ones as free tier", "err", err)
+			r.log.WarnContext(ctx, "tenants cannot be read: cached tenants are used however old, all others have the free tier", "err", err)
 		}
 		return nil, false
 	}
@@ -54,7 +53,7 @@ func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant
 	return tenants, true
 }
 
-// unread is the tenant that stands for one that cannot be read: a free one.
+// unread is the free tenant that is used while a tenant cannot be read.
 func (r *tenantReader) unread(id string) *tenant.Tenant {
 	return tenant.Resolve(id, nil, r.store.Tiers())
 }

@@ -10,41 +10,37 @@ import (
 	"arrakis/tenant/store"
 )
 
-// counted are the actions that a community has used something of. What each
-// user has used is not shown.
+// counted are the actions whose usage is shown. The usage of single users is not shown.
 var counted = []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest}
 
-// Limits reads and resets what communities have used, for all processes. All
-// fields are required. It is safe for concurrent use.
+// Limits reads and resets the usage of communities over all processes. All fields are required. It is safe for
+// concurrent use.
 type Limits struct {
 	Tenants *store.Store
-	Limiter *limiter.Limiter // that counts in the Redis of Tenants
+	Limiter *limiter.Limiter // must use the same Redis as Tenants
 }
 
-// Usage is what a community has used of its limits.
+// Usage says how much of its limits a community has used.
 type Usage struct {
 	Community string        `json:"community_id"`
 	Tier      tenant.Tier   `json:"tier"`
 	Actions   []ActionUsage `json:"actions"`
-	// Degraded says that Redis cannot be used and only what this process has
-	// admitted is counted.
+	// Degraded says that Redis cannot be used, and only the admissions of this process are counted.
 	Degraded bool `json:"degraded,omitzero"`
 }
 
-// ActionUsage is one action of a [Usage]. Limit and Remaining are -1 for
-// unlimited.
+// ActionUsage is the usage of one action. Limit and Remaining are -1 for unlimited.
 type ActionUsage struct {
 	Action    string `json:"action"`
 	Used      int64  `json:"used"`
 	Limit     int64  `json:"limit"`
 	Remaining int64  `json:"remaining"`
-	ResetMS   int64  `json:"reset_ms"` // until the oldest admission leaves the window, 0 for none
+	ResetMS   int64  `json:"reset_ms"` // until the oldest admission leaves the window; 0: there is none
 	WindowMS  int64  `json:"window_ms"`
 }
 
-// Usage returns what is used of the limits of the community that messages with
-// the tenant key id count for. Errors: [*tenant.FieldError] for a bad id,
-// [redishealth.ErrAway].
+// Usage returns the usage of the community that the tenant key id belongs to. Errors: [*tenant.FieldError] for a
+// bad id, [redishealth.ErrAway].
 func (l *Limits) Usage(ctx context.Context, id string) (Usage, error) {
 	t, err := l.tenant(ctx, id)
 	if err != nil {
@@ -53,7 +49,7 @@ func (l *Limits) Usage(ctx context.Context, id string) (Usage, error) {
 	return UsageOf(ctx, l.Limiter, t)
 }
 
-// UsageOf returns what is used of a tenant's limits, from one round trip to Redis.
+// UsageOf returns the usage of a tenant's limits. It makes one round trip to Redis.
 func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, error) {
 	queries := make([]limiter.Query, len(counted))
 	for i, a := range counted {
@@ -68,7 +64,7 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 		out.Degraded = out.Degraded || u.Degraded
 		out.Actions = append(out.Actions, ActionUsage{
 			Action: counted[i].String(), Used: u.Used, Limit: u.Limit, Remaining: u.Remaining,
-			// Rounded up: whoever waits that long is not early.
+			// Rounded up, so that a caller who waits that long is not early.
 			ResetMS:  (u.ResetAfter + time.Millisecond - 1).Milliseconds(),
 			WindowMS: queries[i].Limit.Window.Milliseconds(),
 		})
