@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Action is the kind of work that a message asks for. Each has its own limit.
+// Action is the kind of work that a message asks for. Each action has its own limit.
 type Action uint8
 
-// The actions. UserCommand is one user's commands within a community; it is
-// unlimited unless a config says otherwise.
+// The actions. UserCommand stands for the commands of one user in a community. It is unlimited unless a config sets
+// a limit.
 const (
 	Command Action = iota
 	EligibilityCheck

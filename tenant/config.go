@@ -6,30 +6,28 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxLimit is the largest limit that a document may set. Larger numbers are
-// refused, as their author means unlimited, which is -1.
+// maxLimit is the largest limit that a document may set. Larger numbers are refused, because their author probably
+// means unlimited, which is -1.
 const maxLimit = 1_000_000_000
 
-// Config is a tenant's document. A feature or limit that the document leaves out
-// has the default of the tier.
+// Config is a tenant's document. Features and limits that the document leaves out have the defaults of the tier.
 type Config struct {
-	// CommunityID is the community for limits, metrics and handlers. Several
-	// stored configs may name one community. Empty: the ID that the config is
-	// stored under.
+	// CommunityID is the community for limits, metrics and handlers. Several stored configs may name one community.
+	// If empty, it is the ID under which the config is stored.
 	CommunityID string           `json:"communityId"`
 	GuildID     string           `json:"guildId,omitempty"`
 	Tier        Tier             `json:"tier"`
 	Features    FeatureOverrides `json:"features"`
 	RateLimits  LimitOverrides   `json:"rateLimits"`
-	// CreatedAt and UpdatedAt are set by the store.
+	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
-	// Unknown holds the members that arrakis does not know: a JSON object. Other
-	// writers have added them; every write by a store keeps them.
+	// Unknown is a JSON object with the members that arrakis does not know. Other writers have added them, and
+	// every write of a store keeps them.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// FeatureOverrides switch features on or off; nil leaves the tier's default.
+// FeatureOverrides switch features on or off. nil keeps the tier's default.
 type FeatureOverrides struct {
 	CustomBranding    *bool          `json:"customBranding,omitempty"`
 	AdvancedAnalytics *bool          `json:"advancedAnalytics,omitempty"`
@@ -38,8 +36,8 @@ type FeatureOverrides struct {
 	Unknown           jsontext.Value `json:",embed"`
 }
 
-// LimitOverrides set limits. A limit is a number of admissions in a window: -1 is
-// unlimited, 0 is none, nil leaves the tier's default.
+// LimitOverrides set limits. A limit is a number of admissions in a window: -1 is unlimited, 0 is none, nil keeps
+// the tier's default.
 type LimitOverrides struct {
 	CommandsPerMinute        *int64         `json:"commandsPerMinute,omitempty"`
 	EligibilityChecksPerHour *int64         `json:"eligibilityChecksPerHour,omitempty"`
@@ -48,16 +46,14 @@ type LimitOverrides struct {
 	Unknown                  jsontext.Value `json:",embed"`
 }
 
-// ParseConfig reads a config that a user gives. It is strict: unknown and
-// duplicate members, wrong types, unknown tiers and numbers out of range are
-// refused. The error joins a [*FieldError] for each fault. A member that is null
-// counts as left out.
+// ParseConfig reads a config that a user gives. It is strict: unknown and duplicate members, wrong types, unknown
+// tiers and numbers out of range are refused. The error joins a [*FieldError] for each fault. A null member counts
+// as left out.
 func ParseConfig(data []byte) (Config, error) { return parse[Config](data, true) }
 
-// Merge applies data to the config as a JSON merge patch (RFC 7396): a member of
-// data replaces that of the config, null removes an override, the rest of the
-// config stays. Merge is as strict as [ParseConfig]. On an error the config is
-// unchanged.
+// Merge applies data to the config as a JSON merge patch (RFC 7396). A member of data replaces the same member of
+// the config, and null removes an override. All other members of the config stay. Merge is as strict as
+// [ParseConfig]. On an error the config is unchanged.
 func (c *Config) Merge(data []byte) error {
 	next := *c
 	if err := read(data, &next, true); err != nil {
@@ -67,11 +63,10 @@ func (c *Config) Merge(data []byte) error {
 	return nil
 }
 
-// Validate reports the faults for which a store refuses the config, as
-// [ParseConfig] does.
+// Validate reports the faults for which a store refuses the config. The error is as for [ParseConfig].
 func (c *Config) Validate() error { return validate(c) }
 
-// limitNames are the JSON names of the limits, by action.
+// limitNames are the JSON names of the limits, indexed by action.
 var limitNames = [NumActions]string{
 	Command:          "commandsPerMinute",
 	EligibilityCheck: "eligibilityChecksPerHour",
@@ -79,7 +74,7 @@ var limitNames = [NumActions]string{
 	UserCommand:      "userCommandsPerMinute",
 }
 
-// fields are the limits by action.
+// fields returns the limits, indexed by action.
 func (o *LimitOverrides) fields() [NumActions]**int64 {
 	return [NumActions]**int64{
 		Command:          &o.CommandsPerMinute,

@@ -1,17 +1,14 @@
-// Package tenant knows who a community is and what it may do: its tier, its
-// config, feature flags, and the events that tell of their changes. It is a
-// model: plain values, no I/O, no clock. Package store keeps them in Redis,
-// package watch hears of changes.
+// Package tenant is the model of a community and of what it may do: tiers, configs, feature flags, and the events
+// that announce their changes. The package has plain values, no I/O and no clock. Package store keeps the documents
+// in Redis, and package watch receives the events.
 //
 // # Strict and stored
 //
-// What a user gives ([ParseConfig], [ParseFlag], [ParseTiers]) is read
-// strictly. What a store holds ([ParseStored]) may come from other writers:
-// members that arrakis does not know are kept in Unknown, and so survive a
-// write of the document. Either way every fault is named, not only the first.
+// A document from a user is read strictly ([ParseConfig], [ParseFlag], [ParseTiers]). A document in a store may
+// come from another writer ([ParseStored]): members that arrakis does not know are kept in Unknown, and so survive
+// a write of the document. In both cases the error names every fault, not only the first.
 //
 // # Errors
 //
-// [*FieldError] says what is wrong with one field of a document. Functions that
-// find several join them.
+// A [*FieldError] is one fault of a document. A function that finds several faults joins them.
 package tenant

@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// MaxDocument is the size in bytes of the largest config, flag or tiers
-	// document. A larger one is refused from a user and is bad in a store.
+	// MaxDocument is the size in bytes of the largest config, flag or tiers document. A larger document from a user
+	// is refused; a larger document in a store cannot be used.
 	MaxDocument = 64 << 10
 
 	maxDepth = 32 // nesting of a document
 )
 
-// document is a Config, Flag or Tiers. It and its objects have a field Unknown.
+// document is a Config, Flag or Tiers. The document and its objects have a field Unknown.
 type document interface {
 	validate(*faults)
 }
 
-// ParseStored reads a document that a store holds, where other writers may
-// have added members: those are kept in Unknown, and timestamps that are not
-// RFC 3339 are passed over. All else is refused as the strict parsers do.
+// ParseStored reads a document that a store holds. Other writers may have added members, which are kept in Unknown,
+// and timestamps that are not RFC 3339, which are ignored. All other faults are refused, as by the strict parsers.
 func ParseStored[T Config | Flag | Tiers](data []byte) (T, error) {
 	return parse[T](data, false)
 }
@@ -49,33 +48,31 @@ func validate(doc document) error {
 	return f.err()
 }
 
-// reader decodes one document by package json. Where that would stop at a
-// value of the wrong type or at an unknown member, the reader goes on, so that
-// it names every fault at once and not only the first.
+// reader decodes one document with package json. Package json stops at a value of the wrong type or at an unknown
+// member; the reader continues, so that it names every fault and not only the first.
 type reader struct {
 	faults
-	// strict refuses members that arrakis does not know, and timestamps that
-	// are not RFC 3339. Other writers may put either into a store.
+	// strict refuses members that arrakis does not know, and timestamps that are not RFC 3339. Other writers may
+	// put both into a store.
 	strict bool
-	inside any // the object that members is decoding
+	inside any // the object that the method members is decoding
 	hook   json.Options
 }
 
-// readers are kept, as the hook remembers the types that it has met.
+// readers are reused, because the hook caches the types that it has seen.
 var readers = sync.Pool{New: func() any {
 	r := new(reader)
 	r.hook = json.WithUnmarshalers(json.UnmarshalFromFunc(r.value))
 	return r
 }}
 
-// read decodes data into doc and validates it. What doc holds already stays
-// where data has no member for it.
+// read decodes data into doc and validates doc. Fields of doc stay unchanged if data has no member for them.
 func read(data []byte, doc document, strict bool) error {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
 	*r = reader{strict: strict, hook: r.hook}
 	if r.check(data) {
-		// check has found the first duplicate.
+		// AllowDuplicateNames, because check has already reported the first duplicate.
 		if err := json.Unmarshal(data, doc, r.hook, jsontext.AllowDuplicateNames(true)); err != nil {
 			r.syntax(err)
 		} else {
@@ -85,8 +82,7 @@ func read(data []byte, doc document, strict bool) error {
 	return r.err()
 }
 
-// check looks at size, depth and syntax. It reports whether decoding can name
-// more faults.
+// check checks size, depth and syntax. It reports whether decoding can find more faults.
 func (r *reader) check(data []byte) bool {
 	if len(data) > MaxDocument {
 		r.add("", "holds %d bytes, at most %d are accepted", len(data), MaxDocument)
@@ -109,8 +105,8 @@ func (r *reader) check(data []byte) bool {
 	return true
 }
 
-// syntax adds the fault of err. It reports whether decoding can name more
-// faults, which it can only after a duplicate name.
+// syntax adds the fault of err. It reports whether decoding can find more faults. It can only after a duplicate
+// name.
 func (r *reader) syntax(err error) bool {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -125,8 +121,8 @@ func (r *reader) syntax(err error) bool {
 	return false
 }
 
-// value decodes the next value into p, which points to a document or a part of
-// one. null makes it the zero value.
+// value decodes the next value into p, which points to a document or a part of a document. null sets the zero
+// value.
 func (r *reader) value(dec *jsontext.Decoder, p any) error {
 	must := mustBe(p)
 	if must == "" {
@@ -137,7 +133,7 @@ func (r *reader) value(dec *jsontext.Decoder, p any) error {
 		return err
 	}
 	v := reflect.ValueOf(p).Elem()
-	v.SetZero() // json would write through a pointer, which another document may share
+	v.SetZero() // json would write through a pointer that another document may share
 	if err := json.Unmarshal(raw, p); err != nil {
 		v.SetZero()
 		if _, isTime := p.(*time.Time); r.strict || !isTime {
@@ -147,7 +143,7 @@ func (r *reader) value(dec *jsontext.Decoder, p any) error {
 	return nil
 }
 
-// mustBe says what the JSON of a value must be. It is empty for an object.
+// mustBe describes the JSON that is expected for a value. It is empty for an object.
 func mustBe(p any) string {
 	switch p.(type) {
 	case *string:
@@ -172,13 +168,12 @@ func mustBe(p any) string {
 	return ""
 }
 
-// members decodes an object into the struct at p. json collects the members
-// that the struct does not have in Unknown; a strict reader refuses them and
-// leaves Unknown as it was.
+// members decodes an object into the struct at p. Package json collects the members that the struct does not have
+// in Unknown; a strict reader refuses these members and leaves Unknown unchanged.
 func (r *reader) members(dec *jsontext.Decoder, p any) error {
 	if r.inside == p {
 		r.inside = nil
-		return errors.ErrUnsupported // called by UnmarshalDecode below, which goes on without the hook
+		return errors.ErrUnsupported // UnmarshalDecode below called the hook again; it continues without the hook
 	}
 	v := reflect.ValueOf(p).Elem()
 	unknown := v.FieldByName("Unknown").Addr().Interface().(*jsontext.Value)
@@ -203,8 +198,8 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 	return dec.SkipValue()
 }
 
-// refuse adds a fault for each unknown member of the object at field, which is
-// decoded into a struct of type t.
+// refuse adds a fault for each unknown member of the object at field. The object is decoded into a struct of type
+// t.
 func (r *reader) refuse(field string, unknown jsontext.Value, t reflect.Type) {
 	if unknown == nil {
 		return
@@ -225,7 +220,7 @@ func (r *reader) refuse(field string, unknown jsontext.Value, t reflect.Type) {
 	}
 }
 
-// fieldAt is the dotted path of a JSON pointer.
+// fieldAt returns the dotted path for a JSON pointer.
 func fieldAt(p jsontext.Pointer) string {
 	var path []string
 	for token := range p.Tokens() {

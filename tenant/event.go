@@ -29,17 +29,16 @@ const (
 // maxEvent is the size in bytes of the largest event that is accepted.
 const maxEvent = 4 << 10
 
-// Event is a change of configuration. The channel carries its JSON, to which the
-// store adds the timestamp.
+// Event is a change of configuration. The channel carries it as JSON, with a timestamp that the store adds.
 type Event struct {
 	Type     EventType `json:"type"`
 	TargetID string    `json:"targetId"`
-	At       time.Time `json:"-"`      // time of the change by the clock of Redis, to the ms
-	Source   string    `json:"source"` // name of the process that made the change; the change log has none
+	At       time.Time `json:"-"`      // time of the change by the clock of Redis, in whole ms
+	Source   string    `json:"source"` // name of the process that made the change; "" in an event from the change log
 }
 
-// ParseEvent reads an event from the channel. It refuses an unknown type and a
-// target that its type cannot have, and ignores unknown members.
+// ParseEvent reads an event from the channel. It refuses an unknown type, and a target that is not valid for the
+// type. It ignores unknown members.
 func ParseEvent(data []byte) (Event, error) {
 	if len(data) > maxEvent {
 		return Event{}, fmt.Errorf("event of %d bytes, at most %d are accepted", len(data), maxEvent)
@@ -57,10 +56,9 @@ func ParseEvent(data []byte) (Event, error) {
 	return ev, ev.validate()
 }
 
-// Reset reads the target of a LimitReset event, which is "<community>" for all
-// actions or "<community>:<action>". A community ID may contain colons: only the
-// part after the last colon can be the action, and is the action if it is the
-// name of one. ok is false for an event of another type.
+// Reset reads the target of a LimitReset event, which is "<community>" for all actions or "<community>:<action>". A
+// community ID may contain colons. The part after the last colon is the action if it is the name of an action;
+// otherwise it belongs to the community ID. ok is false for an event of another type.
 func (e Event) Reset() (community string, actions []Action, ok bool) {
 	if e.Type != LimitReset {
 		return "", nil, false
@@ -77,8 +75,7 @@ func allActions() []Action {
 	return []Action{Command, EligibilityCheck, SyncRequest, UserCommand}
 }
 
-// Member is the member that stands for the event in the change log:
-// "<type>:<target>".
+// Member is the member of the change log for the event: "<type>:<target>".
 func (e Event) Member() string { return string(e.Type) + ":" + e.TargetID }
 
 // ParseMember reads an event from its member in the change log and the time of

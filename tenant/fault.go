@@ -9,11 +9,11 @@ import (
 
 const maxFaults = 20 // faults that one error names
 
-// FieldError is one fault of a document that a user gave or that a store holds.
-// A function that finds several faults joins them.
+// FieldError is one fault of a document, from a user or from a store. A function that finds several faults joins
+// them.
 type FieldError struct {
 	Field  string // dotted path such as "rateLimits.commandsPerMinute"; empty for the whole document
-	Reason string // what is wrong and what to give instead
+	Reason string // what is wrong and what is expected
 }
 
 func (e *FieldError) Error() string {
@@ -23,7 +23,7 @@ func (e *FieldError) Error() string {
 	return e.Field + ": " + e.Reason
 }
 
-// faults collects the faults of one document: for each field, the first one.
+// faults collects the faults of one document, the first for each field.
 type faults struct {
 	list []*FieldError
 	more int // faults beyond maxFaults
@@ -55,7 +55,7 @@ func (f *faults) err() error {
 	return errors.Join(errs...)
 }
 
-// shorten bounds the part of an error or a log line that others wrote.
+// shorten cuts a text from outside to a bounded length, for errors and logs.
 func shorten(s string) string {
 	const maxLen = 64
 	if len(s) <= maxLen {

@@ -10,16 +10,15 @@ import (
 
 const maxDescription = 1024 // bytes
 
-// Flag switches a feature on for some tenants. See [Flag.On] for the rule.
+// Flag switches a feature on for some tenants. [Flag.On] has the rules.
 type Flag struct {
 	ID          string `json:"id"`
 	Description string `json:"description,omitempty"`
 	Enabled     bool   `json:"enabled"`
-	// Tiers are those that have the flag. Empty: all.
+	// Tiers are the tiers that have the flag. Empty means all.
 	Tiers       []Tier          `json:"tiers,omitempty"`
 	Communities FlagCommunities `json:"communities,omitempty"`
-	// RolloutPercent is the share of communities that have the flag, from 0 to
-	// 100. nil: all.
+	// RolloutPercent is the share of communities that have the flag, from 0 to 100. nil means all.
 	RolloutPercent *float64 `json:"rolloutPercent,omitempty"`
 	// Unknown holds the members that arrakis does not know, as in [Config].
 	Unknown jsontext.Value `json:",embed"`
@@ -35,8 +34,7 @@ type FlagCommunities struct {
 // ParseFlag reads a flag that a user gives, as strictly as [ParseConfig].
 func ParseFlag(data []byte) (Flag, error) { return parse[Flag](data, true) }
 
-// Validate reports the faults for which a store refuses the flag, as
-// [ParseFlag] does.
+// Validate reports the faults for which a store refuses the flag. The error is as for [ParseFlag].
 func (f *Flag) Validate() error { return validate(f) }
 
 func (f *Flag) validate(all *faults) {
@@ -56,7 +54,7 @@ func (f *Flag) validate(all *faults) {
 	}
 	validateIDs(all, "communities.include", f.Communities.Include)
 	validateIDs(all, "communities.exclude", f.Communities.Exclude)
-	if p := f.RolloutPercent; p != nil && !(*p >= 0 && *p <= 100) { // NaN is neither
+	if p := f.RolloutPercent; p != nil && !(*p >= 0 && *p <= 100) { // also true for NaN
 		all.add("rolloutPercent", "must be from 0 to 100")
 	}
 }
@@ -106,9 +104,8 @@ func (f *Flag) On(t *Tenant) bool {
 	return f.RolloutPercent == nil || rolloutAt(f.ID, t.ID) < *f.RolloutPercent
 }
 
-// rolloutAt is the rollout percentage above which a community has a flag. It is
-// evenly spread over [0, 100), and made of the upper 53 bits of the XXH64 of
-// both IDs. No version of arrakis may change it.
+// rolloutAt is the rollout percentage above which a community has a flag. It is made of the upper 53 bits of the
+// XXH64 of both IDs, and is evenly spread over [0, 100). No version of arrakis may change this function.
 func rolloutAt(flag, community string) float64 {
 	h := xxhash.Sum64String(flag + "\x00" + community)
 	return float64(h>>11) / (1 << 53) * 100
@@ -120,8 +117,7 @@ type Flags struct {
 	byID []*Flag // sorted by ID
 }
 
-// NewFlags makes a set of valid flags. Of two flags with the same ID it keeps the
-// later one.
+// NewFlags makes a set of flags, which must be valid. If two flags have the same ID, it keeps the later one.
 func NewFlags(flags ...Flag) *Flags {
 	byID := make(map[string]*Flag, len(flags))
 	for _, f := range flags {

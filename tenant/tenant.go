@@ -9,29 +9,27 @@ import (
 // maxID is the length in bytes of the longest valid ID.
 const maxID = 128
 
-// Tenant is what a message needs to know of its community: a config resolved
-// against the tiers. It is immutable and may be shared by goroutines; a change
-// of config makes a new one.
+// Tenant is a community's config resolved against the tiers. It is immutable and may be shared by goroutines; a
+// change of the config makes a new Tenant.
 type Tenant struct {
-	// ID is the community for limits, metrics and handlers: the config's
-	// communityId, or without one the ID that messages carry.
+	// ID is the community for limits, metrics and handlers. It is the config's communityId, or the ID that messages
+	// carry if there is none.
 	ID       string
 	GuildID  string
 	Tier     Tier
 	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
 	Features Features
-	Stored   bool // whether a config is stored; without one the tenant is the free default
+	Stored   bool // a config is stored; otherwise the tenant is the free default
 }
 
-// Limit is how many admissions of an action fit into its sliding window: -1 is
-// unlimited, 0 is none. The limits alone decide: the feature unlimitedCommands
-// is a name for handlers and does not lift a limit.
+// Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The
+// feature unlimitedCommands has no effect on limits; it is only a name for handlers.
 func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
 
-// Resolve makes the tenant of messages that carry id, from its config c, which
-// must be valid. If c is nil, the tenant is the free default.
+// Resolve makes the tenant of messages that carry id from the config c, which must be valid. If c is nil, the
+// tenant is the free default.
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)
@@ -48,8 +46,7 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	}
 }
 
-// CheckID returns a [*FieldError] for what cannot be the ID of a community, else
-// nil.
+// CheckID returns a [*FieldError] if id cannot be the ID of a community.
 func CheckID(id string) error {
 	if ValidID(id) {
 		return nil

@@ -43,7 +43,7 @@ func (f Features) Names() []string {
 	return names
 }
 
-// with is the set with a feature switched on or off; nil leaves it.
+// with returns the set with a feature switched on or off. If on is nil, it returns the set unchanged.
 func (f Features) with(bit Features, on *bool) Features {
 	switch {
 	case on == nil:

@@ -35,8 +35,8 @@ var (
 	}
 )
 
-// Tiers are the defaults of the three tiers: a global document that overrides
-// those of the contract. The zero value overrides nothing.
+// Tiers is the global document that overrides the contract's defaults of the three tiers. The zero value overrides
+// nothing.
 type Tiers struct {
 	Free       TierOverrides  `json:"free"`
 	Pro        TierOverrides  `json:"pro"`
@@ -44,7 +44,7 @@ type Tiers struct {
 	Unknown    jsontext.Value `json:",embed"` // members that arrakis does not know, as in Config
 }
 
-// TierOverrides override defaults of one tier.
+// TierOverrides override the defaults of one tier.
 type TierOverrides struct {
 	Features   FeatureOverrides `json:"features"`
 	RateLimits LimitOverrides   `json:"rateLimits"`
@@ -68,8 +68,7 @@ func (t *Tiers) Of(tier Tier) TierDefaults {
 // [ParseConfig].
 func ParseTiers(data []byte) (Tiers, error) { return parse[Tiers](data, true) }
 
-// Validate reports the faults for which a store refuses the document, as
-// [ParseTiers] does.
+// Validate reports the faults for which a store refuses the document. The error is as for [ParseTiers].
 func (t *Tiers) Validate() error { return validate(t) }
 
 func (t *Tiers) validate(f *faults) {

@@ -12,27 +12,26 @@ import (
 	"arrakis/tenant"
 )
 
-// A Store announces changes there; package watch reads them.
+// A Store announces changes under this key and channel; package watch reads both.
 const (
 	// ChangesKey is the change log: a sorted set of [tenant.Event.Member],
 	// scored by the unix ms of the last change.
 	ChangesKey = "arrakis:config:changes"
-	// ReloadChannel is the channel of the events.
+	// ReloadChannel is the pub/sub channel of the events.
 	ReloadChannel = "arrakis:config:reload"
 	// ChangesKept is how long the change log keeps an entry.
 	ChangesKept = 24 * time.Hour
 )
 
-// changesScript is sent whole: a transaction cannot fall back from EVALSHA,
-// and writes are rare.
+// changesScript is sent as text and not by EVALSHA, because a transaction cannot fall back from EVALSHA. Writes are
+// rare.
 //
 //go:embed changes.lua
 var changesScript string
 
-// NotifyReset tells every process that the admissions of a community, of the
-// given actions or of all if none is given, have been deleted from Redis, so
-// that no process goes on rejecting from its local state. The caller has
-// deleted them before.
+// NotifyReset tells every process that admissions of a community have been deleted from Redis, so that no process
+// continues to reject from its local state. Without actions, all actions were reset. The caller must have deleted
+// the admissions before.
 func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
 	if err := tenant.CheckID(community); err != nil {
 		return err
@@ -47,8 +46,8 @@ func (s *Store) NotifyReset(ctx context.Context, community string, actions ...te
 	return nil
 }
 
-// NotifyReload makes every process read a community's config again. If the
-// community is empty, they read everything again: tiers, configs and flags.
+// NotifyReload makes every process read a community's config again. If community is "", the processes read all
+// tiers, configs and flags again.
 func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	ev := tenant.Event{Type: tenant.TenantChanged, TargetID: community}
 	if community == "" {
@@ -62,7 +61,7 @@ func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	return nil
 }
 
-// announce appends the events to the change log and publishes them, in one step.
+// announce appends the events to the change log and publishes them, in one step of Redis.
 func (s *Store) announce(ctx context.Context, events ...tenant.Event) error {
 	return s.appendChanges(ctx, s.rdb, events...)
 }
@@ -82,9 +81,9 @@ func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...
 	return rdb.Eval(ctx, changesScript, []string{ChangesKey}, args...).Err()
 }
 
-// resetEvents are the events of a reset. The target "guild:command" stands for
-// the action command of the community guild. So a community whose ID ends like
-// that is not a target of its own: its actions are reset one by one.
+// resetEvents are the events of a reset. The target "guild:command" means the action command of the community
+// guild. So a community whose ID ends with a colon and an action's name cannot be a target by itself. Its actions
+// are reset one by one.
 func resetEvents(community string, actions []tenant.Action) ([]tenant.Event, error) {
 	if len(actions) == 0 {
 		whole := tenant.Event{Type: tenant.LimitReset, TargetID: community}

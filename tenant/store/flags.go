@@ -11,21 +11,20 @@ import (
 	"arrakis/tenant"
 )
 
-// MaxFlags is how many flags there may be.
+// MaxFlags is the largest number of flags.
 const MaxFlags = 1000
 
 // FlagEntry is a stored flag.
 type FlagEntry struct {
-	ID      string // the field of the hash
+	ID      string // field of the hash
 	Flag    tenant.Flag
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
 }
 
-// Flags reads all flags. A flag whose document cannot be used is logged, and
-// read from the last usable document that this store has seen, or is off if
-// there was none. Errors are those of Redis and of ctx, and more flags than
-// [MaxFlags]; the caller keeps the set that it has.
+// Flags reads all flags. If a flag's document cannot be used, that is logged, and the flag has the last usable
+// document that this store has seen. If there was none, the flag is off. Errors are Redis's, ctx's, and more flags
+// than [MaxFlags]. After an error the caller should keep the set that it has.
 func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -35,15 +34,14 @@ func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	for id, text := range texts {
 		if f := s.flags.read(ctx, flagLocation(id).String(), &text); f != nil {
 			flag := *f
-			flag.ID = id // events and callers name the field, whatever the document says
+			flag.ID = id // events and callers use the field's name, even if the document has another ID
 			flags = append(flags, flag)
 		}
 	}
 	return tenant.NewFlags(flags...), nil
 }
 
-// ListFlags reads all flags for display, sorted by ID. There are at most
-// [MaxFlags].
+// ListFlags reads all flags, at most [MaxFlags], for display. They are sorted by ID.
 func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -77,8 +75,8 @@ func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	return texts, nil
 }
 
-// GetFlag reads a flag. It returns [ErrNotFound] when none is stored, and a
-// [*StoredError], together with the version, when the document cannot be used.
+// GetFlag reads a flag. It returns [ErrNotFound] if the flag is not stored, and a [*StoredError] together with the
+// version if the document cannot be used.
 func (s *Store) GetFlag(ctx context.Context, id string) (tenant.Flag, Version, error) {
 	if !tenant.ValidFlagID(id) {
 		return tenant.Flag{}, "", errFlagID(id)
@@ -96,8 +94,8 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 	if err := f.Validate(); err != nil {
 		return tenant.Flag{}, "", err
 	}
-	// The bound is checked outside of the transaction: concurrent writers may
-	// exceed it by a few flags, and then Flags fails and says so.
+	// The bound is checked outside the transaction. Concurrent writers may exceed it by a few flags; then Flags
+	// fails and says so.
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
@@ -120,8 +118,7 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 	return next, v, nil
 }
 
-// DeleteFlag removes a flag, which is then off for everybody. ifMatch and
-// the errors are as for Delete.
+// DeleteFlag removes a flag, which is then off for all tenants. ifMatch and the errors are as for Delete.
 func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) error {
 	if !tenant.ValidFlagID(id) {
 		return errFlagID(id)

@@ -20,19 +20,19 @@ const (
 	// MaxListLimit is the largest page of a List.
 	MaxListLimit = 1000
 
-	maxScans  = 100     // SCANs for one page, which then ends even if it is not full
+	maxScans  = 100     // SCANs for one page; after them the page ends even if it is not full
 	minCount  = 8       // keys that one SCAN visits
 	maxRest   = 16      // IDs that a cursor carries
 	maxCursor = 4 << 10 // bytes of a cursor
 )
 
-// ErrCursor means that List did not make the cursor, or that the Redis node of
-// the cursor is gone: list again from the start.
+// ErrCursor means that List did not make the cursor, or that the Redis node of the cursor is gone. List again from
+// the start.
 var ErrCursor = errors.New("cursor is not valid; list again from the start")
 
-// ListOptions ask for a page. The zero value asks for the first one.
+// ListOptions select a page. The zero value selects the first page.
 type ListOptions struct {
-	// Cursor is the cursor of the previous page. Empty: the first page.
+	// Cursor is the cursor that the previous page returned. Empty means the first page.
 	Cursor string
 	// Limit bounds the entries of the page, up to MaxListLimit. Defaults to 100.
 	Limit int
@@ -40,7 +40,7 @@ type ListOptions struct {
 
 // Entry is a stored config.
 type Entry struct {
-	ID      string // the ID that the config is stored under
+	ID      string // ID under which the config is stored
 	Config  tenant.Config
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
@@ -49,10 +49,10 @@ type Entry struct {
 // Page is a part of the stored configs.
 type Page struct {
 	Entries []Entry // sorted by ID
-	Cursor  string  // cursor of the next page; empty: this is the last page
+	Cursor  string  // cursor of the next page; empty on the last page
 }
 
-// listCursor is where the next page starts.
+// listCursor says where the next page starts.
 type listCursor struct {
 	Node  string   `json:"n,omitempty"` // on Cluster, the address of the master to scan
 	Scan  uint64   `json:"s,omitzero"`  // SCAN cursor of that node
@@ -61,12 +61,10 @@ type listCursor struct {
 	Done  bool     `json:"d,omitzero"`  // all nodes have been scanned
 }
 
-// List returns a page of the stored configs. It walks the keys of Redis by
-// SCAN, with the guarantees of SCAN: a config that exists from the first page to
-// the last is found, a config that is added or deleted meanwhile may be found,
-// and a config may be found on two pages. Each page is a bounded part of that
-// walk, so a page may be short, even empty, although its cursor says that more
-// pages follow. Errors: [ErrCursor].
+// List returns a page of the stored configs. It walks the keys of Redis by SCAN and has the guarantees of SCAN. A
+// config that exists from the first page to the last is found. A config that is added or deleted in the meantime
+// may be found or not. A config may be found on two pages. Each page is a bounded part of the walk, so a page may
+// be short, or even empty, although more pages follow. Errors: [ErrCursor].
 func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	at, err := parseCursor(opts.Cursor)
 	if err != nil {
@@ -90,7 +88,7 @@ func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	return page, err
 }
 
-// entries reads the configs of ids, without those that are gone.
+// entries reads the configs of ids. It leaves out configs that no longer exist.
 func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -114,7 +112,7 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 	return entries, nil
 }
 
-// node is a Redis server that holds keys of its own.
+// node is a Redis server with its own part of the keys.
 type node struct {
 	addr string // empty if there is only one
 	rdb  redis.Cmdable
@@ -141,12 +139,12 @@ func (s *Store) nodes(ctx context.Context) ([]node, error) {
 // walk collects the IDs of one page.
 type walk struct {
 	nodes []node
-	at    listCursor // where the walk goes on
+	at    listCursor // where the walk continues
 	limit int
 	ids   []string
 }
 
-// run fills the page, scanning one node after the other.
+// run fills the page. It scans one node after the other.
 func (w *walk) run(ctx context.Context) error {
 	n := slices.IndexFunc(w.nodes, func(n node) bool { return w.at.Node == "" || n.addr == w.at.Node })
 	if n < 0 {
@@ -177,17 +175,16 @@ func (w *walk) run(ctx context.Context) error {
 	return nil
 }
 
-// take puts ids on the page, and those that do not fit into the cursor.
+// take puts ids on the page. IDs that do not fit go into the cursor.
 func (w *walk) take(ids []string) {
 	n := min(len(ids), w.limit-len(w.ids))
 	w.ids = append(w.ids, ids[:n]...)
 	w.at.Rest = ids[n:]
 }
 
-// scan makes one SCAN, for as many keys as the page has room for. A server may
-// return more: the cursor carries the IDs of a few, in Rest. An embedded server
-// returns all its keys at once: the next page repeats the SCAN and skips the IDs
-// up to After.
+// scan makes one SCAN for as many keys as the page has room for. A server may return more keys. The cursor carries
+// a few extra IDs in Rest. An embedded server returns all its keys at once; then the next page repeats the SCAN and
+// skips the IDs up to After.
 func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next uint64, err error) {
 	count := max(w.limit-len(w.ids), minCount)
 	keys, next, err := rdb.Scan(ctx, w.at.Scan, configPrefix+"*", int64(count)).Result()

@@ -10,8 +10,7 @@ import (
 	"arrakis/tenant"
 )
 
-// location says where Redis keeps a document: under a key, or in a field of the
-// hash under that key.
+// location is the place of a document in Redis: a key, or a field of the hash at the key.
 type location struct {
 	key, field string
 }
@@ -34,8 +33,7 @@ func (l location) get(ctx context.Context, rdb redis.Cmdable) *redis.StringCmd {
 	return rdb.HGet(ctx, l.key, l.field)
 }
 
-// set queues the command that stores text, or, if text is empty, deletes the
-// document.
+// set queues the command that stores text. If text is empty, it queues the command that deletes the document.
 func (l location) set(ctx context.Context, pipe redis.Pipeliner, text string) {
 	switch {
 	case text == "" && l.field == "":
@@ -49,8 +47,8 @@ func (l location) set(ctx context.Context, pipe redis.Pipeliner, text string) {
 	}
 }
 
-// get reads the document at loc. It returns ErrNotFound, or a *StoredError
-// together with the version.
+// get reads the document at loc. It returns ErrNotFound if there is no document, and a *StoredError together with
+// the version if the document cannot be used.
 func get[T document](ctx context.Context, rdb redis.Cmdable, loc location) (T, Version, error) {
 	var zero T
 	text, err := loc.get(ctx, rdb).Result()

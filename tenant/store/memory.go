@@ -10,10 +10,9 @@ import (
 	"arrakis/tenant"
 )
 
-// memory remembers the last good document of each key. So a document that goes
-// bad in Redis is served as it was, and an unchanged document is not parsed
-// again. memory is bounded, and safe for concurrent use: two goroutines that
-// read one key at once may log its fault twice.
+// memory remembers the last usable document of each key. If the document in Redis becomes unusable, the last usable
+// one is served. An unchanged document is not parsed again. memory is bounded and safe for concurrent use. Two
+// goroutines that read a key at the same time may log its fault twice.
 type memory[T document] struct {
 	log  *slog.Logger
 	last *lru.Cache[string, remembered[T]]
@@ -21,8 +20,8 @@ type memory[T document] struct {
 
 // remembered is the entry of one key.
 type remembered[T document] struct {
-	good *T     // the last good document; nil: no document has been good so far
-	sum  uint64 // XXH64 of the last text, good or bad
+	good *T     // the last usable document; nil: there was none
+	sum  uint64 // XXH64 of the last text, usable or not
 }
 
 func newMemory[T document](size int, log *slog.Logger) *memory[T] {
@@ -33,9 +32,8 @@ func newMemory[T document](size int, log *slog.Logger) *memory[T] {
 	return &memory[T]{log: log, last: last}
 }
 
-// read parses the text of key; nil: the key is absent. The result is shared and
-// must not be changed. It is nil for an absent document, and for a bad document
-// if none of that key has been good.
+// read parses the text of key. A nil text means that the key is absent. The result is shared and must not be
+// changed. It is nil if the key is absent, and if the key has never had a usable document.
 func (m *memory[T]) read(ctx context.Context, key string, text *string) *T {
 	if text == nil {
 		m.last.Remove(key)

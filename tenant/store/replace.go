@@ -6,15 +6,14 @@ import (
 	"arrakis/tenant"
 )
 
-// document is what a store keeps.
+// document is a document that a store keeps.
 type document interface {
 	tenant.Config | tenant.Flag | tenant.Tiers
 }
 
-// replace makes the document that takes the place of the stored one: next, with
-// the members of other writers, which the author of next cannot know of. inherit
-// copies them. From a stored document that cannot be used nothing is copied:
-// replacing such a document repairs it.
+// replace makes the new document: next, with the members of other writers, which the author of next does not know.
+// inherit copies these members. Nothing is copied from a stored document that cannot be used; replacing it repairs
+// it.
 func replace[T document](current string, exists bool, next T, opts PutOptions, inherit func(next, was *T)) (T, error) {
 	if err := opts.check(current, exists); err != nil {
 		return next, err
@@ -52,7 +51,7 @@ func inheritFlag(next, was *tenant.Flag) {
 	keep(&next.Communities.Unknown, was.Communities.Unknown)
 }
 
-// keep leaves p as it is if the new document has unknown members of its own.
+// keep does not change p if the new document has unknown members itself.
 func keep(p *jsontext.Value, was jsontext.Value) {
 	if *p == nil {
 		*p = was

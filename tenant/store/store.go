@@ -24,14 +24,14 @@ const (
 var (
 	// ErrNotFound means that no document is stored under the given ID.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict means that the condition of a write does not hold, or that
-	// others kept changing the document while it was being updated.
+	// ErrConflict means that the condition of a write does not hold, or that other writers kept changing the
+	// document during an update.
 	ErrConflict = errors.New("changed meanwhile")
 )
 
 // StoredError means that Redis holds a document that arrakis cannot use.
 type StoredError struct {
-	Key string // the key; of a hash the key, a space and the field
+	Key string // the key; for a hash the key, a space and the field
 	Err error  // the faults: one or more [*tenant.FieldError], joined
 }
 
@@ -41,9 +41,8 @@ func (e *StoredError) Error() string {
 
 func (e *StoredError) Unwrap() error { return e.Err }
 
-// Version identifies the stored bytes of a document: two documents with the same
-// version are the same, byte for byte. A version is 32 hexadecimal digits and
-// serves as a strong ETag. The empty string is no version.
+// Version identifies the stored bytes of a document. Two documents with the same version are equal, byte for byte.
+// A version is 32 hexadecimal digits and serves as a strong ETag. The empty string is not a version.
 type Version string
 
 func versionOf(text string) Version {
@@ -56,18 +55,16 @@ type Options struct {
 	// Source names this process in the events that it publishes. Defaults to
 	// "arrakis".
 	Source string
-	// LastGood is how many configs the store remembers, so that a config that
-	// goes bad in Redis is served as it was, and an unchanged config is not
-	// parsed again. When there are more, the least recently loaded config is
-	// forgotten. Defaults to 100 000, at about 500 bytes each.
+	// LastGood is how many configs the store remembers, at about 500 bytes each. If a config in Redis becomes
+	// unusable, the remembered config is served. An unchanged config is not parsed again. A further config replaces
+	// the least recently loaded one. Defaults to 100,000.
 	LastGood int
-	// Logger gets an error for each document in Redis that cannot be used,
-	// once for each change of its content. Defaults to none.
+	// Logger logs an error for each document in Redis that cannot be used, once for each change of the document.
+	// Defaults to none.
 	Logger *slog.Logger
 }
 
-// Store keeps configs, tiers and flags in Redis. It is safe for concurrent
-// use.
+// Store reads and writes configs, tiers and flags in Redis. It is safe for concurrent use.
 type Store struct {
 	// Set by New, read-only.
 	rdb     redis.UniversalClient
@@ -104,11 +101,10 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	return s
 }
 
-// Load resolves the tenants of ids, in their order, with one round trip to
-// Redis: an MGET, on Cluster a pipeline. A community without a config is a
-// free tenant. A config that cannot be used is logged; its tenant is served
-// from the last usable config that this store has seen, or is a free tenant if
-// there was none. The only errors are those of Redis and of ctx.
+// Load returns the tenants of ids, in the same order, with one round trip to Redis: an MGET, or on Cluster a
+// pipeline. A community without a config is a free tenant. A config that cannot be used is logged; its tenant has
+// the last usable config that this store has seen, or is a free tenant if there was none. An error is Redis's or
+// ctx's.
 func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
 	texts, err := s.texts(ctx, ids)
 	if err != nil {
@@ -122,8 +118,8 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 	return tenants, nil
 }
 
-// texts reads the stored texts of the configs of ids. The text of an absent key,
-// and of a key that holds no string, is nil.
+// texts reads the stored texts of the configs of ids. The text is nil for an absent key, and for a key that does
+// not hold a string.
 func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -153,8 +149,7 @@ func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 
 func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) error {
 	cmds := make([]*redis.StringCmd, len(ids))
-	// Pipelined returns the first error of any command; the error of each
-	// command is checked below.
+	// Pipelined returns the first error of any command. The error of each command is checked below.
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.Get(ctx, configPrefix+id)
@@ -173,9 +168,8 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 	return nil
 }
 
-// Get reads the config stored under id. It returns [ErrNotFound] when none is
-// stored, and a [*StoredError], together with the version, when the document
-// cannot be used.
+// Get reads the config stored under id. It returns [ErrNotFound] if no config is stored, and a [*StoredError]
+// together with the version if the document cannot be used.
 func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, error) {
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err
@@ -187,15 +181,13 @@ func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, err
 	return c, v, err
 }
 
-// Tiers are the defaults in force in this process: those of the last
-// RefreshTiers or PutTiers that succeeded, before that the defaults of the
-// contract. They are shared and must not be changed.
+// Tiers returns the defaults in force in this process. These are the defaults of the contract until a RefreshTiers
+// or PutTiers succeeds. The result is shared and must not be changed.
 func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 
-// RefreshTiers reads the global tiers document and puts it in force in this
-// process; tenants that are already resolved stay as they are. Call it at start
-// and at every global_config event, before loading tenants again. On an error,
-// which may be a [*StoredError], the tiers in force stay.
+// RefreshTiers reads the global tiers document and puts it in force in this process. Tenants that are already
+// resolved do not change. Call it at start and at every global_config event, before tenants are loaded again. On an
+// error, which may be a [*StoredError], the tiers in force stay.
 func (s *Store) RefreshTiers(ctx context.Context) error {
 	c, _, err := s.GetTiers(ctx)
 	if err != nil {

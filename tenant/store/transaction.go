@@ -13,13 +13,12 @@ import (
 	"arrakis/tenant"
 )
 
-// decision makes the next text of a document from the current text. exists says
-// whether the document is stored; an empty next text deletes it. now is the
-// time of Redis. A decision may be called several times.
+// decision makes the next text of a document from the current text. exists says whether the document is stored. An
+// empty next text deletes the document. now is the time of Redis. A decision may be called several times.
 type decision func(current string, exists bool, now time.Time) (next string, err error)
 
-// remove is the decision to delete a document if it has the version ifMatch;
-// empty: any.
+// remove is the decision to delete a document if it has the version ifMatch. If ifMatch is empty, any version is
+// deleted.
 func remove(ifMatch Version) decision {
 	return func(current string, exists bool, _ time.Time) (string, error) {
 		switch {
@@ -34,13 +33,12 @@ func remove(ifMatch Version) decision {
 	}
 }
 
-// maxAttempts bounds how often a write starts again because another was
-// faster. Of n writers at once, one wins in each round.
+// maxAttempts bounds how often a write starts again because another writer was faster. Of n concurrent writers, one
+// wins in each round.
 const maxAttempts = 100
 
-// write stores the text that decide makes of the document at loc, and announces
-// ev, in one transaction; on Cluster one after the other. It returns the
-// version of the text.
+// write stores the text that decide makes of the document at loc, and announces ev. It does both in one
+// transaction, but on Cluster one after the other. It returns the version of the text.
 func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide decision) (Version, error) {
 	for attempt := range maxAttempts {
 		var next string
@@ -58,7 +56,7 @@ func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide
 			return "", err
 		case s.cluster:
 			if err := s.announce(ctx, ev); err != nil {
-				return "", fmt.Errorf("stored, but the other processes are not told: run a reload: %w", err)
+				return "", fmt.Errorf("the document is stored, but other processes do not know it yet; run a reload: %w", err)
 			}
 		}
 		return versionOf(next), nil
@@ -66,8 +64,8 @@ func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide
 	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
 }
 
-// attempt is one transaction of write. Redis refuses it with TxFailedErr if the
-// document has changed since it was read.
+// attempt is one transaction of write. Redis refuses the transaction with TxFailedErr if the document has changed
+// since it was read.
 func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tenant.Event, decide decision) (next string, err error) {
 	current, err := loc.get(ctx, tx).Result()
 	exists := err == nil
@@ -91,8 +89,8 @@ func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tena
 	return next, err
 }
 
-// pause waits before the next attempt: up to 2 ms at first, up to 20 ms later.
-// The time is random, so that writers do not collide again.
+// pause waits before the next attempt, up to 2 ms at first and up to 20 ms later. The time is random, so that
+// writers do not collide again.
 func pause(ctx context.Context, attempt int) error {
 	maxPause := time.Duration(min(attempt+1, 10)) * 2 * time.Millisecond
 	select {
@@ -103,8 +101,8 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// encode makes the JSON of a document. It fails if the document, together with
-// the members of other writers, is larger than [tenant.MaxDocument].
+// encode makes the JSON of a document. It fails if the document, with the members of other writers, is larger than
+// [tenant.MaxDocument].
 func encode(document any) (string, error) {
 	text, err := json.Marshal(document)
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"arrakis/tenant"
 )
 
-// PutOptions are the conditions of a write. The zero value has none. A write
-// whose condition does not hold fails with [ErrConflict].
+// PutOptions are the conditions of a write. The zero value has no conditions. A write whose condition does not hold
+// fails with [ErrConflict].
 type PutOptions struct {
-	// IfMatch is the version that the stored document must have. Empty: any.
+	// IfMatch is the version that the stored document must have. Empty means any.
 	IfMatch Version
 	// IfNoneMatch demands that no document is stored yet.
 	IfNoneMatch bool
@@ -32,13 +32,11 @@ func (o PutOptions) check(current string, exists bool) error {
 // UpgradeOption changes what UpgradeTier does.
 type UpgradeOption uint8
 
-// KeepOverrides keeps the tenant's own features and limits, which override
-// those of its new tier.
+// KeepOverrides keeps the tenant's own features and limits, which override the defaults of the new tier.
 const KeepOverrides UpgradeOption = 1
 
-// Put creates or replaces the config under id. An empty communityId becomes
-// id. What c leaves out of createdAt and of the members of other writers stays
-// as stored. Put returns the config as stored. Errors: [*tenant.FieldError],
+// Put creates or replaces the config under id. An empty communityId becomes id. If c has no createdAt or no members
+// of other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
 // [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
@@ -46,12 +44,10 @@ func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOpt
 	})
 }
 
-// Update changes the config under id by edit. edit gets the stored config, or
-// the free default where none is stored. edit may be called several times, so
-// it must have no other effect. Of concurrent updates none is lost. Update
-// returns the config as stored. Errors: the error of edit, [*tenant.FieldError],
-// [*StoredError] when the stored document cannot be used, [ErrConflict] when
-// others kept changing it.
+// Update changes the config under id with edit. edit gets the stored config, or the free default if no config is
+// stored. edit may be called several times, so it must have no other effect. No concurrent update is lost. Update
+// returns the config as stored. Errors: the error of edit, [*tenant.FieldError], [*StoredError] if the stored
+// document cannot be used, [ErrConflict] if other writers kept changing it.
 func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config) error) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
 		next := tenant.Config{Tier: tenant.Free}
@@ -65,9 +61,8 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config)
 	})
 }
 
-// UpgradeTier sets the tier of id, up or down. The tenant's own features and
-// limits are cleared, so that those of the tier take effect, unless
-// [KeepOverrides] is given. Errors are those of Update.
+// UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and
+// limits are cleared, so that the defaults of the tier take effect. The errors are those of Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
 	for _, o := range opts {
@@ -83,10 +78,9 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, op
 	})
 }
 
-// Delete removes the config under id, which makes id a free tenant. ifMatch is
-// the version that the stored config must have; empty: any. Errors:
-// [ErrNotFound] when no config is stored and ifMatch is empty, [ErrConflict]
-// when ifMatch is given and the stored config has another version or is gone.
+// Delete removes the config under id, which makes id a free tenant. ifMatch is the version that the stored config
+// must have; empty means any. Errors: [ErrNotFound] if no config is stored and ifMatch is empty, [ErrConflict] if
+// ifMatch is given and the stored config has another version or is gone.
 func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	if err := tenant.CheckID(id); err != nil {
 		return err
@@ -98,9 +92,8 @@ func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	return nil
 }
 
-// PutTiers replaces the global tiers document. The tiers are in force in this
-// process when PutTiers returns, and in the others when they receive the
-// global_config event. Errors: [*tenant.FieldError], [ErrConflict].
+// PutTiers replaces the global tiers document. The tiers are in force in this process when PutTiers returns, and in
+// other processes when they receive the global_config event. Errors: [*tenant.FieldError], [ErrConflict].
 func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (Version, error) {
 	if err := c.Validate(); err != nil {
 		return "", err
@@ -118,7 +111,7 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 	if err != nil {
 		return "", fmt.Errorf("put tiers: %w", err)
 	}
-	// Read back from what is stored: the caller's own document may change.
+	// Parsed from the stored text, because the caller may change its own document.
 	stored, err := tenant.ParseStored[tenant.Tiers]([]byte(text))
 	if err != nil {
 		return "", fmt.Errorf("put tiers: %w", err)
@@ -127,7 +120,7 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 	return v, nil
 }
 
-// putConfig stores the config that decide makes of the stored one.
+// putConfig stores the config that decide makes of the stored config.
 func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (tenant.Config, error)) (tenant.Config, Version, error) {
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err

@@ -1,25 +1,22 @@
-// Package watch is hot reload: a [Watcher] tells a process of every change that
-// a [store.Store] announces, within a moment by pub/sub, and within the poll
-// interval where pub/sub has lost the event.
+// Package watch implements hot reload. A [Watcher] tells its process about every change that a [store.Store]
+// announces: at once by pub/sub, or within the poll interval if pub/sub has lost the event.
 //
 // # Ordering
 //
-// Events are delivered one at a time, in the order of the channel. An event may
-// come twice, once by each way: it is only ever a reason to read again.
+// Events are delivered one at a time, in the order of the channel. An event may be delivered twice, once by pub/sub
+// and once by the poll. That does no harm, because an event only causes documents to be read again.
 //
 // # Backpressure
 //
-// The next event is read when OnEvent has returned. If OnEvent is so slow that
-// Redis cuts the connection, the Watcher subscribes again and polls the change
-// log, so that nothing is lost.
+// The next event is read after OnEvent has returned. If OnEvent is so slow that Redis cuts the connection, the
+// Watcher subscribes again and polls the change log, so that no change is lost.
 //
 // # Shutdown
 //
-// New starts nothing. [Watcher.Run] ends when its context does, after
-// everything that it started has ended.
+// New starts nothing. When its context ends, [Watcher.Run] stops everything that it started, and then returns.
 //
 // # Errors
 //
-// Run has none: while Redis is away it tries again. A failed poll and a
-// malformed event are counted and logged.
+// Run always returns nil. While Redis is away, it tries again. Failed polls and malformed events are counted and
+// logged.
 package watch

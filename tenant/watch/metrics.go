@@ -12,7 +12,7 @@ type metrics struct {
 	errors  prometheus.Counter
 }
 
-// newMetrics registers with reg; nil registers nowhere.
+// newMetrics makes the metrics and registers them, unless reg is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	factory := promauto.With(reg)
 	m := &metrics{
@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Config events that were malformed, and polls of the change log that failed.",
 		}),
 	}
-	// Every series is there from the start, at 0.
+	// Every series exists from the start, with value 0.
 	for _, t := range []tenant.EventType{tenant.TenantChanged, tenant.GlobalChanged, tenant.FlagChanged, tenant.LimitReset} {
 		for _, way := range []Way{PubSub, Poll} {
 			m.reloads.WithLabelValues(string(t), string(way))

@@ -16,19 +16,19 @@ import (
 )
 
 const (
-	// pollTolerance is how far apart the clocks of writers and Redis nodes may
-	// be without a poll missing an entry of the change log.
+	// pollTolerance is by how much the clocks of writers and Redis nodes may differ before a poll misses an entry
+	// of the change log.
 	pollTolerance = time.Minute
 
-	maxChanges  = 10_000 // entries of one poll; if there are more, everything is reloaded
+	maxChanges  = 10_000 // entries of one poll; after more, everything is reloaded
 	maxSeen     = 20_000 // delivered entries that are remembered
-	maxMember   = 512    // bytes of an entry; longer ones are refused
+	maxMember   = 512    // bytes of an entry; longer entries are refused
 	pingTimeout = 5 * time.Second
 	pollTimeout = 5 * time.Second
 	retryPause  = 100 * time.Millisecond // after a failed attempt to subscribe
 )
 
-// Way is how an event reached this process.
+// Way is the way by which an event reached this process.
 type Way string
 
 // The ways.
@@ -46,15 +46,14 @@ type Options struct {
 	// with Run's context. It should return soon: the next event waits for it.
 	// Defaults to a function that does nothing.
 	OnEvent func(context.Context, tenant.Event, Way)
-	// Logger receives warnings about malformed events and when Redis goes away.
-	// Defaults to none.
+	// Logger logs malformed events, and when Redis goes away. Defaults to none.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 }
 
-// Watcher delivers the events of changes. Pub/sub brings them within a moment; a
-// poll of the change log finds those that pub/sub has lost.
+// Watcher delivers the events of changes. Pub/sub delivers them at once; a poll of the change log finds events that
+// pub/sub has lost.
 type Watcher struct {
 	// Set by New, read-only.
 	rdb     redis.UniversalClient
@@ -64,7 +63,7 @@ type Watcher struct {
 
 	// Owned by the goroutine of Run.
 	last      time.Time            // time of the last successful poll, by the clock of Redis
-	seen      map[string]time.Time // recently delivered members and their scores
+	seen      map[string]time.Time // recently delivered members of the change log and their scores
 	away      bool                 // the last poll failed
 	malformed time.Time            // when a malformed event was last logged
 }
@@ -90,10 +89,9 @@ func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	}
 }
 
-// Run delivers events until ctx ends, and then returns nil. While Redis is away,
-// Run tries again. It polls after each subscription, so that it finds what
-// changed while it was not subscribed. Start Run before you load tenants and
-// flags, so that no change is lost in between. A Watcher runs once.
+// Run delivers events until ctx ends, and then returns nil. While Redis is away, Run tries again. It polls after
+// each subscription, so that it finds the changes from before the subscription. Start Run before you load tenants
+// and flags, so that no change is lost in between. Call Run once.
 func (w *Watcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		w.session(ctx)
@@ -107,16 +105,16 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) session(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	pubsub := w.rdb.Subscribe(ctx, store.ReloadChannel)
-	received := make(chan any) // sent by receive alone; unbuffered: a slow OnEvent is felt by Redis
+	received := make(chan any) // only receive sends; unbuffered, so that a slow OnEvent slows reading from Redis
 	var wg sync.WaitGroup
 	wg.Go(func() { receive(ctx, pubsub, received) })
 	defer wg.Wait()
-	defer pubsub.Close() //nolint:errcheck // it ends receive's read; nothing else depends on it
+	defer pubsub.Close() //nolint:errcheck // closing ends the read in receive; nothing depends on the error
 	defer cancel()
 
 	ticker := time.NewTicker(w.opts.PollInterval)
 	defer ticker.Stop()
-	heard := true // anything since the last ping
+	heard := true // the server has sent something since the last ping
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,13 +135,13 @@ func (w *Watcher) session(ctx context.Context) {
 			}
 			heard = false
 			ping(ctx, pubsub)
-			ticker.Reset(w.opts.PollInterval) // a slow poll must not shorten the time to answer
+			ticker.Reset(w.opts.PollInterval) // a slow poll must not shorten the server's time to answer the ping
 		}
 	}
 }
 
-// receive sends what pubsub receives until ctx ends. Receiving subscribes
-// again by itself after an error.
+// receive sends the messages of pubsub to received until ctx ends. After an error, pubsub subscribes again by
+// itself.
 func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	for {
 		msg, err := pubsub.Receive(ctx)
@@ -163,17 +161,16 @@ func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	}
 }
 
-// ping asks the server to answer on the subscription's connection. The session
-// looks for the answer, so the error does not matter.
+// ping asks the server to answer on the subscription's connection. The session checks for the answer, so the error
+// does not matter.
 func ping(ctx context.Context, pubsub *redis.PubSub) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	_ = pubsub.Ping(ctx)
 }
 
-// deliver hands on an event from the channel, even if a poll has delivered an
-// entry with the same score: a published event means that its target has just
-// changed.
+// deliver delivers an event from the channel, even if a poll has delivered an entry with the same score, because a
+// published event means that its target has just changed.
 func (w *Watcher) deliver(ctx context.Context, payload string) {
 	ev, err := tenant.ParseEvent([]byte(payload))
 	if err != nil {
@@ -191,13 +188,13 @@ func (w *Watcher) emit(ctx context.Context, ev tenant.Event, way Way) {
 
 func (w *Watcher) remember(member string, at time.Time) {
 	if len(w.seen) >= maxSeen {
-		clear(w.seen) // delivering an entry twice does no harm
+		clear(w.seen) // some entries may be delivered twice, which does no harm
 	}
 	w.seen[member] = at
 }
 
-// refuse counts a malformed event, and logs at most one in a poll interval: other
-// programs may write anything to the channel.
+// refuse counts a malformed event. It logs at most one in a poll interval, because other programs may write
+// anything to the channel.
 func (w *Watcher) refuse(err error) {
 	w.metrics.errors.Inc()
 	if now := time.Now(); now.Sub(w.malformed) >= w.opts.PollInterval {
@@ -238,9 +235,9 @@ func (w *Watcher) poll(ctx context.Context) {
 	maps.DeleteFunc(w.seen, func(_ string, at time.Time) bool { return at.Before(now.Add(-pollTolerance)) })
 }
 
-// missed reports whether the log may lack changes that this watcher has not
-// seen: the process started while Redis was away, the last poll is longer ago
-// than the log keeps entries, or the clock of Redis was set back.
+// missed reports whether the change log may lack changes that this watcher has not seen. That is so if the process
+// started while Redis was away, if the last poll was longer ago than the log keeps entries, or if the clock of
+// Redis was set back.
 func (w *Watcher) missed(now time.Time) bool {
 	if w.last.IsZero() {
 		return w.away
