@@ -10,7 +10,7 @@ import (
 	"arrakis/pipeline/worker"
 )
 
-// workerOptions are the options that the settings of `dev` and `serve` stand for.
+// workerOptions makes the worker's options from the settings of `dev` and `serve`.
 func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker.Options {
 	o := worker.Options{
 		IngressToken: h.IngressToken, AdminToken: h.AdminToken,
@@ -27,7 +27,7 @@ func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker
 	return o
 }
 
-// newRegistry has the metrics of the process: its build, Go's and the system's.
+// newRegistry makes a registry with the metrics of the process: its build, the Go runtime and the system.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	b := buildInfo()
@@ -40,7 +40,7 @@ func newRegistry() *prometheus.Registry {
 	return r
 }
 
-// listen binds both addresses, so that they are known before anything is served.
+// listen binds both addresses, so that their ports are known before the worker serves them.
 func (s *httpSettings) listen(o *worker.Options) (err error) {
 	if o.HTTP, err = net.Listen("tcp", s.HTTPAddr); err != nil {
 		return fmt.Errorf("listen for the ingress: %w; choose another address with --http-addr or HTTP_ADDR", err)

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// banner is what `arrakis dev` prints when it is ready: the addresses, and
-// commands to try.
+// banner is the text that `arrakis dev` prints when it is ready: the addresses, and commands to try.
 type banner struct {
 	version  string
 	took     time.Duration
@@ -17,7 +16,7 @@ type banner struct {
 	ops      net.Addr
 	natsURL  string
 	redisURL string
-	token    bool // the ingress asks for one
+	token    bool // the ingress asks for a token
 }
 
 func (b banner) write(w io.Writer) error {
@@ -40,7 +39,7 @@ arrakis %s is ready after %.1f s. Everything runs in this process and is gone wh
   tenants     comm_000 to comm_009 enterprise, to comm_029 pro, to comm_099 free
   commands    ping, echo, usage, stats, sleep
 
-Try this: a command, of which a free community has 10 a minute; an eligibility check; the metrics.
+Try a command (a free community has 10 a minute), an eligibility check, and the metrics:
 
   %s
   %s
@@ -59,8 +58,8 @@ Try this: a command, of which a free community has 10 a minute; an eligibility c
 	return err
 }
 
-// exports are the variables without which the command line would look for
-// NATS and Redis elsewhere.
+// exports are the environment variables that the command line needs to find NATS and Redis, "" if both have their
+// default addresses.
 func (b banner) exports() string {
 	var vars []string
 	if b.natsURL != localNATS {
@@ -72,7 +71,7 @@ func (b banner) exports() string {
 	return strings.Join(vars, " ")
 }
 
-// urlOf is where a listener is reached from this machine.
+// urlOf is the URL of a listener, for clients on this machine.
 func urlOf(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {

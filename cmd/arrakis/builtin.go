@@ -15,13 +15,13 @@ import (
 
 // demo is the state behind the built-in handlers of `arrakis dev`.
 type demo struct {
-	worker  *worker.Worker // set before a handler runs
+	worker  *worker.Worker // set before any handler runs
 	started time.Time
 	handled atomic.Int64 // written and read by handlers
 }
 
-// handlers are those of `arrakis dev`: the built-in commands, and so many checks,
-// syncs and events that every route of the ingress can be tried.
+// handlers are the handlers of `arrakis dev`: the built-in commands, and enough checks, syncs and events to try
+// every route of the ingress.
 func (d *demo) handlers() *pipeline.Handlers {
 	h := pipeline.NewHandlers()
 	for name, f := range map[string]pipeline.Handler{
@@ -50,7 +50,7 @@ func (d *demo) ping(context.Context, *pipeline.Message) (any, error) {
 	return map[string]string{"message": "pong"}, nil
 }
 
-// options are the part of a command's data that the built-ins read.
+// options returns data.options, which the built-in commands read.
 func options(m *pipeline.Message) (json.RawMessage, error) {
 	var data struct{ Options json.RawMessage }
 	if len(m.Data) == 0 {
@@ -79,13 +79,13 @@ func (d *demo) stats(_ context.Context, m *pipeline.Message) (any, error) {
 	return map[string]any{
 		"community_id": m.Tenant.ID,
 		"tier":         m.Tenant.Tier,
-		"features":     append([]string{}, m.Features()...), // a list, even of none
+		"features":     append([]string{}, m.Features()...), // an empty list and not null
 		"handled":      d.handled.Load(),                    // by this process, for all communities
 		"uptime_ms":    time.Since(d.started).Milliseconds(),
 	}, nil
 }
 
-// sleep takes options.ms milliseconds.
+// sleep sleeps for options.ms milliseconds.
 func (d *demo) sleep(ctx context.Context, m *pipeline.Message) (any, error) {
 	raw, err := options(m)
 	if err != nil {
@@ -105,7 +105,7 @@ func (d *demo) sleep(ctx context.Context, m *pipeline.Message) (any, error) {
 	}
 }
 
-// check says that about half of all users are eligible, by a hash of their IDs.
+// check finds about half of all users eligible, by a hash of their IDs.
 func (d *demo) check(_ context.Context, m *pipeline.Message) (any, error) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(m.UserID)) // never fails

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, p process) int {
 		settingGroups,
 	)
 	if err != nil {
-		panic(fmt.Sprintf("the grammar is wrong: %v", err)) // a bug of ours, which every test finds
+		panic(fmt.Sprintf("the grammar is wrong: %v", err)) // a bug of arrakis, which every test of the command line finds
 	}
 	parsed, err := parser.Parse(args)
 	if exited {
@@ -81,17 +81,15 @@ func run(ctx context.Context, args []string, p process) int {
 	return report(p.stderr, parsed.Run(p))
 }
 
-// usageError is an error of the command line or of the settings, which ends
-// with exit code 2.
+// usageError is an error of the command line or of the settings. Its exit code is 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// errSilent ends a command with exit code 1 when the command has already printed
-// why.
+// errSilent ends a command with exit code 1 and prints nothing, because the command has already printed the reason.
 var errSilent = errors.New("failed")
 
-// report prints err, each of its lines on its own, and returns the exit code.
+// report prints err, with a prefix in front of each line, and returns the exit code.
 func report(stderr io.Writer, err error) int {
 	switch {
 	case err == nil:

@@ -13,10 +13,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// answerTimeout bounds the wait for the answer of a server that is asked whether it is there.
+// answerTimeout bounds the wait for a server's answer.
 const answerTimeout = 5 * time.Second
 
-// options are the NATS options that the settings stand for.
+// options makes the NATS options from the settings.
 func (s *natsSettings) options() []nats.Option {
 	o := []nats.Option{nats.Name("arrakis"), nats.Timeout(answerTimeout)}
 	if s.Creds != "" {
@@ -31,8 +31,7 @@ func (s *natsSettings) options() []nats.Option {
 	return o
 }
 
-// openNATS makes a worker's connection, which connects in the background, now
-// and whenever it is lost.
+// openNATS makes a worker's connection. It connects in the background, and reconnects whenever it is lost.
 func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 	nc, err := nats.Connect(s.URL, append(
 		s.options(),
@@ -41,13 +40,13 @@ func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
 			d := min(250*time.Millisecond<<min(attempts, 10), 5*time.Second)
-			return d - rand.N(d/4) //nolint:gosec // jitter: processes that started together do not ask together
+			return d - rand.N(d/4) //nolint:gosec // jitter, so that processes that started together do not reconnect together
 		}),
 		nats.ConnectHandler(func(c *nats.Conn) {
 			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted(), "version", c.ConnectedServerVersion())
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil when the connection was closed by us
+			if err != nil { // nil when arrakis closed the connection
 				log.Warn("NATS connection lost: reconnecting", "err", err)
 			}
 		}),
@@ -65,7 +64,7 @@ func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 	return nc, natsError(s.URL, err)
 }
 
-// connectNATS connects a command of the CLI, or says why not at once.
+// connectNATS connects a command of the CLI to NATS. It fails at once if NATS does not answer.
 func connectNATS(s *natsSettings) (*nats.Conn, error) {
 	nc, err := nats.Connect(s.URL, s.options()...)
 	return nc, natsError(s.URL, err)
@@ -79,8 +78,7 @@ func natsError(urls string, err error) error {
 		withoutSecrets(urls), withoutURL(err))
 }
 
-// connectRedis makes a client for a command of the CLI, or says at once why it
-// does not answer.
+// connectRedis makes a Redis client for a command of the CLI. It fails at once if Redis does not answer.
 func connectRedis(ctx context.Context, s *redisSettings) (redis.UniversalClient, error) {
 	target, err := parseRedisURL(s.URL)
 	if err != nil {
@@ -88,7 +86,7 @@ func connectRedis(ctx context.Context, s *redisSettings) (redis.UniversalClient,
 	}
 	rdb := newRedis(target)
 	if err := ping(ctx, rdb); err != nil {
-		_ = rdb.Close() // the ping's error is the one that counts
+		_ = rdb.Close() // the error of the ping matters, not that of Close
 		return nil, fmt.Errorf("reach Redis at %s: %w; is it running? Set --redis-url or REDIS_URL, or try `arrakis dev`",
 			target, err)
 	}
@@ -101,7 +99,7 @@ func ping(ctx context.Context, rdb redis.UniversalClient) error {
 	return rdb.Ping(ctx).Err()
 }
 
-// withoutSecrets is a list of NATS servers without the credentials in it.
+// withoutSecrets removes the credentials from a list of NATS servers.
 func withoutSecrets(urls string) string {
 	var servers []string
 	for server := range strings.SplitSeq(urls, ",") {

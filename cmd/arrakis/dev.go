@@ -30,7 +30,7 @@ type devCmd struct {
 
 func (c *devCmd) validate(process) error { return c.httpSettings.validate() }
 
-// readyWithin is how long the parts have to come up; they take a second.
+// readyWithin is how long the parts may take to become ready. They usually take a second.
 const readyWithin = 30 * time.Second
 
 func (c *devCmd) Run(ctx context.Context, p process) error {
@@ -50,7 +50,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	}
 	defer nc.Close()
 	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}})
-	defer func() { _ = rdb.Close() }() // all that used it has ended
+	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
 	}
@@ -79,7 +79,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		defer enough()
 		err := w.AwaitReady(ready)
 		if ctx.Err() != nil {
-			return nil // stopped before it was ready, or failed, which Run tells
+			return nil // stopped before it was ready, or Run returns the error
 		}
 		if err != nil {
 			stop()
@@ -94,9 +94,9 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	return g.Wait()
 }
 
-// embedded is what `arrakis dev` brings along instead of having it installed.
+// embedded holds the servers that `arrakis dev` runs in its own process.
 type embedded struct {
-	dir   string // JetStream's, removed at the end
+	dir   string // JetStream's storage, removed at the end
 	nats  *server.Server
 	redis *miniredis.Miniredis
 }
@@ -118,7 +118,7 @@ func startEmbedded(natsPort, redisPort int) (e *embedded, err error) {
 	return e, err
 }
 
-// close stops what was started.
+// close stops the servers that were started.
 func (e *embedded) close() {
 	if e.redis != nil {
 		e.redis.Close()
@@ -127,10 +127,10 @@ func (e *embedded) close() {
 		e.nats.Shutdown()
 		e.nats.WaitForShutdown()
 	}
-	_ = os.RemoveAll(e.dir) // the system clears what is left
+	_ = os.RemoveAll(e.dir) // the system clears temporary files anyway
 }
 
-// startNATS starts a server with JetStream on the port, or the next free one.
+// startNATS starts a NATS server with JetStream on the port, or on the next free port.
 func startNATS(port int, dir string) (*server.Server, error) {
 	port, err := freePort(port)
 	if err != nil {
@@ -151,7 +151,7 @@ func startNATS(port int, dir string) (*server.Server, error) {
 	return s, nil
 }
 
-// startRedis starts a Redis in memory on the port, or the next free one.
+// startRedis starts an in-memory Redis on the port, or on the next free port.
 func startRedis(port int) (*miniredis.Miniredis, error) {
 	port, err := freePort(port)
 	if err != nil {
@@ -164,8 +164,7 @@ func startRedis(port int) (*miniredis.Miniredis, error) {
 	return m, nil
 }
 
-// freePort is the first port from the given one on that nobody listens on, or
-// any for 0.
+// freePort returns the first free port from the given one on. For 0 it returns any free port.
 func freePort(port int) (int, error) {
 	const tries = 20
 	for i := 0; ; i++ {
@@ -180,10 +179,9 @@ func freePort(port int) (int, error) {
 	}
 }
 
-// turnClock makes keys expire: the embedded Redis knows the time, but counts
-// down times to live only when it is told to. A step takes time from a key that
-// was set just before it, too: steps are shorter than the time by which the
-// limiter lets its keys expire late, and one that was missed is not made up for.
+// turnClock makes keys expire, because the embedded Redis counts down times to live only on FastForward. A step
+// also takes time from a key that was set just before it. Therefore a step is shorter than the extra time to live
+// that the limiter gives its keys, and a missed step is not made up for.
 func turnClock(ctx context.Context, m *miniredis.Miniredis) {
 	const step = 50 * time.Millisecond
 	ticker := time.NewTicker(step)

@@ -32,12 +32,12 @@ func (f *natsFlags) withDeadLetters(do func(*deadletter.Store) error) error {
 	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return deadLetterError(do(deadletter.New(js))) })
 }
 
-// deadLetterError says what to do about an error of dead letters.
+// deadLetterError adds advice to an error of package deadletter.
 func deadLetterError(err error) error {
 	var refused *deadletter.RefusedError
 	switch {
 	case errors.Is(err, deadletter.ErrNotFound):
-		return fmt.Errorf("%w: it was replayed or purged, has become too old or was never there; `arrakis dlq list` shows those that exist", err)
+		return fmt.Errorf("%w: it was replayed or purged, has become too old, or never existed; `arrakis dlq list` shows the dead letters that exist", err)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w; `arrakis dlq show %d` shows its body, to send again by other means", err, refused.Seq)
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -47,16 +47,15 @@ func deadLetterError(err error) error {
 	}
 }
 
-// deadLetterFilter selects dead letters. A flag that was not given is nil, and
-// differs from an empty one: a script's empty variable must not select all dead
-// letters.
+// deadLetterFilter selects dead letters. A flag that was not given is nil. An empty flag is refused, because an
+// empty variable in a script must not select all dead letters.
 type deadLetterFilter struct {
 	Stream *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
 	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, handler_error, attempts_exhausted or panic."`
 }
 
 func (f *deadLetterFilter) query() (q deadletter.Query, err error) {
-	const empty = `""` // is refused like any other unknown name
+	const empty = `""` // refused like any other unknown name
 	if f.Stream != nil {
 		q.Stream = cmp.Or(*f.Stream, empty)
 	}
@@ -66,7 +65,7 @@ func (f *deadLetterFilter) query() (q deadletter.Query, err error) {
 	return q, q.Validate()
 }
 
-// howMany is "3 dead letters of COMMANDS with reason panic".
+// howMany returns a text such as "3 dead letters of COMMANDS with reason panic".
 func howMany(n uint64, q deadletter.Query) string {
 	s := strconv.FormatUint(n, 10) + " dead letter"
 	if n != 1 {
@@ -84,7 +83,7 @@ func howMany(n uint64, q deadletter.Query) string {
 type dlqListCmd struct {
 	deadLetterFilter
 	Limit  int    `default:"100" max:"1000" help:"How many dead letters to list at most."`
-	Cursor string `placeholder:"CURSOR" help:"Cursor of the next page, which the list before this one ended with."`
+	Cursor string `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
 	natsFlags
 }
 
@@ -119,8 +118,7 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// deadLetterTable fits 80 columns: the errors get the width that the other
-// columns leave.
+// deadLetterTable fits into 80 columns: the column of errors gets the width that the other columns leave.
 func deadLetterTable(t *table, entries []deadletter.Entry) {
 	rows := [][]string{{"SEQ", "STORED (UTC)", "STREAM", "REASON", "COMMUNITY", "ERROR"}}
 	for _, l := range entries {
@@ -143,7 +141,7 @@ func deadLetterTable(t *table, entries []deadletter.Entry) {
 	}
 }
 
-// clip is s in at most n characters.
+// clip cuts s to at most n characters.
 func clip(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -239,8 +237,8 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 	return errors.Join(failed, err)
 }
 
-// replayAll goes on after a dead letter that is gone or cannot be put back. It
-// stops at any other error, for the next dead letter would meet it too.
+// replayAll continues after a dead letter that is gone or cannot be replayed. It stops at any other error, because
+// the next dead letter would fail too.
 func replayAll(ctx context.Context, store *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
 	replayed, errs := []deadletter.Replayed{}, []error{}
 	for _, seq := range seqs {

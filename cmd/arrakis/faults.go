@@ -12,18 +12,17 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// choice is a string with the values that its tag oneof lists. The empty string
-// is a value only where it is the default.
+// choice is a string with one of the values that the tag oneof lists. The empty string is a value only if it is the
+// default.
 type choice string
 
-// faults collects what is wrong with the values of flags and settings, so that
-// one run reports every fault.
+// faults collects the faults of flags and settings, so that one run reports all of them.
 type faults struct {
 	errs  []error
-	named map[string]bool // flags that have an error already
+	named map[string]bool // flags that have a fault already
 }
 
-// add adds a fault that no single flag is to blame for; nil is none.
+// add adds a fault that does not belong to a single flag. It ignores nil.
 func (f *faults) add(err error) {
 	if err != nil {
 		f.errs = append(f.errs, err)
@@ -32,9 +31,8 @@ func (f *faults) add(err error) {
 
 func (f *faults) err() error { return errors.Join(f.errs...) }
 
-// mappers make kong parse the values of int, time.Duration and choice, with
-// their range in the tags min, max and oneof. A bad one is a fault rather than
-// an error, at which kong would stop.
+// mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and
+// oneof. A bad value becomes a fault and not an error, because kong would stop at an error.
 func (f *faults) mappers() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		return errors.Join(
@@ -67,7 +65,7 @@ func (f *faults) mapper(parse func(raw string, tag *kong.Tag) (any, error)) kong
 	}
 }
 
-// The parsers return, as their error, what was expected.
+// The parsers return an error that says which values are expected.
 
 func parseInt(raw string, tag *kong.Tag) (any, error) {
 	low, high := bounds(tag, 1, 1_000_000_000, strconv.Atoi)
@@ -90,7 +88,7 @@ func parseDuration(raw string, tag *kong.Tag) (any, error) {
 // bounds are the tags min and max, which default to low and high.
 func bounds[T any](tag *kong.Tag, low, high T, parse func(string) (T, error)) (T, T) {
 	if tag.Has("min") {
-		low, _ = parse(tag.Get("min")) // the tag is ours, and tests read it
+		low, _ = parse(tag.Get("min")) // the tag is in this package, and tests check it
 	}
 	if tag.Has("max") {
 		high, _ = parse(tag.Get("max"))

@@ -126,7 +126,7 @@ func (c *flagSetCmd) edit(f *tenant.Flag) error {
 	if c.Tiers != nil {
 		f.Tiers = nil
 		for _, name := range given(c.Tiers, "all") {
-			f.Tiers = append(f.Tiers, tenant.Tier(name)) // checked by Validate
+			f.Tiers = append(f.Tiers, tenant.Tier(name)) // Validate checks the name
 		}
 	}
 	switch c.Rollout {
@@ -149,8 +149,7 @@ func (c *flagSetCmd) edit(f *tenant.Flag) error {
 	return f.Validate()
 }
 
-// given is a list from the command line, where the single word empty stands for
-// the empty list.
+// given returns a list from the command line. The single word empty means the empty list.
 func given(names []string, empty string) []string {
 	if len(names) == 1 && names[0] == empty {
 		return nil
@@ -165,7 +164,7 @@ func (c *flagSetCmd) Run(ctx context.Context, p process) error {
 	return c.showFlag(ctx, p, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return c.update(ctx, tenants) })
 }
 
-// update edits the stored flag, and tries again when another writer was faster.
+// update edits the stored flag. If another writer was faster, it tries again.
 func (c *flagSetCmd) update(ctx context.Context, tenants *store.Store) (tenant.Flag, store.Version, error) {
 	for attempt := 1; ; attempt++ {
 		f, version, err := tenants.GetFlag(ctx, c.ID)

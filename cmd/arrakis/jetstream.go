@@ -7,7 +7,7 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-// natsFlags belong to every command that works on NATS.
+// natsFlags are the flags of every command that works on NATS.
 type natsFlags struct {
 	outputFlags
 	natsSettings
@@ -15,7 +15,7 @@ type natsFlags struct {
 
 func (f *natsFlags) validate(process) error { return f.natsSettings.validate() }
 
-// withJetStream connects, runs do and says what to do about its error.
+// withJetStream connects and runs do. It adds advice to the error of do.
 func (f *natsFlags) withJetStream(do func(*nats.Conn, jetstream.JetStream) error) error {
 	nc, err := connectNATS(&f.natsSettings)
 	if err != nil {

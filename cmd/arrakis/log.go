@@ -6,10 +6,10 @@ import (
 	"os"
 )
 
-// newLogger makes the process's logger on w.
+// newLogger makes the process's logger, which writes to w.
 func (s *logSettings) newLogger(w io.Writer) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(s.LogLevel)) // one of the four that it knows
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // LogLevel is one of the four valid levels
 	o := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "json" || s.LogFormat == "" && !terminal(w) {
 		return slog.New(slog.NewJSONHandler(w, o))
@@ -17,7 +17,7 @@ func (s *logSettings) newLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// terminal reports whether people read w as it is written.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -20,9 +20,9 @@ type discard struct{}
 func (discard) Printf(context.Context, string, ...any) {}
 
 func main() {
-	// go-redis would write to standard error what its errors say as well.
+	// go-redis would also write its errors to standard error.
 	redis.SetLogger(discard{})
-	// Room for both signals that interruptible listens to.
+	// Room for both signals that interruptible waits for.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	os.Exit(interruptible(signals, os.Stderr, func(ctx context.Context) int {
@@ -30,7 +30,7 @@ func main() {
 	}))
 }
 
-// process is what a command may use of the process that it runs in.
+// process is the part of the operating system's process that a command may use.
 type process struct {
 	lookupEnv func(name string) (value string, set bool)
 	stdout    io.Writer
@@ -44,7 +44,7 @@ func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx contex
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	code := make(chan int, 1)
-	// After the second signal nobody waits for f: the process ends while f runs.
+	// After the second signal the process ends while f runs, without waiting for f.
 	go func() { code <- f(ctx) }()
 	select {
 	case c := <-code:

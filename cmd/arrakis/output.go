@@ -13,12 +13,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// outputFlags belong to every command that prints data.
+// outputFlags are the flags of every command that prints data.
 type outputFlags struct {
 	JSON bool `name:"json" help:"Print JSON, for programs."`
 }
 
-// print writes v as JSON, or what table writes for people.
+// print writes v as JSON, or calls table to write it for people.
 func (f outputFlags) print(w io.Writer, v any, table func(t *table)) error {
 	var b bytes.Buffer
 	if f.JSON {
@@ -44,17 +44,17 @@ func newTable(b *bytes.Buffer) *table {
 	return &table{tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.DiscardEmptyColumns)}
 }
 
-// row adds a row. Its cells may hold what others wrote: control characters in
-// them must not reach the terminal.
+// row adds a row. It replaces control characters, because a cell may hold text from outside, and control characters
+// must not reach the terminal.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(printable, c)
 	}
-	// The writer below is a buffer, which never fails.
+	// The writer is a buffer, which never fails.
 	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
-func (t *table) flush() { _ = t.w.Flush() } // as above
+func (t *table) flush() { _ = t.w.Flush() } // writes to a buffer, which never fails
 
 func printable(r rune) rune {
 	if r < ' ' || r >= 0x7f && r < 0xa0 {
@@ -63,7 +63,7 @@ func printable(r rune) rune {
 	return r
 }
 
-// count is a limit or what remains of one.
+// count returns a limit, or a number of remaining permits, as text.
 func count(n int64) string {
 	if n < 0 {
 		return "unlimited"
@@ -71,8 +71,8 @@ func count(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// short is d as people write it: 1m, 24h, 15s. From a second on it is rounded up
-// to whole seconds.
+// short returns d as people write it, such as 1m, 24h or 15s. A duration of a second or more is rounded up to whole
+// seconds.
 func short(d time.Duration) string {
 	if d >= time.Second {
 		d = (d + time.Second - 1).Truncate(time.Second)
@@ -87,7 +87,7 @@ func short(d time.Duration) string {
 	return s
 }
 
-// list joins names for people; no names are "none".
+// list joins names for people. Without names it returns "none".
 func list(names []string) string {
 	if len(names) == 0 {
 		return "none"
@@ -95,7 +95,7 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// when is a time for people; the zero time is "-".
+// when returns a time for people. For the zero time it returns "-".
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -15,7 +15,7 @@ type provisionCmd struct {
 	streamSettings
 }
 
-// options are the settings as pipeline/streams takes them.
+// options makes the options of package streams from the settings.
 func (s *streamSettings) options() streams.Options {
 	o := streams.Options{Replicas: s.StreamReplicas, MaxAckPending: s.MaxAckPending}
 	if s.StreamStorage == "memory" {

@@ -12,14 +12,14 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// redisTarget is what REDIS_URL stands for: exactly one field is set.
+// redisTarget is the meaning of REDIS_URL. Exactly one field is set.
 type redisTarget struct {
 	single   *redis.Options
 	cluster  *redis.ClusterOptions
 	sentinel *redis.FailoverOptions
 }
 
-// String says where Redis is, without credentials.
+// String returns the addresses of Redis, without credentials.
 func (t redisTarget) String() string {
 	switch {
 	case t.cluster != nil:
@@ -37,9 +37,9 @@ func (t redisTarget) String() string {
 //	redis://user:password@a:6379,b:6379     a cluster; also redis://a,redis://b
 //	redis+sentinel://user:password@s1:26379,s2:26379/master/0
 //
-// Credentials are Redis's; those of sentinels are the parameters
-// sentinel_username and sentinel_password. Other parameters are go-redis's,
-// such as pool_size. Errors never repeat the URL, which may hold a password.
+// The credentials in the URL are those of Redis. The credentials of sentinels are the parameters sentinel_username
+// and sentinel_password. All other parameters, such as pool_size, are those of go-redis. Errors never repeat the
+// URL, because it may hold a password.
 func parseRedisURL(raw string) (redisTarget, error) {
 	t, err := readRedisURL(raw)
 	if err != nil {
@@ -79,8 +79,8 @@ func readRedisURL(raw string) (t redisTarget, err error) {
 	return t, err
 }
 
-// splitHosts splits a URL with several hosts, which net/url cannot parse. The
-// URL that it returns has only the first host. Every host has a port.
+// splitHosts splits a URL with several hosts, because net/url cannot parse it. The returned URL has only the first
+// host. Every returned host has a port.
 func splitHosts(scheme, base, rest, port string) (*url.URL, []string, error) {
 	pieces := strings.Split(rest, ","+scheme+"://")
 	authority, tail := pieces[0], ""
@@ -135,7 +135,7 @@ func parseSentinel(u *url.URL, hosts []string) (*redis.FailoverOptions, error) {
 	q := u.Query()
 	set := map[string][]string{
 		"addr": hosts[1:], "master_name": {master},
-		"sentinel_username": nil, "sentinel_password": nil, // become the URL's
+		"sentinel_username": nil, "sentinel_password": nil, // they become the credentials of the URL
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()
@@ -185,9 +185,9 @@ func withoutURL(err error) error {
 	return err
 }
 
-// newRedis makes a client, which connects when it is first used.
+// newRedis makes a client. The client connects when it is first used.
 func newRedis(t redisTarget) redis.UniversalClient {
-	// Clients announce failovers to themselves only on Redis Enterprise.
+	// Only Redis Enterprise sends maintenance notifications.
 	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	const name = "arrakis"
 	switch {

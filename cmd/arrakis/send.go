@@ -24,7 +24,7 @@ type sendCmd struct {
 	natsFlags
 }
 
-// message is what is published, checked as a worker will check it.
+// message makes the message to publish. It checks the message as a worker does.
 func (c *sendCmd) message() (subject string, body []byte, err error) {
 	e := map[string]any{
 		"event_id": nuid.Next(), "community_id": c.Community, "timestamp": time.Now().UnixMilli(),
@@ -79,7 +79,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	if err := json.Unmarshal(reply, &o); err != nil {
 		return fmt.Errorf("the reply is not an outcome: %w", err)
 	}
-	if c.JSON { // byte for byte as it came
+	if c.JSON { // byte for byte as it was received
 		_, err = p.stdout.Write(append(reply, '\n'))
 	} else {
 		err = c.print(p.stdout, nil, func(t *table) { outcomeTable(t, &o) })
@@ -88,7 +88,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	if o.Status != contract.StatusOK {
-		return errSilent // the outcome that was printed says why
+		return errSilent // the printed outcome says why
 	}
 	return nil
 }

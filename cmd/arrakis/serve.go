@@ -20,8 +20,8 @@ type serveCmd struct {
 	logSettings
 }
 
-// validate names all faults of the settings at once. What is missing is one
-// line, and what is wrong a line each.
+// validate reports all faults of the settings at once. All missing settings are one line of the error; each wrong
+// setting is a line of its own.
 func (c *serveCmd) validate(p process) error {
 	var missing []string
 	if c.natsSettings.URL == "" {
@@ -36,7 +36,7 @@ func (c *serveCmd) validate(p process) error {
 	}
 	var errs []error
 	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without any, run `arrakis dev`",
+		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without settings, run `arrakis dev`",
 			strings.Join(missing, " and ")))
 	}
 	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate())...)
@@ -61,7 +61,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	}
 	defer nc.Close()
 	rdb := newRedis(target)
-	defer func() { _ = rdb.Close() }() // all that used it has ended
+	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
 	if err := c.listen(&o); err != nil {
@@ -79,7 +79,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	return nil
 }
 
-// reportRabbitMQ says once that a broker of the past is not used.
+// reportRabbitMQ logs that the former broker RabbitMQ is not used.
 func reportRabbitMQ(p process, log *slog.Logger) {
 	if value, _ := p.lookupEnv("RABBITMQ_URL"); value != "" {
 		log.Warn("RABBITMQ_URL is set but no longer supported: NATS is the only broker; unset it")

@@ -18,12 +18,11 @@ import (
 	"arrakis/pipeline/worker"
 )
 
-// localNATS is where the command line looks for NATS unless told otherwise,
-// and where `arrakis dev` has it.
+// localNATS is the default address of NATS for the command line, and the one that `arrakis dev` uses.
 const localNATS = "nats://127.0.0.1:4222"
 
-// The settings, in groups that commands embed. A flag with a group is a
-// setting: its environment variable is its name in capitals.
+// The settings, in groups that commands embed. A flag with a group is a setting. The environment variable of a
+// setting is its name in capitals.
 
 var settingGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "nats", Title: "NATS:"},
@@ -38,7 +37,7 @@ var settingGroups = kong.ExplicitGroups([]kong.Group{
 type natsSettings struct {
 	URL     string `name:"nats-url" group:"nats" placeholder:"${nats_hint}" default:"${nats_url}" help:"NATS servers, comma-separated.${nats_note}"`
 	Creds   string `name:"nats-creds" group:"nats" placeholder:"FILE" help:"Credentials file."`
-	TLSCA   string `name:"nats-tls-ca" group:"nats" placeholder:"FILE" help:"CA certificates that the certificate of the server is checked with. Default: those of the system."`
+	TLSCA   string `name:"nats-tls-ca" group:"nats" placeholder:"FILE" help:"CA certificates to check the server's certificate. Default: the CA certificates of the system."`
 	TLSCert string `name:"nats-tls-cert" group:"nats" placeholder:"FILE" help:"Client certificate."`
 	TLSKey  string `name:"nats-tls-key" group:"nats" placeholder:"FILE" help:"Key of the client certificate."`
 }
@@ -68,9 +67,9 @@ type workerSettings struct {
 type tenantSettings struct {
 	TenantCacheSize    int           `group:"tenants" default:"${tenant_cache_size}" help:"Tenants cached over all shards."`
 	TenantCacheTTL     time.Duration `name:"tenant-cache-ttl" group:"tenants" default:"${tenant_cache_ttl}" help:"Age at which a cached tenant is read again."`
-	ReloadPollInterval time.Duration `group:"tenants" default:"${reload_poll_interval}" min:"100ms" max:"1h" help:"Poll for changes that were not announced."`
-	LimitOnRedisDown   choice        `group:"tenants" oneof:"local,open,closed" default:"${limit_on_redis_down}" help:"Limits while Redis is away: local (enforced by each process), open (none) or closed (no messages)."`
-	MetricsMaxTenants  int           `group:"tenants" default:"${metrics_max_tenants}" help:"Communities with metric series of their own; the rest share _other."`
+	ReloadPollInterval time.Duration `group:"tenants" default:"${reload_poll_interval}" min:"100ms" max:"1h" help:"Time between two polls for changes whose announcements were lost."`
+	LimitOnRedisDown   choice        `group:"tenants" oneof:"local,open,closed" default:"${limit_on_redis_down}" help:"Limits while Redis is away: local (each process enforces them), open (no limits) or closed (messages that have a limit are refused)."`
+	MetricsMaxTenants  int           `group:"tenants" default:"${metrics_max_tenants}" help:"Communities with metric series of their own; all other communities share _other."`
 }
 
 type consumerSettings struct {
@@ -88,7 +87,7 @@ type logSettings struct {
 	LogFormat choice `group:"log" oneof:"json,text" default:"" placeholder:"FORMAT" help:"json or text. Default: text on a terminal, else json."`
 }
 
-// defaults are the defaults of a worker's settings, which package worker knows, as the tags above name them.
+// defaults returns the defaults of package worker, under the names that the tags above use.
 func defaults() kong.Vars {
 	o := worker.Defaults()
 	return kong.Vars{
@@ -104,8 +103,7 @@ func defaults() kong.Vars {
 	}
 }
 
-// variable is the environment variable of a setting, "" for a flag that is not a
-// setting.
+// variable returns the environment variable of a setting, or "" for a flag that is not a setting.
 func variable(f *kong.Flag) string {
 	if f == nil || f.Group == nil {
 		return ""
@@ -113,8 +111,8 @@ func variable(f *kong.Flag) string {
 	return strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// settingName is the name of a flag in errors. It begins with the environment
-// variable, if there is one, because most settings are made there.
+// settingName is the name of a flag in errors. It begins with the environment variable, if there is one, because
+// most settings come from the environment.
 func settingName(v *kong.Value) string {
 	if name := variable(v.Flag); name != "" {
 		return name + " (--" + v.Name + ")"
@@ -122,7 +120,7 @@ func settingName(v *kong.Value) string {
 	return "--" + v.Name
 }
 
-// describe is the help of a flag or an argument.
+// describe returns the help text of a flag or an argument.
 func describe(v *kong.Value) string {
 	if name := variable(v.Flag); name != "" {
 		return v.Help + " ($" + name + ")"
@@ -130,18 +128,17 @@ func describe(v *kong.Value) string {
 	return v.Help
 }
 
-// fromEnvironment resolves settings that no flag gives. An empty variable counts
-// as not set.
+// fromEnvironment reads settings from the environment if no flag gives them. An empty variable counts as not set.
 func fromEnvironment(lookup func(string) (string, bool)) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
 		name := variable(f)
 		if name == "" {
-			return nil, nil //nolint:nilnil // how a kong.Resolver says "not here"
+			return nil, nil //nolint:nilnil // kong's way to say that the variable is not set
 		}
 		if value, ok := lookup(name); ok && value != "" {
 			return value, nil
 		}
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil //nolint:nilnil // kong's way to say that the variable is not set
 	})
 }
 
@@ -166,8 +163,8 @@ func (s *natsSettings) validate() error {
 	return errors.Join(errs...)
 }
 
-// validServers reports whether nats.go would accept urls as servers. Its own
-// errors are not used, because they would repeat a password.
+// validServers reports whether nats.go would accept urls as servers. The errors of nats.go are not used, because
+// they would repeat a password.
 func validServers(urls string) bool {
 	for server := range strings.SplitSeq(urls, ",") {
 		server = strings.TrimSpace(server)
@@ -210,7 +207,7 @@ func validAddr(name, addr string) error {
 	return nil
 }
 
-// policy is LIMIT_ON_REDIS_DOWN as the limiter takes it.
+// policy returns LIMIT_ON_REDIS_DOWN as the limiter takes it.
 func (s *tenantSettings) policy() limiter.Policy {
 	for _, p := range []limiter.Policy{limiter.Open, limiter.Closed} {
 		if string(s.LimitOnRedisDown) == p.String() {

@@ -10,18 +10,18 @@ import (
 	"arrakis/tenant/store"
 )
 
-// storeFlags belong to every command that works on Redis.
+// storeFlags are the flags of every command that works on Redis.
 type storeFlags struct {
 	outputFlags
 	redisSettings
 }
 
-// withStore runs f with the tenants of Redis.
+// withStore runs f with the store of tenants in Redis.
 func (s *storeFlags) withStore(ctx context.Context, p process, f func(*store.Store) error) error {
 	return s.withRedis(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error { return f(tenants) })
 }
 
-// withRedis runs f with the tenants of Redis and with the client.
+// withRedis runs f with the Redis client and the store of tenants.
 func (s *storeFlags) withRedis(ctx context.Context, p process, f func(redis.UniversalClient, *store.Store) error) error {
 	rdb, err := connectRedis(ctx, &s.redisSettings)
 	if err != nil {
@@ -40,8 +40,8 @@ func (s *storeFlags) withRedis(ctx context.Context, p process, f func(redis.Univ
 	return f(rdb, tenants)
 }
 
-// deleted runs remove, which deletes the document of id, and prints what
-// follows for people.
+// deleted runs remove, which deletes the document of id, and prints that. The output for people also has the text
+// in follows.
 func (s *storeFlags) deleted(ctx context.Context, p process, id, follows string, remove func(*store.Store) error) error {
 	return s.withStore(ctx, p, func(tenants *store.Store) error {
 		if err := remove(tenants); err != nil {

@@ -31,8 +31,7 @@ func (c *tenantGetCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// showTenant prints the config that f returns, for people together with what
-// follows from its tier.
+// showTenant prints the config that f returns. The output for people also shows the defaults of the tier.
 func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f func(*store.Store) (tenant.Config, store.Version, error)) error {
 	return s.withStore(ctx, p, func(tenants *store.Store) error {
 		config, _, err := f(tenants)
@@ -73,7 +72,7 @@ func limitText(t *tenant.Tenant, a tenant.Action) string {
 
 type tenantListCmd struct {
 	Limit  int    `default:"1000" max:"1000000" help:"How many tenants to list at most."`
-	Cursor string `placeholder:"CURSOR" help:"Cursor of the next page, which the list before this one ended with."`
+	Cursor string `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
 	storeFlags
 }
 
@@ -87,8 +86,8 @@ func (c *tenantListCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// listTenants collects up to limit tenants. The cursor that it returns is "" if
-// there are no more.
+// listTenants collects up to limit tenants. It returns the cursor of the next page, or "" if there are no more
+// tenants.
 func listTenants(ctx context.Context, tenants *store.Store, cursor string, limit int) ([]store.Entry, string, error) {
 	var entries []store.Entry
 	for {
@@ -160,8 +159,7 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// patches are JSON merge patches made of the flags: one of --data, then one of
-// all others.
+// patches makes JSON merge patches from the flags: one from --data, then one from all other flags.
 func (c *tenantSetCmd) patches() ([][]byte, error) {
 	var errs []error
 	limits, features := map[string]any{}, map[string]any{}
@@ -207,9 +205,8 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 	return patches, errors.Join(errs...)
 }
 
-// parseLimit reads a limit as the value of a member of a patch; nil resets the
-// limit to the default of the tier. The range is checked when the patch is
-// merged. The error says what was expected.
+// parseLimit reads a limit as the value of a member of a patch. nil resets the limit to the default of the tier.
+// The range is checked when the patch is merged. The error says which values are expected.
 func parseLimit(s string) (any, error) {
 	switch s {
 	case "unlimited":

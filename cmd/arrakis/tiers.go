@@ -45,7 +45,7 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// printTiers prints the overrides, for people as the tiers that they make.
+// printTiers prints the overrides. The output for people shows the resulting tiers.
 func printTiers(p process, o outputFlags, config *tenant.Tiers) error {
 	return o.print(p.stdout, view.Tiers(*config), func(t *table) {
 		t.row("TIER", "COMMANDS", "CHECKS", "SYNCS", "FEATURES")

@@ -9,12 +9,12 @@ type versionCmd struct {
 	outputFlags
 }
 
-// build is what the binary knows of how it was made.
+// build describes how the binary was built.
 type build struct {
-	Version  string `json:"version"` // of the module; "(devel)" for a build from a checkout without tags
+	Version  string `json:"version"` // version of the module; "(devel)" for a build from a checkout without tags
 	Go       string `json:"go"`
 	Commit   string `json:"commit,omitempty"`
-	Time     string `json:"time,omitempty"`    // of the commit
+	Time     string `json:"time,omitempty"`    // time of the commit
 	Modified bool   `json:"modified,omitzero"` // the checkout had changes
 }
 
