@@ -1,9 +1,9 @@
-// Command loadtest builds and runs the benchmark of loadtest/bench, which is a
-// module of its own so that arrakis does not depend on its rivals:
+// Command loadtest builds and runs the benchmark of loadtest/bench. The benchmark is a module of its own, so that
+// arrakis does not depend on the alternatives that it is compared with:
 //
 //	go run ./loadtest bench [flags]
 //
-// It needs Go and redis-server, and works from any folder of the repository.
+// It needs Go and redis-server. It can be run in any folder of the repository.
 package main
 
 import (
@@ -21,23 +21,22 @@ import (
 
 const usage = `usage: go run ./loadtest bench [flags]
 
-Runs arrakis beside what would be used instead, on this machine, and prints how
-they compare. go run ./loadtest bench --help lists the flags.
+Runs arrakis and its alternatives on this machine, and prints a comparison.
+go run ./loadtest bench --help lists the flags.
 `
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
 }
 
-// run returns the exit code: that of the benchmark, 1 if it cannot be built,
-// 2 for wrong usage.
+// run returns the exit code: the benchmark's, 1 if it cannot be built, or 2 for wrong usage.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) == 0 || args[0] != "bench" {
 		_, _ = io.WriteString(stderr, usage)
 		return 2
 	}
-	// The benchmark gets the same signals and stops what it has started.
-	signals := make(chan os.Signal, 2) // room for both
+	// The benchmark gets the same signals and stops the processes that it has started.
+	signals := make(chan os.Signal, 2) // room for two signals
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	err := bench(ctx, args[1:], signals, stderr)
@@ -46,7 +45,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode() // it has said why
+		return exit.ExitCode() // the benchmark has printed the reason
 	default:
 		_, _ = fmt.Fprintln(stderr, "loadtest:", err)
 		return 1
@@ -64,12 +63,12 @@ func bench(ctx context.Context, args []string, signals <-chan os.Signal, stderr 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(built) }() // the system clears what is left
+	defer func() { _ = os.RemoveAll(built) }() // the system clears temporary files anyway
 	_, _ = fmt.Fprintln(stderr, "building the benchmark and arrakis: a minute the first time")
 	benchmark, arrakis := filepath.Join(built, "bench"), filepath.Join(built, "arrakis")
 	for _, build := range []*exec.Cmd{
 		exec.CommandContext(ctx, "go", "-C", filepath.Join(dir, "loadtest", "bench"), "build", "-o", benchmark, "."), //nolint:gosec // this repository
-		exec.CommandContext(ctx, "go", "-C", dir, "build", "-o", arrakis, "./cmd/arrakis"),                           //nolint:gosec // as above
+		exec.CommandContext(ctx, "go", "-C", dir, "build", "-o", arrakis, "./cmd/arrakis"),                           //nolint:gosec // this repository
 	} {
 		build.Stdout, build.Stderr = stderr, stderr
 		if err := forward(build, signals); err != nil {
@@ -93,7 +92,7 @@ func forward(cmd *exec.Cmd, signals <-chan os.Signal) error {
 		case err := <-ended:
 			return err
 		case s := <-signals:
-			_ = cmd.Process.Signal(s) // it may have ended just now
+			_ = cmd.Process.Signal(s) // the command may have ended just now
 		}
 	}
 }

@@ -1,6 +1,5 @@
-// Command outside is a bot in a module of its own. It shows, and its test proves,
-// that a program outside of this repository can import arrakis: with a require
-// and a replace directive in its go.mod, and nothing else of this repository.
+// Command outside is a bot in a module of its own. Its test proves that a program outside this repository can
+// import arrakis. Such a program needs only a require and a replace directive in its go.mod.
 //
 //	outside NATS-URL REDIS-ADDRESS HTTP-ADDRESS
 package main
@@ -37,7 +36,7 @@ func main() {
 	}
 }
 
-// bot answers the command hello, which comes in by HTTP or NATS, until ctx ends.
+// bot answers the command hello until ctx ends. Commands arrive over HTTP or NATS.
 func bot(ctx context.Context, natsURL, redisAddr string, l net.Listener) error {
 	nc, err := nats.Connect(natsURL, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// slots is how many a Redis Cluster has.
+// slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster starts a Redis Cluster of n masters, without replicas, which have the
-// slots in equal parts, and kills it when the test ends. It takes two seconds
-// before a cluster takes writes.
+// Cluster starts a Redis Cluster of n masters without replicas, and kills it when the test ends. The masters have
+// equal parts of the slots. A cluster needs two seconds before it takes writes.
 func Cluster(tb testing.TB, n int) []*RedisServer {
 	tb.Helper()
 	masters := make([]*RedisServer, n)
@@ -27,8 +26,8 @@ func Cluster(tb testing.TB, n int) []*RedisServer {
 	return masters
 }
 
-// ConnectCluster returns a client of the cluster that has a node at addr, as
-// patient as that of ConnectRedis.
+// ConnectCluster returns a client of the cluster that has a node at addr. The client waits for answers as long as
+// the client of ConnectRedis.
 func ConnectCluster(tb testing.TB, addr string) *redis.ClusterClient {
 	tb.Helper()
 	c := redis.NewClusterClient(&redis.ClusterOptions{
@@ -38,11 +37,10 @@ func ConnectCluster(tb testing.TB, addr string) *redis.ClusterClient {
 	return c
 }
 
-// clusterSettings make a node that is not failed while it stalls on a loaded
-// machine.
+// clusterSettings make a node that does not count as failed while it stalls on a loaded machine.
 var clusterSettings = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "60000"}
 
-// joinCluster makes a cluster of nodes and waits until each takes writes.
+// joinCluster joins the nodes to a cluster and waits until each takes writes.
 func joinCluster(tb testing.TB, masters []*RedisServer) {
 	tb.Helper()
 	clients := make([]*redis.Client, len(masters))
@@ -64,8 +62,8 @@ func joinCluster(tb testing.TB, masters []*RedisServer) {
 	}
 }
 
-// clusterUp says why a node does not take writes yet, or cannot publish to every other node: a cluster that counts as ok
-// may still lack links between nodes, and what is published meanwhile is lost.
+// clusterUp returns an error while a node does not take writes or cannot publish to every other node. A cluster
+// that counts as ok may still lack links between nodes, and messages that are published without a link are lost.
 func clusterUp(tb testing.TB, c *redis.Client, masters int) error {
 	tb.Helper()
 	info, err := c.ClusterInfo(tb.Context()).Result()
@@ -85,22 +83,21 @@ func clusterUp(tb testing.TB, c *redis.Client, masters int) error {
 	return nil
 }
 
-// shared is the cluster that the tests of a package borrow in turn: a cluster
-// of each test's own would cost each the two seconds.
+// shared is the cluster that the tests of a package borrow in turn. With a cluster of its own, each test would need
+// two seconds more.
 var shared sharedCluster
 
-// sharedCluster is a Redis Cluster of one node that owns every slot: keys of
-// several slots in one command are refused as in any cluster.
+// sharedCluster is a Redis Cluster of one node that owns every slot. It refuses keys of several slots in one
+// command, like any cluster.
 type sharedCluster struct {
-	turn sync.Mutex // held by the test that borrows
+	turn sync.Mutex // held by the test that borrows the cluster
 
 	// Protected by turn.
 	server *RedisServer
 	dir    string
 }
 
-// borrow waits for the cluster and empties it. It is given back when the test
-// ends.
+// borrow waits for the cluster and empties it. The test returns the cluster when it ends.
 func (c *sharedCluster) borrow(tb testing.TB) *RedisServer {
 	tb.Helper()
 	Program(tb, "redis-server")
@@ -117,7 +114,7 @@ func (c *sharedCluster) borrow(tb testing.TB) *RedisServer {
 
 func (c *sharedCluster) open(tb testing.TB) {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "arrakis-cluster-") //nolint:usetesting // it outlives the test
+	dir, err := os.MkdirTemp("", "arrakis-cluster-") //nolint:usetesting // the directory outlives the test
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -132,5 +129,5 @@ func (c *sharedCluster) close() {
 		return
 	}
 	c.server.Kill()
-	_ = os.RemoveAll(c.dir) // the system clears what is left
+	_ = os.RemoveAll(c.dir) // the system clears temporary files anyway
 }

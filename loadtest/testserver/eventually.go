@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for anything: far more than a loaded
-// machine needs under the race detector, and waited for in full only by a test
-// that fails.
+// Patience is how long a test waits for a condition. It is far more than a loaded machine needs under the race
+// detector. Only a test that fails waits that long.
 const Patience = time.Minute
 
-// Eventually waits until ok returns true, for Patience at most. What is the
-// condition, for the message: "the key expires".
+// Eventually waits until ok returns true, for Patience at most. what describes the condition in the message, for
+// example "the key expires".
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	if !poll(ok) {
@@ -19,8 +18,7 @@ func Eventually(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Succeeds waits until try returns nil, for Patience at most. The message says
-// with which error it failed last.
+// Succeeds waits until try returns nil, for Patience at most. The message has the last error of try.
 func Succeeds(tb testing.TB, what string, try func() error) {
 	tb.Helper()
 	var last error
@@ -29,8 +27,8 @@ func Succeeds(tb testing.TB, what string, try func() error) {
 	}
 }
 
-// poll reports whether ok has returned true within Patience. It looks once more
-// at the end: a machine that stood still may have had no time for a look.
+// poll reports whether ok has returned true within Patience. It calls ok once more at the end, because a machine
+// that stood still may have had no time for a call.
 func poll(ok func() bool) bool {
 	deadline := time.NewTimer(Patience)
 	defer deadline.Stop()

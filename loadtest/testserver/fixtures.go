@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// Fixtures are the messages of pipeline/contract/testdata/fixtures, by the
-// names of their files: dir is "good" or "bad". What each must lead to is said
-// in the README beside them.
+// Fixtures returns the messages of pipeline/contract/testdata/fixtures by the names of their files. dir is "good"
+// or "bad". The README in that folder describes the expected result of each message.
 func Fixtures(tb testing.TB, dir string) map[string][]byte {
 	tb.Helper()
 	paths, err := filepath.Glob(filepath.Join(root(tb), "pipeline", "contract", "testdata", "fixtures", dir, "*"))
@@ -26,8 +25,7 @@ func Fixtures(tb testing.TB, dir string) map[string][]byte {
 	return files
 }
 
-// root is the directory of the repository. A test runs in its package's
-// directory, which is somewhere in it.
+// root is the directory of the repository. A test runs in its package's directory, which is inside it.
 func root(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.Getwd()

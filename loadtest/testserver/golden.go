@@ -11,9 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Golden compares got with the file of that name in the package's testdata,
-// byte by byte, or writes that file when the test runs with -update. A
-// difference does not end the test. Any goroutine may call it.
+// Golden compares got with the file name in the package's testdata, byte by byte. When the test runs with -update,
+// Golden writes the file instead. A difference does not end the test. Any goroutine may call Golden.
 func Golden(tb testing.TB, name, got string) {
 	tb.Helper()
 	path := filepath.Join("testdata", filepath.FromSlash(name))
@@ -33,7 +32,7 @@ func Golden(tb testing.TB, name, got string) {
 	}
 }
 
-// write makes the file's directory too.
+// write writes the file and creates its directory.
 func write(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err

@@ -7,10 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// M is a package's tests, for goleak.VerifyTestMain(testserver.M{M: m}).
-// go-redis logs nothing while they run: outages are what tests are about. When
-// all have run, and before goleak looks, what they have shared is ended: a
-// package that uses EveryRedis needs that.
+// M runs a package's tests, for goleak.VerifyTestMain(testserver.M{M: m}). go-redis logs nothing while they run,
+// because tests cause outages on purpose. After the tests, and before goleak checks, M ends the shared cluster. A
+// package that uses EveryRedis needs M.
 type M struct{ *testing.M }
 
 // Run runs the tests and returns the exit code.
@@ -20,7 +19,7 @@ func (m M) Run() int {
 	return m.M.Run()
 }
 
-// quiet is a logger of go-redis that drops what it gets.
+// quiet is a logger for go-redis that drops every line.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}

@@ -7,9 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Miniredis starts a Redis in this process and closes it when the test ends.
-// After Close, Restart starts it again at its address and with its keys; read Addr
-// before.
+// Miniredis starts a Redis in this process and closes it when the test ends. After Close, Restart starts it again
+// at its address and with its keys. Read Addr before Close.
 func Miniredis(tb testing.TB) *miniredis.Miniredis {
 	tb.Helper()
 	m := miniredis.NewMiniRedis()
@@ -20,8 +19,8 @@ func Miniredis(tb testing.TB) *miniredis.Miniredis {
 	return m
 }
 
-// BothRedises runs a test on a miniredis and on a redis-server, each its own
-// and empty: two subtests, in parallel.
+// BothRedises runs a test on a miniredis and on a redis-server, as two parallel subtests. Both servers are new and
+// empty.
 func BothRedises(t *testing.T, test func(t *testing.T, addr string)) {
 	t.Helper()
 	t.Run("miniredis", func(t *testing.T) {
@@ -34,9 +33,8 @@ func BothRedises(t *testing.T, test func(t *testing.T, addr string)) {
 	})
 }
 
-// EveryRedis runs a test on a miniredis, on a redis-server and on a Redis
-// Cluster, which are empty: three subtests, in parallel. The cluster has one
-// node, and the tests of a package take turns with it.
+// EveryRedis runs a test on a miniredis, on a redis-server and on a Redis Cluster, as three parallel subtests. All
+// three are empty. The cluster has one node, and the tests of a package take turns with it.
 func EveryRedis(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
 	t.Helper()
 	BothRedises(t, func(t *testing.T, addr string) { test(t, ConnectRedis(t, addr)) })

@@ -18,8 +18,8 @@ type NATSServer struct {
 	server  *server.Server
 }
 
-// NATS starts a nats-server with JetStream, whose streams may take 4 GiB in
-// memory and as much on disk, and ends it when the test does.
+// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may take 4 GiB of memory
+// and 4 GiB on disk.
 func NATS(tb testing.TB) *NATSServer {
 	tb.Helper()
 	host, port, _ := net.SplitHostPort(address(tb))
@@ -36,11 +36,10 @@ func NATS(tb testing.TB) *NATSServer {
 	return s
 }
 
-// Start starts a server that was stopped again, at its address and with what
-// its streams have on disk.
+// Start starts a stopped server again, at its address and with its streams on disk.
 func (s *NATSServer) Start() {
 	s.tb.Helper()
-	options := s.options // the server writes to it
+	options := s.options // a copy, because the server writes to its options
 	var err error
 	if s.server, err = server.NewServer(&options); err != nil {
 		s.tb.Fatalf("start nats-server: %v", err)
@@ -51,28 +50,26 @@ func (s *NATSServer) Start() {
 	}
 }
 
-// Stop ends the server, which closes every connection to it, and waits. It may
-// be called again.
+// Stop ends the server and its connections, and waits for its end. It may be called again.
 func (s *NATSServer) Stop() {
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 }
 
-// URL is where clients connect to. It needs no name and no password.
+// URL is the URL for clients. They need no name and no password.
 func (s *NATSServer) URL() string { return s.server.ClientURL() }
 
-// Subscriptions is how many the clients have, JetStream's own included.
+// Subscriptions is the number of subscriptions on the server, with those of JetStream.
 func (s *NATSServer) Subscriptions() uint32 { return s.server.NumSubscriptions() }
 
-// Connect makes a connection that ends with the test, with the options but for
-// a closed handler, which is taken.
+// Connect makes a connection that ends with the test. The options must not have a closed handler, because Connect
+// sets its own.
 func (s *NATSServer) Connect(tb testing.TB, options ...nats.Option) *nats.Conn {
 	tb.Helper()
 	return ConnectNATS(tb, s.URL(), options...)
 }
 
-// ConnectNATS connects as Connect does to a server that the test has started in
-// another way.
+// ConnectNATS is Connect to a server that the test has started in another way.
 func ConnectNATS(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	tb.Helper()
 	closed := make(chan struct{})
@@ -80,11 +77,11 @@ func ConnectNATS(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	if err != nil {
 		tb.Fatalf("connect to NATS: %v", err)
 	}
-	tb.Cleanup(func() { nc.Close(); <-closed }) // by then its goroutines have ended
+	tb.Cleanup(func() { nc.Close(); <-closed }) // closed is closed when the connection's goroutines have ended
 	return nc
 }
 
-// JetStream is the JetStream of a connection.
+// JetStream returns the JetStream of a connection.
 func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
 	js, err := jetstream.New(nc)

@@ -7,12 +7,10 @@ import (
 	"testing"
 )
 
-// address is an address of the loopback that nobody listens on: connections to
-// it are refused until a server of this test listens there. The port is the
-// kernel's choice, and held by a socket that is bound and does not listen: as
-// long as the test runs, the kernel gives it to nobody who asks for any port,
-// while a server that asks for this one, with SO_REUSEADDR as servers do, gets
-// it, also a second time after a restart.
+// address returns a free address of the loopback. Connections to it are refused until a server of this test listens
+// there. The kernel chooses the port. A socket that is bound but does not listen holds the port until the test
+// ends. So the kernel gives the port to no process that asks for any free port. A server that asks for this port,
+// with SO_REUSEADDR as servers do, gets it, also after a restart.
 func address(tb testing.TB) string {
 	tb.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// TCPProxy stands between a client and a server and can fail like a network.
-// Its methods may be called by any goroutine.
+// TCPProxy stands between a client and a server and can fail like a network. Any goroutine may call its methods.
 type TCPProxy struct {
 	target   string
 	listener net.Listener
-	wg       sync.WaitGroup // of its goroutines
+	wg       sync.WaitGroup // for the proxy's goroutines
 
 	mu       sync.Mutex // protects the fields below
 	refusing bool
@@ -25,10 +24,10 @@ type TCPProxy struct {
 // proxied is a connection through the proxy.
 type proxied struct {
 	client, server net.Conn
-	ended          chan struct{} // closed with both connections
-	once           sync.Once     // closes them
+	ended          chan struct{} // closed when both connections are closed
+	once           sync.Once     // closes the connections once
 
-	silent bool // protected by the proxy's mu: what comes is thrown away
+	silent bool // bytes are thrown away; protected by the proxy's mu
 }
 
 // Proxy starts a proxy to the target, a host:port, that ends with the test.
@@ -43,7 +42,7 @@ func Proxy(tb testing.TB, target string) *TCPProxy {
 	p.wg.Go(func() { p.accept(ctx) })
 	tb.Cleanup(func() {
 		cancel()
-		_ = l.Close() // its error would say that it is closed
+		_ = l.Close() // the listener may be closed already
 		p.Refuse()
 		p.wg.Wait()
 	})
@@ -53,15 +52,14 @@ func Proxy(tb testing.TB, target string) *TCPProxy {
 // Addr is the host:port that clients connect to.
 func (p *TCPProxy) Addr() string { return p.listener.Addr().String() }
 
-// Cut closes every connection, as a restart of the server does. New ones are
-// taken.
+// Cut closes every connection, as a restart of the server does. New connections are accepted.
 func (p *TCPProxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cutLocked()
 }
 
-// Refuse closes every connection, and every new one at once, until Accept.
+// Refuse closes every connection. Until Accept, it also closes every new connection at once.
 func (p *TCPProxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,15 +67,15 @@ func (p *TCPProxy) Refuse() {
 	p.cutLocked()
 }
 
-// Accept takes new connections again.
+// Accept accepts new connections again.
 func (p *TCPProxy) Accept() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = false
 }
 
-// Stall lets no byte pass until Resume or the end of the test: connections
-// stay, new ones are taken, answers do not come.
+// Stall lets no byte pass until Resume or the end of the test. Connections stay open and new connections are
+// accepted, but no answers arrive.
 func (p *TCPProxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +84,7 @@ func (p *TCPProxy) Stall() {
 	}
 }
 
-// Resume lets pass what a stall has held back, and what comes.
+// Resume lets bytes pass again, also those that Stall has held back.
 func (p *TCPProxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,8 +94,7 @@ func (p *TCPProxy) Resume() {
 	}
 }
 
-// Silence throws away what comes on the connections that there are, for good,
-// without closing them. New ones work.
+// Silence makes the existing connections throw away all further bytes, without closing them. New connections work.
 func (p *TCPProxy) Silence() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,8 +103,8 @@ func (p *TCPProxy) Silence() {
 	}
 }
 
-// Delay makes each piece of at most 32 KiB that a side sends arrive d later; the
-// next piece starts when it has. So a round trip takes 2d longer. 0 ends it.
+// Delay delays each piece of at most 32 KiB by d; the next piece starts when the piece before it has arrived. So a
+// round trip takes 2d longer. Delay(0) ends the delay.
 func (p *TCPProxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +126,7 @@ func (p *TCPProxy) serve(ctx context.Context, client net.Conn) {
 	var d net.Dialer
 	server, err := d.DialContext(ctx, "tcp", p.target)
 	if err != nil {
-		_ = client.Close() // so the client is told
+		_ = client.Close() // so that the client notices
 		return
 	}
 	c := &proxied{client: client, server: server, ended: make(chan struct{})}
@@ -142,7 +139,7 @@ func (p *TCPProxy) serve(ctx context.Context, client net.Conn) {
 	p.copy(c, client, server)
 }
 
-// copy closes the connection at the end: both sides are told by that.
+// copy closes the connection at the end, so that both sides notice.
 func (p *TCPProxy) copy(c *proxied, to, from net.Conn) {
 	defer c.close()
 	buf := make([]byte, 32<<10)
@@ -160,7 +157,7 @@ func (p *TCPProxy) copy(c *proxied, to, from net.Conn) {
 	}
 }
 
-// wait returns when bytes may pass; false means that the connection has ended.
+// wait waits until bytes may pass. It returns false if the connection has ended.
 func (p *TCPProxy) wait(c *proxied) bool {
 	p.mu.Lock()
 	stalled, delay := p.stalled, p.delay
@@ -216,7 +213,7 @@ func (p *TCPProxy) cutLocked() {
 func (c *proxied) close() {
 	c.once.Do(func() {
 		close(c.ended)
-		_ = c.client.Close() // the other side has nothing to be told
+		_ = c.client.Close() // an error has no consequence
 		_ = c.server.Close()
 	})
 }

@@ -15,21 +15,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisServer is a redis-server, a process of its own.
+// RedisServer is a redis-server in a process of its own.
 type RedisServer struct {
 	tb   testing.TB
 	addr string
 	argv []string
 
-	// Of the process that runs, nil while none does.
+	// State of the running process; nil while no process runs.
 	cmd   *exec.Cmd
-	log   *bytes.Buffer // what it prints; read when it has ended
-	ended chan struct{} // closed when it has
+	log   *bytes.Buffer // the process's output; read after the process has ended
+	ended chan struct{} // closed when the process has ended
 }
 
-// Redis starts a redis-server and kills it when the test ends. It keeps nothing
-// on disk, unless the settings say so: they are arguments of the program, such
-// as "--appendonly", "yes", and win over those given here.
+// Redis starts a redis-server and kills it when the test ends. The settings are arguments of the program, such as
+// "--appendonly", "yes", and win over the defaults of Redis. By default nothing is kept on disk.
 func Redis(tb testing.TB, settings ...string) *RedisServer {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -42,9 +41,8 @@ func redisArgs(port, dir string, settings []string) []string {
 	return append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no"}, settings...)
 }
 
-// Sentinel starts a Sentinel that watches the master under the name, and kills
-// it when the test ends. It fails over when it is told to, and not by itself:
-// a master that stalls on a loaded machine counts as up for a minute.
+// Sentinel starts a Sentinel that watches the master under the name, and kills the Sentinel when the test ends. The
+// Sentinel fails over only on command: a master that stalls on a loaded machine counts as up for a minute.
 func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -62,9 +60,8 @@ func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
 	return s
 }
 
-// newRedis starts redis-server with the arguments for a port; the caller must
-// see to its end. It tries more than one port: the port of a cluster's bus, 10,000
-// above, can be taken or past the last.
+// newRedis starts redis-server with the arguments for a port. The caller must kill it. newRedis tries several
+// ports, because the port of a cluster's bus, which is higher by 10,000, can be taken or out of range.
 func newRedis(tb testing.TB, args func(port string) []string) *RedisServer {
 	tb.Helper()
 	path := Program(tb, "redis-server")
@@ -82,17 +79,17 @@ func newRedis(tb testing.TB, args func(port string) []string) *RedisServer {
 	return nil
 }
 
-// Addr is host:port.
+// Addr is the server's host:port.
 func (s *RedisServer) Addr() string { return s.addr }
 
-// Client is ConnectRedis to the server.
+// Client returns a client of ConnectRedis for this server.
 func (s *RedisServer) Client(tb testing.TB) *redis.Client {
 	tb.Helper()
 	return ConnectRedis(tb, s.addr)
 }
 
-// ConnectRedis returns a client that ends with the test. It waits for an answer
-// for Patience: a server that is slow on a loaded machine is not away.
+// ConnectRedis returns a client that ends with the test. It waits for an answer for Patience, because a server may
+// be slow on a loaded machine.
 func ConnectRedis(tb testing.TB, addr string) *redis.Client {
 	tb.Helper()
 	c := redis.NewClient(&redis.Options{
@@ -102,7 +99,7 @@ func ConnectRedis(tb testing.TB, addr string) *redis.Client {
 	return c
 }
 
-// Start starts a server that was killed again, at its address and on its files.
+// Start starts a killed server again, at its address and with its files.
 func (s *RedisServer) Start() {
 	s.tb.Helper()
 	if err := s.start(); err != nil {
@@ -110,13 +107,12 @@ func (s *RedisServer) Start() {
 	}
 }
 
-// Kill ends the process at once, as a crash does. It does nothing when none
-// runs.
+// Kill ends the process at once, as a crash does. It does nothing if no process runs.
 func (s *RedisServer) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // it may have ended by itself
+	_ = s.cmd.Process.Kill() // the process may have ended by itself
 	<-s.ended
 	s.cmd = nil
 }
@@ -130,7 +126,7 @@ func (s *RedisServer) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go func() { // ended by Kill
+	go func() { // ends after Kill
 		_ = cmd.Wait() // the error says "killed"
 		close(ended)
 	}()
@@ -159,15 +155,14 @@ func (s *RedisServer) answers() (err error) {
 	return err
 }
 
-// ask returns nil when the process answers itself: another one might do so at
-// its address where the port is not held, and both have been given it. PING is
-// refused as long as the process loads its files, unlike INFO.
+// ask returns nil if this process answers. Where the port is not held, another process may have got the same port
+// and answer. PING, unlike INFO, is refused while the process loads its files.
 func (s *RedisServer) ask(c *redis.Client) error {
-	conn, err := net.Dial("tcp", s.addr) // before the client, which would log that it cannot
+	conn, err := net.Dial("tcp", s.addr) // first, because the client would log a failed connection
 	if err != nil {
 		return err
 	}
-	_ = conn.Close() // nothing was said
+	_ = conn.Close() // nothing was sent
 	info, err := c.Info(context.Background(), "server").Result()
 	if err != nil {
 		return err
