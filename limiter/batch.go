@@ -18,8 +18,8 @@ type Request struct {
 	Limit Limit
 	// ID is the message's event ID. An ID is charged once. It must not be empty.
 	ID string
-	// Replay says that the message was delivered before. It may hold its permit already, so Redis is always asked.
-	Replay bool
+	// Repeated says that the message was delivered before. It may hold its permit already, so Redis is always asked.
+	Repeated bool
 	// Verdict is set by AllowBatch.
 	Verdict Verdict
 }

@@ -33,7 +33,7 @@
 // A [Window] remembers until when its key is full, as Redis has said. Until then Limiter.AllowBatch rejects new
 // messages of the key without asking Redis. So the work of Redis is proportional to admissions, and not to a flood
 // above the limit. The time is counted from before the request was sent and shortened by 1 ms, so a Window never
-// rejects longer than Redis would. Redis is asked nevertheless for a [Request] with Replay, which may hold its
+// rejects longer than Redis would. Redis is asked nevertheless for a [Request] with Repeated, which may hold its
 // permit, and when the limit has changed. Redis is never asked for unlimited keys and for a Max of 0.
 //
 // # Ordering
@@ -63,7 +63,7 @@
 //
 // A rejection is a [Verdict] and not an error, also during an outage. Limiter.AllowBatch and Limiter.Allow return
 // an error only when ctx ends and for invalid requests. When ctx ends during the round trip, permits may have been
-// taken. A message that is delivered again with Replay finds its permit. Limiter.Reset, Limiter.Release and, under
+// taken. A message that is delivered again with Repeated finds its permit. Limiter.Reset, Limiter.Release and, under
 // Closed, Limiter.Usage return [redishealth.ErrAway] while Redis is away.
 //
 // Set the client's ContextTimeoutEnabled; otherwise the client's own time-outs apply instead of the one in

@@ -57,7 +57,7 @@ func (x *exactness) process(ctx context.Context, t *testing.T, l *Limiter, name 
 		batch := []*Request{{Window: w, Limit: x.limit, ID: fmt.Sprint(name, "-", i, "-a")}, {Window: w, Limit: x.limit, ID: fmt.Sprint(name, "-", i, "-b")}}
 		select {
 		case id := <-x.redelivered:
-			batch = append(batch, &Request{Window: w, Limit: x.limit, ID: id, Replay: true})
+			batch = append(batch, &Request{Window: w, Limit: x.limit, ID: id, Repeated: true})
 		default:
 		}
 		asked := time.Now()
@@ -150,7 +150,7 @@ func (c *charges) deliver(t *testing.T, l *Limiter, messages int) {
 	for range 20 {
 		batch := make([]*Request, 0, 2*messages)
 		for m := range messages {
-			r := Request{Window: w, Limit: limit, ID: fmt.Sprint("event-", m), Replay: true}
+			r := Request{Window: w, Limit: limit, ID: fmt.Sprint("event-", m), Repeated: true}
 			again := r
 			batch = append(batch, &r, &again)
 		}

@@ -115,7 +115,7 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 			req.Verdict = noneVerdict(req.Limit)
 			continue
 		}
-		if !req.Replay && !admitAll {
+		if !req.Repeated && !admitAll {
 			if v, full := req.Window.Reject(req.Limit, now); full {
 				req.Verdict = v
 				rejects++

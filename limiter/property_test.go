@@ -103,7 +103,7 @@ func (w *world) batch(t *rapid.T) {
 		k := rapid.IntRange(0, worldKeys-1).Draw(t, "key")
 		batch = append(batch, &Request{
 			Window: p.windows[k], Limit: w.limits[k], ID: fmt.Sprint("id-", rapid.IntRange(0, 15).Draw(t, "id")),
-			Replay: rapid.Bool().Draw(t, "replay"),
+			Repeated: rapid.Bool().Draw(t, "replay"),
 		})
 		keys = append(keys, k)
 	}
@@ -135,8 +135,8 @@ func (w *world) batch(t *rapid.T) {
 
 // checkLocal checks a reject without Redis: the window is full, unless the clock of Redis was stepped forward lately.
 func (w *world) checkLocal(t *rapid.T, r *Request, o *oracle, now int64) {
-	if r.Replay || r.Verdict.Allowed || r.Verdict.RetryAfter <= 0 {
-		t.Fatalf("local verdict %+v, replay %t", r.Verdict, r.Replay)
+	if r.Repeated || r.Verdict.Allowed || r.Verdict.RetryAfter <= 0 {
+		t.Fatalf("local verdict %+v, replay %t", r.Verdict, r.Repeated)
 	}
 	full := int64(0)
 	for _, at := range o.admitted {

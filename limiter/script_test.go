@@ -411,7 +411,7 @@ func TestWrongType(t *testing.T) {
 		for range 3 {
 			batch := []*Request{
 				{Window: bad, Limit: limit, ID: "a"},
-				{Window: good, Limit: limit, ID: "a", Replay: true},
+				{Window: good, Limit: limit, ID: "a", Repeated: true},
 				{Window: bad, Limit: limit, ID: "b"},
 			}
 			if err := l.AllowBatch(t.Context(), batch); err != nil {

@@ -86,8 +86,8 @@ func TestFloodCostsNoCommand(t *testing.T) {
 		batch := make([]*Request, 0, 200)
 		for i := range 100 {
 			batch = append(batch,
-				&Request{Window: a, Limit: limit, ID: fmt.Sprint(from + i), Replay: replay},
-				&Request{Window: b, Limit: limit, ID: fmt.Sprint(from + i), Replay: replay})
+				&Request{Window: a, Limit: limit, ID: fmt.Sprint(from + i), Repeated: replay},
+				&Request{Window: b, Limit: limit, ID: fmt.Sprint(from + i), Repeated: replay})
 		}
 		if err := l.AllowBatch(t.Context(), batch); err != nil {
 			t.Fatal(err)

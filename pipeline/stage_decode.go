@@ -94,7 +94,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		Action:    src.route.Action,
 		Limited:   src.route.Limited && !d.decided(), // an expired message is not charged, but its tenant is looked up
 		ID:        d.EventID,
-		Replay:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
+		Repeated:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
 	}
 	sorter.Add(d)
 	return nil

@@ -18,8 +18,8 @@ type Admission struct {
 	Limited bool
 	// ID is the event ID. An ID is charged once. It must not be empty if Limited is true.
 	ID string
-	// Replay says that the message was delivered before and may hold its permit already.
-	Replay bool
+	// Repeated says that the message was delivered before and may hold its permit already.
+	Repeated bool
 
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant

@@ -27,7 +27,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
 			r := &a.request // set field by field, because Verdict is large and the limiter sets it
-			r.Window, r.Limit, r.ID, r.Replay = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.ID, a.Replay
+			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.ID, a.Repeated
 			s.asks = append(s.asks, r)
 		}
 	}
@@ -55,11 +55,11 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 		if !a.Limited || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
 			continue
 		}
-		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.Replay {
+		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.Repeated {
 			continue
 		}
 		a.user = &limiter.Request{
-			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.ID, Replay: a.Replay,
+			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.ID, Repeated: a.Repeated,
 		}
 		s.asks = append(s.asks, a.user)
 	}

@@ -53,19 +53,19 @@ func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 }
 
 func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
-	stream, letter, err := s.get(ctx, seq)
+	stream, stored, err := s.get(ctx, seq)
 	if err != nil {
 		return Replayed{}, err
 	}
-	subject, truncated := letter.Header.Get(contract.HeaderSubject), letter.Header.Get(contract.HeaderTruncated)
+	subject, truncated := stored.Header.Get(contract.HeaderSubject), stored.Header.Get(contract.HeaderTruncated)
 	origin, ok := originOf(subject)
 	if !ok || truncated != "" {
 		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
 	}
-	ack, err := s.publish(ctx, restored(letter, subject),
+	ack, err := s.publish(ctx, restored(stored, subject),
 		jetstream.WithExpectStream(origin.Stream),
 		// The time is part of the ID, because a stream that was deleted and created again counts from 1 again.
-		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, letter.Time.UnixNano())))
+		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, stored.Time.UnixNano())))
 	if err != nil {
 		return Replayed{}, fmt.Errorf("publish to %s: %w", subject, err)
 	}
@@ -76,10 +76,10 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 }
 
 // restored is the original message of a dead letter.
-func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
+func restored(stored *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	m := nats.NewMsg(subject)
-	m.Data = letter.Data
-	maps.Copy(m.Header, letter.Header)
+	m.Data = stored.Data
+	maps.Copy(m.Header, stored.Header)
 	for _, name := range []string{
 		contract.HeaderReason, contract.HeaderError, contract.HeaderStream, contract.HeaderSubject, contract.HeaderSequence,
 		contract.HeaderAttempts, contract.HeaderReplyTo,
@@ -88,7 +88,7 @@ func restored(letter *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	}
 	// These headers, such as the message ID, were meant for the stream DEADLETTER.
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
-	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(letter.Sequence, 10)}
+	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(stored.Sequence, 10)}
 	return m
 }
 

@@ -102,9 +102,9 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("dead letter %d: %w", seq, err)
 	}
-	letter := newEntry(m)
-	letter.Headers = m.Header
-	return letter, nil
+	e := newEntry(m)
+	e.Headers = m.Header
+	return e, nil
 }
 
 // get reads the message at seq. It also returns the stream, for further requests.
