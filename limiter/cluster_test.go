@@ -64,8 +64,8 @@ func newClusterKeys(t *testing.T) *clusterKeys {
 // key returns the name of one of the keys.
 func (*clusterKeys) key(i int) string { return fmt.Sprintf("comm_%03d:command", i) }
 
-// decide asks for the same messages of every key in one batch, of two permits an hour, and compares each key's verdicts as
-// spelled.
+// decide asks for the same messages of every key in one batch, of two permits an hour, and compares each key's verdicts
+// as spelled.
 func (c *clusterKeys) decide(want string, ids ...string) {
 	c.t.Helper()
 	limit := Limit{Max: 2, Window: time.Hour}

@@ -4,12 +4,12 @@
 //
 // # Algorithm
 //
-// The algorithm is the sliding window log. Every admission is recorded with its time, and a message is admitted
-// while fewer than Max admissions are younger than the window. (Algorithms that count in fixed or weighted buckets
-// admit up to twice Max around a boundary, or reject by an estimate.) The log of a key is a Redis sorted set. Its
-// members are event IDs; a member's score is the time of the admission in unix milliseconds. One script, allow.lua,
-// trims the set, admits as many IDs as fit, and answers for all of them. A window is (t-W, t]: with a window of 60
-// s, an admission at second 0 frees its permit at second 60, not before.
+// The algorithm is the sliding window log. Every admission is recorded with its time, and a message is admitted while
+// fewer than Max admissions are younger than the window. (Algorithms that count in fixed or weighted buckets admit up
+// to twice Max around a boundary, or reject by an estimate.) The log of a key is a Redis sorted set. Its members are
+// event IDs; a member's score is the time of the admission in unix milliseconds. One script, allow.lua, trims the set,
+// admits as many IDs as fit, and answers for all of them. A window is (t-W, t]: with a window of 60 s, an admission at
+// second 0 frees its permit at second 60, not before.
 //
 // # What is exact and why
 //
@@ -38,33 +38,32 @@
 //
 // # Ordering
 //
-// The requests of one key are decided in the order of the batch. One script call decides all requests of one key
-// and limit. A batch is one pipelined round trip, or two if the server lost the script. Batches of several
-// goroutines are decided in the order in which they reach Redis. A [Limiter] is safe for concurrent use. A Window
-// has no lock and belongs to one goroutine, which keeps a Window for each of its keys.
+// The requests of one key are decided in the order of the batch. One script call decides all requests of one key and
+// limit. A batch is one pipelined round trip, or two if the server lost the script. Batches of several goroutines are
+// decided in the order in which they reach Redis. A [Limiter] is safe for concurrent use. A Window has no lock and
+// belongs to one goroutine, which keeps a Window for each of its keys.
 //
 // # Degraded operation
 //
 // Package redishealth says whether Redis is away. While Redis is away no message asks it, so no message waits for a
-// time-out. The [Policy] decides on messages, and their verdicts are Degraded. The policy also decides at once on
-// the messages of a failed round trip, even if Redis does not count as away yet.
+// time-out. The [Policy] decides on messages, and their verdicts are Degraded. The policy also decides at once on the
+// messages of a failed round trip, even if Redis does not count as away yet.
 //
-// Under Local the process enforces the same windows from its memory of its own admissions, which it also records
-// before an outage. It does not know the admissions of other processes, so n processes may admit n times Max.
-// Limiter.Run probes Redis. When Redis takes writes again, Run merges the admissions of the outage that are still
-// in their window into Redis, each with its age. Messages ask Redis again only after all admissions are merged, so
-// no admission is lost. After the merge a key may hold more than Max admissions; it then admits nothing until fewer
-// than Max are left.
+// Under Local the process enforces the same windows from its memory of its own admissions, which it also records before
+// an outage. It does not know the admissions of other processes, so n processes may admit n times Max. Limiter.Run
+// probes Redis. When Redis takes writes again, Run merges the admissions of the outage that are still in their window
+// into Redis, each with its age. Messages ask Redis again only after all admissions are merged, so no admission is
+// lost. After the merge a key may hold more than Max admissions; it then admits nothing until fewer than Max are left.
 //
-// A single key may be unusable, for example because it is of another type. The policy decides on its messages too,
-// and other keys are not affected. An unusable key is logged once a minute.
+// A single key may be unusable, for example because it is of another type. The policy decides on its messages too, and
+// other keys are not affected. An unusable key is logged once a minute.
 //
 // # Errors
 //
-// A rejection is a [Verdict] and not an error, also during an outage. Limiter.AllowBatch and Limiter.Allow return
-// an error only when ctx ends and for invalid requests. When ctx ends during the round trip, permits may have been
-// taken. A message that is delivered again with Repeated finds its permit. Limiter.Reset, Limiter.Release and, under
-// Closed, Limiter.Usage return [redishealth.ErrAway] while Redis is away.
+// A rejection is a [Verdict] and not an error, also during an outage. Limiter.AllowBatch and Limiter.Allow return an
+// error only when ctx ends and for invalid requests. When ctx ends during the round trip, permits may have been taken.
+// A message that is delivered again with Repeated finds its permit. Limiter.Reset, Limiter.Release and, under Closed,
+// Limiter.Usage return [redishealth.ErrAway] while Redis is away.
 //
 // Set the client's ContextTimeoutEnabled; otherwise the client's own time-outs apply instead of the one in
 // [redishealth.Options]. Redis 6.2 or newer is needed. A cluster works, because every script has one key. A
@@ -73,12 +72,11 @@
 // # Memory
 //
 // Redis holds at most Max members for a key, and after an outage also those that other processes admitted. A key
-// expires when its newest member leaves the window. With UUIDs as IDs, a permit takes 52 to 57 bytes in a set of up
-// to 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory
-// ./limiter).
+// expires when its newest member leaves the window. With UUIDs as IDs, a permit takes 52 to 57 bytes in a set of up to
+// 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter).
 //
-// A Window takes 104 bytes and the bytes of its key. The memory for outages keeps the Options.MaxKeys keys that
-// were used last. It takes 16 bytes for each of a key's newest 10,000 permits. Older permits are counted in
-// sub-windows of a hundredth of the window. These counts err only toward rejecting, and by at most 1 % of the
-// window. This memory recognises an ID by a 64-bit hash whose seed is the process's own.
+// A Window takes 104 bytes and the bytes of its key. The memory for outages keeps the Options.MaxKeys keys that were
+// used last. It takes 16 bytes for each of a key's newest 10,000 permits. Older permits are counted in sub-windows of a
+// hundredth of the window. These counts err only toward rejecting, and by at most 1 % of the window. This memory
+// recognises an ID by a 64-bit hash whose seed is the process's own.
 package limiter

@@ -13,8 +13,8 @@ import (
 )
 
 // fallback holds the windows that the process enforces while Redis is away, and the admissions that are still to be
-// merged into Redis. A process has one fallback, and not one for each shard, because the messages of one key may
-// pass through several shards. Times are durations on the process's monotonic clock since the limiter was made.
+// merged into Redis. A process has one fallback, and not one for each shard, because the messages of one key may pass
+// through several shards. Times are durations on the process's monotonic clock since the limiter was made.
 type fallback struct {
 	// set by newFallback, read-only
 	policy    Policy
@@ -61,8 +61,7 @@ func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, 
 	return f, err
 }
 
-// dropOldestLocked drops the oldest n admissions of the key's queue. They are never merged. The caller must hold
-// f.mu.
+// dropOldestLocked drops the oldest n admissions of the key's queue. They are never merged. The caller must hold f.mu.
 func (f *fallback) dropOldestLocked(key string, n int, w *keyWindow) {
 	if n == 0 {
 		return
@@ -88,8 +87,8 @@ func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *key
 }
 
 // decideIfAway sets all verdicts by the policy and returns true while Redis is away. Otherwise it does nothing and
-// returns false. decideIfAway and backIfMerged hold the same lock, so no message is admitted in memory after the
-// last merge.
+// returns false. decideIfAway and backIfMerged hold the same lock, so no message is admitted in memory after the last
+// merge.
 func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
 	if !f.health.Away() {
 		return false
@@ -105,8 +104,7 @@ func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
 	return true
 }
 
-// recordOrDecide records the admissions of the calls that Redis answered, and decides all other calls by the
-// policy.
+// recordOrDecide records the admissions of the calls that Redis answered, and decides all other calls by the policy.
 func (f *fallback) recordOrDecide(calls []*call, now time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,8 +13,8 @@ type Query struct {
 	Limit Limit
 }
 
-// Check returns the verdict that one more message of the key would get. It takes no permit and writes nothing.
-// While Redis is away, the policy decides. Errors: ctx's, and an invalid limit.
+// Check returns the verdict that one more message of the key would get. It takes no permit and writes nothing. While
+// Redis is away, the policy decides. Errors: ctx's, and an invalid limit.
 func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, error) {
 	if err := limit.Validate(); err != nil {
 		return Verdict{}, fmt.Errorf("limiter: key %q: %w", key, err)
@@ -43,9 +43,9 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 	return v, nil
 }
 
-// Usage returns how many permits of its limit the key has used, and writes nothing. While Redis is away, it counts
-// the admissions that this process knows. Under Closed it then returns [redishealth.ErrAway]. Other errors: ctx's,
-// and an invalid limit.
+// Usage returns how many permits of its limit the key has used, and writes nothing. While Redis is away, it counts the
+// admissions that this process knows. Under Closed it then returns [redishealth.ErrAway]. Other errors: ctx's, and an
+// invalid limit.
 func (l *Limiter) Usage(ctx context.Context, key string, limit Limit) (Usage, error) {
 	usages, err := l.Usages(ctx, []Query{{Key: key, Limit: limit}})
 	if err != nil {

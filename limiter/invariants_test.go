@@ -25,8 +25,8 @@ type exactness struct {
 	all []admission
 }
 
-// TestInvariantExact checks I1: whatever the number of processes, and though some crash and their messages are delivered
-// again elsewhere, no window of the limit's length holds more than Max admissions.
+// TestInvariantExact checks I1: whatever the number of processes, and though some crash and their messages are
+// delivered again elsewhere, no window of the limit's length holds more than Max admissions.
 func TestInvariantExact(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
@@ -48,8 +48,8 @@ func TestInvariantExact(t *testing.T) {
 	})
 }
 
-// process asks for batch after batch until ctx ends. With every tenth it crashes: its window is lost, and it has not seen
-// the verdicts.
+// process asks for batch after batch until ctx ends. With every tenth it crashes: its window is lost, and it has not
+// seen the verdicts.
 func (x *exactness) process(ctx context.Context, t *testing.T, l *Limiter, name string) {
 	t.Helper()
 	w := NewWindow("comm_007:command")
@@ -118,8 +118,8 @@ type charges struct {
 	n  map[string]int
 }
 
-// TestInvariantChargedOnce checks I2: a message that is delivered n times, in one batch or many, to one process or many,
-// is charged once in its window, and is admitted every time.
+// TestInvariantChargedOnce checks I2: a message that is delivered n times, in one batch or many, to one process or
+// many, is charged once in its window, and is admitted every time.
 func TestInvariantChargedOnce(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {

@@ -42,8 +42,8 @@ func (l Limit) Validate() error {
 type Verdict struct {
 	// Allowed says that the message holds a permit or needs none.
 	Allowed bool
-	// Charged says that the message took a new permit. It is false for an unlimited key and for an ID that already
-	// held its permit.
+	// Charged says that the message took a new permit. It is false for an unlimited key and for an ID that already held
+	// its permit.
 	Charged bool
 	// Limit is the limit's Max, -1 for unlimited.
 	Limit int64
@@ -51,8 +51,8 @@ type Verdict struct {
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
 	ResetAfter time.Duration
-	// RetryAfter is the time until the message could be admitted, 0 if it is allowed. It is the window if Max is 0,
-	// and the interval between probes of Redis if Unavailable is true.
+	// RetryAfter is the time until the message could be admitted, 0 if it is allowed. It is the window if Max is 0, and
+	// the interval between probes of Redis if Unavailable is true.
 	RetryAfter time.Duration
 	// Local says that the message was rejected from the owner's Window, without Redis.
 	Local bool
@@ -65,8 +65,8 @@ type Verdict struct {
 
 // Usage says how many permits of its limit one key has used.
 type Usage struct {
-	// Used is the number of permits taken in the window that ends now. It exceeds Limit after a downgrade.
-	// It is 0 for an unlimited key, whose messages are not recorded.
+	// Used is the number of permits taken in the window that ends now. It exceeds Limit after a downgrade. It is 0 for
+	// an unlimited key, whose messages are not recorded.
 	Used int64
 	// Limit is the limit's Max, -1 for unlimited.
 	Limit int64

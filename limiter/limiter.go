@@ -74,8 +74,8 @@ func (l *Limiter) Degraded() bool { return l.health.Away() }
 // sinceStart converts a time to the fallback's clock.
 func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.start) }
 
-// AllowBatch sets the verdict of every request. All requests that must ask Redis share one pipelined round trip,
-// with one script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
+// AllowBatch sets the verdict of every request. All requests that must ask Redis share one pipelined round trip, with
+// one script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
 //
 // A rejection is a verdict and not an error, also during an outage of Redis. After an error no verdict is valid.
 // Errors:

@@ -41,8 +41,8 @@ func (f *fallback) backIfMerged() (merged, was bool) {
 	return true, f.health.Back()
 }
 
-// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. The caller must call ended or
-// requeue for each merge.
+// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. The caller must call ended or requeue
+// for each merge.
 func (f *fallback) takeBatch() []*merge {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,8 +70,8 @@ func (f *fallback) ended(m *merge) {
 	f.merging -= len(m.entries)
 }
 
-// requeue puts the admissions of a failed merge back to the front of their key's queue, to be merged later. If the
-// key has been forgotten in the meantime, the admissions are dropped.
+// requeue puts the admissions of a failed merge back to the front of their key's queue, to be merged later. If the key
+// has been forgotten in the meantime, the admissions are dropped.
 func (f *fallback) requeue(m *merge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,9 +86,9 @@ func (f *fallback) requeue(m *merge) {
 	f.queued += len(m.entries)
 }
 
-// Run recovers from outages until ctx ends. While Redis is away, Run probes Redis. When Redis is back, Run merges
-// the admissions of the outage and lets messages ask Redis again. Without Run, a Limiter that lost Redis stays
-// degraded. Run returns nil. The Limiter's owner calls Run once.
+// Run recovers from outages until ctx ends. While Redis is away, Run probes Redis. When Redis is back, Run merges the
+// admissions of the outage and lets messages ask Redis again. Without Run, a Limiter that lost Redis stays degraded.
+// Run returns nil. The Limiter's owner calls Run once.
 func (l *Limiter) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.health.ProbeInterval())
 	defer tick.Stop()
@@ -123,8 +123,8 @@ func (l *Limiter) mergeAll(ctx context.Context) error {
 	}
 }
 
-// mergeRound merges the admissions of one round trip and returns how many were new to Redis. If the server failed,
-// the admissions that it did not take are queued again, and the error says why.
+// mergeRound merges the admissions of one round trip and returns how many were new to Redis. If the server failed, the
+// admissions that it did not take are queued again, and the error says why.
 func (l *Limiter) mergeRound(ctx context.Context) (added int64, failed error) {
 	merges := l.fallback.takeBatch()
 	if len(merges) == 0 {

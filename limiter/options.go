@@ -48,12 +48,12 @@ type Options struct {
 	// MaxKeys is how many keys are kept in memory for the time that Redis is away. A new key replaces the least
 	// recently used one. Defaults to 10,000.
 	MaxKeys int
-	// MaxQueued is how many admissions, over all keys, wait in memory to be merged into Redis. Further admissions
-	// are counted against the limit in memory, but are not merged. An admission takes about 100 bytes. Defaults to
+	// MaxQueued is how many admissions, over all keys, wait in memory to be merged into Redis. Further admissions are
+	// counted against the limit in memory, but are not merged. An admission takes about 100 bytes. Defaults to
 	// 250,000.
 	MaxQueued int
-	// Health says whether Redis is away. Other users of the same Redis may share it, but not another Limiter.
-	// Defaults to a new Health with the defaults of [redishealth.Options].
+	// Health says whether Redis is away. Other users of the same Redis may share it, but not another Limiter. Defaults
+	// to a new Health with the defaults of [redishealth.Options].
 	Health *redishealth.Health
 	// Logger logs changes of state, and keys that cannot be used. Defaults to none.
 	Logger *slog.Logger

@@ -26,13 +26,12 @@ type permitSum struct {
 	n  int64
 }
 
-// permitLog is one key's sliding window log in memory (Figma's "sliding window log"; older admissions are counted
-// in fixed sub-windows, as in Cloudflare's counters). It is pure: now is an argument, and need not grow from call
-// to call.
+// permitLog is one key's sliding window log in memory (Figma's "sliding window log"; older admissions are counted in
+// fixed sub-windows, as in Cloudflare's counters). It is pure: now is an argument, and need not grow from call to call.
 //
 // The newest exactPermits admissions are exact. Older admissions are summed in sub-windows of 1/subWindows of the
-// window and leave with the end of their sub-window. So the log errs only toward rejecting, and by at most 1 % of
-// the window. An ID is recognised only while its admission is exact.
+// window and leave with the end of their sub-window. So the log errs only toward rejecting, and by at most 1 % of the
+// window. An ID is recognised only while its admission is exact.
 type permitLog struct {
 	exact  []permit    // by time, oldest first
 	sums   []permitSum // by time, oldest first; all older than exact

@@ -54,8 +54,8 @@ func TestPermitLogExact(t *testing.T) {
 	})
 }
 
-// TestPermitLogCoarse checks the promise for more than exactPermits: never below the true count, and never counting what
-// left more than 1 % of the window ago.
+// TestPermitLogCoarse checks the promise for more than exactPermits: never below the true count, and never counting
+// what left more than 1 % of the window ago.
 func TestPermitLogCoarse(t *testing.T) {
 	t.Parallel()
 	const window = time.Minute

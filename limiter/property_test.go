@@ -15,8 +15,8 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// oracle is the sliding window log as one would explain it: every admission is written down, and a message is admitted if
-// fewer than max of them are younger than the window.
+// oracle is the sliding window log as one would explain it: every admission is written down, and a message is admitted
+// if fewer than max of them are younger than the window.
 type oracle struct {
 	admitted map[string]int64 // unix ms by ID
 }
@@ -197,7 +197,8 @@ func (w *world) restart(t *rapid.T) {
 	w.proxy.Cut()
 }
 
-// TestProperty lets several processes do at random what they do in production, and compares every verdict with the oracle.
+// TestProperty lets several processes do at random what they do in production, and compares every verdict with the
+// oracle.
 func TestProperty(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {

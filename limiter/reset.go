@@ -13,9 +13,9 @@ import (
 // scanCount is how many keys Redis looks at for one SCAN.
 const scanCount = 1000
 
-// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window
-// must also call Window.Forget, and other processes must call ForgetLocal. While Redis is away, only the memory is
-// reset, and Reset returns [redishealth.ErrAway].
+// Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window must
+// also call Window.Forget, and other processes must call ForgetLocal. While Redis is away, only the memory is reset,
+// and Reset returns [redishealth.ErrAway].
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
 	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
@@ -27,8 +27,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 	return nil
 }
 
-// ResetPrefix is Reset for all keys that begin with prefix. It scans every key in Redis, on every master of a
-// cluster.
+// ResetPrefix is Reset for all keys that begin with prefix. It scans every key in Redis, on every master of a cluster.
 func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
 	if l.Degraded() {
 		return redishealth.ErrAway
@@ -92,8 +91,7 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 	return l.ReleaseBatch(ctx, batch)
 }
 
-// ReleaseBatch is Release for requests of any keys, in one round trip. It also calls Forget of the requests'
-// Windows.
+// ReleaseBatch is Release for requests of any keys, in one round trip. It also calls Forget of the requests' Windows.
 func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 	if len(batch) == 0 {
 		return nil

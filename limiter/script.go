@@ -59,9 +59,8 @@ func (c *scriptCall) prepare(script *redis.Script, redisKey string) {
 	c.args = append(c.args[:0], "evalsha", script.Hash(), 1, &c.redisKey)
 }
 
-// exec runs all calls in one pipelined round trip. ctx must have a deadline. Each call's result or error is in its
-// cmd; exec itself cannot fail. Calls whose script the server does not know are run again with the source of the
-// script.
+// exec runs all calls in one pipelined round trip. ctx must have a deadline. Each call's result or error is in its cmd;
+// exec itself cannot fail. Calls whose script the server does not know are run again with the source of the script.
 func (l *Limiter) exec(ctx context.Context, script *redis.Script, source string, calls []*scriptCall) {
 	l.pipeline(ctx, calls)
 	var unknown []*scriptCall

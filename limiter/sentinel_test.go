@@ -39,8 +39,8 @@ func (s sentinel) client(t *testing.T) *redis.SentinelClient {
 	return c
 }
 
-// TestSentinelFailover kills the master: limits are decided in memory until the Sentinel has made the replica the master,
-// and are then exact again by themselves, with what was admitted meanwhile.
+// TestSentinelFailover kills the master: limits are decided in memory until the Sentinel has made the replica the
+// master, and are then exact again by themselves, with what was admitted meanwhile.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	s := startSentinel(t)

@@ -75,8 +75,8 @@ func newLimiter(t *testing.T, addr string, o settings, c *testClock) *Limiter {
 	return newLimiterOn(t, testserver.ConnectRedis(t, addr), o, c)
 }
 
-// newLimiterOn returns a limiter on a client. It is patient unless the settings say otherwise: a machine that stalls is no
-// outage.
+// newLimiterOn returns a limiter on a client. It is patient unless the settings say otherwise: a machine that stalls is
+// no outage.
 func newLimiterOn(t *testing.T, rdb redis.UniversalClient, o settings, c *testClock) *Limiter {
 	t.Helper()
 	if o.Logger == nil {

@@ -2,12 +2,12 @@ package limiter
 
 import "time"
 
-// replySlack is subtracted from every local block. Redis counts whole milliseconds, so n ms in its reply may be up
-// to 1 ms less.
+// replySlack is subtracted from every local block. Redis counts whole milliseconds, so n ms in its reply may be up to 1
+// ms less.
 const replySlack = time.Millisecond
 
-// Window is the local state of one key. It knows until when the key is full. It is owned by one goroutine and has
-// no lock. It takes 104 bytes and the bytes of its key.
+// Window is the local state of one key. It knows until when the key is full. It is owned by one goroutine and has no
+// lock. It takes 104 bytes and the bytes of its key.
 type Window struct {
 	key          string
 	limit        Limit         // limit for which blockedUntil was computed
@@ -24,15 +24,15 @@ func NewWindow(key string) *Window { return &Window{key: key} }
 // Key returns the key that NewWindow was given.
 func (w *Window) Key() string { return w.key }
 
-// Forget clears the Window, so that the next message asks Redis. Its owner calls it after a reset or a release of
-// the key.
+// Forget clears the Window, so that the next message asks Redis. Its owner calls it after a reset or a release of the
+// key.
 func (w *Window) Forget() {
 	w.limit, w.blockedUntil, w.resetAt, w.late = Limit{}, time.Time{}, time.Time{}, 0
 }
 
-// Reject reports whether a message is known to be over the limit at now, and returns its verdict. It is pure: no
-// I/O, no clock, no allocation. It reports false for a limit other than the one Redis last answered for. The caller
-// must not call it for a redelivered or replayed message, which may hold its permit already.
+// Reject reports whether a message is known to be over the limit at now, and returns its verdict. It is pure: no I/O,
+// no clock, no allocation. It reports false for a limit other than the one Redis last answered for. The caller must not
+// call it for a redelivered or replayed message, which may hold its permit already.
 func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	if limit != w.limit || !now.Before(w.blockedUntil) {
 		return Verdict{}, false
@@ -47,9 +47,9 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	return v, true
 }
 
-// learn stores Redis's answer to a request that was sent and answered at the given times. The block is counted from
-// the time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts one
-// window at most, so that Redis is asked again even if its clock was set back.
+// learn stores Redis's answer to a request that was sent and answered at the given times. The block is counted from the
+// time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts one window at
+// most, so that Redis is asked again even if its clock was set back.
 func (w *Window) learn(limit Limit, s standing, sent, received time.Time) {
 	if s.count < limit.Max {
 		w.Forget()

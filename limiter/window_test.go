@@ -59,8 +59,8 @@ func TestWindowReject(t *testing.T) {
 	}
 }
 
-// TestFloodCostsNoCommand counts what the server ran: one script for a batch, and nothing once the window is full.
-// What is told must not be too short, however long Redis took to answer.
+// TestFloodCostsNoCommand counts what the server ran: one script for a batch, and nothing once the window is full. What
+// is told must not be too short, however long Redis took to answer.
 func TestRetryAfterCoversTheRoundTrip(t *testing.T) {
 	limit := Limit{Max: 1, Window: time.Minute}
 	sent := time.Now()

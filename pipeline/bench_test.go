@@ -100,8 +100,7 @@ func (b *bundle) ensure() {
 	}
 }
 
-// BenchmarkFairQueue is one delivery through the queue of the handle stage, in
-// batches of 64 of 16 communities.
+// BenchmarkFairQueue is one delivery through the queue of the handle stage, in batches of 64 of 16 communities.
 func BenchmarkFairQueue(b *testing.B) {
 	const together, communities = 64, 16
 	q := newFairQueue(1_000, 1)

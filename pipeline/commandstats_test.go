@@ -17,8 +17,8 @@ import (
 	"arrakis/tenant/store"
 )
 
-// setupOnRedis is setup on a redis-server, with the mix of 100 communities (10
-// enterprise, 20 pro, 70 free) and a handler of their command.
+// setupOnRedis is setup on a redis-server, with the mix of 100 communities (10 enterprise, 20 pro, 70 free) and a
+// handler of their command.
 func setupOnRedis(t *testing.T) *bundle {
 	t.Helper()
 	b := setup(t)
@@ -46,9 +46,8 @@ func setupOnRedis(t *testing.T) *bundle {
 
 func community(i int) string { return fmt.Sprintf("comm_%03d", i) }
 
-// process stores n commands of the first communities, faster than the worker
-// takes them, and waits until all are acknowledged. Event IDs begin with the
-// name.
+// process stores n commands of the first communities, faster than the worker takes them, and waits until all are
+// acknowledged. Event IDs begin with the name.
 func (b *bundle) process(name string, n, communities int) {
 	b.t.Helper()
 	began := time.Now()
@@ -72,8 +71,8 @@ func (b *bundle) process(name string, n, communities int) {
 	b.t.Logf("%s: %d messages stored in %v, when %d were left, and done in %v", name, n, stored, left, time.Since(began))
 }
 
-// commandStats returns how often Redis has run each command, those inside
-// scripts too, but for those that clients run for themselves.
+// commandStats returns how often Redis has run each command, those inside scripts too, but for those that clients run
+// for themselves.
 func (b *bundle) commandStats() map[string]int {
 	b.t.Helper()
 	info, err := b.rdb.Info(b.t.Context(), "commandstats").Result()
@@ -113,13 +112,12 @@ func (b *bundle) spent(f func()) (calls map[string]int, total int) {
 	return calls, total
 }
 
-// littleRedisMessages is how many a warm worker gets. It has to be done with
-// them before the windows open again, a minute after the first admission.
+// littleRedisMessages is how many a warm worker gets. It has to be done with them before the windows open again, a
+// minute after the first admission.
 var littleRedisMessages = 60_000
 
-// TestInvariantLittleRedis: what is over its limit and what is unlimited costs
-// Redis nothing, so a saturated worker costs it next to nothing. It is warm when
-// each community has sent more than its limit of 100 or 10 a minute.
+// TestInvariantLittleRedis: what is over its limit and what is unlimited costs Redis nothing, so a saturated worker
+// costs it next to nothing. It is warm when each community has sent more than its limit of 100 or 10 a minute.
 func TestInvariantLittleRedis(t *testing.T) {
 	t.Run("mix", func(t *testing.T) {
 		const warm = 12_000

@@ -64,8 +64,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the handler panicked" }
 
-// handled returns the disposition for a handler's error, nil for success. Only handled turns such an error into an
-// ack, a nak or a dead letter. attempt counts from 1.
+// handled returns the disposition for a handler's error, nil for success. Only handled turns such an error into an ack,
+// a nak or a dead letter. attempt counts from 1.
 func handled(err error, attempt, maxAttempts int) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
@@ -123,9 +123,9 @@ func expired() disposition {
 	}
 }
 
-// rejected is the disposition of a message that was not admitted. Either the message is over its limit, or
-// unavailable is true: Redis is away and the policy is closed. In the second case a message without a waiting
-// sender is kept for later, so that it is not lost.
+// rejected is the disposition of a message that was not admitted. Either the message is over its limit, or unavailable
+// is true: Redis is away and the policy is closed. In the second case a message without a waiting sender is kept for
+// later, so that it is not lost.
 func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration) disposition {
 	if !unavailable {
 		return disposition{settlement: ack, status: contract.StatusRateLimited, failure: overLimit}
@@ -142,8 +142,7 @@ func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration)
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
 
-// aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another
-// process.
+// aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }
 
 const (
@@ -152,8 +151,8 @@ const (
 	unavailableDelay = 5 * time.Second  // before the next try of a message that could not be checked, because Redis is away
 )
 
-// backoff is the delay after an attempt; attempts count from 1. The delay doubles from firstDelay up to
-// longestDelay. Jitter shortens it by up to a fifth, so that messages that failed together do not return together.
+// backoff is the delay after an attempt; attempts count from 1. The delay doubles from firstDelay up to longestDelay.
+// Jitter shortens it by up to a fifth, so that messages that failed together do not return together.
 func backoff(attempt int) time.Duration {
 	d := longestDelay
 	if shift := attempt - 1; shift < 5 {

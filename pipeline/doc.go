@@ -1,31 +1,30 @@
-// Package pipeline processes messages: it takes them from JetStream, asks the shards whether they are admitted,
-// runs their handlers, sends the outcomes and counts.
+// Package pipeline processes messages: it takes them from JetStream, asks the shards whether they are admitted, runs
+// their handlers, sends the outcomes and counts.
 //
 // # The path of a message
 //
 //	source ──► decode ──► shard i of N ──► handle ──► metrics
 //	(pull)     envelope   tenant, limit    handler    count, reply, ack
 //
-// The four stages run under one errgroup. Each has its own file: stage_decode.go, stage_limit.go, stage_handle.go
-// and stage_metrics.go. A message travels as one *delivery, and exactly one stage owns the delivery at a time.
-// Every message ends in the metrics stage, unless the shutdown is aborted. After an abort a source naks the
-// messages that are not decoded yet, and messages in a shard's mailbox are delivered again after their ack wait.
+// The four stages run under one errgroup. Each has its own file: stage_decode.go, stage_limit.go, stage_handle.go and
+// stage_metrics.go. A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every
+// message ends in the metrics stage, unless the shutdown is aborted. After an abort a source naks the messages that are
+// not decoded yet, and messages in a shard's mailbox are delivered again after their ack wait.
 //
 // # Backpressure
 //
-// Every queue between stages is bounded. A full queue blocks the stage before it, and in the end the source, so
-// that further messages wait in JetStream. The handle stage's queue has room for all messages that the consumers
-// may have unacknowledged, so that slow handlers do not block a shard.
+// Every queue between stages is bounded. A full queue blocks the stage before it, and in the end the source, so that
+// further messages wait in JetStream. The handle stage's queue has room for all messages that the consumers may have
+// unacknowledged, so that slow handlers do not block a shard.
 //
 // # Shutdown
 //
-// There are two contexts. The context given to [Pipeline.Run] stops the sources when it ends. Work in flight runs
-// under a second context, which ends ShutdownTimeout later. The stages end front to back, each after the stage
-// before it. Messages that are not finished by then are given back to JetStream.
+// There are two contexts. The context given to [Pipeline.Run] stops the sources when it ends. Work in flight runs under
+// a second context, which ends ShutdownTimeout later. The stages end front to back, each after the stage before it.
+// Messages that are not finished by then are given back to JetStream.
 //
 // # Errors
 //
-// A failure of one message concerns that message alone. The message is retried with growing delay, or becomes a
-// dead letter, which is stored before the message is terminated. Run returns an error only when the process cannot
-// go on.
+// A failure of one message concerns that message alone. The message is retried with growing delay, or becomes a dead
+// letter, which is stored before the message is terminated. Run returns an error only when the process cannot go on.
 package pipeline

@@ -13,9 +13,8 @@ import (
 	"arrakis/tenant"
 )
 
-// TestInvariantNothingLost (I3) stops the worker three times under 2,000
-// messages a second; the next one handles what it left. A drain finishes what
-// it has, so that nothing is even delivered twice.
+// TestInvariantNothingLost (I3) stops the worker three times under 2,000 messages a second; the next one handles what
+// it left. A drain finishes what it has, so that nothing is even delivered twice.
 func TestInvariantNothingLost(t *testing.T) {
 	const messages, perSecond, workers = 6_000, 2_000, 4
 	b := setup(t)

@@ -11,8 +11,8 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-// ensurer creates missing streams and consumers. It is safe for concurrent use: when several goroutines miss one at
-// the same time, one of them creates it and the others wait.
+// ensurer creates missing streams and consumers. It is safe for concurrent use: when several goroutines miss one at the
+// same time, one of them creates it and the others wait.
 type ensurer struct {
 	js      jetstream.JetStream
 	options streams.Options

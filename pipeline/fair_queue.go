@@ -9,11 +9,11 @@ import (
 )
 
 // fairQueue holds the deliveries that wait for a handler and those that a handler is working on. Communities take
-// turns: however many messages one community has waiting, the next free worker takes a message of the next
-// community. The messages of one community keep their order.
+// turns: however many messages one community has waiting, the next free worker takes a message of the next community.
+// The messages of one community keep their order.
 //
-// A new batch wakes one idle worker. A worker that leaves deliveries waiting wakes the next worker. So few workers
-// run while handlers are short, and all run while handlers are long.
+// A new batch wakes one idle worker. A worker that leaves deliveries waiting wakes the next worker. So few workers run
+// while handlers are short, and all run while handlers are long.
 type fairQueue struct {
 	capacity int           // set by newFairQueue, read-only
 	bytes    int           // the bodies' capacity in bytes; read-only as well
@@ -38,12 +38,12 @@ type backlog struct {
 	next        *backlog
 }
 
-// queueBytes bounds the bytes of bodies in the fair queue. A usual command has 420 bytes; with such messages the
-// queue reaches its capacity long before queueBytes.
+// queueBytes bounds the bytes of bodies in the fair queue. A usual command has 420 bytes; with such messages the queue
+// reaches its capacity long before queueBytes.
 const queueBytes = 256 << 20
 
-// newFairQueue returns a queue with room for capacity waiting deliveries. Workers are numbered from 0; the
-// deliveries that they work on do not count.
+// newFairQueue returns a queue with room for capacity waiting deliveries. Workers are numbered from 0; the deliveries
+// that they work on do not count.
 func newFairQueue(capacity, workers int) *fairQueue {
 	q := &fairQueue{
 		capacity: max(capacity, 1), bytes: queueBytes, freed: make(chan struct{}, 1),
@@ -168,8 +168,8 @@ func (q *fairQueue) popLocked() *delivery {
 	return d
 }
 
-// dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of
-// its ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress.
+// dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
+// ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress.
 func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()

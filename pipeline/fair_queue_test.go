@@ -47,8 +47,8 @@ func TestFairQueueTakesTurns(t *testing.T) {
 	}
 }
 
-// Whatever is put and taken, each community's order is kept, nothing is lost,
-// and no community waits longer than one turn of each other.
+// Whatever is put and taken, each community's order is kept, nothing is lost, and no community waits longer than one
+// turn of each other.
 func TestFairQueueProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newFairQueue(10_000, 1)

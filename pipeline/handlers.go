@@ -10,11 +10,11 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Handler handles one message. The result is marshalled to JSON; a json.RawMessage is sent as it is. ctx ends when
-// the handler's time is up, and the handler must return then. A handler that does not return occupies a worker, and
-// makes a shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any other error
-// counts as code 500. A message whose error has a code 4xx is not tried again. Any other failed message is tried
-// again, up to MAX_ATTEMPTS.
+// Handler handles one message. The result is marshalled to JSON; a json.RawMessage is sent as it is. ctx ends when the
+// handler's time is up, and the handler must return then. A handler that does not return occupies a worker, and makes a
+// shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any other error counts as
+// code 500. A message whose error has a code 4xx is not tried again. Any other failed message is tried again, up to
+// MAX_ATTEMPTS.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)
@@ -52,12 +52,11 @@ type handlerKey struct {
 	name string
 }
 
-// NewHandlers returns an empty registry: every message goes to the NATS micro
-// services at handlers.>.
+// NewHandlers returns an empty registry: every message goes to the NATS micro services at handlers.>.
 func NewHandlers() *Handlers { return &Handlers{byKey: map[handlerKey]Handler{}} }
 
-// Command registers f for a command, [a-z0-9_-]{1,32}. Every method that registers a handler panics if the name is
-// not valid or is taken: that is a bug of the caller.
+// Command registers f for a command, [a-z0-9_-]{1,32}. Every method that registers a handler panics if the name is not
+// valid or is taken: that is a bug of the caller.
 func (h *Handlers) Command(name string, f Handler) { h.add(contract.KindCommand, name, f) }
 
 // Eligibility registers f for eligibility checks of a type, [a-z0-9_-]{1,32}.

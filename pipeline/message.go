@@ -14,13 +14,13 @@ import (
 	"arrakis/tenant"
 )
 
-// Message is the argument of a handler. A handler must not change it or its slices, and must not keep them after it
-// has returned.
+// Message is the argument of a handler. A handler must not change it or its slices, and must not keep them after it has
+// returned.
 type Message struct {
 	// Envelope holds the IDs, the type and Data.
 	contract.Envelope
-	// Community is the tenant's ID, under which limits and metrics are counted: the config's communityId, or
-	// TenantKey if the config has none.
+	// Community is the tenant's ID, under which limits and metrics are counted: the config's communityId, or TenantKey
+	// if the config has none.
 	Community string
 	// Kind is the kind of the message.
 	Kind contract.Kind
@@ -58,8 +58,7 @@ type delivery struct {
 	headers  nats.Header // msg's headers, nil if msg has none
 	received time.Time   // when this process began to decode the message
 
-	// Set by the stage that decides how the message ends, read by the metrics
-	// stage.
+	// Set by the stage that decides how the message ends, read by the metrics stage.
 	disposition
 	result  json.RawMessage
 	latency time.Duration // from received to the handler's end; 0 if no handler ran
@@ -96,8 +95,8 @@ func (d *delivery) requestID() string {
 	return d.EventID
 }
 
-// community is the ID shown to the sender and in the log: the tenant's ID, or the tenant key of a message that
-// ended before its tenant was known.
+// community is the ID shown to the sender and in the log: the tenant's ID, or the tenant key of a message that ended
+// before its tenant was known.
 func (d *delivery) community() string { return cmp.Or(d.Community, d.TenantKey) }
 
 // outcome is the outcome that the sender gets.

@@ -19,8 +19,8 @@ type metadata struct {
 //
 //	$JS.ACK[.<domain>.<account hash>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<token>]
 //
-// (ADR-15 of NATS). For any other form it falls back on the library's Metadata, which costs five times as much and
-// an allocation; see BenchmarkMetadata.
+// (ADR-15 of NATS). For any other form it falls back on the library's Metadata, which costs five times as much and an
+// allocation; see BenchmarkMetadata.
 func metadataOf(msg jetstream.Msg) (metadata, error) {
 	if m, ok := parseMetadata(msg.Reply()); ok {
 		return m, nil

@@ -15,8 +15,8 @@ import (
 const (
 	// otherTenant is the community_id under which all communities without series of their own are counted.
 	otherTenant = "_other"
-	// idleTime is how long a community without messages keeps its series while other communities want series. It
-	// bounds how often series move from one community to another: a stream of made-up communities is counted under
+	// idleTime is how long a community without messages keeps its series while other communities want series. It bounds
+	// how often series move from one community to another: a stream of made-up communities is counted under
 	// otherTenant.
 	idleTime = time.Minute
 )
@@ -24,10 +24,10 @@ const (
 // latencyBuckets are the upper bounds of arrakis_tenant_command_latency_seconds.
 var latencyBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// tenantMetrics are the metrics that carry a community's ID. They are plain numbers under one lock, which is taken
-// once for a batch of messages. A scrape turns them into Prometheus metrics. With 10,000 communities that takes a
-// tenth of the memory of client_golang's vectors. The counts of an evicted community, its histogram included, can
-// be added to those of otherTenant.
+// tenantMetrics are the metrics that carry a community's ID. They are plain numbers under one lock, which is taken once
+// for a batch of messages. A scrape turns them into Prometheus metrics. With 10,000 communities that takes a tenth of
+// the memory of client_golang's vectors. The counts of an evicted community, its histogram included, can be added to
+// those of otherTenant.
 type tenantMetrics struct {
 	known *names // set by newTenantMetrics, read-only
 
@@ -110,8 +110,7 @@ func (m *tenantMetrics) seriesLocked(community string, tier tenant.Tier, now tim
 	return s
 }
 
-// otherLocked returns the common series of a tier's communities without series of their own. The caller must hold
-// m.mu.
+// otherLocked returns the common series of a tier's communities without series of their own. The caller must hold m.mu.
 func (m *tenantMetrics) otherLocked(tier tenant.Tier) *tenantSeries {
 	s, ok := m.others[tier]
 	if !ok {

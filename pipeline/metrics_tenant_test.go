@@ -21,8 +21,7 @@ import (
 	"arrakis/tenant"
 )
 
-// tenantsBundle is the tenants' metrics alone, of a worker that knows the
-// command stats.
+// tenantsBundle is the tenants' metrics alone, of a worker that knows the command stats.
 type tenantsBundle struct {
 	t       *testing.T
 	metrics *tenantMetrics
@@ -72,8 +71,7 @@ func ended(community string, tier tenant.Tier, kind contract.Kind, name string, 
 	return d
 }
 
-// TestTenantMetricsExposition: names, help and labels are what dashboards are
-// written against.
+// TestTenantMetricsExposition: names, help and labels are what dashboards are written against.
 func TestTenantMetricsExposition(t *testing.T) {
 	b := setupTenantMetrics(t, 2)
 	handled := ended("comm_001", tenant.Pro, contract.KindCommand, "stats", contract.StatusOK)
@@ -156,9 +154,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestInvariantBoundedMetrics checks I6: made-up communities, a thousand a
-// second of them, leave memory and /metrics bounded, and lose no count when
-// their series change hands.
+// TestInvariantBoundedMetrics checks I6: made-up communities, a thousand a second of them, leave memory and /metrics
+// bounded, and lose no count when their series change hands.
 func TestInvariantBoundedMetrics(t *testing.T) {
 	const (
 		maxTenants  = 10_000 // METRICS_MAX_TENANTS
@@ -222,8 +219,8 @@ func (b *tenantsBundle) recordMadeUp(from, to int, totals map[string]float64) {
 	}
 }
 
-// madeUp is the only message of the i-th community, a millisecond after that
-// of the one before: in two minutes all series have changed hands.
+// madeUp is the only message of the i-th community, a millisecond after that of the one before: in two minutes all
+// series have changed hands.
 func madeUp(i int) *delivery {
 	tier := []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise}[i%3]
 	status := []contract.Status{contract.StatusOK, contract.StatusOK, contract.StatusRateLimited, contract.StatusError}[i/3%4]

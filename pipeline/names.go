@@ -10,8 +10,8 @@ import (
 // maxNames bounds the names of one kind that become label values.
 const maxNames = 200
 
-// names are the commands, check types and event types that some handler is known to answer. All other names share
-// one label value, because senders can make up any number of them. names is safe for concurrent use.
+// names are the commands, check types and event types that some handler is known to answer. All other names share one
+// label value, because senders can make up any number of them. names is safe for concurrent use.
 type names struct {
 	mu   sync.RWMutex                         // protects sets
 	sets [contract.NumKinds]map[string]string // each name maps to itself

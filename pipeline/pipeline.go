@@ -37,15 +37,11 @@ type Pipeline struct {
 	ended    *shard.Mailbox[*delivery] // from decode, limit and handle to metrics
 }
 
-// endedQueue is how many messages may wait for the metrics stage. While its queue is full, the stages before it
-// wait.
+// endedQueue is how many messages may wait for the metrics stage. While its queue is full, the stages before it wait.
 const endedQueue = 8_192
 
-// New makes a pipeline and starts nothing. It reports all faults of the options at once.
+// New makes a pipeline and starts nothing. Package shard checks the options of the shards.
 func New(o Options) (*Pipeline, error) {
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
 	js, err := jetstream.New(o.NATS)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
@@ -99,9 +95,9 @@ func New(o Options) (*Pipeline, error) {
 	return p, nil
 }
 
-// Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its
-// messages, front to back, and returns nil. Work that takes longer than ShutdownTimeout is aborted and given back
-// to JetStream. Run returns an error only if the process cannot go on.
+// Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
+// front to back, and returns nil. Work that takes longer than ShutdownTimeout is aborted and given back to JetStream.
+// Run returns an error only if the process cannot go on.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil
@@ -122,8 +118,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err := p.await(work, p.start(intake, work, stop)); err != nil {
 		return err
 	}
-	// The server answers a ping after it has read all earlier messages, so the last acks have arrived when the ping
-	// is answered.
+	// The server answers a ping after it has read all earlier messages, so the last acks have arrived when the ping is
+	// answered.
 	err := nats.ErrDisconnected
 	if p.nc.IsConnected() {
 		err = p.nc.FlushTimeout(requestTimeout)
@@ -138,9 +134,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 //
 //	JetStream ─► source ─► decode ─► a shard's mailbox ─► limit ─► admitted ─► handle ─► ended ─► metrics ─► JetStream
 //
-// A message that cannot be decoded goes from decode to ended. A message that is not admitted goes from limit to
-// ended. A stage returns when the queue before it is closed and empty; then the queue after it is closed. Three
-// stages fill ended, the queue of the metrics stage. It is closed when handle, the last of the three, has returned.
+// A message that cannot be decoded goes from decode to ended. A message that is not admitted goes from limit to ended.
+// A stage returns when the queue before it is closed and empty; then the queue after it is closed. Three stages fill
+// ended, the queue of the metrics stage. It is closed when handle, the last of the three, has returned.
 func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Group {
 	stages := new(errgroup.Group)
 	stage := func(name string, run func() error, closeNext func()) {
@@ -166,8 +162,8 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 // abortGrace is how long the stages may take to end after work has been aborted.
 const abortGrace = 2 * time.Second
 
-// await waits for the stages to end, and after an abort for abortGrace at most. Only a handler that ignores its
-// context takes longer, and the process must not hang because of such a handler.
+// await waits for the stages to end, and after an abort for abortGrace at most. Only a handler that ignores its context
+// takes longer, and the process must not hang because of such a handler.
 func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	ended := make(chan error, 1)
 	go func() { ended <- stages.Wait() }()
@@ -195,7 +191,7 @@ func (p *Pipeline) Ready() error {
 	return errors.Join(errs...)
 }
 
-// Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every
-// event to Reload. When Reload returns, the change is in force for every message that is put into a shard from now
-// on; a global change reaches all tenants within a second. An error is ctx's.
+// Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every event
+// to Reload. When Reload returns, the change is in force for every message that is put into a shard from now on; a
+// global change reaches all tenants within a second. An error is ctx's.
 func (p *Pipeline) Reload(ctx context.Context, e tenant.Event) error { return p.config.apply(ctx, e) }

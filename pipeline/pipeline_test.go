@@ -323,8 +323,7 @@ func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
 	}
 }
 
-// TestInvariantIsolated checks I4: a slow handler of one community does not hold
-// up another.
+// TestInvariantIsolated checks I4: a slow handler of one community does not hold up another.
 func TestInvariantIsolated(t *testing.T) {
 	b := setup(t)
 	release := make(chan struct{})

@@ -14,8 +14,8 @@ import (
 	"arrakis/tenant/store"
 )
 
-// liveConfig holds the tiers and feature flags that are in force for all tenants, and puts changes of configuration
-// in force. It is safe for concurrent use.
+// liveConfig holds the tiers and feature flags that are in force for all tenants, and puts changes of configuration in
+// force. It is safe for concurrent use.
 type liveConfig struct {
 	store  *store.Store
 	health *redishealth.Health // of the Redis behind store

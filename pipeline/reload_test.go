@@ -9,8 +9,8 @@ import (
 	"arrakis/tenant"
 )
 
-// A reset in another process makes this one's memory for outages forget the
-// limits that were reset, those of users too, and no other community's.
+// A reset in another process makes this one's memory for outages forget the limits that were reset, those of users too,
+// and no other community's.
 func TestResetReachesTheLimitersMemory(t *testing.T) {
 	for target, want := range map[string]map[string]bool{ // what is admitted again
 		"c1":                   {"c1": true, "c1 user": true},

@@ -24,8 +24,7 @@ type services struct {
 	features func(*tenant.Tenant) []string
 }
 
-// request asks one of the services for name to handle the message. The body of the request is the body of the
-// message.
+// request asks one of the services for name to handle the message. The body of the request is the body of the message.
 func (s *services) request(ctx context.Context, d *delivery, name string) (any, error) {
 	req := nats.NewMsg(contract.HandlerSubject(d.Kind, name))
 	req.Data = d.Body

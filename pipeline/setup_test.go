@@ -21,8 +21,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-// bundle is a worker and all that it needs, in this process: a real NATS
-// server with JetStream, and miniredis.
+// bundle is a worker and all that it needs, in this process: a real NATS server with JetStream, and miniredis.
 type bundle struct {
 	t        testing.TB
 	nc       *nats.Conn
@@ -97,8 +96,7 @@ func (b *bundle) start() (p *Pipeline, stop func()) {
 	return p, stop
 }
 
-// publish stores a message and returns the subscription that its outcome
-// comes to.
+// publish stores a message and returns the subscription that its outcome comes to.
 func (b *bundle) publish(subject string, body []byte, headers ...string) *nats.Subscription {
 	b.t.Helper()
 	inbox := b.nc.NewRespInbox()

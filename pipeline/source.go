@@ -33,23 +33,22 @@ type source struct {
 }
 
 const (
-	// pullBatch is how many messages this process requests of a consumer in advance. They are buffered in this
-	// process while the decode stage is blocked.
+	// pullBatch is how many messages this process requests of a consumer in advance. They are buffered in this process
+	// while the decode stage is blocked.
 	pullBatch = 1_000
 	// pullBytes bounds these messages in bytes.
 	pullBytes = 16 << 20
 	// A source with a backlog of more than pullBatch messages gathers before it decodes. It waits for gatherMax
-	// messages, for gatherTime, or for a pause of gatherPause between messages, whichever comes first. A larger
-	// batch costs a shard less for each message, and with such a backlog the messages would wait in JetStream
-	// anyway.
+	// messages, for gatherTime, or for a pause of gatherPause between messages, whichever comes first. A larger batch
+	// costs a shard less for each message, and with such a backlog the messages would wait in JetStream anyway.
 	gatherMax   = pullBatch / 2
 	gatherTime  = 20 * time.Millisecond
 	gatherPause = 2 * time.Millisecond
-	// A source gathers at most a twentieth of MaxAckPending. JetStream sends no more messages while MaxAckPending
-	// are unacknowledged over all processes, so a wait for more could never end.
+	// A source gathers at most a twentieth of MaxAckPending. JetStream sends no more messages while MaxAckPending are
+	// unacknowledged over all processes, so a wait for more could never end.
 	gatherShare = 20
-	// watchInterval is how often a source asks JetStream for its consumer's lag. So it is also how long the loss of
-	// a consumer, together with its server's storage, can go unnoticed.
+	// watchInterval is how often a source asks JetStream for its consumer's lag. So it is also how long the loss of a
+	// consumer, together with its server's storage, can go unnoticed.
 	watchInterval = 5 * time.Second
 	// drainCheck is how often a drain checks that the connection still exists.
 	drainCheck = 100 * time.Millisecond
@@ -73,8 +72,8 @@ func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) 
 	return s
 }
 
-// run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and
-// closes messages. If the consumer vanishes, run waits for it; ensure creates it again.
+// run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and closes
+// messages. If the consumer vanishes, run waits for it; ensure creates it again.
 func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
 	defer s.messages.Close()
 	for ctx.Err() == nil {
@@ -168,8 +167,8 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	return s.messages.Take(batch)
 }
 
-// nakAll naks the messages of an aborted batch, and all that arrive until the source has ended. A message that a
-// shard already holds may be settled twice; JetStream keeps the first.
+// nakAll naks the messages of an aborted batch, and all that arrive until the source has ended. A message that a shard
+// already holds may be settled twice; JetStream keeps the first.
 func (s *source) nakAll(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
@@ -216,8 +215,8 @@ func (s *source) watch(ctx context.Context) {
 	}
 }
 
-// learn stores the consumer's lag and the difference to the server's clock. It assumes that the server read its
-// clock in the middle of the request.
+// learn stores the consumer's lag and the difference to the server's clock. It assumes that the server read its clock
+// in the middle of the request.
 func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	s.pending.Store(int64(min(info.NumPending, 1<<62)))
 	if !info.TimeStamp.IsZero() {
@@ -226,8 +225,8 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	}
 }
 
-// age is how long before now JetStream stored a message. It is measured by JetStream's clock, because the clock of
-// this process may be wrong by minutes.
+// age is how long before now JetStream stored a message. It is measured by JetStream's clock, because the clock of this
+// process may be wrong by minutes.
 func (s *source) age(stored, now time.Time) time.Duration {
 	return now.Sub(stored) + time.Duration(s.ahead.Load())
 }

@@ -9,8 +9,8 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// TestAgeIsByTheServersClock: a process whose clock is wrong by minutes, either
-// way, takes a message for as old as JetStream does.
+// TestAgeIsByTheServersClock: a process whose clock is wrong by minutes, either way, takes a message for as old as
+// JetStream does.
 func TestAgeIsByTheServersClock(t *testing.T) {
 	const age, roundTrip = 10 * time.Second, 50 * time.Millisecond
 	for _, wrong := range []time.Duration{0, 20 * time.Minute, -20 * time.Minute} {
@@ -24,8 +24,8 @@ func TestAgeIsByTheServersClock(t *testing.T) {
 	}
 }
 
-// TestGatheredFitsWhatMayBeOutstanding: a source never waits for more messages
-// than a consumer with few outstanding can deliver.
+// TestGatheredFitsWhatMayBeOutstanding: a source never waits for more messages than a consumer with few outstanding can
+// deliver.
 func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
 	b := setup(t)
 	b.ensure()

@@ -13,8 +13,8 @@ import (
 	"arrakis/shard"
 )
 
-// decodeStage is the first stage. For each kind of message it has a source and a decoder. The decoder makes
-// deliveries of messages and sorts them by shard.
+// decodeStage is the first stage. For each kind of message it has a source and a decoder. The decoder makes deliveries
+// of messages and sorts them by shard.
 type decodeStage struct {
 	// Set by New, read-only.
 	sources    []*source
@@ -66,8 +66,8 @@ func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jet
 	return sorter.Flush(work)
 }
 
-// decodeOne decodes a message that arrived at now and adds it to the sorter. A message that cannot be decoded goes
-// to the metrics stage at once.
+// decodeOne decodes a message that arrived at now and adds it to the sorter. A message that cannot be decoded goes to
+// the metrics stage at once.
 func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
 	meta, err := metadataOf(msg)
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		Action:    src.route.Action,
 		Limited:   src.route.Limited && !d.decided(), // an expired message is not charged, but its tenant is looked up
 		ID:        d.EventID,
-		Repeated:    d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
+		Repeated:  d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
 	}
 	sorter.Add(d)
 	return nil

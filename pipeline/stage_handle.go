@@ -130,8 +130,8 @@ func encodeResult(result any) (json.RawMessage, error) {
 	return data, nil
 }
 
-// tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress.
-// It checks them twice in a third of the shortest ack wait, and returns when ctx ends.
+// tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress. It
+// checks them twice in a third of the shortest ack wait, and returns when ctx ends.
 func (s *handleStage) tellInProgress(ctx context.Context) {
 	const longest = time.Second // between two checks, because an operator may shorten an ack wait at any time
 	for {
@@ -147,8 +147,8 @@ func (s *handleStage) tellInProgress(ctx context.Context) {
 	}
 }
 
-// logFailure logs a handler's error. A panic is a bug and is logged as an error; all other errors are logged at
-// level debug.
+// logFailure logs a handler's error. A panic is a bug and is logged as an error; all other errors are logged at level
+// debug.
 func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	attrs := []slog.Attr{
 		slog.String("event_id", d.EventID), slog.String("community_id", d.Community),

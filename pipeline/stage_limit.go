@@ -17,8 +17,8 @@ type limitStage struct {
 // run returns when the mailboxes are closed and the shards have decided on all their messages.
 func (s *limitStage) run(work context.Context) error { return s.shards.Run(work, s.pass) }
 
-// pass passes on a batch that a shard has decided on. Several shards call it at the same time. It sorts the batch
-// in place; the admitted messages keep their order.
+// pass passes on a batch that a shard has decided on. Several shards call it at the same time. It sorts the batch in
+// place; the admitted messages keep their order.
 func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	admitted := 0
 	for i, d := range batch {

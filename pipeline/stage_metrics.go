@@ -111,8 +111,8 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 	}
 }
 
-// settle tells JetStream how the message ended. If that fails, the message is delivered again after its ack wait;
-// its permit is not charged twice.
+// settle tells JetStream how the message ended. If that fails, the message is delivered again after its ack wait; its
+// permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	var err error
 	switch {
@@ -134,8 +134,8 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	}
 }
 
-// deadLetter stores a dead letter, then sends the outcome, then terminates the message. In this order the message
-// is in one of the two streams at all times.
+// deadLetter stores a dead letter, then sends the outcome, then terminates the message. In this order the message is in
+// one of the two streams at all times.
 func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	if err := s.store.Write(context.WithoutCancel(work), d.record()); err != nil {
 		if s.unstored.CompareAndSwap(false, true) {

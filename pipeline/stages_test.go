@@ -16,8 +16,8 @@ import (
 	"arrakis/tenant"
 )
 
-// stored is a message as JetStream delivers it, without a connection: what the
-// stages cost is measured without what NATS costs.
+// stored is a message as JetStream delivers it, without a connection: what the stages cost is measured without what
+// NATS costs.
 type stored struct {
 	jetstream.Msg
 	reply string
@@ -80,8 +80,8 @@ func (s *stages) messages(n int, community func(i int) string) []jetstream.Msg {
 	return msgs
 }
 
-// process has the messages go through the stages, in batches as they come from
-// a source at saturation, and waits until all are acknowledged.
+// process has the messages go through the stages, in batches as they come from a source at saturation, and waits until
+// all are acknowledged.
 func (s *stages) process(msgs []jetstream.Msg) {
 	src := s.p.decode.sources[0]
 	for len(msgs) > 0 {
@@ -102,8 +102,7 @@ func enterprise(int) string { return "comm_000" }
 // raceAllocations is 0 but under the race detector.
 var raceAllocations float64
 
-// TestAllocationBudget is what one message may allocate from decode to ack, its
-// handler's call included.
+// TestAllocationBudget is what one message may allocate from decode to ack, its handler's call included.
 func TestAllocationBudget(t *testing.T) {
 	const messages = 5_000
 	for _, tt := range []struct {

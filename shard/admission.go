@@ -5,11 +5,11 @@ import (
 	"arrakis/tenant"
 )
 
-// Admission is the question whether a message is admitted, and the shard's answer. The sender sets the first group
-// of fields before it puts the message into the mailbox; the shard sets the second group.
+// Admission is the question whether a message is admitted, and the shard's answer. The sender sets the first group of
+// fields before it puts the message into the mailbox; the shard sets the second group.
 type Admission struct {
-	// TenantKey is the ID that the message carries. It picks the shard, and is the key of the tenant's config.
-	// Several tenant keys can belong to one tenant.
+	// TenantKey is the ID that the message carries. It picks the shard, and is the key of the tenant's config. Several
+	// tenant keys can belong to one tenant.
 	TenantKey string
 	// User is the ID of the user in the community, "" if there is none.
 	User string
@@ -25,8 +25,8 @@ type Admission struct {
 	Tenant *tenant.Tenant
 	// Verdict is Allowed if Limited is false.
 	Verdict limiter.Verdict
-	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit
-	// refused the message.
+	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit refused
+	// the message.
 	LimitedBy tenant.Action
 
 	entry   *entry

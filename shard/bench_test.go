@@ -14,9 +14,8 @@ import (
 	"arrakis/tenant/store"
 )
 
-// BenchmarkShard is one message from Sorter.Add to its verdict, of 100
-// communities that are over their limits, by how many are flushed at once: what
-// gathering saves.
+// BenchmarkShard is one message from Sorter.Add to its verdict, of 100 communities that are over their limits, by how
+// many are flushed at once: what gathering saves.
 //
 //	go test -run - -bench Shard ./shard
 func BenchmarkShard(b *testing.B) {
@@ -93,8 +92,7 @@ func benchPool(b *testing.B, shards int, decided *atomic.Int64) *Pool[*note] {
 	return p
 }
 
-// BenchmarkMailbox is one item through a mailbox, put alone or with others,
-// beside a channel.
+// BenchmarkMailbox is one item through a mailbox, put alone or with others, beside a channel.
 func BenchmarkMailbox(b *testing.B) {
 	for _, together := range []int{1, 64} {
 		b.Run(fmt.Sprintf("mailbox/together=%d", together), func(b *testing.B) {

@@ -9,9 +9,9 @@ import (
 	"arrakis/tenant"
 )
 
-// decide sets the verdict of every message of the batch. If the tenant limits its users, the user's limit is
-// checked before the community's. It needs a round trip of its own, because the keys of both limits may be on
-// different nodes of a cluster. If the community's limit then refuses the message, the user's permit is released.
+// decide sets the verdict of every message of the batch. If the tenant limits its users, the user's limit is checked
+// before the community's. It needs a round trip of its own, because the keys of both limits may be on different nodes
+// of a cluster. If the community's limit then refuses the message, the user's permit is released.
 func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.decideUsers(ctx); err != nil {
 		return err
@@ -45,8 +45,8 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	return s.releaseUsers(ctx)
 }
 
-// decideUsers checks the users' limits, for tenants that limit their users. It skips a message that is known to be
-// over the community's limit, so that a flood costs Redis nothing.
+// decideUsers checks the users' limits, for tenants that limit their users. It skips a message that is known to be over
+// the community's limit, so that a flood costs Redis nothing.
 func (s *shard[M]) decideUsers(ctx context.Context) error {
 	now := time.Now()
 	defer s.clearAsks()
@@ -95,8 +95,8 @@ func (s *shard[M]) userWindow(a *Admission) *limiter.Window {
 	return w
 }
 
-// releaseUsers releases, in one round trip, the users' permits of messages that the community's limit refused.
-// While Redis is away, such a permit stays taken: the user is rejected too early rather than too late.
+// releaseUsers releases, in one round trip, the users' permits of messages that the community's limit refused. While
+// Redis is away, such a permit stays taken: the user is rejected too early rather than too late.
 func (s *shard[M]) releaseUsers(ctx context.Context) error {
 	s.clearAsks()
 	for _, m := range s.batch {

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// TestDeps keeps shards usable without a broker and a web server: they take
-// plain values.
+// TestDeps keeps shards usable without a broker and a web server: they take plain values.
 func TestDeps(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "arrakis/shard").Output()
 	if err != nil {

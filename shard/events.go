@@ -9,14 +9,14 @@ import (
 	"arrakis/tenant"
 )
 
-// refreshSpread is the time over which the tenants are read again after a change that concerns all of them. It is
-// less than the second within which a change must be in force everywhere.
+// refreshSpread is the time over which the tenants are read again after a change that concerns all of them. It is less
+// than the second within which a change must be in force everywhere.
 const refreshSpread = 750 * time.Millisecond
 
 // apply applies one event. After a change of tenants it only sets when the cached entries expire. A tenant is read
-// again (see read in shard.go) when its next message comes, so that a change of all tenants costs no more reads
-// than there is traffic. The windows of a changed tenant may stay: a changed limit ends a block by itself (see
-// Reject in limiter/window.go).
+// again (see read in shard.go) when its next message comes, so that a change of all tenants costs no more reads than
+// there is traffic. The windows of a changed tenant may stay: a changed limit ends a block by itself (see Reject in
+// limiter/window.go).
 func (s *shard[M]) apply(e *tenant.Event) {
 	switch e.Type {
 	case tenant.TenantChanged:
@@ -38,8 +38,8 @@ func (s *shard[M]) apply(e *tenant.Event) {
 	}
 }
 
-// reset drops the windows of a community. Several tenant keys can belong to one community, so every shard looks for
-// the community's entries.
+// reset drops the windows of a community. Several tenant keys can belong to one community, so every shard looks for the
+// community's entries.
 func (s *shard[M]) reset(e *tenant.Event) {
 	community, actions, ok := e.Reset()
 	if !ok {

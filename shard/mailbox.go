@@ -10,8 +10,8 @@ import (
 // ErrClosed is returned by [Mailbox.Put] after Close.
 var ErrClosed = errors.New("mailbox closed")
 
-// Mailbox is a bounded queue whose items are put and taken in batches. A batch costs one lock and at most one
-// wake-up; in a channel, every item costs both. Any number of goroutines may put; one goroutine, the taker, takes.
+// Mailbox is a bounded queue whose items are put and taken in batches. A batch costs one lock and at most one wake-up;
+// in a channel, every item costs both. Any number of goroutines may put; one goroutine, the taker, takes.
 type Mailbox[T any] struct {
 	capacity int           // set by NewMailbox, read-only
 	filled   chan struct{} // size 1: wakes the taker, because items wait or the mailbox is closed
@@ -32,8 +32,8 @@ func NewMailbox[T any](capacity int) *Mailbox[T] {
 	}
 }
 
-// Put appends items in their order, and waits while the mailbox is full. An error is ctx's or ErrClosed. After an
-// error some items may have been put and others not.
+// Put appends items in their order, and waits while the mailbox is full. An error is ctx's or ErrClosed. After an error
+// some items may have been put and others not.
 func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	for {
 		put, enough, room, err := m.put(items)
@@ -107,9 +107,8 @@ func (m *Mailbox[T]) wake(n int) bool {
 	return false
 }
 
-// Take waits for items and returns all of them. It returns false when the mailbox is closed and empty. It clears
-// buffer and uses it for the next items: pass the slice that the last Take returned, when nothing uses that slice
-// any more.
+// Take waits for items and returns all of them. It returns false when the mailbox is closed and empty. It clears buffer
+// and uses it for the next items: pass the slice that the last Take returned, when nothing uses that slice any more.
 func (m *Mailbox[T]) Take(buffer []T) ([]T, bool) {
 	clear(buffer)
 	for {

@@ -24,11 +24,11 @@ type Options struct {
 	Limits *limiter.Limiter
 	// Shards is the number of shards, 1 to 4096.
 	Shards int
-	// Mailbox is how many messages each shard's mailbox holds, at least 1. It is also the largest batch. The
-	// senders to a full mailbox wait.
+	// Mailbox is how many messages each shard's mailbox holds, at least 1. It is also the largest batch. The senders to
+	// a full mailbox wait.
 	Mailbox int
-	// CacheSize is how many tenants are cached over all shards, at least 1. Where tenants fall unevenly on the
-	// shards, up to a tenth more are cached. A new tenant replaces the least recently used one.
+	// CacheSize is how many tenants are cached over all shards, at least 1. Where tenants fall unevenly on the shards,
+	// up to a tenth more are cached. A new tenant replaces the least recently used one.
 	CacheSize int
 	// CacheTTL is the age at which a cached tenant is read again. It must be more than 0.
 	CacheTTL time.Duration
@@ -77,8 +77,8 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	p := &Pool[M]{shards: make([]*shard[M], o.Shards), limits: o.Limits}
 	tenants := &tenantReader{store: o.Tenants, health: o.Limits.Health(), log: o.Logger.With("component", "shard")}
 	m := newMetrics(o.Registerer, p.depths)
-	// Tenants do not fall evenly on shards. Each shard has room for four standard
-	// deviations more than its even share, so that CacheSize tenants fit.
+	// Tenants do not fall evenly on shards. Each shard has room for four standard deviations more than its even share,
+	// so that CacheSize tenants fit.
 	share := float64(o.CacheSize) / float64(o.Shards)
 	size := int(math.Ceil(share + 4*math.Sqrt(share)))
 	for i := range p.shards {
@@ -87,9 +87,9 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 	return p, nil
 }
 
-// Run runs the shards and passes each decided batch to out. Several shards call out at the same time; out must not
-// keep the slice. Run returns when Close has been called and every batch has been passed on. It also returns when
-// out returns an error or ctx ends; then the messages in the mailboxes are abandoned. Call Run once.
+// Run runs the shards and passes each decided batch to out. Several shards call out at the same time; out must not keep
+// the slice. Run returns when Close has been called and every batch has been passed on. It also returns when out
+// returns an error or ctx ends; then the messages in the mailboxes are abandoned. Call Run once.
 func (p *Pool[M]) Run(ctx context.Context, out func(context.Context, []M) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {
@@ -105,9 +105,9 @@ func (p *Pool[M]) Close() {
 	}
 }
 
-// Notify puts a change of configuration or a reset of limits in force. For a reset it first makes the limiter
-// forget the admissions in its memory. Then it puts the event into the mailboxes of the shards. It blocks while a
-// mailbox is full.
+// Notify puts a change of configuration or a reset of limits in force. For a reset it first makes the limiter forget
+// the admissions in its memory. Then it puts the event into the mailboxes of the shards. It blocks while a mailbox is
+// full.
 func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
 	if community, actions, ok := e.Reset(); ok {
 		forgetLocal(p.limits, community, actions)
@@ -131,8 +131,8 @@ func (p *Pool[M]) depths(each func(shard, depth int)) {
 	}
 }
 
-// Sorter sorts the messages of one sender by shard, so that each shard is woken once for many messages. One
-// goroutine owns it.
+// Sorter sorts the messages of one sender by shard, so that each shard is woken once for many messages. One goroutine
+// owns it.
 type Sorter[M Message] struct {
 	pool    *Pool[M]
 	groups  [][]item[M] // by shard

@@ -86,8 +86,7 @@ func setup(t *testing.T, o Options) *bundle {
 	return b
 }
 
-// send puts notes and waits for their verdicts, in the order in which they
-// left.
+// send puts notes and waits for their verdicts, in the order in which they left.
 func (b *bundle) send(notes ...*note) []*note {
 	b.t.Helper()
 	s := b.pool.Sorter()
@@ -165,8 +164,8 @@ func TestUnlimitedMessagesOnlyGetTheirTenant(t *testing.T) {
 	}
 }
 
-// An upgrade counts for the very next message, also of a community that is
-// blocked at that moment; a downgrade likewise.
+// An upgrade counts for the very next message, also of a community that is blocked at that moment; a downgrade
+// likewise.
 func TestChangeOfTierCountsForTheNextMessage(t *testing.T) {
 	b := setup(t, Options{Shards: 4, CacheTTL: time.Hour})
 	if got := b.allowed(commands("c1", 0, 50)...); got != 10 {
@@ -295,8 +294,8 @@ func TestTenantsAreServedStaleWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// A change that concerns all tenants makes each be read again once, by the
-// batch that its message comes in, and not all at the same moment.
+// A change that concerns all tenants makes each be read again once, by the batch that its message comes in, and not all
+// at the same moment.
 func TestGlobalChangeIsNoHerd(t *testing.T) {
 	const tenants = 10_000
 	b := setup(t, Options{Shards: 16, CacheTTL: time.Hour})

@@ -35,8 +35,8 @@ func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action)
 	return done, err
 }
 
-// reset forgets the admissions of the given actions. Then it tells every process that the admissions of the actions
-// in told were forgotten. An empty told means all actions.
+// reset forgets the admissions of the given actions. Then it tells every process that the admissions of the actions in
+// told were forgotten. An empty told means all actions.
 func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.Action) error {
 	for _, a := range actions {
 		var err error
@@ -53,8 +53,8 @@ func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.
 	return l.Tenants.NotifyReset(ctx, done.Community, told...)
 }
 
-// ParseActions reads the name of the action to reset. For "", which means all actions, it returns nil. The error is
-// a [*tenant.FieldError].
+// ParseActions reads the name of the action to reset. For "", which means all actions, it returns nil. The error is a
+// [*tenant.FieldError].
 func ParseActions(name string) ([]tenant.Action, error) {
 	if name == "" {
 		return nil, nil

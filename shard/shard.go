@@ -36,8 +36,8 @@ type shard[M Message] struct {
 	asks  []*limiter.Request // requests of one round trip to the limiter
 }
 
-// entry is one cached tenant with the local windows of its limits. An eviction loses the windows too. That costs
-// one question to Redis for each window.
+// entry is one cached tenant with the local windows of its limits. An eviction loses the windows too. That costs one
+// question to Redis for each window.
 type entry struct {
 	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
@@ -122,8 +122,8 @@ func (s *shard[M]) lookup(key string) *entry {
 	return e
 }
 
-// read reads the tenants of the stale entries. An entry that cannot be read keeps its tenant, or gets a free tenant
-// if it has none. It is read again for the next batch.
+// read reads the tenants of the stale entries. An entry that cannot be read keeps its tenant, or gets a free tenant if
+// it has none. It is read again for the next batch.
 func (s *shard[M]) read(ctx context.Context, now time.Time) {
 	if len(s.stale) == 0 {
 		return
@@ -159,8 +159,8 @@ func (e *entry) window(a tenant.Action) *limiter.Window {
 // Key is the limiter's key for an action of a community.
 func Key(community string, a tenant.Action) string { return community + ":" + a.String() }
 
-// UserKey is the limiter's key for the commands of one user in a community. No community ID holds a slash, so a
-// UserKey is never another community's Key.
+// UserKey is the limiter's key for the commands of one user in a community. No community ID holds a slash, so a UserKey
+// is never another community's Key.
 func UserKey(community, user string) string {
 	return Key(community, tenant.UserCommand) + "/" + user
 }

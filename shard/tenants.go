@@ -16,14 +16,14 @@ type tenantReader struct {
 	store  *store.Store
 	health *redishealth.Health
 	log    *slog.Logger
-	// retryAt is 0 unless the last read failed. After a failure it is the time, in Unix ns, from which one shard
-	// reads again. All other shards use the tenants that they have.
+	// retryAt is 0 unless the last read failed. After a failure it is the time, in Unix ns, from which one shard reads
+	// again. All other shards use the tenants that they have.
 	retryAt atomic.Int64
 }
 
-// retryInterval is the time after a failed read in which tenants are not read again. Health stops reads only while
-// no round trip at all succeeds. Without retryInterval, if only tenants cannot be read, for example because one
-// node of a cluster hangs, every batch of every shard would wait for a time-out.
+// retryInterval is the time after a failed read in which tenants are not read again. Health stops reads only while no
+// round trip at all succeeds. Without retryInterval, if only tenants cannot be read, for example because one node of a
+// cluster hangs, every batch of every shard would wait for a time-out.
 const retryInterval = time.Second
 
 // load reads tenants. It returns false while tenants cannot be read.

@@ -39,8 +39,8 @@ type ActionUsage struct {
 	WindowMS  int64  `json:"window_ms"`
 }
 
-// Usage returns the usage of the community that the tenant key id belongs to. Errors: [*tenant.FieldError] for a
-// bad id, [redishealth.ErrAway].
+// Usage returns the usage of the community that the tenant key id belongs to. Errors: [*tenant.FieldError] for a bad
+// id, [redishealth.ErrAway].
 func (l *Limits) Usage(ctx context.Context, id string) (Usage, error) {
 	t, err := l.tenant(ctx, id)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 // Action is the kind of work that a message asks for. Each action has its own limit.
 type Action uint8
 
-// The actions. UserCommand stands for the commands of one user in a community. It is unlimited unless a config sets
-// a limit.
+// The actions. UserCommand stands for the commands of one user in a community. It is unlimited unless a config sets a
+// limit.
 const (
 	Command Action = iota
 	EligibilityCheck
@@ -34,8 +34,7 @@ func ParseAction(s string) (Action, error) {
 	return 0, fmt.Errorf("unknown action %q: use one of %s", s, strings.Join(actionNames[:], ", "))
 }
 
-// String is the wire name: command, eligibility_check, sync_request or
-// user_command.
+// String is the wire name: command, eligibility_check, sync_request or user_command.
 func (a Action) String() string {
 	if a >= NumActions {
 		return fmt.Sprintf("action(%d)", uint8(a))

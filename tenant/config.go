@@ -12,8 +12,8 @@ const maxLimit = 1_000_000_000
 
 // Config is a tenant's document. Features and limits that the document leaves out have the defaults of the tier.
 type Config struct {
-	// CommunityID is the community for limits, metrics and handlers. Several stored configs may name one community.
-	// If empty, it is the ID under which the config is stored.
+	// CommunityID is the community for limits, metrics and handlers. Several stored configs may name one community. If
+	// empty, it is the ID under which the config is stored.
 	CommunityID string           `json:"communityId"`
 	GuildID     string           `json:"guildId,omitempty"`
 	Tier        Tier             `json:"tier"`
@@ -22,8 +22,8 @@ type Config struct {
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
-	// Unknown is a JSON object with the members that arrakis does not know. Other writers have added them, and
-	// every write of a store keeps them.
+	// Unknown is a JSON object with the members that arrakis does not know. Other writers have added them, and every
+	// write of a store keeps them.
 	Unknown jsontext.Value `json:",embed"`
 }
 
@@ -36,8 +36,8 @@ type FeatureOverrides struct {
 	Unknown           jsontext.Value `json:",embed"`
 }
 
-// LimitOverrides set limits. A limit is a number of admissions in a window: -1 is unlimited, 0 is none, nil keeps
-// the tier's default.
+// LimitOverrides set limits. A limit is a number of admissions in a window: -1 is unlimited, 0 is none, nil keeps the
+// tier's default.
 type LimitOverrides struct {
 	CommandsPerMinute        *int64         `json:"commandsPerMinute,omitempty"`
 	EligibilityChecksPerHour *int64         `json:"eligibilityChecksPerHour,omitempty"`
@@ -46,13 +46,13 @@ type LimitOverrides struct {
 	Unknown                  jsontext.Value `json:",embed"`
 }
 
-// ParseConfig reads a config that a user gives. It is strict: unknown and duplicate members, wrong types, unknown
-// tiers and numbers out of range are refused. The error joins a [*FieldError] for each fault. A null member counts
-// as left out.
+// ParseConfig reads a config that a user gives. It is strict: unknown and duplicate members, wrong types, unknown tiers
+// and numbers out of range are refused. The error joins a [*FieldError] for each fault. A null member counts as left
+// out.
 func ParseConfig(data []byte) (Config, error) { return parse[Config](data, true) }
 
-// Merge applies data to the config as a JSON merge patch (RFC 7396). A member of data replaces the same member of
-// the config, and null removes an override. All other members of the config stay. Merge is as strict as
+// Merge applies data to the config as a JSON merge patch (RFC 7396). A member of data replaces the same member of the
+// config, and null removes an override. All other members of the config stay. Merge is as strict as
 // [ParseConfig]. On an error the config is unchanged.
 func (c *Config) Merge(data []byte) error {
 	next := *c

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// TestDeps holds the direction of imports. The model is plain values without
-// I/O, so that whatever stores or serves a tenant can use it; what keeps and
-// watches them knows Redis, but no NATS, no HTTP and nothing else of arrakis.
+// TestDeps holds the direction of imports. The model is plain values without I/O, so that whatever stores or serves a
+// tenant can use it; what keeps and watches them knows Redis, but no NATS, no HTTP and nothing else of arrakis.
 func TestDeps(t *testing.T) {
 	t.Parallel()
 	for _, dep := range goList(t, "-deps", "arrakis/tenant") {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// MaxDocument is the size in bytes of the largest config, flag or tiers document. A larger document from a user
-	// is refused; a larger document in a store cannot be used.
+	// MaxDocument is the size in bytes of the largest config, flag or tiers document. A larger document from a user is
+	// refused; a larger document in a store cannot be used.
 	MaxDocument = 64 << 10
 
 	maxDepth = 32 // nesting of a document
@@ -27,8 +27,8 @@ type document interface {
 	validate(*faults)
 }
 
-// ParseStored reads a document that a store holds. Other writers may have added members, which are kept in Unknown,
-// and timestamps that are not RFC 3339, which are ignored. All other faults are refused, as by the strict parsers.
+// ParseStored reads a document that a store holds. Other writers may have added members, which are kept in Unknown, and
+// timestamps that are not RFC 3339, which are ignored. All other faults are refused, as by the strict parsers.
 func ParseStored[T Config | Flag | Tiers](data []byte) (T, error) {
 	return parse[T](data, false)
 }
@@ -52,8 +52,8 @@ func validate(doc document) error {
 // member; the reader continues, so that it names every fault and not only the first.
 type reader struct {
 	faults
-	// strict refuses members that arrakis does not know, and timestamps that are not RFC 3339. Other writers may
-	// put both into a store.
+	// strict refuses members that arrakis does not know, and timestamps that are not RFC 3339. Other writers may put
+	// both into a store.
 	strict bool
 	inside any // the object that the method members is decoding
 	hook   json.Options
@@ -105,8 +105,7 @@ func (r *reader) check(data []byte) bool {
 	return true
 }
 
-// syntax adds the fault of err. It reports whether decoding can find more faults. It can only after a duplicate
-// name.
+// syntax adds the fault of err. It reports whether decoding can find more faults. It can only after a duplicate name.
 func (r *reader) syntax(err error) bool {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -121,8 +120,7 @@ func (r *reader) syntax(err error) bool {
 	return false
 }
 
-// value decodes the next value into p, which points to a document or a part of a document. null sets the zero
-// value.
+// value decodes the next value into p, which points to a document or a part of a document. null sets the zero value.
 func (r *reader) value(dec *jsontext.Decoder, p any) error {
 	must := mustBe(p)
 	if must == "" {
@@ -168,8 +166,8 @@ func mustBe(p any) string {
 	return ""
 }
 
-// members decodes an object into the struct at p. Package json collects the members that the struct does not have
-// in Unknown; a strict reader refuses these members and leaves Unknown unchanged.
+// members decodes an object into the struct at p. Package json collects the members that the struct does not have in
+// Unknown; a strict reader refuses these members and leaves Unknown unchanged.
 func (r *reader) members(dec *jsontext.Decoder, p any) error {
 	if r.inside == p {
 		r.inside = nil
@@ -198,8 +196,7 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 	return dec.SkipValue()
 }
 
-// refuse adds a fault for each unknown member of the object at field. The object is decoded into a struct of type
-// t.
+// refuse adds a fault for each unknown member of the object at field. The object is decoded into a struct of type t.
 func (r *reader) refuse(field string, unknown jsontext.Value, t reflect.Type) {
 	if unknown == nil {
 		return

@@ -16,9 +16,8 @@ type EventType string
 const (
 	// TenantChanged: the config stored under TargetID has changed.
 	TenantChanged EventType = "tenant_config"
-	// GlobalChanged: anything may have changed. Refresh the tiers, read every
-	// config and flag again, and drop local knowledge of limits. The target
-	// does not matter.
+	// GlobalChanged: anything may have changed. Refresh the tiers, read every config and flag again, and drop local
+	// knowledge of limits. The target does not matter.
 	GlobalChanged EventType = "global_config"
 	// FlagChanged: the flag TargetID has changed.
 	FlagChanged EventType = "feature_flag"
@@ -37,8 +36,8 @@ type Event struct {
 	Source   string    `json:"source"` // name of the process that made the change; "" in an event from the change log
 }
 
-// ParseEvent reads an event from the channel. It refuses an unknown type, and a target that is not valid for the
-// type. It ignores unknown members.
+// ParseEvent reads an event from the channel. It refuses an unknown type, and a target that is not valid for the type.
+// It ignores unknown members.
 func ParseEvent(data []byte) (Event, error) {
 	if len(data) > maxEvent {
 		return Event{}, fmt.Errorf("event of %d bytes, at most %d are accepted", len(data), maxEvent)
@@ -78,8 +77,8 @@ func allActions() []Action {
 // Member is the member of the change log for the event: "<type>:<target>".
 func (e Event) Member() string { return string(e.Type) + ":" + e.TargetID }
 
-// ParseMember reads an event from its member in the change log and the time of
-// the change. It refuses the same types and targets as [ParseEvent].
+// ParseMember reads an event from its member in the change log and the time of the change. It refuses the same types
+// and targets as [ParseEvent].
 func ParseMember(member string, at time.Time) (Event, error) {
 	kind, target, ok := strings.Cut(member, ":")
 	if !ok {

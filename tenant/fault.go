@@ -9,8 +9,7 @@ import (
 
 const maxFaults = 20 // faults that one error names
 
-// FieldError is one fault of a document, from a user or from a store. A function that finds several faults joins
-// them.
+// FieldError is one fault of a document, from a user or from a store. A function that finds several faults joins them.
 type FieldError struct {
 	Field  string // dotted path such as "rateLimits.commandsPerMinute"; empty for the whole document
 	Reason string // what is wrong and what is expected

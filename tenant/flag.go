@@ -81,8 +81,7 @@ func ValidFlagID(s string) bool {
 	return true
 }
 
-// On reports whether a tenant has the flag. The first rule that applies
-// decides:
+// On reports whether a tenant has the flag. The first rule that applies decides:
 //
 //  1. The flag is disabled: off.
 //  2. The community is excluded: off.
@@ -104,15 +103,14 @@ func (f *Flag) On(t *Tenant) bool {
 	return f.RolloutPercent == nil || rolloutAt(f.ID, t.ID) < *f.RolloutPercent
 }
 
-// rolloutAt is the rollout percentage above which a community has a flag. It is made of the upper 53 bits of the
-// XXH64 of both IDs, and is evenly spread over [0, 100). No version of arrakis may change this function.
+// rolloutAt is the rollout percentage above which a community has a flag. It is made of the upper 53 bits of the XXH64
+// of both IDs, and is evenly spread over [0, 100). No version of arrakis may change this function.
 func rolloutAt(flag, community string) float64 {
 	h := xxhash.Sum64String(flag + "\x00" + community)
 	return float64(h>>11) / (1 << 53) * 100
 }
 
-// Flags is a set of flags. It is immutable and may be shared by goroutines.
-// nil is the empty set.
+// Flags is a set of flags. It is immutable and may be shared by goroutines. nil is the empty set.
 type Flags struct {
 	byID []*Flag // sorted by ID
 }
@@ -130,8 +128,7 @@ func NewFlags(flags ...Flag) *Flags {
 	return set
 }
 
-// Enabled lists the IDs of the flags that a tenant has, sorted. It evaluates every
-// flag.
+// Enabled lists the IDs of the flags that a tenant has, sorted. It evaluates every flag.
 func (s *Flags) Enabled(t *Tenant) []string {
 	if s == nil {
 		return nil

@@ -56,8 +56,8 @@ func TestRolloutGrows(t *testing.T) {
 	})
 }
 
-// The share that has a flag is the percentage, flags pick different
-// communities, and the picks never change between versions.
+// The share that has a flag is the percentage, flags pick different communities, and the picks never change between
+// versions.
 func TestRolloutSpread(t *testing.T) {
 	t.Parallel()
 	const communities = 10_000

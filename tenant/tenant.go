@@ -9,8 +9,8 @@ import (
 // maxID is the length in bytes of the longest valid ID.
 const maxID = 128
 
-// Tenant is a community's config resolved against the tiers. It is immutable and may be shared by goroutines; a
-// change of the config makes a new Tenant.
+// Tenant is a community's config resolved against the tiers. It is immutable and may be shared by goroutines; a change
+// of the config makes a new Tenant.
 type Tenant struct {
 	// ID is the community for limits, metrics and handlers. It is the config's communityId, or the ID that messages
 	// carry if there is none.
@@ -22,14 +22,14 @@ type Tenant struct {
 	Stored   bool // a config is stored; otherwise the tenant is the free default
 }
 
-// Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The
-// feature unlimitedCommands has no effect on limits; it is only a name for handlers.
+// Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The feature
+// unlimitedCommands has no effect on limits; it is only a name for handlers.
 func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
 
-// Resolve makes the tenant of messages that carry id from the config c, which must be valid. If c is nil, the
-// tenant is the free default.
+// Resolve makes the tenant of messages that carry id from the config c, which must be valid. If c is nil, the tenant is
+// the free default.
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)

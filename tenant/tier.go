@@ -1,7 +1,6 @@
 package tenant
 
-// Tier is the plan that a community has subscribed to. It sets the defaults of
-// the community's features and limits.
+// Tier is the plan that a community has subscribed to. It sets the defaults of the community's features and limits.
 type Tier string
 
 // The tiers. A community without a config is Free.
@@ -15,8 +14,7 @@ const tierNames = "free, pro or enterprise"
 
 func (t Tier) known() bool { return t == Free || t == Pro || t == Enterprise }
 
-// Features is a set of features, one bit each. The zero value is the empty
-// set.
+// Features is a set of features, one bit each. The zero value is the empty set.
 type Features uint8
 
 // The features of the contract.
@@ -30,9 +28,8 @@ const (
 // featureNames are in the order of the constants.
 var featureNames = [...]string{"customBranding", "advancedAnalytics", "prioritySupport", "unlimitedCommands"}
 
-// Names lists the features of the set by their JSON names, in the order of
-// the contract: customBranding, advancedAnalytics, prioritySupport,
-// unlimitedCommands.
+// Names lists the features of the set by their JSON names, in the order of the contract: customBranding,
+// advancedAnalytics, prioritySupport, unlimitedCommands.
 func (f Features) Names() []string {
 	var names []string
 	for i, name := range featureNames {

@@ -17,8 +17,8 @@ import (
 	"arrakis/shard"
 )
 
-// TestValidatesAlike gives the same mistakes to the command line and to the
-// admin API, which must answer with the same words.
+// TestValidatesAlike gives the same mistakes to the command line and to the admin API, which must answer with the same
+// words.
 func TestValidatesAlike(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -60,12 +60,12 @@ func TestValidatesAlike(t *testing.T) {
 	}
 }
 
-// soon is far below the interval of the poll, 30 s, and far above the second
-// within which pub/sub tells of a change: a loaded machine may take longer.
+// soon is far below the interval of the poll, 30 s, and far above the second within which pub/sub tells of a change: a
+// loaded machine may take longer.
 const soon = 10 * time.Second
 
-// TestAdminChangesAreInForce makes every kind of change by HTTP, and looks for
-// it where commands are answered, before the poll could have found it.
+// TestAdminChangesAreInForce makes every kind of change by HTTP, and looks for it where commands are answered, before
+// the poll could have found it.
 func TestAdminChangesAreInForce(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -120,8 +120,8 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	}
 }
 
-// TestInvariantChargedOnceReplay checks I2: a command that nobody handles is
-// dead-lettered, and replayed when somebody does, for one charge.
+// TestInvariantChargedOnceReplay checks I2: a command that nobody handles is dead-lettered, and replayed when somebody
+// does, for one charge.
 func TestInvariantChargedOnceReplay(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")

@@ -20,8 +20,8 @@ type demo struct {
 	handled atomic.Int64 // written and read by handlers
 }
 
-// handlers are the handlers of `arrakis dev`: the built-in commands, and enough checks, syncs and events to try
-// every route of the ingress.
+// handlers are the handlers of `arrakis dev`: the built-in commands, and enough checks, syncs and events to try every
+// route of the ingress.
 func (d *demo) handlers() *pipeline.Handlers {
 	h := pipeline.NewHandlers()
 	for name, f := range map[string]pipeline.Handler{

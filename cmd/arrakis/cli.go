@@ -41,8 +41,7 @@ what the tenant may do, and how much of that is used up. Start with "arrakis dev
 
 Every setting is a flag and an environment variable; the flag wins.`
 
-// run parses the command line and runs the command. It prints errors and returns
-// the exit code.
+// run parses the command line and runs the command. It prints errors and returns the exit code.
 func run(ctx context.Context, args []string, p process) int {
 	exited := false // by --help
 	var grammar commands

@@ -33,8 +33,8 @@ func TestHelpGolden(t *testing.T) {
 	}
 }
 
-// TestEverySettingOfTheContract holds serve's help against the table of
-// DESIGN.md: every setting is a flag and a variable, with its default.
+// TestEverySettingOfTheContract holds serve's help against the table of DESIGN.md: every setting is a flag and a
+// variable, with its default.
 func TestEverySettingOfTheContract(t *testing.T) {
 	t.Setenv("COLUMNS", "300")
 	help := arrakis(t, nil, "serve", "--help").stdout

@@ -11,8 +11,8 @@ import (
 // demoCommunities is how many communities `arrakis dev` has.
 const demoCommunities = 100
 
-// demoCommunity returns the ID and the tier of demo community i. The first 10 are enterprise, the next 20 pro, the
-// last 70 free.
+// demoCommunity returns the ID and the tier of demo community i. The first 10 are enterprise, the next 20 pro, the last
+// 70 free.
 func demoCommunity(i int) (id string, tier tenant.Tier) {
 	switch {
 	case i < 10:

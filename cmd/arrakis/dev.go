@@ -179,9 +179,9 @@ func freePort(port int) (int, error) {
 	}
 }
 
-// turnClock makes keys expire, because the embedded Redis counts down times to live only on FastForward. A step
-// also takes time from a key that was set just before it. Therefore a step is shorter than the extra time to live
-// that the limiter gives its keys, and a missed step is not made up for.
+// turnClock makes keys expire, because the embedded Redis counts down times to live only on FastForward. A step also
+// takes time from a key that was set just before it. Therefore a step is shorter than the extra time to live that the
+// limiter gives its keys, and a missed step is not made up for.
 func turnClock(ctx context.Context, m *miniredis.Miniredis) {
 	const step = 50 * time.Millisecond
 	ticker := time.NewTicker(step)

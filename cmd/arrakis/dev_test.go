@@ -84,8 +84,7 @@ func (r response) outcome(t *testing.T) contract.Outcome {
 	return o
 }
 
-// do may be called by any goroutine of a test: a failure is a response without
-// a status.
+// do may be called by any goroutine of a test: a failure is a response without a status.
 func do(t *testing.T, c *http.Client, method, url, body string) response {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))

@@ -47,8 +47,8 @@ func deadLetterError(err error) error {
 	}
 }
 
-// deadLetterFilter selects dead letters. A flag that was not given is nil. An empty flag is refused, because an
-// empty variable in a script must not select all dead letters.
+// deadLetterFilter selects dead letters. A flag that was not given is nil. An empty flag is refused, because an empty
+// variable in a script must not select all dead letters.
 type deadLetterFilter struct {
 	Stream *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
 	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, handler_error, attempts_exhausted or panic."`
@@ -237,8 +237,8 @@ func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
 	return errors.Join(failed, err)
 }
 
-// replayAll continues after a dead letter that is gone or cannot be replayed. It stops at any other error, because
-// the next dead letter would fail too.
+// replayAll continues after a dead letter that is gone or cannot be replayed. It stops at any other error, because the
+// next dead letter would fail too.
 func replayAll(ctx context.Context, store *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
 	replayed, errs := []deadletter.Replayed{}, []error{}
 	for _, seq := range seqs {

@@ -75,8 +75,7 @@ func TestDLQBadUsage(t *testing.T) {
 	}
 }
 
-// TestDLQValidatesAlike gives the same mistakes to the admin API, which must
-// answer with the same words.
+// TestDLQValidatesAlike gives the same mistakes to the admin API, which must answer with the same words.
 func TestDLQValidatesAlike(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -118,8 +117,7 @@ func listLetters(t *testing.T, env environment, args ...string) (letters []deadl
 	return page.Deadletters, page.Next
 }
 
-// dlq runs a dlq command, which must end with the exit code and print errors
-// only when it fails.
+// dlq runs a dlq command, which must end with the exit code and print errors only when it fails.
 func dlq(t *testing.T, env environment, code int, args string) result {
 	t.Helper()
 	r := arrakis(t, env, append([]string{"dlq"}, strings.Fields(args)...)...)
@@ -139,8 +137,7 @@ func (r result) says(t *testing.T, wants ...string) {
 	}
 }
 
-// TestDLQ has messages dead-lettered by a worker, and does with them what there
-// is to do.
+// TestDLQ has messages dead-lettered by a worker, and does with them what there is to do.
 func TestDLQ(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")
@@ -162,8 +159,7 @@ func TestDLQ(t *testing.T) {
 	purges(t, d)
 }
 
-// listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command that
-// nobody handles, which it returns.
+// listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command that nobody handles, which it returns.
 func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
 	t.Helper()
 	letters, _ := listLetters(t, d.env(), "--reason=attempts_exhausted", "--stream=COMMANDS")
@@ -188,8 +184,8 @@ func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
 	return letters[0]
 }
 
-// replays replays both letters and one that is not there. The command has a
-// handler now; the bad message becomes dead letter 3.
+// replays replays both letters and one that is not there. The command has a handler now; the bad message becomes dead
+// letter 3.
 func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry) {
 	t.Helper()
 	handled := make(chan string, 2)
@@ -254,8 +250,8 @@ func storeDeadLetter(t *testing.T, js jetstream.JetStream, stream string, reason
 	}
 }
 
-// TestDLQOfStrangers: whoever may publish to the stream has written what is
-// printed, so it is held to 80 columns and to what a terminal may see.
+// TestDLQOfStrangers: whoever may publish to the stream has written what is printed, so it is held to 80 columns and to
+// what a terminal may see.
 func TestDLQOfStrangers(t *testing.T) {
 	t.Parallel()
 	server := testserver.NATS(t)
@@ -299,8 +295,8 @@ func TestDLQOfStrangers(t *testing.T) {
 	}
 }
 
-// storeLettersOfStrangers stores three dead letters: one that is long in every field,
-// one with a terminal's control codes, one whose body is not UTF-8.
+// storeLettersOfStrangers stores three dead letters: one that is long in every field, one with a terminal's control
+// codes, one whose body is not UTF-8.
 func storeLettersOfStrangers(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	long := strings.Repeat("x", 128)
@@ -313,8 +309,7 @@ func storeLettersOfStrangers(t *testing.T, js jetstream.JetStream) {
 	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonMalformed, map[string]string{contract.HeaderError: "no JSON"}, "\xff\x1b{")
 }
 
-// wantNarrowTable checks that a table has the lines, at most 80 columns wide, for
-// which something was cut off.
+// wantNarrowTable checks that a table has the lines, at most 80 columns wide, for which something was cut off.
 func wantNarrowTable(t *testing.T, table string, lines int) {
 	t.Helper()
 	for line := range strings.Lines(table) {

@@ -125,8 +125,7 @@ func TestDevRoutesAndBuiltins(t *testing.T) {
 	})
 }
 
-// TestDevYieldsToAMicroService starts a service for a command that dev has
-// built in.
+// TestDevYieldsToAMicroService starts a service for a command that dev has built in.
 func TestDevYieldsToAMicroService(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -230,8 +229,7 @@ func TestDevFlags(t *testing.T) {
 	}
 }
 
-// TestBadMessagesAreDeadLettered publishes every bad fixture while good
-// traffic goes on.
+// TestBadMessagesAreDeadLettered publishes every bad fixture while good traffic goes on.
 func TestBadMessagesAreDeadLettered(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)

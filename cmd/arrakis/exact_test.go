@@ -51,8 +51,7 @@ const (
 	killEvery   = 3 * time.Second
 )
 
-// flood is one community's commands, worker processes that take them, and what
-// Redis says of the admissions.
+// flood is one community's commands, worker processes that take them, and what Redis says of the admissions.
 type flood struct {
 	nats     *testserver.NATSServer
 	js       jetstream.JetStream
@@ -117,8 +116,7 @@ func (f *flood) look(t *testing.T) {
 	}
 }
 
-// watch looks at the log and replaces a worker every few seconds, until ctx
-// ends.
+// watch looks at the log and replaces a worker every few seconds, until ctx ends.
 func (f *flood) watch(ctx context.Context, t *testing.T) {
 	t.Helper()
 	kill := time.NewTicker(killEvery)
@@ -133,10 +131,9 @@ func (f *flood) watch(ctx context.Context, t *testing.T) {
 	}
 }
 
-// TestInvariantExactOverProcesses (I1) floods one community at 50 times its
-// limit, each message stored twice, through four worker processes of which one
-// is killed every few seconds. By Redis's time of admission no window holds
-// more than the limit, and as long as the flood lasts none holds less.
+// TestInvariantExactOverProcesses (I1) floods one community at 50 times its limit, each message stored twice, through
+// four worker processes of which one is killed every few seconds. By Redis's time of admission no window holds more
+// than the limit, and as long as the flood lasts none holds less.
 func TestInvariantExactOverProcesses(t *testing.T) {
 	lasts := 15 * time.Second
 	if longTests() {
@@ -172,8 +169,8 @@ func TestInvariantExactOverProcesses(t *testing.T) {
 	}
 }
 
-// wantFullWindows checks the times of admissions, in order: no window holds more
-// than the limit, and no permit lies idle for longer than two kills are apart.
+// wantFullWindows checks the times of admissions, in order: no window holds more than the limit, and no permit lies
+// idle for longer than two kills are apart.
 func wantFullWindows(t *testing.T, times []int64) {
 	t.Helper()
 	if len(times) < floodLimit {
@@ -190,8 +187,7 @@ func wantFullWindows(t *testing.T, times []int64) {
 	}
 }
 
-// handledBy answers the command "work" as a micro service would, and returns
-// what it has answered.
+// handledBy answers the command "work" as a micro service would, and returns what it has answered.
 func handledBy(t *testing.T, nc *nats.Conn) func() map[string]int {
 	t.Helper()
 	var mu sync.Mutex
@@ -217,8 +213,7 @@ func handledBy(t *testing.T, nc *nats.Conn) func() map[string]int {
 	}
 }
 
-// publishTwice publishes perSecond commands a second until ctx ends, each of
-// them twice.
+// publishTwice publishes perSecond commands a second until ctx ends, each of them twice.
 func publishTwice(ctx context.Context, t *testing.T, js jetstream.JetStream, perSecond int) {
 	t.Helper()
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))

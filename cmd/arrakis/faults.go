@@ -31,8 +31,8 @@ func (f *faults) add(err error) {
 
 func (f *faults) err() error { return errors.Join(f.errs...) }
 
-// mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and
-// oneof. A bad value becomes a fault and not an error, because kong would stop at an error.
+// mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and oneof.
+// A bad value becomes a fault and not an error, because kong would stop at an error.
 func (f *faults) mappers() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		return errors.Join(

@@ -1,6 +1,6 @@
-// Command arrakis stands between NATS and the code that handles commands of a
-// multi-tenant bot or SaaS. `arrakis dev` runs all of it in one process with
-// nothing else installed; `arrakis serve` is production. Run `arrakis --help`.
+// Command arrakis stands between NATS and the code that handles commands of a multi-tenant bot or SaaS. `arrakis dev`
+// runs all of it in one process with nothing else installed; `arrakis serve` is production. Run `arrakis
+// --help`.
 package main
 
 import (
@@ -37,9 +37,8 @@ type process struct {
 	stderr    io.Writer
 }
 
-// interruptible runs f and returns its exit code. The first signal ends f's
-// context, which begins a drain; after the second it returns 1 without waiting
-// for f.
+// interruptible runs f and returns its exit code. The first signal ends f's context, which begins a drain; after the
+// second it returns 1 without waiting for f.
 func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx context.Context) int) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -37,9 +37,9 @@ func (t redisTarget) String() string {
 //	redis://user:password@a:6379,b:6379     a cluster; also redis://a,redis://b
 //	redis+sentinel://user:password@s1:26379,s2:26379/master/0
 //
-// The credentials in the URL are those of Redis. The credentials of sentinels are the parameters sentinel_username
-// and sentinel_password. All other parameters, such as pool_size, are those of go-redis. Errors never repeat the
-// URL, because it may hold a password.
+// The credentials in the URL are those of Redis. The credentials of sentinels are the parameters sentinel_username and
+// sentinel_password. All other parameters, such as pool_size, are those of go-redis. Errors never repeat the URL,
+// because it may hold a password.
 func parseRedisURL(raw string) (redisTarget, error) {
 	t, err := readRedisURL(raw)
 	if err != nil {
@@ -168,8 +168,8 @@ func setQuery(u *url.URL, set map[string][]string) {
 	u.RawQuery = q.Encode()
 }
 
-// namePerHost makes every connection check the certificate against the host that
-// it dials, and not against the first host of the URL.
+// namePerHost makes every connection check the certificate against the host that it dials, and not against the first
+// host of the URL.
 func namePerHost(c *tls.Config) {
 	if c != nil {
 		c.ServerName = ""

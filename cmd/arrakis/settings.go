@@ -21,8 +21,8 @@ import (
 // localNATS is the default address of NATS for the command line, and the one that `arrakis dev` uses.
 const localNATS = "nats://127.0.0.1:4222"
 
-// The settings, in groups that commands embed. A flag with a group is a setting. The environment variable of a
-// setting is its name in capitals.
+// The settings, in groups that commands embed. A flag with a group is a setting. The environment variable of a setting
+// is its name in capitals.
 
 var settingGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "nats", Title: "NATS:"},
@@ -111,8 +111,8 @@ func variable(f *kong.Flag) string {
 	return strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// settingName is the name of a flag in errors. It begins with the environment variable, if there is one, because
-// most settings come from the environment.
+// settingName is the name of a flag in errors. It begins with the environment variable, if there is one, because most
+// settings come from the environment.
 func settingName(v *kong.Value) string {
 	if name := variable(v.Flag); name != "" {
 		return name + " (--" + v.Name + ")"
@@ -163,8 +163,8 @@ func (s *natsSettings) validate() error {
 	return errors.Join(errs...)
 }
 
-// validServers reports whether nats.go would accept urls as servers. The errors of nats.go are not used, because
-// they would repeat a password.
+// validServers reports whether nats.go would accept urls as servers. The errors of nats.go are not used, because they
+// would repeat a password.
 func validServers(urls string) bool {
 	for server := range strings.SplitSeq(urls, ",") {
 		server = strings.TrimSpace(server)

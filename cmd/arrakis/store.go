@@ -40,8 +40,8 @@ func (s *storeFlags) withRedis(ctx context.Context, p process, f func(redis.Univ
 	return f(rdb, tenants)
 }
 
-// deleted runs remove, which deletes the document of id, and prints that. The output for people also has the text
-// in follows.
+// deleted runs remove, which deletes the document of id, and prints that. The output for people also has the text in
+// follows.
 func (s *storeFlags) deleted(ctx context.Context, p process, id, follows string, remove func(*store.Store) error) error {
 	return s.withStore(ctx, p, func(tenants *store.Store) error {
 		if err := remove(tenants); err != nil {

@@ -86,8 +86,7 @@ func (c *tenantListCmd) Run(ctx context.Context, p process) error {
 	})
 }
 
-// listTenants collects up to limit tenants. It returns the cursor of the next page, or "" if there are no more
-// tenants.
+// listTenants collects up to limit tenants. It returns the cursor of the next page, or "" if there are no more tenants.
 func listTenants(ctx context.Context, tenants *store.Store, cursor string, limit int) ([]store.Entry, string, error) {
 	var entries []store.Entry
 	for {
@@ -205,8 +204,8 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 	return patches, errors.Join(errs...)
 }
 
-// parseLimit reads a limit as the value of a member of a patch. nil resets the limit to the default of the tier.
-// The range is checked when the patch is merged. The error says which values are expected.
+// parseLimit reads a limit as the value of a member of a patch. nil resets the limit to the default of the tier. The
+// range is checked when the patch is merged. The error says which values are expected.
 func parseLimit(s string) (any, error) {
 	switch s {
 	case "unlimited":

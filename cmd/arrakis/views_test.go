@@ -48,8 +48,8 @@ func (d *devProcess) answered(t *testing.T, request, body string) string {
 	return compact(t, string(r.body))
 }
 
-// storeForeign stores documents as other writers would: with members that
-// arrakis does not know, and some that it cannot use.
+// storeForeign stores documents as other writers would: with members that arrakis does not know, and some that it
+// cannot use.
 func storeForeign(t *testing.T, redisURL string) {
 	t.Helper()
 	o, err := redis.ParseURL(redisURL)
@@ -74,8 +74,8 @@ func storeForeign(t *testing.T, redisURL string) {
 	}
 }
 
-// TestViewsAlike holds the command line and the admin API to one document for
-// a tenant, a flag and a dead letter, and for the lists of them.
+// TestViewsAlike holds the command line and the admin API to one document for a tenant, a flag and a dead letter, and
+// for the lists of them.
 func TestViewsAlike(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
@@ -131,8 +131,8 @@ func TestDeadLetterAlike(t *testing.T) {
 	}
 }
 
-// TestShownCanBeGivenBack: what tenant get --json prints is accepted by tenant
-// set --data and by PUT, and both leave the tenant as it was.
+// TestShownCanBeGivenBack: what tenant get --json prints is accepted by tenant set --data and by PUT, and both leave
+// the tenant as it was.
 func TestShownCanBeGivenBack(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)

@@ -13,10 +13,10 @@ var serverCodes = []string{
 	"NOAUTH", "WRONGPASS", "NOPERM", "UNKILLABLE", "max number of clients reached",
 }
 
-// ServerFailed reports whether a command's error means that Redis as a whole cannot be used: an error of the
-// network, a time-out, a closed client, an exhausted pool, or a server that cannot serve now. Any other error in a
-// server's reply (a [redis.Error]) concerns only the command's key, for example because the key is of another type.
-// ServerFailed is false for nil.
+// ServerFailed reports whether a command's error means that Redis as a whole cannot be used: an error of the network, a
+// time-out, a closed client, an exhausted pool, or a server that cannot serve now. Any other error in a server's reply
+// (a [redis.Error]) concerns only the command's key, for example because the key is of another type. ServerFailed is
+// false for nil.
 func ServerFailed(err error) bool {
 	if err == nil {
 		return false

@@ -1,10 +1,10 @@
-// Package redishealth says whether Redis is away, for all code in a process that uses the same Redis. Only this
-// package decides that.
+// Package redishealth says whether Redis is away, for all code in a process that uses the same Redis. Only this package
+// decides that.
 //
-// Redis counts as away after Options.Failures round trips in a row have failed because of the server or the
-// network, and not because of a key ([ServerFailed]). From then on only probes ([Health.Recover]) ask Redis, so
-// that nothing waits for a time-out. Redis counts as back when a probe finds that it takes writes, and the
-// admissions of the outage are merged.
+// Redis counts as away after Options.Failures round trips in a row have failed because of the server or the network,
+// and not because of a key ([ServerFailed]). From then on only probes ([Health.Recover]) ask Redis, so that nothing
+// waits for a time-out. Redis counts as back when a probe finds that it takes writes, and the admissions of the outage
+// are merged.
 package redishealth
 
 import (
@@ -19,8 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrAway means that work was not done because Redis is away, or that it failed because of the server or the
-// network.
+// ErrAway means that work was not done because Redis is away, or that it failed because of the server or the network.
 var ErrAway = errors.New("redis is away")
 
 // Health knows whether one Redis is away. It is safe for concurrent use.
@@ -94,8 +93,7 @@ func (h *Health) Timeout() time.Duration { return h.o.Timeout }
 // ProbeInterval returns the time between two probes while Redis is away.
 func (h *Health) ProbeInterval() time.Duration { return h.o.ProbeInterval }
 
-// Do runs work, which makes one round trip to Redis, under the time limit, and counts its success or failure.
-// Errors:
+// Do runs work, which makes one round trip to Redis, under the time limit, and counts its success or failure. Errors:
 //   - ErrAway while Redis is away; work does not run.
 //   - ctx's, if ctx ended; the round trip is not counted.
 //   - ErrAway joined with the error of work, if ServerFailed is true for the error of work.
@@ -131,8 +129,7 @@ func (h *Health) count(changes int64, failed bool) {
 	}
 }
 
-// countLocking counts a round trip as count does. It reports whether Redis counts as away because of this round
-// trip.
+// countLocking counts a round trip as count does. It reports whether Redis counts as away because of this round trip.
 func (h *Health) countLocking(changes int64, failed bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,14 +155,14 @@ func (h *Health) setLocked(away bool) {
 	h.postponeProbeLocked()
 }
 
-// postponeProbeLocked delays the next probe by half of ProbeInterval, so that it does not follow at once but is due
-// at the next tick of Recover's caller. The caller must hold h.mu.
+// postponeProbeLocked delays the next probe by half of ProbeInterval, so that it does not follow at once but is due at
+// the next tick of Recover's caller. The caller must hold h.mu.
 func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeInterval / 2) }
 
-// Recover probes Redis. If Redis takes writes, Recover runs catchUp, which writes to Redis what was decided without
-// it and then calls Back. The caller calls Recover every ProbeInterval while there is something to write. While
-// Redis is away, Recover does nothing if the last probe was just now. An error means that Redis did not take all
-// writes; Recover has counted and logged the error.
+// Recover probes Redis. If Redis takes writes, Recover runs catchUp, which writes to Redis what was decided without it
+// and then calls Back. The caller calls Recover every ProbeInterval while there is something to write. While Redis is
+// away, Recover does nothing if the last probe was just now. An error means that Redis did not take all writes; Recover
+// has counted and logged the error.
 func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) error) error {
 	changes := h.changes.Load()
 	h.mu.Lock()
@@ -208,9 +205,9 @@ func (h *Health) probe(ctx context.Context) error {
 	return nil
 }
 
-// Back ends the time in which Redis is away, and reports whether Redis was away until now. catchUp calls Back at
-// its end, while it holds the lock under which it found nothing left to write. So nothing is decided without Redis
-// after the last write.
+// Back ends the time in which Redis is away, and reports whether Redis was away until now. catchUp calls Back at its
+// end, while it holds the lock under which it found nothing left to write. So nothing is decided without Redis after
+// the last write.
 func (h *Health) Back() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,15 +12,15 @@ import (
 
 // Options configures a Health. The zero value is usable.
 type Options struct {
-	// Timeout bounds one round trip, with the client's retries, at least 1 ms. It has an effect only on a client
-	// with ContextTimeoutEnabled; New warns about any other client. Defaults to 1 s.
+	// Timeout bounds one round trip, with the client's retries, at least 1 ms. It has an effect only on a client with
+	// ContextTimeoutEnabled; New warns about any other client. Defaults to 1 s.
 	Timeout time.Duration
 	// Failures is after how many failed round trips in a row Redis counts as away, 1 to 2^30. Defaults to 3.
 	Failures int
 	// ProbeInterval is the time between two probes while Redis is away, at least 1 ms. Defaults to 500 ms.
 	ProbeInterval time.Duration
-	// ProbeKey is the key that probes use but never create. The client must have permission to write it. Defaults
-	// to "ratelimit:probe".
+	// ProbeKey is the key that probes use but never create. The client must have permission to write it. Defaults to
+	// "ratelimit:probe".
 	ProbeKey string
 	// Logger logs changes of state. Defaults to none.
 	Logger *slog.Logger

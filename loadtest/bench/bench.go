@@ -84,8 +84,7 @@ func benchmark(ctx context.Context, o options, stdout, progress io.Writer) error
 	return failed
 }
 
-// runSections runs what was asked for. A section that fails does not keep the
-// others from being run and reported.
+// runSections runs what was asked for. A section that fails does not keep the others from being run and reported.
 func (b *bench) runSections(ctx context.Context) error {
 	var errs []error
 	for _, s := range sections {
@@ -145,8 +144,8 @@ func memory(m *measurement) float64   { return m.memory / (1 << 20) }
 func p50(m *measurement) float64      { return m.p50.Seconds() * 1e3 }
 func p99(m *measurement) float64      { return m.p99.Seconds() * 1e3 }
 
-// inTurn runs each contender once, and again, until each has had its runs: A B
-// A B, so that what the machine does meanwhile falls on all of them.
+// inTurn runs each contender once, and again, until each has had its runs: A B A B, so that what the machine does
+// meanwhile falls on all of them.
 func (b *bench) inTurn(
 	what, unit string, names []contender.Name, run func(contender.Name, int) (measurement, error),
 ) (measurements, error) {

@@ -26,16 +26,15 @@ const (
 	replyWithin = 10 * time.Second
 )
 
-// load sends requests to one server, each with a message of its own for one
-// of the unlimited communities.
+// load sends requests to one server, each with a message of its own for one of the unlimited communities.
 type load struct {
 	addr string
 	run  uint32
 	next atomic.Int64
 }
 
-// client is one connection. It is used by one goroutine. net/http's client
-// would use as much CPU as the servers that are measured.
+// client is one connection. It is used by one goroutine. net/http's client would use as much CPU as the servers that
+// are measured.
 type client struct {
 	load    *load
 	conn    net.Conn
@@ -95,8 +94,8 @@ func (l *load) each(ctx context.Context, f func(*client) error) error {
 	return g.Wait()
 }
 
-// saturate sends the next request of a connection when the last is answered,
-// for d, and returns how many were answered a second.
+// saturate sends the next request of a connection when the last is answered, for d, and returns how many were answered
+// a second.
 func (l *load) saturate(ctx context.Context, d time.Duration) (float64, error) {
 	var answered atomic.Int64
 	began := time.Now()
@@ -112,9 +111,8 @@ func (l *load) saturate(ctx context.Context, d time.Duration) (float64, error) {
 	return float64(answered.Load()) / time.Since(began).Seconds(), err
 }
 
-// pace sends requests at ratePerSecond for d, whether or not those before are
-// answered, and returns the latencies, sorted. A request's time counts from
-// when it was due, so that a server which stalls cannot slow the questions down.
+// pace sends requests at ratePerSecond for d, whether or not those before are answered, and returns the latencies,
+// sorted. A request's time counts from when it was due, so that a server which stalls cannot slow the questions down.
 func (l *load) pace(ctx context.Context, d time.Duration) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

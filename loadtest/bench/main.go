@@ -1,7 +1,6 @@
-// Command bench runs arrakis beside what would be used instead, on this
-// machine, and reports how they compare. `go run ./loadtest bench` at the root
-// of the repository builds and runs it; README.md in loadtest says what is
-// measured and how.
+// Command bench runs arrakis beside what would be used instead, on this machine, and reports how they compare. `go run
+// ./loadtest bench` at the root of the repository builds and runs it; README.md in loadtest says what is measured and
+// how.
 package main
 
 import (

@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// natsServer is the whole of the nats-server program: its flags, its server.
-// Running it from here spares a build and pins its version.
+// natsServer is the whole of the nats-server program: its flags, its server. Running it from here spares a build and
+// pins its version.
 func natsServer(args []string) error {
 	opts, err := server.ConfigureOptions(flag.NewFlagSet("nats-server", flag.ExitOnError), args,
 		server.PrintServerAndExit, func() { os.Exit(2) }, server.PrintTLSHelpAndDie)

@@ -78,9 +78,8 @@ func (s *servers) run(ctx context.Context, r pipelineRun) (m measurement, err er
 	return m, fmt.Errorf("%d times: %w", attempts, err)
 }
 
-// runOnce measures one run: the stream is full and the contender waiting when the
-// clock starts, which is when the server may deliver; it ends with the last
-// ack, by the server's clock.
+// runOnce measures one run: the stream is full and the contender waiting when the clock starts, which is when the
+// server may deliver; it ends with the last ack, by the server's clock.
 func (s *servers) runOnce(ctx context.Context, r pipelineRun) (m measurement, err error) {
 	if err := s.prepare(ctx, r.mix, r.communities, r.storage); err != nil {
 		return m, err
@@ -181,8 +180,7 @@ func askAll(children []*child, command contender.Command) (sum contender.Usage, 
 	return sum, nil
 }
 
-// measure lets the contender empty the stream. All of the run, from first on, must
-// fit into one window.
+// measure lets the contender empty the stream. All of the run, from first on, must fit into one window.
 func (s *servers) measure(
 	ctx context.Context, r pipelineRun, children []*child, delivered uint64, first time.Time, m *measurement,
 ) error {
@@ -247,8 +245,8 @@ func stopWorkers(children []*child, mix workload.Mix, m *measurement) error {
 	return nil
 }
 
-// count adds up admissions. All runs are shorter than the window, so what is
-// above a community's limit was admitted above it.
+// count adds up admissions. All runs are shorter than the window, so what is above a community's limit was admitted
+// above it.
 func (m *measurement) count(results []contender.Result, mix workload.Mix) {
 	var admitted []int64
 	for _, r := range results {

@@ -13,8 +13,7 @@ import (
 // stopWithin is how long a process may take to end before it is killed.
 const stopWithin = 20 * time.Second
 
-// newProcess prepares a process that ends with ctx. What it writes to its
-// standard error is kept for errors.
+// newProcess prepares a process that ends with ctx. What it writes to its standard error is kept for errors.
 func newProcess(ctx context.Context, name string, args ...string) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // this program itself, arrakis, or redis-server
 	cmd.SysProcAttr = ownGroup()
@@ -25,8 +24,7 @@ func newProcess(ctx context.Context, name string, args ...string) (*exec.Cmd, *t
 	return cmd, said
 }
 
-// tail keeps the last of what is written to it. It is read once the process
-// that writes has ended.
+// tail keeps the last of what is written to it. It is read once the process that writes has ended.
 type tail struct{ buf bytes.Buffer }
 
 // Write implements io.Writer.

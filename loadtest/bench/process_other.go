@@ -4,7 +4,6 @@ package main
 
 import "syscall"
 
-// ownGroup starts a process in a group of its own, so that an interrupt from
-// the terminal reaches the benchmark alone, which then stops its processes in
-// order.
+// ownGroup starts a process in a group of its own, so that an interrupt from the terminal reaches the benchmark alone,
+// which then stops its processes in order.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

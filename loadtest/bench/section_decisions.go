@@ -11,8 +11,8 @@ import (
 	"arrakis/loadtest/bench/workload"
 )
 
-// deciders only decide. Two processes of each share the limits, as in
-// production, where a limit that is not shared is no limit.
+// deciders only decide. Two processes of each share the limits, as in production, where a limit that is not shared is
+// no limit.
 var deciders = []contender.Name{
 	contender.Limiter, contender.LimiterSingle, contender.RedisRate, contender.Gubernator, contender.GoLimiter,
 }

@@ -71,15 +71,15 @@ func (b *bench) profileFile(section string, round int) string {
 }
 
 const (
-	// trial is how many messages a contender gets to show how fast it is;
-	// slowTrial is for those that are known to be slow.
+	// trial is how many messages a contender gets to show how fast it is; slowTrial is for those that are known to be
+	// slow.
 	trial, slowTrial = 50_000, 10_000
 	// mostMessages bounds a run.
 	mostMessages = 2_000_000
 )
 
-// calibrate lets every contender run once for a short time, which also warms
-// the servers up, and returns how many messages keep it busy for b.run.
+// calibrate lets every contender run once for a short time, which also warms the servers up, and returns how many
+// messages keep it busy for b.run.
 func (b *bench) calibrate(ctx context.Context, name string, r pipelineRun) (map[contender.Name]int, error) {
 	b.say("%s: warming up", name)
 	sizes := map[contender.Name]int{}

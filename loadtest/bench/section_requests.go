@@ -17,8 +17,8 @@ var requestServers = []contender.Name{contender.Minimal, contender.Ingress}
 // warmRequests is how long a server gets requests before they are measured.
 const warmRequests = 500 * time.Millisecond
 
-// requests compares the servers on a stream in memory: what the disk does for
-// some of the slowest requests in a hundred is neither's.
+// requests compares the servers on a stream in memory: what the disk does for some of the slowest requests in a hundred
+// is neither's.
 func (b *bench) requests(ctx context.Context) error {
 	all, err := b.inTurn("requests", "req/s", requestServers, func(c contender.Name, round int) (measurement, error) {
 		return b.request(ctx, c, b.profileFile("requests-"+string(c), round))
@@ -54,8 +54,8 @@ func (b *bench) requests(ctx context.Context) error {
 	return nil
 }
 
-// request measures one server: its latency at a fixed rate, then its rate, of
-// which a CPU profile goes to the file profile unless that is "".
+// request measures one server: its latency at a fixed rate, then its rate, of which a CPU profile goes to the file
+// profile unless that is "".
 func (b *bench) request(ctx context.Context, c contender.Name, profile string) (m measurement, err error) {
 	if err := b.servers.prepare(ctx, workload.Tiers, workload.Communities, jetstream.MemoryStorage); err != nil {
 		return m, err

@@ -13,13 +13,12 @@ import (
 	"arrakis/loadtest/bench/workload"
 )
 
-// fillWindows is how many messages of each community fill every window of the tiers
-// mix, and show it to every one of four processes: what a worker meets in all but
-// the first moments of a minute.
+// fillWindows is how many messages of each community fill every window of the tiers mix, and show it to every one of
+// four processes: what a worker meets in all but the first moments of a minute.
 const fillWindows = 120
 
-// variant is a contender in one of the ways that a section compares. Its name
-// stands where other sections have contenders.
+// variant is a contender in one of the ways that a section compares. Its name stands where other sections have
+// contenders.
 type variant struct {
 	name contender.Name
 	pipelineRun

@@ -15,8 +15,7 @@ import (
 // startPoll is how often a starting process is asked whether it is ready.
 const startPoll = 2 * time.Millisecond
 
-// start times `arrakis serve` from its start until it takes messages, with
-// many tenants in Redis.
+// start times `arrakis serve` from its start until it takes messages, with many tenants in Redis.
 func (b *bench) start(ctx context.Context) error {
 	if b.arrakis == "" {
 		b.say("start: left out, for there is no arrakis binary: use go run ./loadtest bench")

@@ -24,8 +24,8 @@ const startWithin = 20 * time.Second
 var errNoRedis = errors.New("redis-server is not on the PATH: install it with `apt-get install redis-server`, " +
 	"`brew install redis` or `dnf install redis`")
 
-// servers are a nats-server and a redis-server of the benchmark's own, each in
-// its own process, and connections to them.
+// servers are a nats-server and a redis-server of the benchmark's own, each in its own process, and connections to
+// them.
 type servers struct {
 	natsURL   string
 	redisAddr string
@@ -92,8 +92,7 @@ func start(ctx context.Context, name string, args ...string) (stop func(), err e
 	}, nil
 }
 
-// startNATS starts this program again as a nats-server, which leaves the port
-// that it was given in a file.
+// startNATS starts this program again as a nats-server, which leaves the port that it was given in a file.
 func startNATS(ctx context.Context, dir string) (stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	// publishWindow is how many messages are being stored at once while a
-	// stream is filled.
+	// publishWindow is how many messages are being stored at once while a stream is filled.
 	publishWindow = 4_096
 	// publishStall is how long the server may keep all of them waiting.
 	publishStall = 10 * time.Second
@@ -25,8 +24,7 @@ const (
 	runWithin = 2 * time.Minute
 )
 
-// newStream makes COMMANDS and its consumer anew, as arrakis makes them, and
-// pauses the consumer.
+// newStream makes COMMANDS and its consumer anew, as arrakis makes them, and pauses the consumer.
 func (s *servers) newStream(ctx context.Context, storage jetstream.StorageType) error {
 	if err := s.js.DeleteStream(ctx, contract.StreamCommands); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete the stream: %w", err)
@@ -38,12 +36,10 @@ func (s *servers) newStream(ctx context.Context, storage jetstream.StorageType) 
 	return s.pause(ctx)
 }
 
-// releaseAfter is how far ahead the moment is that a consumer is released at:
-// time for the request to reach the server.
+// releaseAfter is how far ahead the moment is that a consumer is released at: time for the request to reach the server.
 const releaseAfter = 200 * time.Millisecond
 
-// errLate means that a release did not reach the server in time: the machine
-// was busy, and the run is void.
+// errLate means that a release did not reach the server in time: the machine was busy, and the run is void.
 var errLate = errors.New("the consumer was not released in time")
 
 // pause keeps the consumer from delivering for as long as a benchmark may take.
@@ -51,10 +47,9 @@ func (s *servers) pause(ctx context.Context) error {
 	return s.pauseUntil(ctx, time.Now().Add(time.Hour))
 }
 
-// release lets the consumer deliver, from the moment that it returns. The
-// server resumes at the end of a pause on its own; a request to resume, or to
-// pause until a moment that has passed, would be in force only with the next
-// heartbeat, seconds later. It returns errLate in the latter case.
+// release lets the consumer deliver, from the moment that it returns. The server resumes at the end of a pause on its
+// own; a request to resume, or to pause until a moment that has passed, would be in force only with the next heartbeat,
+// seconds later. It returns errLate in the latter case.
 func (s *servers) release(ctx context.Context) (began time.Time, err error) {
 	began = time.Now().Add(releaseAfter)
 	if err := s.pauseUntil(ctx, began); err != nil {
@@ -99,9 +94,9 @@ func (s *servers) fill(ctx context.Context, run uint32, n int, pick func(n int) 
 	return nil
 }
 
-// drained polls until all n messages have been acknowledged that the consumer
-// delivers after the first from ones, and returns when the last one was, by the
-// server's clock. It calls half, unless that is nil, once half of them are, with how many are left.
+// drained polls until all n messages have been acknowledged that the consumer delivers after the first from ones, and
+// returns when the last one was, by the server's clock. It calls half, unless that is nil, once half of them are, with
+// how many are left.
 func (s *servers) drained(ctx context.Context, from uint64, n int, half func(left float64) error) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, runWithin)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Command outside is a bot in a module of its own. Its test proves that a program outside this repository can
-// import arrakis. Such a program needs only a require and a replace directive in its go.mod.
+// Command outside is a bot in a module of its own. Its test proves that a program outside this repository can import
+// arrakis. Such a program needs only a require and a replace directive in its go.mod.
 //
 //	outside NATS-URL REDIS-ADDRESS HTTP-ADDRESS
 package main

@@ -13,8 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// TestBot: a command that is posted to the bot's ingress is answered by its
-// handler.
+// TestBot: a command that is posted to the bot's ingress is answered by its handler.
 func TestBot(t *testing.T) {
 	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster starts a Redis Cluster of n masters without replicas, and kills it when the test ends. The masters have
-// equal parts of the slots. A cluster needs two seconds before it takes writes.
+// Cluster starts a Redis Cluster of n masters without replicas, and kills it when the test ends. The masters have equal
+// parts of the slots. A cluster needs two seconds before it takes writes.
 func Cluster(tb testing.TB, n int) []*RedisServer {
 	tb.Helper()
 	masters := make([]*RedisServer, n)
@@ -26,8 +26,8 @@ func Cluster(tb testing.TB, n int) []*RedisServer {
 	return masters
 }
 
-// ConnectCluster returns a client of the cluster that has a node at addr. The client waits for answers as long as
-// the client of ConnectRedis.
+// ConnectCluster returns a client of the cluster that has a node at addr. The client waits for answers as long as the
+// client of ConnectRedis.
 func ConnectCluster(tb testing.TB, addr string) *redis.ClusterClient {
 	tb.Helper()
 	c := redis.NewClusterClient(&redis.ClusterOptions{
@@ -62,8 +62,8 @@ func joinCluster(tb testing.TB, masters []*RedisServer) {
 	}
 }
 
-// clusterUp returns an error while a node does not take writes or cannot publish to every other node. A cluster
-// that counts as ok may still lack links between nodes, and messages that are published without a link are lost.
+// clusterUp returns an error while a node does not take writes or cannot publish to every other node. A cluster that
+// counts as ok may still lack links between nodes, and messages that are published without a link are lost.
 func clusterUp(tb testing.TB, c *redis.Client, masters int) error {
 	tb.Helper()
 	info, err := c.ClusterInfo(tb.Context()).Result()
@@ -83,12 +83,12 @@ func clusterUp(tb testing.TB, c *redis.Client, masters int) error {
 	return nil
 }
 
-// shared is the cluster that the tests of a package borrow in turn. With a cluster of its own, each test would need
-// two seconds more.
+// shared is the cluster that the tests of a package borrow in turn. With a cluster of its own, each test would need two
+// seconds more.
 var shared sharedCluster
 
-// sharedCluster is a Redis Cluster of one node that owns every slot. It refuses keys of several slots in one
-// command, like any cluster.
+// sharedCluster is a Redis Cluster of one node that owns every slot. It refuses keys of several slots in one command,
+// like any cluster.
 type sharedCluster struct {
 	turn sync.Mutex // held by the test that borrows the cluster
 

@@ -4,18 +4,17 @@
 //
 // # What a server promises
 //
-// A server listens on 127.0.0.1, on a port that the kernel chooses. The port belongs to the server until the test
-// ends, so a killed server can be started again at the same address. The server answers when the function that
-// starts it returns. The server and all its goroutines, connections and files end with the test. Tests do not share
-// servers, so tests may run in parallel. The only exception is the cluster of EveryRedis, which the tests of a
-// package borrow in turn.
+// A server listens on 127.0.0.1, on a port that the kernel chooses. The port belongs to the server until the test ends,
+// so a killed server can be started again at the same address. The server answers when the function that starts it
+// returns. The server and all its goroutines, connections and files end with the test. Tests do not share servers, so
+// tests may run in parallel. The only exception is the cluster of EveryRedis, which the tests of a package borrow in
+// turn.
 //
-// If a program such as redis-server is not installed, the test is skipped on a developer's machine. If the variable
-// CI is set, the test fails instead, because nobody would run a test that is skipped in CI.
+// If a program such as redis-server is not installed, the test is skipped on a developer's machine. If the variable CI
+// is set, the test fails instead, because nobody would run a test that is skipped in CI.
 //
 // # Errors
 //
 // No function returns an error. A failure of a server is not a result of a test, so the functions end the test with
-// tb.Fatal. Therefore only the goroutine that runs the test may call them, unless a function's comment says
-// otherwise.
+// tb.Fatal. Therefore only the goroutine that runs the test may call them, unless a function's comment says otherwise.
 package testserver

@@ -27,8 +27,8 @@ func Succeeds(tb testing.TB, what string, try func() error) {
 	}
 }
 
-// poll reports whether ok has returned true within Patience. It calls ok once more at the end, because a machine
-// that stood still may have had no time for a call.
+// poll reports whether ok has returned true within Patience. It calls ok once more at the end, because a machine that
+// stood still may have had no time for a call.
 func poll(ok func() bool) bool {
 	deadline := time.NewTimer(Patience)
 	defer deadline.Stop()

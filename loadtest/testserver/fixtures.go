@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Fixtures returns the messages of pipeline/contract/testdata/fixtures by the names of their files. dir is "good"
-// or "bad". The README in that folder describes the expected result of each message.
+// Fixtures returns the messages of pipeline/contract/testdata/fixtures by the names of their files. dir is "good" or
+// "bad". The README in that folder describes the expected result of each message.
 func Fixtures(tb testing.TB, dir string) map[string][]byte {
 	tb.Helper()
 	paths, err := filepath.Glob(filepath.Join(root(tb), "pipeline", "contract", "testdata", "fixtures", dir, "*"))

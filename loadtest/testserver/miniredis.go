@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Miniredis starts a Redis in this process and closes it when the test ends. After Close, Restart starts it again
-// at its address and with its keys. Read Addr before Close.
+// Miniredis starts a Redis in this process and closes it when the test ends. After Close, Restart starts it again at
+// its address and with its keys. Read Addr before Close.
 func Miniredis(tb testing.TB) *miniredis.Miniredis {
 	tb.Helper()
 	m := miniredis.NewMiniRedis()

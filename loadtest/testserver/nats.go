@@ -18,8 +18,8 @@ type NATSServer struct {
 	server  *server.Server
 }
 
-// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may take 4 GiB of memory
-// and 4 GiB on disk.
+// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may take 4 GiB of memory and 4
+// GiB on disk.
 func NATS(tb testing.TB) *NATSServer {
 	tb.Helper()
 	host, port, _ := net.SplitHostPort(address(tb))
@@ -62,8 +62,8 @@ func (s *NATSServer) URL() string { return s.server.ClientURL() }
 // Subscriptions is the number of subscriptions on the server, with those of JetStream.
 func (s *NATSServer) Subscriptions() uint32 { return s.server.NumSubscriptions() }
 
-// Connect makes a connection that ends with the test. The options must not have a closed handler, because Connect
-// sets its own.
+// Connect makes a connection that ends with the test. The options must not have a closed handler, because Connect sets
+// its own.
 func (s *NATSServer) Connect(tb testing.TB, options ...nats.Option) *nats.Conn {
 	tb.Helper()
 	return ConnectNATS(tb, s.URL(), options...)

@@ -8,9 +8,9 @@ import (
 )
 
 // address returns a free address of the loopback. Connections to it are refused until a server of this test listens
-// there. The kernel chooses the port. A socket that is bound but does not listen holds the port until the test
-// ends. So the kernel gives the port to no process that asks for any free port. A server that asks for this port,
-// with SO_REUSEADDR as servers do, gets it, also after a restart.
+// there. The kernel chooses the port. A socket that is bound but does not listen holds the port until the test ends. So
+// the kernel gives the port to no process that asks for any free port. A server that asks for this port, with
+// SO_REUSEADDR as servers do, gets it, also after a restart.
 func address(tb testing.TB) string {
 	tb.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Program is the path of an installed program. Where it is missing, the test is
-// skipped on a developer's machine and fails with CI set.
+// Program is the path of an installed program. Where it is missing, the test is skipped on a developer's machine and
+// fails with CI set.
 func Program(tb testing.TB, name string) string {
 	tb.Helper()
 	path, err := exec.LookPath(name)

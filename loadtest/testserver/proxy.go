@@ -74,8 +74,8 @@ func (p *TCPProxy) Accept() {
 	p.refusing = false
 }
 
-// Stall lets no byte pass until Resume or the end of the test. Connections stay open and new connections are
-// accepted, but no answers arrive.
+// Stall lets no byte pass until Resume or the end of the test. Connections stay open and new connections are accepted,
+// but no answers arrive.
 func (p *TCPProxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -74,8 +74,7 @@ func (c caller) isCut() {
 	}
 }
 
-// hearsNothing listens for a moment; what it misses would be found by the next
-// to hear.
+// hearsNothing listens for a moment; what it misses would be found by the next to hear.
 func (c caller) hearsNothing() {
 	c.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {

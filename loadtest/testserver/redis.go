@@ -60,8 +60,8 @@ func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
 	return s
 }
 
-// newRedis starts redis-server with the arguments for a port. The caller must kill it. newRedis tries several
-// ports, because the port of a cluster's bus, which is higher by 10,000, can be taken or out of range.
+// newRedis starts redis-server with the arguments for a port. The caller must kill it. newRedis tries several ports,
+// because the port of a cluster's bus, which is higher by 10,000, can be taken or out of range.
 func newRedis(tb testing.TB, args func(port string) []string) *RedisServer {
 	tb.Helper()
 	path := Program(tb, "redis-server")
@@ -88,8 +88,8 @@ func (s *RedisServer) Client(tb testing.TB) *redis.Client {
 	return ConnectRedis(tb, s.addr)
 }
 
-// ConnectRedis returns a client that ends with the test. It waits for an answer for Patience, because a server may
-// be slow on a loaded machine.
+// ConnectRedis returns a client that ends with the test. It waits for an answer for Patience, because a server may be
+// slow on a loaded machine.
 func ConnectRedis(tb testing.TB, addr string) *redis.Client {
 	tb.Helper()
 	c := redis.NewClient(&redis.Options{
@@ -117,8 +117,7 @@ func (s *RedisServer) Kill() {
 	s.cmd = nil
 }
 
-// start starts the process and waits until it answers. No process runs after an
-// error.
+// start starts the process and waits until it answers. No process runs after an error.
 func (s *RedisServer) start() error {
 	cmd, ended := exec.Command(s.argv[0], s.argv[1:]...), make(chan struct{})
 	s.log = &bytes.Buffer{}
@@ -155,8 +154,8 @@ func (s *RedisServer) answers() (err error) {
 	return err
 }
 
-// ask returns nil if this process answers. Where the port is not held, another process may have got the same port
-// and answer. PING, unlike INFO, is refused while the process loads its files.
+// ask returns nil if this process answers. Where the port is not held, another process may have got the same port and
+// answer. PING, unlike INFO, is refused while the process loads its files.
 func (s *RedisServer) ask(c *redis.Client) error {
 	conn, err := net.Dial("tcp", s.addr) // first, because the client would log a failed connection
 	if err != nil {

@@ -83,8 +83,8 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-// TestDeps: outside of tests, only the load tests may import this package, and
-// it imports nothing of the project, so that every package's tests can import it.
+// TestDeps: outside of tests, only the load tests may import this package, and it imports nothing of the project, so
+// that every package's tests can import it.
 func TestDeps(t *testing.T) {
 	t.Parallel()
 	const own = "arrakis/loadtest/testserver"

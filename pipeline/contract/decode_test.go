@@ -208,12 +208,12 @@ func TestValidReplyTo(t *testing.T) {
 	}
 }
 
-// fuzzedMost is how many bytes of an input the fuzz targets look at: longer
-// ones find nothing new and cost the time of many shorter ones.
+// fuzzedMost is how many bytes of an input the fuzz targets look at: longer ones find nothing new and cost the time of
+// many shorter ones.
 const fuzzedMost = 4 << 10
 
-// FuzzDecode holds the scanner against jsontext: what the one takes for JSON
-// the other does too, and Data is the member's bytes as they came.
+// FuzzDecode holds the scanner against jsontext: what the one takes for JSON the other does too, and Data is the
+// member's bytes as they came.
 func FuzzDecode(f *testing.F) {
 	for _, dir := range []string{"good", "bad"} {
 		for name, body := range testserver.Fixtures(f, dir) {

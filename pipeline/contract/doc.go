@@ -1,6 +1,6 @@
-// Package contract defines what travels on the wire: the gateway's envelope, the outcome that answers an envelope,
-// and the names of subjects, streams, headers and reasons. The package does no I/O; everything in it is safe for
-// concurrent use.
+// Package contract defines what travels on the wire: the gateway's envelope, the outcome that answers an envelope, and
+// the names of subjects, streams, headers and reasons. The package does no I/O; everything in it is safe for concurrent
+// use.
 //
 // # Strictness
 //

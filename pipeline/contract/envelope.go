@@ -71,8 +71,8 @@ func Decode(k Kind, body []byte) (Envelope, error) {
 	return e, nil
 }
 
-// DecodePartial is [Decode] for a body that may leave out event_id and event_type. The fields for a member that is
-// left out are "".
+// DecodePartial is [Decode] for a body that may leave out event_id and event_type. The fields for a member that is left
+// out are "".
 func DecodePartial(k Kind, body []byte) (Envelope, error) { return decode(k, body) }
 
 // decoder is the scanner and the fields that it has found so far.
@@ -83,8 +83,8 @@ type decoder struct {
 	community string // community_id
 }
 
-// decoders reuses the scanners' stacks of names. Errors quote names, so a decoder cannot live on the goroutine's
-// stack, and a new one for each message would be an allocation.
+// decoders reuses the scanners' stacks of names. Errors quote names, so a decoder cannot live on the goroutine's stack,
+// and a new one for each message would be an allocation.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 func decode(k Kind, body []byte) (Envelope, error) {
@@ -304,8 +304,7 @@ func ValidCommunity(s string) bool { return within(s, 128, &idBytes) }
 // ValidCommand reports whether s is a command name: [a-z0-9_-]{1,32}.
 func ValidCommand(s string) bool { return within(s, 32, &commandBytes) }
 
-// ValidEventID reports whether s is an event ID: 1 to 128 visible ASCII
-// characters.
+// ValidEventID reports whether s is an event ID: 1 to 128 visible ASCII characters.
 func ValidEventID(s string) bool { return within(s, 128, &visibleBytes) }
 
 func validEventType(s string) bool {

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// escape checks the escape sequence that text begins with and returns its
-// length. A surrogate pair is one sequence of 12 bytes.
+// escape checks the escape sequence that text begins with and returns its length. A surrogate pair is one sequence of
+// 12 bytes.
 func escape(text string) (int, error) {
 	if len(text) < 2 {
 		return 0, errTruncated
@@ -47,8 +47,7 @@ func hex4(text string) (rune, bool) {
 	return rune(v), err == nil
 }
 
-// unescape replaces the escapes in raw by the characters that they stand for. raw is a result of str, and so is
-// valid.
+// unescape replaces the escapes in raw by the characters that they stand for. raw is a result of str, and so is valid.
 func unescape(raw string) string {
 	i := strings.IndexByte(raw, '\\')
 	if i < 0 {

@@ -42,14 +42,13 @@ const (
 	HeaderReplay = "Arrakis-Replay"
 
 	HeaderTraceParent = "traceparent"
-	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro
-	// convention for a handler's error.
+	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.
 	HeaderServiceError     = "Nats-Service-Error"
 	HeaderServiceErrorCode = "Nats-Service-Error-Code"
 )
 
-// ReplyPrefix is the prefix of the subjects that outcomes may be published to. Any other reply-to is ignored, so
-// that a message cannot make a worker publish to an arbitrary subject.
+// ReplyPrefix is the prefix of the subjects that outcomes may be published to. Any other reply-to is ignored, so that a
+// message cannot make a worker publish to an arbitrary subject.
 const ReplyPrefix = "_INBOX."
 
 // Reason says why a message became a dead letter.
@@ -69,8 +68,8 @@ func Reasons() []Reason {
 	return []Reason{ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic}
 }
 
-// UnknownCommand is the command of an interaction that names no command, and the label of all commands that no
-// handler knows.
+// UnknownCommand is the command of an interaction that names no command, and the label of all commands that no handler
+// knows.
 const UnknownCommand = "unknown"
 
 // DeadLetterSubject is the subject of a dead letter from stream. "*" stands for every stream or reason.
@@ -78,8 +77,8 @@ func DeadLetterSubject(stream string, r Reason) string {
 	return "deadletter." + stream + "." + string(r)
 }
 
-// ValidReplyTo reports whether outcomes may be published to subject. A valid subject begins with [ReplyPrefix] and
-// has at most 256 bytes, no wildcard, no white space and no empty token.
+// ValidReplyTo reports whether outcomes may be published to subject. A valid subject begins with [ReplyPrefix] and has
+// at most 256 bytes, no wildcard, no white space and no empty token.
 func ValidReplyTo(subject string) bool {
 	if len(subject) > 256 || !strings.HasPrefix(subject, ReplyPrefix) {
 		return false
@@ -95,8 +94,8 @@ func ValidReplyTo(subject string) bool {
 	return last != '.'
 }
 
-// Clip cuts a text that may quote a message to limit bytes on one line, for headers, errors and logs. An ellipsis
-// marks the cut.
+// Clip cuts a text that may quote a message to limit bytes on one line, for headers, errors and logs. An ellipsis marks
+// the cut.
 func Clip(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit] + "…"

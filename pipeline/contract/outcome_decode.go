@@ -6,8 +6,8 @@ import (
 	"unsafe"
 )
 
-// OutcomeView is the part of an [Outcome] that decides the answer to the caller. Its strings are views of the
-// outcome's text.
+// OutcomeView is the part of an [Outcome] that decides the answer to the caller. Its strings are views of the outcome's
+// text.
 type OutcomeView struct {
 	Status    Status
 	Error     Error     // zero if there is none

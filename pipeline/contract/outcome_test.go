@@ -52,8 +52,7 @@ func TestDecodeOutcome(t *testing.T) {
 	}
 }
 
-// FuzzOutcome holds DecodeOutcome against json v2, which reads the same or
-// refuses the same.
+// FuzzOutcome holds DecodeOutcome against json v2, which reads the same or refuses the same.
 func FuzzOutcome(f *testing.F) {
 	for _, text := range []string{
 		refusal, `{"status":"ok","result":[true,null,"\ud83c\udfdc"]}`, `{"status":null,"error":{"code":-0}}`,

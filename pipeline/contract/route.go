@@ -19,9 +19,9 @@ const (
 	NumKinds = 4
 )
 
-// Route describes one kind of message: its HTTP path, its stream and consumer, its subjects and its limit. A new
-// kind is a new row of the table below. Other packages make their lists of streams, consumers, HTTP paths and
-// subjects from this table.
+// Route describes one kind of message: its HTTP path, its stream and consumer, its subjects and its limit. A new kind
+// is a new row of the table below. Other packages make their lists of streams, consumers, HTTP paths and subjects from
+// this table.
 type Route struct {
 	Kind     Kind
 	Name     string        // the kind's token in handlers.<name>.<…>, in logs and in errors
@@ -89,10 +89,9 @@ func (k Kind) String() string { return routes[k].Name }
 // Filter is the subject filter of the route's consumer. It matches every subject below Subject.
 func (r *Route) Filter() string { return r.Subject + ".>" }
 
-// SubjectFor is the subject to publish a message with a valid envelope to. It has three parts: the route's Subject,
-// the purpose of the message, and the tenant key. The purpose is the check type, the event type, or "interaction"
-// for every command, whose name is in the body. The tenant key lets operators watch one community, and streams be
-// partitioned.
+// SubjectFor is the subject to publish a message with a valid envelope to. It has three parts: the route's Subject, the
+// purpose of the message, and the tenant key. The purpose is the check type, the event type, or "interaction" for every
+// command, whose name is in the body. The tenant key lets operators watch one community, and streams be partitioned.
 func (r *Route) SubjectFor(e *Envelope) string {
 	purpose := "interaction"
 	if r.Kind != KindCommand {
@@ -101,6 +100,5 @@ func (r *Route) SubjectFor(e *Envelope) string {
 	return r.Subject + "." + purpose + "." + e.TenantKey
 }
 
-// HandlerSubject is the subject of the NATS micro service for name, which is a command, a check type or an event
-// type.
+// HandlerSubject is the subject of the NATS micro service for name, which is a command, a check type or an event type.
 func HandlerSubject(k Kind, name string) string { return "handlers." + k.String() + "." + name }

@@ -16,8 +16,8 @@ type scanner struct {
 	text  string
 	pos   int
 	depth int
-	// names are the member names of all open objects, outermost first. The names of an object begin at the length
-	// that names had when the object was opened.
+	// names are the member names of all open objects, outermost first. The names of an object begin at the length that
+	// names had when the object was opened.
 	names []string
 }
 
@@ -52,8 +52,8 @@ func (s *scanner) value() error {
 	}
 }
 
-// object is the state of an open object. It knows where the object's names begin in scanner.names, and has a set of
-// the names once there are more than linearNames.
+// object is the state of an open object. It knows where the object's names begin in scanner.names, and has a set of the
+// names once there are more than linearNames.
 type object struct {
 	entered bool
 	first   int

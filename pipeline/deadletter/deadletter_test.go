@@ -255,8 +255,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayIsStoredOnce: of clicks at once, and of a repetition after the
-// dead letter could not be deleted.
+// TestReplayIsStoredOnce: of clicks at once, and of a repetition after the dead letter could not be deleted.
 func TestReplayIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -373,8 +372,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// FuzzEntry reads dead letters that anybody may have written: the body stays
-// what it was, and no subject is taken that NATS would not take.
+// FuzzEntry reads dead letters that anybody may have written: the body stays what it was, and no subject is taken that
+// NATS would not take.
 func FuzzEntry(f *testing.F) {
 	for _, body := range []string{ping, "\xff", "{", `{"event_id":"e","event_type":"a.b","guild_id":null,"community_id":"c"}`} {
 		for kind := range uint8(contract.NumKinds) {

@@ -32,8 +32,8 @@ type Entry struct {
 	Headers map[string][]string `json:"headers,omitempty"`
 }
 
-// newEntry makes an entry from a message of DEADLETTER. Any NATS client may have published that message, so
-// newEntry does not trust its contents.
+// newEntry makes an entry from a message of DEADLETTER. Any NATS client may have published that message, so newEntry
+// does not trust its contents.
 func newEntry(m *jetstream.RawStreamMsg) Entry {
 	header := func(name string) string { return strings.ToValidUTF8(m.Header.Get(name), "\uFFFD") }
 	// A header that is not a number is shown as 0.
@@ -63,8 +63,8 @@ func newEntry(m *jetstream.RawStreamMsg) Entry {
 	return l
 }
 
-// originOf finds the route of messages that are published to subject. ok is false if no route has the subject, or
-// if it cannot be published to.
+// originOf finds the route of messages that are published to subject. ok is false if no route has the subject, or if it
+// cannot be published to.
 func originOf(subject string) (r *contract.Route, ok bool) {
 	if !publishable(subject) {
 		return nil, false

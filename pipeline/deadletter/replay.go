@@ -14,8 +14,8 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// RefusedError means that a dead letter cannot be replayed. Either it does not name its original subject, or no
-// route has that subject, or it holds only the beginning of a body that was too large.
+// RefusedError means that a dead letter cannot be replayed. Either it does not name its original subject, or no route
+// has that subject, or it holds only the beginning of a body that was too large.
 type RefusedError struct {
 	Seq       uint64
 	Subject   string // the original subject, from the header
@@ -40,9 +40,9 @@ type Replayed struct {
 	Duplicate bool `json:"duplicate"`
 }
 
-// Replay publishes the message of the dead letter at seq to its original subject, waits until the message is
-// stored, and deletes the dead letter. The message has its original body and headers, and the header
-// Arrakis-Replay. It has no Arrakis-Reply-To, because the sender no longer waits. Errors: [ErrNotFound],
+// Replay publishes the message of the dead letter at seq to its original subject, waits until the message is stored,
+// and deletes the dead letter. The message has its original body and headers, and the header Arrakis-Replay. It has no
+// Arrakis-Reply-To, because the sender no longer waits. Errors: [ErrNotFound],
 // [*RefusedError]. After any other error Replay may be repeated, and the message is stored once.
 func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 	done, err := s.replay(ctx, seq)
@@ -92,8 +92,7 @@ func restored(stored *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	return m
 }
 
-// remove deletes the dead letter. It succeeds if the dead letter is gone already, because another replay was
-// faster.
+// remove deletes the dead letter. It succeeds if the dead letter is gone already, because another replay was faster.
 func remove(ctx context.Context, s jetstream.Stream, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

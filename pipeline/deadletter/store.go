@@ -39,8 +39,7 @@ func (e *QueryError) Error() string { return e.Field + ": " + e.Reason }
 
 // Query asks for a page. The zero value asks for the first page.
 type Query struct {
-	// After is the sequence after which the page begins. Defaults to 0: the
-	// oldest dead letter.
+	// After is the sequence after which the page begins. Defaults to 0: the oldest dead letter.
 	After uint64
 	// Limit is the largest number of entries on the page, 1 to MaxLimit. Defaults to 100.
 	Limit int
@@ -65,8 +64,8 @@ type Store struct {
 // New returns a Store on js. NATS may be away.
 func New(js jetstream.JetStream) *Store { return &Store{js: js} }
 
-// List returns a page. It makes one request to JetStream for each dead letter, needs no consumer and changes
-// nothing. A page ends early when its bodies take more than 8 MiB. Errors: [*QueryError].
+// List returns a page. It makes one request to JetStream for each dead letter, needs no consumer and changes nothing. A
+// page ends early when its bodies take more than 8 MiB. Errors: [*QueryError].
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	subject, err := q.subject()
 	if err != nil {
@@ -151,8 +150,8 @@ func oneOf[S ~string](values []S) string {
 	return "must be one of " + strings.Join(names, ", ")
 }
 
-// stream looks the stream up. While NATS is away it returns an error at once: a request would wait for its
-// time-out, and a publish would be sent much later.
+// stream looks the stream up. While NATS is away it returns an error at once: a request would wait for its time-out,
+// and a publish would be sent much later.
 func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	if !s.js.Conn().IsConnected() {
 		return nil, nats.ErrDisconnected

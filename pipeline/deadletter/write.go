@@ -31,9 +31,9 @@ type Record struct {
 	Cause    string // for people; cut to MaxCause bytes
 }
 
-// Write stores the record as a dead letter and returns when JetStream has confirmed it. A record that is written
-// twice within JetStream's duplicate window is stored once. A body that is too large is cut, and the header
-// Arrakis-Truncated tells its original size. An error comes from JetStream or ctx.
+// Write stores the record as a dead letter and returns when JetStream has confirmed it. A record that is written twice
+// within JetStream's duplicate window is stored once. A body that is too large is cut, and the header Arrakis-Truncated
+// tells its original size. An error comes from JetStream or ctx.
 func (s *Store) Write(ctx context.Context, r *Record) error {
 	// The time makes the ID unique, also after the stream was deleted and counts from 1 again.
 	id := jetstream.WithMsgID(fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano()))
@@ -64,8 +64,8 @@ func (r *Record) message() *nats.Msg {
 	return m
 }
 
-// cut is message for a record that is too large for NATS. It keeps only the headers of arrakis, and as much of the
-// body as fits.
+// cut is message for a record that is too large for NATS. It keeps only the headers of arrakis, and as much of the body
+// as fits.
 func (r *Record) cut(maxPayload int64) *nats.Msg {
 	const headers = 8 << 10 // bytes; enough for the headers of message and the longest cause
 	m := r.message()

@@ -36,8 +36,8 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
 }
 
-// Ensure creates missing streams and consumers. Existing ones are used as they are, and their differences from o
-// are logged. Several processes may call Ensure at the same time.
+// Ensure creates missing streams and consumers. Existing ones are used as they are, and their differences from o are
+// logged. Several processes may call Ensure at the same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
@@ -70,8 +70,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Lo
 	return nil
 }
 
-// existsAlready reports whether a create failed because another process created the same stream or consumer a
-// moment ago, with other settings.
+// existsAlready reports whether a create failed because another process created the same stream or consumer a moment
+// ago, with other settings.
 func existsAlready(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
@@ -79,8 +79,7 @@ func existsAlready(err error) bool {
 			(api.ErrorCode == jetstream.JSErrCodeConsumerExists || api.ErrorCode == jetstream.JSErrCodeConsumerNameExists)
 }
 
-// Plan lists the changes that [Apply] would make, in a fixed order, streams before their consumers. It changes
-// nothing.
+// Plan lists the changes that [Apply] would make, in a fixed order, streams before their consumers. It changes nothing.
 func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
 	var changes []Change
 	for _, want := range wanted(o) {
@@ -123,8 +122,8 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 	return consumerChanges(stream, &is, &want), nil
 }
 
-// Apply makes the changes, which must come from [Plan]. After a change that JetStream refuses, it continues with
-// the other changes. The error has a line for each refused change, with advice.
+// Apply makes the changes, which must come from [Plan]. After a change that JetStream refuses, it continues with the
+// other changes. The error has a line for each refused change, with advice.
 func Apply(ctx context.Context, js jetstream.JetStream, changes []Change) error {
 	var errs error
 	for _, c := range changes {

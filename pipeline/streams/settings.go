@@ -16,8 +16,8 @@ type setting[Config any] struct {
 	name string
 	show func(c *Config) string
 	set  func(to, from *Config)
-	// fixed says that JetStream refuses to change the setting, or refuses some values. Then the stream or consumer
-	// must be deleted and created again.
+	// fixed says that JetStream refuses to change the setting, or refuses some values. Then the stream or consumer must
+	// be deleted and created again.
 	fixed bool
 }
 

@@ -1,5 +1,4 @@
-// Package streams creates the JetStream streams and consumers of arrakis, and compares existing ones with the
-// settings.
+// Package streams creates the JetStream streams and consumers of arrakis, and compares existing ones with the settings.
 //
 // A worker calls [Ensure] at start. Ensure creates missing streams and consumers. It logs each difference of an
 // existing one and does not change it, because an operator may have set it on purpose. `arrakis provision` calls
@@ -16,16 +15,15 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Options are the settings of streams and consumers that operators choose.
-// The zero value is usable.
+// Options are the settings of streams and consumers that operators choose. The zero value is usable.
 type Options struct {
-	// Storage holds the messages of every stream but INTERNAL, which is always
-	// in memory. The zero value is jetstream.FileStorage.
+	// Storage holds the messages of every stream but INTERNAL, which is always in memory. The zero value is
+	// jetstream.FileStorage.
 	Storage jetstream.StorageType
 	// Replicas is how many servers hold each stream, 1 to 5. Defaults to 1.
 	Replicas int
-	// MaxAckPending is how many messages of one consumer may be unacknowledged
-	// over all processes. Defaults to 10,000.
+	// MaxAckPending is how many messages of one consumer may be unacknowledged over all processes. Defaults to
+	// 10,000.
 	MaxAckPending int
 }
 
@@ -83,8 +81,8 @@ func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 		}
 		configs = append(configs, jetstream.ConsumerConfig{
 			Durable: r.Consumer, FilterSubject: r.Filter(), AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
-			// The worker itself makes dead letters. A consumer with a maximum would stop delivering a message,
-			// which would be lost without notice.
+			// The worker itself makes dead letters. A consumer with a maximum would stop delivering a message, which
+			// would be lost without notice.
 			MaxDeliver:    -1,
 			MaxAckPending: o.MaxAckPending,
 		})

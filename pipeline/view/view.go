@@ -1,10 +1,10 @@
-// Package view has the JSON documents that show tenants, feature flags and dead letters. The command line prints
-// these documents with --json and the admin API answers with them, so that a program can read either. Therefore the
-// package knows neither HTTP nor command-line flags. It is not a part of package tenant, whose documents are as
-// Redis holds them, with the members of other writers, and which does not know dead letters.
+// Package view has the JSON documents that show tenants, feature flags and dead letters. The command line prints these
+// documents with --json and the admin API answers with them, so that a program can read either. Therefore the package
+// knows neither HTTP nor command-line flags. It is not a part of package tenant, whose documents are as Redis holds
+// them, with the members of other writers, and which does not know dead letters.
 //
-// A single document can be sent back as it was shown, by PUT or as the --data of tenant set. An entry of a list has
-// the ID, the ETag and the document. A list that is not complete ends with next, the cursor of the next page.
+// A single document can be sent back as it was shown, by PUT or as the --data of tenant set. An entry of a list has the
+// ID, the ETag and the document. A list that is not complete ends with next, the cursor of the next page.
 package view
 
 import (

@@ -1,6 +1,6 @@
-// Package worker runs arrakis in one process: the pipeline, the limiter and hot reload. With Options.HTTP set it
-// also runs the ingress, with Options.Ops also the ops address. A program imports the package to handle messages
-// with Go functions of its own. `arrakis serve` is such a program.
+// Package worker runs arrakis in one process: the pipeline, the limiter and hot reload. With Options.HTTP set it also
+// runs the ingress, with Options.Ops also the ops address. A program imports the package to handle messages with Go
+// functions of its own. `arrakis serve` is such a program.
 //
 // [New] checks the options and starts nothing. [Worker.Run] runs all parts and blocks until they have ended. It may
 // be called once.
@@ -8,12 +8,12 @@
 // # Shutdown
 //
 // When the context of Run ends, the parts end front to back. First the ingress waits until requests in flight have
-// their outcome. Then the pipeline finishes the messages that it has pulled. Then the limiter, hot reload and the
-// ops address end. The shutdown takes little longer than Options.ShutdownTimeout. Messages that are not finished by
-// then are given back to JetStream.
+// their outcome. Then the pipeline finishes the messages that it has pulled. Then the limiter, hot reload and the ops
+// address end. The shutdown takes little longer than Options.ShutdownTimeout. Messages that are not finished by then
+// are given back to JetStream.
 //
 // # Errors
 //
-// It is not an error that NATS or Redis is away. Run logs it, waits, and goes on when the server is back. Run
-// returns an error only if the process cannot go on.
+// It is not an error that NATS or Redis is away. Run logs it, waits, and goes on when the server is back. Run returns
+// an error only if the process cannot go on.
 package worker

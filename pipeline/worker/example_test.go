@@ -19,8 +19,7 @@ import (
 	"arrakis/pipeline/worker"
 )
 
-// A bot with two commands, of which the second is for tenants that have the
-// feature. It works until it is interrupted.
+// A bot with two commands, of which the second is for tenants that have the feature. It works until it is interrupted.
 func Example() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -48,8 +47,8 @@ func Example() {
 	}
 }
 
-// A worker and its handler on embedded servers: a command is published, and its
-// outcome comes to the inbox that the message names.
+// A worker and its handler on embedded servers: a command is published, and its outcome comes to the inbox that the
+// message names.
 func Example_embedded() {
 	nc, rdb, stopServers := embedded()
 	defer stopServers()

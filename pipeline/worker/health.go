@@ -27,8 +27,8 @@ func (w *Worker) newHealth() *ops.Health {
 	})
 }
 
-// checkRedis reports degraded while Redis is away, and not failed: taking the process out of service would not
-// bring Redis back.
+// checkRedis reports degraded while Redis is away, and not failed: taking the process out of service would not bring
+// Redis back.
 func (w *Worker) checkRedis(ctx context.Context) ops.Result {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // less than the time-out of a health check
 	defer cancel()

@@ -20,15 +20,15 @@ import (
 
 // Options configures a [Worker]. A field that is zero has its default. NATS and Redis are required.
 type Options struct {
-	// NATS is the connection that all parts use. Make it with nats.RetryOnFailedConnect and nats.MaxReconnects(-1),
-	// so that the worker waits for a server that is away. The caller closes it after Run.
+	// NATS is the connection that all parts use. Make it with nats.RetryOnFailedConnect and nats.MaxReconnects(-1), so
+	// that the worker waits for a server that is away. The caller closes it after Run.
 	NATS *nats.Conn
-	// Redis holds tenants and limits: a single server, a cluster or Sentinel.
-	// Set its ContextTimeoutEnabled. The caller closes it after Run.
+	// Redis holds tenants and limits: a single server, a cluster or Sentinel. Set its ContextTimeoutEnabled. The caller
+	// closes it after Run.
 	Redis redis.UniversalClient
 
-	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro
-	// services. Defaults to none.
+	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro services.
+	// Defaults to none.
 	Handlers *pipeline.Handlers
 	// Fallbacks handle messages that neither Handlers nor a micro service handles. Defaults to none.
 	Fallbacks *pipeline.Handlers
@@ -42,8 +42,8 @@ type Options struct {
 	// Ops is the listener of metrics, health, the admin API and pprof. Run closes it. If New fails, the caller must
 	// close it. Defaults to nil: there is no ops address.
 	Ops net.Listener
-	// AdminToken is the bearer token of the admin API and pprof, 1 to 4,096 visible ASCII characters. Defaults to
-	// "": both answer only if Ops is bound to a loopback address.
+	// AdminToken is the bearer token of the admin API and pprof, 1 to 4,096 visible ASCII characters. Defaults to "":
+	// both answer only if Ops is bound to a loopback address.
 	AdminToken string
 
 	// Streams are the settings with which missing streams and consumers are created. Its MaxAckPending defaults to
@@ -52,11 +52,9 @@ type Options struct {
 
 	// Shards is the number of shards, 1 to 4096. Defaults to 64.
 	Shards int
-	// ShardMailbox is how many messages the mailbox of a shard holds, 1 or
-	// more. Defaults to 1024.
+	// ShardMailbox is how many messages the mailbox of a shard holds, 1 or more. Defaults to 1024.
 	ShardMailbox int
-	// HandlerConcurrency is how many handlers run at once, 1 or more. Defaults
-	// to 256.
+	// HandlerConcurrency is how many handlers run at once, 1 or more. Defaults to 256.
 	HandlerConcurrency int
 	// HandlerTimeout is the time for one handler. Defaults to 15 s.
 	HandlerTimeout time.Duration
@@ -65,23 +63,19 @@ type Options struct {
 	// CommandTTL is the age past which a command is neither charged nor handled, but reported expired. Defaults to
 	// 15 min. With Never, no command expires.
 	CommandTTL time.Duration
-	// ShutdownTimeout is the time for work in flight once Run's context has
-	// ended. Defaults to 30 s.
+	// ShutdownTimeout is the time for work in flight once Run's context has ended. Defaults to 30 s.
 	ShutdownTimeout time.Duration
 
 	// TenantCacheSize is how many tenants are cached over all shards, and for how many keys the limiter remembers
 	// admissions for an outage of Redis, 1 or more. Defaults to 100,000.
 	TenantCacheSize int
-	// TenantCacheTTL is the age at which a cached tenant is read again. Defaults
-	// to 30 s.
+	// TenantCacheTTL is the age at which a cached tenant is read again. Defaults to 30 s.
 	TenantCacheTTL time.Duration
 	// ReloadPollInterval is the time between two polls for changes whose announcements were lost. Defaults to 30 s.
 	ReloadPollInterval time.Duration
-	// OnRedisDown says what happens to messages while Redis is away. Defaults to
-	// limiter.Local.
+	// OnRedisDown says what happens to messages while Redis is away. Defaults to limiter.Local.
 	OnRedisDown limiter.Policy
-	// MetricsMaxTenants is how many communities have metrics of their own, 1 or
-	// more. Defaults to 10,000.
+	// MetricsMaxTenants is how many communities have metrics of their own, 1 or more. Defaults to 10,000.
 	MetricsMaxTenants int
 
 	// Name is the name of this process in the changes that it announces. Defaults to "worker:" and the host's name.
@@ -99,8 +93,8 @@ const Never = time.Duration(-1)
 // Defaults returns options with every default set.
 func Defaults() Options { return Options{}.withDefaults() }
 
-// withDefaults is the one place where a setting of the worker gets its default. The addresses and logging have
-// their defaults in cmd/arrakis/settings.go.
+// withDefaults is the one place where a setting of the worker gets its default. The addresses and logging have their
+// defaults in cmd/arrakis/settings.go.
 func (o Options) withDefaults() Options {
 	o.Streams = o.Streams.WithDefaults()
 	o.Shards = cmp.Or(o.Shards, 64)

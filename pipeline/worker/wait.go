@@ -60,9 +60,9 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 	return g.Wait()
 }
 
-// retry calls try until it succeeds or ctx ends. It logs each failure, and a success after failures. The waits
-// double up to lastRetry. Jitter shortens each by up to a quarter, so that processes that started together do not
-// try together.
+// retry calls try until it succeeds or ctx ends. It logs each failure, and a success after failures. The waits double
+// up to lastRetry. Jitter shortens each by up to a quarter, so that processes that started together do not try
+// together.
 func retry(ctx context.Context, log *slog.Logger, what string, try func(ctx context.Context) error) error {
 	wait := firstRetry
 	for attempt := 1; ; attempt++ {

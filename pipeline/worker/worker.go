@@ -18,8 +18,7 @@ import (
 	"arrakis/tenant/watch"
 )
 
-// Worker holds all parts of one process. New makes a Worker; Run runs it once. Its methods are safe for concurrent
-// use.
+// Worker holds all parts of one process. New makes a Worker; Run runs it once. Its methods are safe for concurrent use.
 type Worker struct {
 	// Set by New, read-only.
 	o          Options
@@ -85,8 +84,8 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 	}
 }
 
-// ingressDrain is the part of ShutdownTimeout in which requests in flight can get their outcome. The pipeline has
-// the remaining time.
+// ingressDrain is the part of ShutdownTimeout in which requests in flight can get their outcome. The pipeline has the
+// remaining time.
 func (w *Worker) ingressDrain() time.Duration {
 	if w.o.HTTP == nil {
 		return 0
@@ -94,8 +93,8 @@ func (w *Worker) ingressDrain() time.Duration {
 	return w.o.ShutdownTimeout / 3
 }
 
-// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended; see the package
-// comment. It closes the listeners.
+// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended; see the package comment.
+// It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
 	defer close(w.ended)
 	lasting := context.WithoutCancel(ctx)

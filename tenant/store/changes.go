@@ -14,8 +14,7 @@ import (
 
 // A Store announces changes under this key and channel; package watch reads both.
 const (
-	// ChangesKey is the change log: a sorted set of [tenant.Event.Member],
-	// scored by the unix ms of the last change.
+	// ChangesKey is the change log: a sorted set of [tenant.Event.Member], scored by the unix ms of the last change.
 	ChangesKey = "arrakis:config:changes"
 	// ReloadChannel is the pub/sub channel of the events.
 	ReloadChannel = "arrakis:config:reload"
@@ -30,8 +29,8 @@ const (
 var changesScript string
 
 // NotifyReset tells every process that admissions of a community have been deleted from Redis, so that no process
-// continues to reject from its local state. Without actions, all actions were reset. The caller must have deleted
-// the admissions before.
+// continues to reject from its local state. Without actions, all actions were reset. The caller must have deleted the
+// admissions before.
 func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
 	if err := tenant.CheckID(community); err != nil {
 		return err
@@ -46,8 +45,8 @@ func (s *Store) NotifyReset(ctx context.Context, community string, actions ...te
 	return nil
 }
 
-// NotifyReload makes every process read a community's config again. If community is "", the processes read all
-// tiers, configs and flags again.
+// NotifyReload makes every process read a community's config again. If community is "", the processes read all tiers,
+// configs and flags again.
 func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	ev := tenant.Event{Type: tenant.TenantChanged, TargetID: community}
 	if community == "" {
@@ -66,8 +65,7 @@ func (s *Store) announce(ctx context.Context, events ...tenant.Event) error {
 	return s.appendChanges(ctx, s.rdb, events...)
 }
 
-// appendChanges is announce on the given connection, such as a transaction's
-// pipeline.
+// appendChanges is announce on the given connection, such as a transaction's pipeline.
 func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...tenant.Event) error {
 	args := []any{ReloadChannel, ChangesKept.Milliseconds()}
 	for _, ev := range events {
@@ -81,9 +79,9 @@ func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...
 	return rdb.Eval(ctx, changesScript, []string{ChangesKey}, args...).Err()
 }
 
-// resetEvents are the events of a reset. The target "guild:command" means the action command of the community
-// guild. So a community whose ID ends with a colon and an action's name cannot be a target by itself. Its actions
-// are reset one by one.
+// resetEvents are the events of a reset. The target "guild:command" means the action command of the community guild. So
+// a community whose ID ends with a colon and an action's name cannot be a target by itself. Its actions are reset one
+// by one.
 func resetEvents(community string, actions []tenant.Action) ([]tenant.Event, error) {
 	if len(actions) == 0 {
 		whole := tenant.Event{Type: tenant.LimitReset, TargetID: community}

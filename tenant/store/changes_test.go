@@ -47,8 +47,8 @@ var writes = []struct {
 	}},
 }
 
-// Every write makes the document, the change log entry and the event. A later
-// change of the same target has a later time.
+// Every write makes the document, the change log entry and the event. A later change of the same target has a later
+// time.
 func TestWriteAnnounces(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -75,8 +75,7 @@ func TestWriteAnnounces(t *testing.T) {
 	})
 }
 
-// subscribe listens to the events. The function it returns waits for the next
-// one.
+// subscribe listens to the events. The function it returns waits for the next one.
 func subscribe(t *testing.T, rdb redis.UniversalClient) (hear func() tenant.Event) {
 	t.Helper()
 	pubsub := rdb.Subscribe(t.Context(), "arrakis:config:reload")
@@ -167,8 +166,7 @@ func TestChangeLogTrimmed(t *testing.T) {
 	})
 }
 
-// A community whose ID ends like an action is reset as itself, not as a
-// shorter one.
+// A community whose ID ends like an action is reset as itself, not as a shorter one.
 func TestNotifyResetOfMisleadingID(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())

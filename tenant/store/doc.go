@@ -1,5 +1,4 @@
-// Package store keeps configs, tiers and feature flags in Redis, and announces
-// their changes.
+// Package store keeps configs, tiers and feature flags in Redis, and announces their changes.
 //
 // # What is written where
 //
@@ -9,27 +8,26 @@
 //	arrakis:config:changes   sorted set  <type>:<target>, scored by the unix ms of its last change
 //	arrakis:config:reload    pub/sub     a [tenant.Event] as JSON
 //
-// Reading never writes. Other writers may use these keys too; members that arrakis does not know survive the writes
-// of arrakis. A document that arrakis cannot use affects only its own tenant or flag, which has the last usable
-// document that this store has seen, or its default if there was none.
+// Reading never writes. Other writers may use these keys too; members that arrakis does not know survive the writes of
+// arrakis. A document that arrakis cannot use affects only its own tenant or flag, which has the last usable document
+// that this store has seen, or its default if there was none.
 //
 // # Consistency
 //
 // A write is one transaction (WATCH, MULTI, EXEC). The document, its entry in the change log and its event on the
-// channel appear together or not at all. The transaction fails if the document has changed since it was read. Then
-// the writer starts again from the new document, so no concurrent write is lost. All times are those of the Redis
-// server.
+// channel appear together or not at all. The transaction fails if the document has changed since it was read. Then the
+// writer starts again from the new document, so no concurrent write is lost. All times are those of the Redis server.
 //
-// On Redis Cluster the document and the change log may be on different nodes, and no transaction spans nodes. There
-// the document is written first, and then the entry and the event together. If the process dies in between, the
-// change is in force when caches expire, and not within a second. If the second step fails, the error says so. Then
-// repeat the write, or run a reload, to announce the change.
+// On Redis Cluster the document and the change log may be on different nodes, and no transaction spans nodes. There the
+// document is written first, and then the entry and the event together. If the process dies in between, the change is
+// in force when caches expire, and not within a second. If the second step fails, the error says so. Then repeat the
+// write, or run a reload, to announce the change.
 //
 // # Ordering
 //
 // An event is published after its document is written. So a process that receives the event and reads the document
-// reads that change or a newer one. The score of an entry in the change log grows with every change of its target,
-// so entries with the same score are the same change. Entries are kept for [ChangesKept].
+// reads that change or a newer one. The score of an entry in the change log grows with every change of its target, so
+// entries with the same score are the same change. Entries are kept for [ChangesKept].
 //
 // # Shutdown
 //
@@ -37,8 +35,7 @@
 //
 // # Errors
 //
-// Callers can branch on [ErrNotFound], [ErrConflict] and [ErrCursor]. A [*tenant.FieldError] is a fault of a
-// document that the caller gave. A [*StoredError] names a key in Redis that needs repair. Any other error comes
-// from Redis or from the context. While Redis is away, Load fails, and the caller continues with the tenants that
-// it has.
+// Callers can branch on [ErrNotFound], [ErrConflict] and [ErrCursor]. A [*tenant.FieldError] is a fault of a document
+// that the caller gave. A [*StoredError] names a key in Redis that needs repair. Any other error comes from Redis or
+// from the context. While Redis is away, Load fails, and the caller continues with the tenants that it has.
 package store

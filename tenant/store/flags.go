@@ -22,9 +22,9 @@ type FlagEntry struct {
 	Err     error // a *StoredError when the document cannot be used
 }
 
-// Flags reads all flags. If a flag's document cannot be used, that is logged, and the flag has the last usable
-// document that this store has seen. If there was none, the flag is off. Errors are Redis's, ctx's, and more flags
-// than [MaxFlags]. After an error the caller should keep the set that it has.
+// Flags reads all flags. If a flag's document cannot be used, that is logged, and the flag has the last usable document
+// that this store has seen. If there was none, the flag is off. Errors are Redis's, ctx's, and more flags than
+// [MaxFlags]. After an error the caller should keep the set that it has.
 func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -94,8 +94,8 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 	if err := f.Validate(); err != nil {
 		return tenant.Flag{}, "", err
 	}
-	// The bound is checked outside the transaction. Concurrent writers may exceed it by a few flags; then Flags
-	// fails and says so.
+	// The bound is checked outside the transaction. Concurrent writers may exceed it by a few flags; then Flags fails
+	// and says so.
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)

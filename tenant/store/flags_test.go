@@ -14,8 +14,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-// putFlags stores flags that are enabled, but for "off", and returns the last
-// one's version.
+// putFlags stores flags that are enabled, but for "off", and returns the last one's version.
 func putFlags(t *testing.T, s *store.Store, ids ...string) (last store.Version) {
 	t.Helper()
 	for _, id := range ids {
@@ -70,8 +69,7 @@ func TestFlagVersions(t *testing.T) {
 	})
 }
 
-// A flag whose document goes bad stays as it was; one that was never good is
-// off.
+// A flag whose document goes bad stays as it was; one that was never good is off.
 func TestBadFlags(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {

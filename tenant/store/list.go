@@ -26,8 +26,8 @@ const (
 	maxCursor = 4 << 10 // bytes of a cursor
 )
 
-// ErrCursor means that List did not make the cursor, or that the Redis node of the cursor is gone. List again from
-// the start.
+// ErrCursor means that List did not make the cursor, or that the Redis node of the cursor is gone. List again from the
+// start.
 var ErrCursor = errors.New("cursor is not valid; list again from the start")
 
 // ListOptions select a page. The zero value selects the first page.
@@ -62,9 +62,9 @@ type listCursor struct {
 }
 
 // List returns a page of the stored configs. It walks the keys of Redis by SCAN and has the guarantees of SCAN. A
-// config that exists from the first page to the last is found. A config that is added or deleted in the meantime
-// may be found or not. A config may be found on two pages. Each page is a bounded part of the walk, so a page may
-// be short, or even empty, although more pages follow. Errors: [ErrCursor].
+// config that exists from the first page to the last is found. A config that is added or deleted in the meantime may be
+// found or not. A config may be found on two pages. Each page is a bounded part of the walk, so a page may be short, or
+// even empty, although more pages follow. Errors: [ErrCursor].
 func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	at, err := parseCursor(opts.Cursor)
 	if err != nil {
@@ -182,9 +182,9 @@ func (w *walk) take(ids []string) {
 	w.at.Rest = ids[n:]
 }
 
-// scan makes one SCAN for as many keys as the page has room for. A server may return more keys. The cursor carries
-// a few extra IDs in Rest. An embedded server returns all its keys at once; then the next page repeats the SCAN and
-// skips the IDs up to After.
+// scan makes one SCAN for as many keys as the page has room for. A server may return more keys. The cursor carries a
+// few extra IDs in Rest. An embedded server returns all its keys at once; then the next page repeats the SCAN and skips
+// the IDs up to After.
 func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next uint64, err error) {
 	count := max(w.limit-len(w.ids), minCount)
 	keys, next, err := rdb.Scan(ctx, w.at.Scan, configPrefix+"*", int64(count)).Result()

@@ -32,8 +32,7 @@ func TestList(t *testing.T) {
 	})
 }
 
-// putRaw stores n tenants, the first with a document that cannot be used, among
-// keys that are none of a tenant.
+// putRaw stores n tenants, the first with a document that cannot be used, among keys that are none of a tenant.
 func putRaw(t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
@@ -50,8 +49,7 @@ func putRaw(t *testing.T, rdb redis.UniversalClient, n int) {
 	}
 }
 
-// listAll walks all pages of what putRaw has stored. It counts how often each
-// tenant is found.
+// listAll walks all pages of what putRaw has stored. It counts how often each tenant is found.
 func listAll(t *testing.T, s *store.Store, limit, maxPage int) (found map[string]int, pages int) {
 	t.Helper()
 	found = make(map[string]int)

@@ -47,8 +47,8 @@ func (l location) set(ctx context.Context, pipe redis.Pipeliner, text string) {
 	}
 }
 
-// get reads the document at loc. It returns ErrNotFound if there is no document, and a *StoredError together with
-// the version if the document cannot be used.
+// get reads the document at loc. It returns ErrNotFound if there is no document, and a *StoredError together with the
+// version if the document cannot be used.
 func get[T document](ctx context.Context, rdb redis.Cmdable, loc location) (T, Version, error) {
 	var zero T
 	text, err := loc.get(ctx, rdb).Result()

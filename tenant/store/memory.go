@@ -10,9 +10,9 @@ import (
 	"arrakis/tenant"
 )
 
-// memory remembers the last usable document of each key. If the document in Redis becomes unusable, the last usable
-// one is served. An unchanged document is not parsed again. memory is bounded and safe for concurrent use. Two
-// goroutines that read a key at the same time may log its fault twice.
+// memory remembers the last usable document of each key. If the document in Redis becomes unusable, the last usable one
+// is served. An unchanged document is not parsed again. memory is bounded and safe for concurrent use. Two goroutines
+// that read a key at the same time may log its fault twice.
 type memory[T document] struct {
 	log  *slog.Logger
 	last *lru.Cache[string, remembered[T]]
@@ -32,8 +32,8 @@ func newMemory[T document](size int, log *slog.Logger) *memory[T] {
 	return &memory[T]{log: log, last: last}
 }
 
-// read parses the text of key. A nil text means that the key is absent. The result is shared and must not be
-// changed. It is nil if the key is absent, and if the key has never had a usable document.
+// read parses the text of key. A nil text means that the key is absent. The result is shared and must not be changed.
+// It is nil if the key is absent, and if the key has never had a usable document.
 func (m *memory[T]) read(ctx context.Context, key string, text *string) *T {
 	if text == nil {
 		m.last.Remove(key)

@@ -12,8 +12,7 @@ type document interface {
 }
 
 // replace makes the new document: next, with the members of other writers, which the author of next does not know.
-// inherit copies these members. Nothing is copied from a stored document that cannot be used; replacing it repairs
-// it.
+// inherit copies these members. Nothing is copied from a stored document that cannot be used; replacing it repairs it.
 func replace[T document](current string, exists bool, next T, opts PutOptions, inherit func(next, was *T)) (T, error) {
 	if err := opts.check(current, exists); err != nil {
 		return next, err

@@ -24,8 +24,8 @@ const (
 var (
 	// ErrNotFound means that no document is stored under the given ID.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict means that the condition of a write does not hold, or that other writers kept changing the
-	// document during an update.
+	// ErrConflict means that the condition of a write does not hold, or that other writers kept changing the document
+	// during an update.
 	ErrConflict = errors.New("changed meanwhile")
 )
 
@@ -41,8 +41,8 @@ func (e *StoredError) Error() string {
 
 func (e *StoredError) Unwrap() error { return e.Err }
 
-// Version identifies the stored bytes of a document. Two documents with the same version are equal, byte for byte.
-// A version is 32 hexadecimal digits and serves as a strong ETag. The empty string is not a version.
+// Version identifies the stored bytes of a document. Two documents with the same version are equal, byte for byte. A
+// version is 32 hexadecimal digits and serves as a strong ETag. The empty string is not a version.
 type Version string
 
 func versionOf(text string) Version {
@@ -52,12 +52,11 @@ func versionOf(text string) Version {
 
 // Options are the settings of a Store. The zero value is usable.
 type Options struct {
-	// Source names this process in the events that it publishes. Defaults to
-	// "arrakis".
+	// Source names this process in the events that it publishes. Defaults to "arrakis".
 	Source string
-	// LastGood is how many configs the store remembers, at about 500 bytes each. If a config in Redis becomes
-	// unusable, the remembered config is served. An unchanged config is not parsed again. A further config replaces
-	// the least recently loaded one. Defaults to 100,000.
+	// LastGood is how many configs the store remembers, at about 500 bytes each. If a config in Redis becomes unusable,
+	// the remembered config is served. An unchanged config is not parsed again. A further config replaces the least
+	// recently loaded one. Defaults to 100,000.
 	LastGood int
 	// Logger logs an error for each document in Redis that cannot be used, once for each change of the document.
 	// Defaults to none.
@@ -76,8 +75,8 @@ type Store struct {
 	tiers atomic.Pointer[tenant.Tiers] // the tiers in force, written by RefreshTiers and PutTiers
 }
 
-// New makes a store on rdb: a single server, a failover client or a
-// Cluster, but not a [redis.Ring]. The caller closes rdb.
+// New makes a store on rdb: a single server, a failover client or a Cluster, but not a [redis.Ring]. The caller closes
+// rdb.
 func New(rdb redis.UniversalClient, opts Options) *Store {
 	if opts.Source == "" {
 		opts.Source = "arrakis"
@@ -101,10 +100,9 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	return s
 }
 
-// Load returns the tenants of ids, in the same order, with one round trip to Redis: an MGET, or on Cluster a
-// pipeline. A community without a config is a free tenant. A config that cannot be used is logged; its tenant has
-// the last usable config that this store has seen, or is a free tenant if there was none. An error is Redis's or
-// ctx's.
+// Load returns the tenants of ids, in the same order, with one round trip to Redis: an MGET, or on Cluster a pipeline.
+// A community without a config is a free tenant. A config that cannot be used is logged; its tenant has the last usable
+// config that this store has seen, or is a free tenant if there was none. An error is Redis's or ctx's.
 func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
 	texts, err := s.texts(ctx, ids)
 	if err != nil {
@@ -118,8 +116,8 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 	return tenants, nil
 }
 
-// texts reads the stored texts of the configs of ids. The text is nil for an absent key, and for a key that does
-// not hold a string.
+// texts reads the stored texts of the configs of ids. The text is nil for an absent key, and for a key that does not
+// hold a string.
 func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -168,8 +166,8 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 	return nil
 }
 
-// Get reads the config stored under id. It returns [ErrNotFound] if no config is stored, and a [*StoredError]
-// together with the version if the document cannot be used.
+// Get reads the config stored under id. It returns [ErrNotFound] if no config is stored, and a [*StoredError] together
+// with the version if the document cannot be used.
 func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, error) {
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err
@@ -181,13 +179,13 @@ func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, err
 	return c, v, err
 }
 
-// Tiers returns the defaults in force in this process. These are the defaults of the contract until a RefreshTiers
-// or PutTiers succeeds. The result is shared and must not be changed.
+// Tiers returns the defaults in force in this process. These are the defaults of the contract until a RefreshTiers or
+// PutTiers succeeds. The result is shared and must not be changed.
 func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 
-// RefreshTiers reads the global tiers document and puts it in force in this process. Tenants that are already
-// resolved do not change. Call it at start and at every global_config event, before tenants are loaded again. On an
-// error, which may be a [*StoredError], the tiers in force stay.
+// RefreshTiers reads the global tiers document and puts it in force in this process. Tenants that are already resolved
+// do not change. Call it at start and at every global_config event, before tenants are loaded again. On an error, which
+// may be a [*StoredError], the tiers in force stay.
 func (s *Store) RefreshTiers(ctx context.Context) error {
 	c, _, err := s.GetTiers(ctx)
 	if err != nil {
@@ -197,8 +195,7 @@ func (s *Store) RefreshTiers(ctx context.Context) error {
 	return nil
 }
 
-// GetTiers reads the global tiers document. If none is stored, the document is
-// empty and has no version.
+// GetTiers reads the global tiers document. If none is stored, the document is empty and has no version.
 func (s *Store) GetTiers(ctx context.Context) (tenant.Tiers, Version, error) {
 	c, v, err := get[tenant.Tiers](ctx, s.rdb, location{key: tiersKey})
 	if errors.Is(err, ErrNotFound) {

@@ -51,8 +51,7 @@ func TestLoad(t *testing.T) {
 	})
 }
 
-// A config that goes bad is served as it was, and each bad content is logged
-// once.
+// A config that goes bad is served as it was, and each bad content is logged once.
 func TestLoadLastGood(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {

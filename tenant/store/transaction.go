@@ -37,8 +37,8 @@ func remove(ifMatch Version) decision {
 // wins in each round.
 const maxAttempts = 100
 
-// write stores the text that decide makes of the document at loc, and announces ev. It does both in one
-// transaction, but on Cluster one after the other. It returns the version of the text.
+// write stores the text that decide makes of the document at loc, and announces ev. It does both in one transaction,
+// but on Cluster one after the other. It returns the version of the text.
 func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide decision) (Version, error) {
 	for attempt := range maxAttempts {
 		var next string
@@ -64,8 +64,8 @@ func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide
 	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
 }
 
-// attempt is one transaction of write. Redis refuses the transaction with TxFailedErr if the document has changed
-// since it was read.
+// attempt is one transaction of write. Redis refuses the transaction with TxFailedErr if the document has changed since
+// it was read.
 func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tenant.Event, decide decision) (next string, err error) {
 	current, err := loc.get(ctx, tx).Result()
 	exists := err == nil
@@ -89,8 +89,8 @@ func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tena
 	return next, err
 }
 
-// pause waits before the next attempt, up to 2 ms at first and up to 20 ms later. The time is random, so that
-// writers do not collide again.
+// pause waits before the next attempt, up to 2 ms at first and up to 20 ms later. The time is random, so that writers
+// do not collide again.
 func pause(ctx context.Context, attempt int) error {
 	maxPause := time.Duration(min(attempt+1, 10)) * 2 * time.Millisecond
 	select {

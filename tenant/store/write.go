@@ -35,8 +35,8 @@ type UpgradeOption uint8
 // KeepOverrides keeps the tenant's own features and limits, which override the defaults of the new tier.
 const KeepOverrides UpgradeOption = 1
 
-// Put creates or replaces the config under id. An empty communityId becomes id. If c has no createdAt or no members
-// of other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
+// Put creates or replaces the config under id. An empty communityId becomes id. If c has no createdAt or no members of
+// other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
 // [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
@@ -46,8 +46,8 @@ func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOpt
 
 // Update changes the config under id with edit. edit gets the stored config, or the free default if no config is
 // stored. edit may be called several times, so it must have no other effect. No concurrent update is lost. Update
-// returns the config as stored. Errors: the error of edit, [*tenant.FieldError], [*StoredError] if the stored
-// document cannot be used, [ErrConflict] if other writers kept changing it.
+// returns the config as stored. Errors: the error of edit, [*tenant.FieldError], [*StoredError] if the stored document
+// cannot be used, [ErrConflict] if other writers kept changing it.
 func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config) error) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
 		next := tenant.Config{Tier: tenant.Free}
@@ -61,8 +61,8 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config)
 	})
 }
 
-// UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and
-// limits are cleared, so that the defaults of the tier take effect. The errors are those of Update.
+// UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and limits
+// are cleared, so that the defaults of the tier take effect. The errors are those of Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
 	for _, o := range opts {
@@ -78,9 +78,9 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, op
 	})
 }
 
-// Delete removes the config under id, which makes id a free tenant. ifMatch is the version that the stored config
-// must have; empty means any. Errors: [ErrNotFound] if no config is stored and ifMatch is empty, [ErrConflict] if
-// ifMatch is given and the stored config has another version or is gone.
+// Delete removes the config under id, which makes id a free tenant. ifMatch is the version that the stored config must
+// have; empty means any. Errors: [ErrNotFound] if no config is stored and ifMatch is empty, [ErrConflict] if ifMatch is
+// given and the stored config has another version or is gone.
 func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	if err := tenant.CheckID(id); err != nil {
 		return err

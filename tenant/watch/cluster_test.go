@@ -12,8 +12,8 @@ import (
 	"arrakis/tenant/watch"
 )
 
-// What the tests on a cluster of one node cannot show: documents, the change
-// log and the pages of a list on different masters.
+// What the tests on a cluster of one node cannot show: documents, the change log and the pages of a list on different
+// masters.
 func TestClusterOfThree(t *testing.T) {
 	t.Parallel()
 	masters := testserver.Cluster(t, 3)

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// pollTolerance is by how much the clocks of writers and Redis nodes may differ before a poll misses an entry
-	// of the change log.
+	// pollTolerance is by how much the clocks of writers and Redis nodes may differ before a poll misses an entry of
+	// the change log.
 	pollTolerance = time.Minute
 
 	maxChanges  = 10_000 // entries of one poll; after more, everything is reloaded
@@ -39,12 +39,11 @@ const (
 
 // Options are the settings of a Watcher. The zero value is usable.
 type Options struct {
-	// PollInterval is the time between two polls of the change log, which find
-	// the changes whose events pub/sub has lost. Defaults to 30 s.
+	// PollInterval is the time between two polls of the change log, which find the changes whose events pub/sub has
+	// lost. Defaults to 30 s.
 	PollInterval time.Duration
-	// OnEvent receives the events, one at a time, on the goroutine of Run and
-	// with Run's context. It should return soon: the next event waits for it.
-	// Defaults to a function that does nothing.
+	// OnEvent receives the events, one at a time, on the goroutine of Run and with Run's context. It should return
+	// soon: the next event waits for it. Defaults to a function that does nothing.
 	OnEvent func(context.Context, tenant.Event, Way)
 	// Logger logs malformed events, and when Redis goes away. Defaults to none.
 	Logger *slog.Logger
@@ -68,8 +67,8 @@ type Watcher struct {
 	malformed time.Time            // when a malformed event was last logged
 }
 
-// New makes a watcher of the changes that a [store.Store] on rdb announces. It
-// panics if the Registerer has metrics of another Watcher.
+// New makes a watcher of the changes that a [store.Store] on rdb announces. It panics if the Registerer has metrics of
+// another Watcher.
 func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	if opts.PollInterval <= 0 {
 		opts.PollInterval = 30 * time.Second
@@ -89,9 +88,9 @@ func New(rdb redis.UniversalClient, opts Options) *Watcher {
 	}
 }
 
-// Run delivers events until ctx ends, and then returns nil. While Redis is away, Run tries again. It polls after
-// each subscription, so that it finds the changes from before the subscription. Start Run before you load tenants
-// and flags, so that no change is lost in between. Call Run once.
+// Run delivers events until ctx ends, and then returns nil. While Redis is away, Run tries again. It polls after each
+// subscription, so that it finds the changes from before the subscription. Start Run before you load tenants and flags,
+// so that no change is lost in between. Call Run once.
 func (w *Watcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		w.session(ctx)
@@ -99,9 +98,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// session runs one subscription until ctx ends or the server stops answering.
-// The client reconnects by itself when the connection is cut. A connection that
-// is silent ends the session, and Run starts a new one.
+// session runs one subscription until ctx ends or the server stops answering. The client reconnects by itself when the
+// connection is cut. A connection that is silent ends the session, and Run starts a new one.
 func (w *Watcher) session(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	pubsub := w.rdb.Subscribe(ctx, store.ReloadChannel)
@@ -140,8 +138,7 @@ func (w *Watcher) session(ctx context.Context) {
 	}
 }
 
-// receive sends the messages of pubsub to received until ctx ends. After an error, pubsub subscribes again by
-// itself.
+// receive sends the messages of pubsub to received until ctx ends. After an error, pubsub subscribes again by itself.
 func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	for {
 		msg, err := pubsub.Receive(ctx)
@@ -161,8 +158,8 @@ func receive(ctx context.Context, pubsub *redis.PubSub, received chan<- any) {
 	}
 }
 
-// ping asks the server to answer on the subscription's connection. The session checks for the answer, so the error
-// does not matter.
+// ping asks the server to answer on the subscription's connection. The session checks for the answer, so the error does
+// not matter.
 func ping(ctx context.Context, pubsub *redis.PubSub) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -193,8 +190,8 @@ func (w *Watcher) remember(member string, at time.Time) {
 	w.seen[member] = at
 }
 
-// refuse counts a malformed event. It logs at most one in a poll interval, because other programs may write
-// anything to the channel.
+// refuse counts a malformed event. It logs at most one in a poll interval, because other programs may write anything to
+// the channel.
 func (w *Watcher) refuse(err error) {
 	w.metrics.errors.Inc()
 	if now := time.Now(); now.Sub(w.malformed) >= w.opts.PollInterval {
@@ -236,8 +233,8 @@ func (w *Watcher) poll(ctx context.Context) {
 }
 
 // missed reports whether the change log may lack changes that this watcher has not seen. That is so if the process
-// started while Redis was away, if the last poll was longer ago than the log keeps entries, or if the clock of
-// Redis was set back.
+// started while Redis was away, if the last poll was longer ago than the log keeps entries, or if the clock of Redis
+// was set back.
 func (w *Watcher) missed(now time.Time) bool {
 	if w.last.IsZero() {
 		return w.away
@@ -245,8 +242,8 @@ func (w *Watcher) missed(now time.Time) bool {
 	return now.Sub(w.last) > store.ChangesKept || now.Before(w.last.Add(-pollTolerance))
 }
 
-// read reads the entries of the change log since the last poll. The first poll
-// reads the last minute, in which this process started.
+// read reads the entries of the change log since the last poll. The first poll reads the last minute, in which this
+// process started.
 func (w *Watcher) read(ctx context.Context) (now time.Time, entries []redis.Z, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()

@@ -36,8 +36,7 @@ func (r *recorder) add(_ context.Context, ev tenant.Event, way watch.Way) {
 	r.events = append(r.events, delivered{ev.Member(), way})
 }
 
-// count is how often an event came, by pub/sub or by poll or, for an empty
-// way, by either.
+// count is how often an event came, by pub/sub or by poll or, for an empty way, by either.
 func (r *recorder) count(member string, way watch.Way) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,8 +49,8 @@ func (r *recorder) count(member string, way watch.Way) int {
 	return n
 }
 
-// follow runs a watcher until the test ends. It returns when the watcher has
-// subscribed: a probe that is published has come back.
+// follow runs a watcher until the test ends. It returns when the watcher has subscribed: a probe that is published has
+// come back.
 func follow(t *testing.T, rdb redis.UniversalClient, opts watch.Options) *recorder {
 	t.Helper()
 	var r recorder
@@ -81,8 +80,7 @@ func start(t *testing.T, rdb redis.UniversalClient, opts watch.Options) {
 	})
 }
 
-// TestInvariantLivePubSub checks I5: a change is known everywhere at once by
-// pub/sub, events of every type.
+// TestInvariantLivePubSub checks I5: a change is known everywhere at once by pub/sub, events of every type.
 func TestInvariantLivePubSub(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -154,8 +152,7 @@ arrakis_config_reloads_total{type="tenant_config",way="pubsub"} 0
 	}
 }
 
-// TestInvariantLivePoll checks I5: what pub/sub has missed is found by the poll,
-// events of every type, each once.
+// TestInvariantLivePoll checks I5: what pub/sub has missed is found by the poll, events of every type, each once.
 func TestInvariantLivePoll(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -215,8 +212,7 @@ func TestWatcherDeliversOnce(t *testing.T) {
 	})
 }
 
-// pollsLater waits until the watcher has polled again: it has found an entry
-// that only the log holds.
+// pollsLater waits until the watcher has polled again: it has found an entry that only the log holds.
 func pollsLater(t *testing.T, rdb redis.UniversalClient, r *recorder) {
 	t.Helper()
 	z := redis.Z{Member: "tenant_config:later", Score: float64(rdb.Time(t.Context()).Val().UnixMilli())}
@@ -240,8 +236,7 @@ func TestWatcherPassesOverMalformedEvents(t *testing.T) {
 	}
 }
 
-// After its connection was cut the watcher subscribes again, and polls at once
-// for what it has missed.
+// After its connection was cut the watcher subscribes again, and polls at once for what it has missed.
 func TestWatcherSubscribesAgain(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
@@ -286,8 +281,8 @@ func TestWatcherGivesUpSilentConnection(t *testing.T) {
 	})
 }
 
-// A watcher that was away for longer than the log keeps, whose Redis came late
-// or whose clock went back reloads everything.
+// A watcher that was away for longer than the log keeps, whose Redis came late or whose clock went back reloads
+// everything.
 func TestWatcherReloadsAll(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)

@@ -25,8 +25,7 @@ func startIngress(ctx context.Context, e *env) (*running, error) {
 	return e.startWorker(ctx, l)
 }
 
-// startWorker starts a worker, with its ingress on l unless that is nil, and
-// returns when it takes messages.
+// startWorker starts a worker, with its ingress on l unless that is nil, and returns when it takes messages.
 func (e *env) startWorker(ctx context.Context, l net.Listener) (*running, error) {
 	handlers := pipeline.NewHandlers()
 	handlers.Command(workload.Command, func(_ context.Context, m *pipeline.Message) (any, error) {

@@ -7,8 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startBare acknowledges what comes, and does nothing else: what no worker can
-// be faster than.
+// startBare acknowledges what comes, and does nothing else: what no worker can be faster than.
 func startBare(_ context.Context, e *env) (*running, error) {
 	consume, err := e.consumer.Consume(func(m jetstream.Msg) {
 		if err := m.Ack(); err != nil {

@@ -1,6 +1,5 @@
-// Package contender is the programs that are compared. Each runs in a process
-// of its own, so that what it uses is its own, and is led by its parent over
-// its standard input and output: see [Run].
+// Package contender is the programs that are compared. Each runs in a process of its own, so that what it uses is its
+// own, and is led by its parent over its standard input and output: see [Run].
 package contender
 
 import (

@@ -19,11 +19,9 @@ import (
 const (
 	// callers is how many goroutines ask a limiter that takes one message a call.
 	callers = 50
-	// batchers is how many goroutines ask arrakis's limiter in batches, each
-	// for communities of its own, as shards do.
+	// batchers is how many goroutines ask arrakis's limiter in batches, each for communities of its own, as shards do.
 	batchers = 16
-	// batch is how many messages they ask for at once: as many as the decode
-	// stage sorts at once.
+	// batch is how many messages they ask for at once: as many as the decode stage sorts at once.
 	batch = 256
 )
 

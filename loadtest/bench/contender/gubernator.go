@@ -23,9 +23,8 @@ const (
 	peerTimeout = 5 * time.Second
 )
 
-// startGubernator starts a peer in this process. Each key belongs to one peer,
-// which the others ask over gRPC; the windows are in its memory. It has no
-// sliding window: its token bucket is full again when the window ends.
+// startGubernator starts a peer in this process. Each key belongs to one peer, which the others ask over gRPC; the
+// windows are in its memory. It has no sliding window: its token bucket is full again when the window ends.
 func startGubernator(ctx context.Context, e *env) (*running, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -39,8 +39,7 @@ func serveHTTP(s *http.Server) (addr string, stop func() error, err error) {
 	return l.Addr().String(), func() error { return errors.Join(s.Close(), g.Wait()) }, nil
 }
 
-// minimal answers a request with what its consumer makes of the message: no
-// limits, no validation, no metrics.
+// minimal answers a request with what its consumer makes of the message: no limits, no validation, no metrics.
 type minimal struct {
 	*env
 	js      jetstream.JetStream

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// Command is a line that the parent writes to a contender. The end of the
-// input stops the contender.
+// Command is a line that the parent writes to a contender. The end of the input stops the contender.
 type Command string
 
 const (
@@ -26,8 +25,7 @@ const (
 	Mark Command = "mark"
 	// Collect asks for a Usage after a garbage collection.
 	Collect Command = "collect"
-	// Decide asks for all decisions of the Spec. The answer is a Usage, whose
-	// Took is the time that they needed.
+	// Decide asks for all decisions of the Spec. The answer is a Usage, whose Took is the time that they needed.
 	Decide Command = "decide"
 )
 
@@ -50,9 +48,8 @@ type Result struct {
 	Admitted []int64 // by community
 }
 
-// Run starts the contender of spec, answers the commands that come in, line by
-// line, with a line of JSON each, and stops at the end of the input. A parent
-// that dies thus takes its contenders along.
+// Run starts the contender of spec, answers the commands that come in, line by line, with a line of JSON each, and
+// stops at the end of the input. A parent that dies thus takes its contenders along.
 func Run(ctx context.Context, spec Spec, in io.Reader, out io.Writer) (err error) {
 	start, ok := starters[spec.Contender]
 	if !ok {
@@ -126,8 +123,8 @@ func (e *env) profile() error {
 	return pprof.StartCPUProfile(f)
 }
 
-// collect leaves only what is in use on the heap, and writes the heap profile
-// beside the CPU profile, if there is to be one.
+// collect leaves only what is in use on the heap, and writes the heap profile beside the CPU profile, if there is to be
+// one.
 func (e *env) collect() error {
 	runtime.GC()
 	runtime.GC() // what the first one's finalizers have freed

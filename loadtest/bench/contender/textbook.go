@@ -36,8 +36,7 @@ type policy struct {
 	limit int64
 }
 
-// policies are those of all communities, in memory: the rivals do not have to
-// look tenants up.
+// policies are those of all communities, in memory: the rivals do not have to look tenants up.
 func (e *env) policies() map[string]policy {
 	all := make(map[string]policy, e.spec.Communities)
 	for i := range e.spec.Communities {
@@ -130,9 +129,8 @@ func (t *textbook) serve(ctx context.Context, m jetstream.Msg) error {
 	return m.Ack()
 }
 
-// allow is the sorted-set limiter as it is usually written: four commands, one
-// after the other, by the clock of this process. Between the count and the
-// entry others count the same, which admits too many.
+// allow is the sorted-set limiter as it is usually written: four commands, one after the other, by the clock of this
+// process. Between the count and the entry others count the same, which admits too many.
 func (t *textbook) allow(ctx context.Context, e *envelope, limit int64, now time.Time) (bool, error) {
 	if limit == workload.Unlimited {
 		return true, nil

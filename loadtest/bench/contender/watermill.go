@@ -17,13 +17,12 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// watermillHandlers is how many handlers the router has: a subscription hands
-// out its next message when the one before is acknowledged.
+// watermillHandlers is how many handlers the router has: a subscription hands out its next message when the one before
+// is acknowledged.
 const watermillHandlers = 50
 
-// startWatermill runs a Watermill router on the same consumer, with redis_rate
-// in its handler. It acknowledges without waiting for the server, does not
-// log, and has neither middleware nor metrics, which is to its favour.
+// startWatermill runs a Watermill router on the same consumer, with redis_rate in its handler. It acknowledges without
+// waiting for the server, does not log, and has neither middleware nor metrics, which is to its favour.
 func startWatermill(ctx context.Context, e *env) (*running, error) {
 	nc, err := nats.Connect(e.spec.NATS, nats.Name("bench watermill")) // the subscriber closes it
 	if err != nil {

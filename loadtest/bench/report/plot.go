@@ -9,8 +9,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// Bar is one bar of a plot: the median, with a line from the least to the
-// greatest value.
+// Bar is one bar of a plot: the median, with a line from the least to the greatest value.
 type Bar struct {
 	Name   string
 	Values Series

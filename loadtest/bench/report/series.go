@@ -1,5 +1,5 @@
-// Package report is what a benchmark says at its end: tables for a terminal
-// and for Markdown, targets that are met or missed, and plots.
+// Package report is what a benchmark says at its end: tables for a terminal and for Markdown, targets that are met or
+// missed, and plots.
 package report
 
 import (
@@ -40,8 +40,8 @@ func (s Series) Max() float64 {
 	return slices.Max(s)
 }
 
-// Over is the ratio of s to other, run by run: what both share in one round,
-// such as other work of the machine, does not show in it.
+// Over is the ratio of s to other, run by run: what both share in one round, such as other work of the machine, does
+// not show in it.
 func (s Series) Over(other Series) Series {
 	ratios := make(Series, 0, len(s))
 	for i, v := range s {

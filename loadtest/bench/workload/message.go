@@ -25,8 +25,8 @@ const (
 	end = `"}}}`
 )
 
-// Message is message number n of a run for community i, as the gateway
-// publishes it. Runs have different numbers so that no event ID comes twice.
+// Message is message number n of a run for community i, as the gateway publishes it. Runs have different numbers so
+// that no event ID comes twice.
 func Message(run uint32, n, i int) []byte {
 	event := EventID(run, n)
 	b := make([]byte, 0, MessageSize)

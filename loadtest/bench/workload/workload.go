@@ -1,5 +1,5 @@
-// Package workload is what every contender gets: the same communities, the
-// same limits and the same messages, byte for byte, for the same seed.
+// Package workload is what every contender gets: the same communities, the same limits and the same messages, byte for
+// byte, for the same seed.
 package workload
 
 import (
@@ -24,15 +24,13 @@ const Unlimited = -1
 type Mix string
 
 const (
-	// Tiers is a tenth enterprise (unlimited), a fifth pro (100 a minute) and
-	// the rest free (10 a minute): under load almost all is refused.
+	// Tiers is a tenth enterprise (unlimited), a fifth pro (100 a minute) and the rest free (10 a minute): under load
+	// almost all is refused.
 	Tiers Mix = "tiers"
-	// Admitted gives every community 10,000 a minute: every message is
-	// admitted, and charged.
+	// Admitted gives every community 10,000 a minute: every message is admitted, and charged.
 	Admitted Mix = "admitted"
-	// Steady is a tenth unlimited, and one a minute for the rest: after one
-	// message each, a tenth is admitted and the rest refused, however many
-	// communities there are.
+	// Steady is a tenth unlimited, and one a minute for the rest: after one message each, a tenth is admitted and the
+	// rest refused, however many communities there are.
 	Steady Mix = "steady"
 )
 

@@ -15,9 +15,9 @@ type conditions struct {
 	version store.Version // If-Match with one tag
 }
 
-// parseConditions reads If-Match and If-None-Match. Several tags are refused, because a document has one version at
-// a time and a client that has read the document knows that version. A weak tag is refused, because arrakis returns
-// no weak tags.
+// parseConditions reads If-Match and If-None-Match. Several tags are refused, because a document has one version at a
+// time and a client that has read the document knows that version. A weak tag is refused, because arrakis returns no
+// weak tags.
 func parseConditions(r *http.Request) (conditions, error) {
 	var c conditions
 	if values := r.Header.Values("If-Match"); len(values) > 0 {
@@ -54,8 +54,8 @@ func noConditions(r *http.Request, names ...string) error {
 	return nil
 }
 
-// options are the conditions as the store takes them. stored is the version of the document in Redis, "" if there
-// is no document.
+// options are the conditions as the store takes them. stored is the version of the document in Redis, "" if there is no
+// document.
 func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	o := store.PutOptions{IfMatch: c.version, IfNoneMatch: c.absent}
 	if c.exists {
@@ -67,8 +67,8 @@ func (c conditions) options(stored store.Version) (store.PutOptions, error) {
 	return o, nil
 }
 
-// storedVersion is the version of the document that the store's Get found, "" if there is no document. A document
-// that cannot be used has a version too, so that a PUT can repair it.
+// storedVersion is the version of the document that the store's Get found, "" if there is no document. A document that
+// cannot be used has a version too, so that a PUT can repair it.
 func storedVersion(v store.Version, err error) (store.Version, error) {
 	var bad *store.StoredError
 	if errors.Is(err, store.ErrNotFound) || errors.As(err, &bad) {

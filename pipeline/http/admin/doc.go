@@ -1,5 +1,5 @@
-// Package admin serves the HTTP API with which operators read and change tenants, feature flags, used limits and
-// dead letters of running workers. Package view defines the JSON documents.
+// Package admin serves the HTTP API with which operators read and change tenants, feature flags, used limits and dead
+// letters of running workers. Package view defines the JSON documents.
 //
 //	GET, PUT, PATCH, DELETE  /v1/tenants/{id}
 //	GET                      /v1/tenants                      ?limit= ?cursor=
@@ -11,8 +11,8 @@
 //	GET                      /v1/deadletters                  ?limit= ?cursor= ?stream= ?reason=
 //	POST                     /v1/deadletters/{seq}/replay
 //
-// Every path with GET also serves HEAD. The API itself asks for no token: package ops checks the token before it
-// passes a request on.
+// Every path with GET also serves HEAD. The API itself asks for no token: package ops checks the token before it passes
+// a request on.
 //
 // # Documents
 //
@@ -20,30 +20,30 @@
 // members. Unknown query parameters are refused. A document that GET returned may be sent back by PUT. Members that
 // other writers have put into Redis are not shown, but every write keeps them.
 //
-// The {id} of a tenant is the ID that messages carry. A config's communityId may be another ID, so that several
-// guilds are one community; it defaults to {id}. The id in a flag may be left out; if given, it must be {id}.
+// The {id} of a tenant is the ID that messages carry. A config's communityId may be another ID, so that several guilds
+// are one community; it defaults to {id}. The id in a flag may be left out; if given, it must be {id}.
 //
-// PUT replaces the document: overrides that it leaves out are reset to the defaults of the tier. PATCH is a JSON
-// merge patch (RFC 7396): it changes only the members that it names. If no document is stored, it starts from a
-// free tenant. So {"tier":"pro"} keeps the tenant's own limits and features, and
-// {"tier":"pro","rateLimits":null,"features":null} clears them, as `arrakis tenant upgrade` does.
+// PUT replaces the document: overrides that it leaves out are reset to the defaults of the tier. PATCH is a JSON merge
+// patch (RFC 7396): it changes only the members that it names. If no document is stored, it starts from a free tenant.
+// So {"tier":"pro"} keeps the tenant's own limits and features, and {"tier":"pro","rateLimits":null,"features":null}
+// clears them, as `arrakis tenant upgrade` does.
 //
 // # Concurrency
 //
-// Every document has a strong ETag. With If-Match and an ETag, PUT, PATCH and DELETE change only that version of
-// the document. With If-Match: * they change any version, but do not create a document. With If-None-Match: * PUT
-// only creates. The answer for a condition that does not hold is 412. Without a condition, PUT replaces any
-// version, and concurrent PATCHes are all applied.
+// Every document has a strong ETag. With If-Match and an ETag, PUT, PATCH and DELETE change only that version of the
+// document. With If-Match: * they change any version, but do not create a document. With If-None-Match: * PUT only
+// creates. The answer for a condition that does not hold is 412. Without a condition, PUT replaces any version, and
+// concurrent PATCHes are all applied.
 //
 // # Lists
 //
-// limit is 1 to 1000 and defaults to 100. A page that is not the last ends with next, the cursor of the next page;
-// the header Link has the address of the next page. A page may have fewer than limit entries, so only the absence
-// of next means that a list is complete. An entry's etag is the value for If-Match, quotes included.
+// limit is 1 to 1000 and defaults to 100. A page that is not the last ends with next, the cursor of the next page; the
+// header Link has the address of the next page. A page may have fewer than limit entries, so only the absence of next
+// means that a list is complete. An entry's etag is the value for If-Match, quotes included.
 //
 // # Errors
 //
-// Errors are problem documents, as on the ingress: 400 with the fields at fault, 404, 405, 409, 412, 413, 415, 500
-// for a document in Redis that cannot be used, and 503 with Retry-After while Redis or NATS is away. All answers
-// forbid caching.
+// Errors are problem documents, as on the ingress: 400 with the fields at fault, 404, 405, 409, 412, 413, 415, 500 for
+// a document in Redis that cannot be used, and 503 with Retry-After while Redis or NATS is away. All answers forbid
+// caching.
 package admin

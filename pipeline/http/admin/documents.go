@@ -121,8 +121,8 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 	return answer{body: view.Tenant(stored), etag: v}, err
 }
 
-// patchVersion applies the patch to a config that meets the conditions of the request. The write fails if the
-// config has changed since it was read.
+// patchVersion applies the patch to a config that meets the conditions of the request. The write fails if the config
+// has changed since it was read.
 func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, store.Version, error) {
 	config, v, err := a.tenants.Get(r.Context(), r.PathValue("id"))
 	if errors.Is(err, store.ErrNotFound) {
@@ -153,8 +153,8 @@ func parseFlag(id string, body []byte) (tenant.Flag, error) {
 	return flag, err
 }
 
-// withID adds the member id in front of the members of an object without one. Any other text is returned unchanged,
-// and the parser refuses it. An ID holds no character that must be escaped.
+// withID adds the member id in front of the members of an object without one. Any other text is returned unchanged, and
+// the parser refuses it. An ID holds no character that must be escaped.
 func withID(body []byte, id string) []byte {
 	var named struct {
 		ID jsontext.Value `json:"id"`

@@ -52,8 +52,8 @@ func (a *api) reload(w http.ResponseWriter, r *http.Request) (answer, error) {
 	return answer{body: map[string]string{"reload": cmp.Or(community, "everything")}}, nil
 }
 
-// parseReload returns the community to reload, or "" for everything. The community is in the body, which may be
-// empty, or in the query.
+// parseReload returns the community to reload, or "" for everything. The community is in the body, which may be empty,
+// or in the query.
 func parseReload(data []byte, inQuery string) (string, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return inQuery, nil

@@ -36,9 +36,8 @@ var requests = [...]struct{ method, path string }{
 	{http.MethodPost, "/v1/reload"},
 }
 
-// FuzzBodies: no body makes the API panic or fail; what it takes it gives back
-// in a form that it takes again. The documents are kept in a map: with a Redis
-// the fuzzer would spend its time on the way there, and its coverage would
+// FuzzBodies: no body makes the API panic or fail; what it takes it gives back in a form that it takes again. The
+// documents are kept in a map: with a Redis the fuzzer would spend its time on the way there, and its coverage would
 // differ from run to run.
 func FuzzBodies(f *testing.F) {
 	stored := keyspace{}
@@ -74,8 +73,7 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-// TestKeyspace: the API answers from the map of FuzzBodies as it does from a
-// Redis. A reload reads no document.
+// TestKeyspace: the API answers from the map of FuzzBodies as it does from a Redis. A reload reads no document.
 func TestKeyspace(t *testing.T) {
 	stored := keyspace{}
 	ours := storeHandler(t, stored.client(t))
@@ -126,10 +124,9 @@ func send(tb testing.TB, h http.Handler, method, path, body string) *httptest.Re
 	return w
 }
 
-// keyspace answers, as a hook of a Redis client, the commands that the store
-// sends to read and write a document: by key, or by key and field. One
-// goroutine uses it at a time, so a transaction always succeeds; the change
-// log and its events go nowhere.
+// keyspace answers, as a hook of a Redis client, the commands that the store sends to read and write a document: by
+// key, or by key and field. One goroutine uses it at a time, so a transaction always succeeds; the change log and its
+// events go nowhere.
 type keyspace map[string]string
 
 // keyspaceTime is what TIME answers.

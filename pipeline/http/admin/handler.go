@@ -33,13 +33,12 @@ type Options struct {
 	Limits *shard.Limits
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
-	// Logger logs every change at level info, and every request that failed in Redis or NATS at level warn.
-	// Defaults to none.
+	// Logger logs every change at level info, and every request that failed in Redis or NATS at level warn. Defaults to
+	// none.
 	Logger *slog.Logger
 }
 
-// Handler serves the admin API; see the package comment. It asks for no token. The error names every missing
-// option.
+// Handler serves the admin API; see the package comment. It asks for no token. The error names every missing option.
 func Handler(o Options) (http.Handler, error) {
 	var errs []error
 	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
@@ -71,8 +70,8 @@ type api struct {
 	slots       chan struct{} // one item for each request in flight
 }
 
-// endpoint answers one method of one path. It uses w to bound the body, and may set headers on w; only serve writes
-// to w.
+// endpoint answers one method of one path. It uses w to bound the body, and may set headers on w; only serve writes to
+// w.
 type endpoint func(w http.ResponseWriter, r *http.Request) (answer, error)
 
 // answer is a successful answer.

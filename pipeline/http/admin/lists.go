@@ -16,8 +16,8 @@ import (
 	"arrakis/tenant/store"
 )
 
-// list makes the endpoint of a list. page reads the document of one page, and next, the cursor of the next page;
-// next is "" on the last page.
+// list makes the endpoint of a list. page reads the document of one page, and next, the cursor of the next page; next
+// is "" on the last page.
 func list(page func(ctx context.Context, q url.Values, limit int) (document any, next string, err error)) endpoint {
 	return func(_ http.ResponseWriter, r *http.Request) (answer, error) {
 		q, limit := r.URL.Query(), 100
@@ -42,8 +42,8 @@ func (a *api) tenantPage(ctx context.Context, q url.Values, limit int) (any, str
 	return view.NewTenants(page.Entries, page.Cursor), page.Cursor, err
 }
 
-// flagPage reads all flags, at most a thousand, and returns one page of them. The cursor is the ID of the last flag
-// on the page.
+// flagPage reads all flags, at most a thousand, and returns one page of them. The cursor is the ID of the last flag on
+// the page.
 func (a *api) flagPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
 	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil || len(after) > 0 && !tenant.ValidFlagID(string(after)) {

@@ -56,8 +56,8 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.").RetryAfter(retryAfter)
 }
 
-// conflict is the answer for a write whose conditions do not hold, or which gave up because other writers kept
-// changing the document.
+// conflict is the answer for a write whose conditions do not hold, or which gave up because other writers kept changing
+// the document.
 func conflict(r *http.Request) *problem.Problem {
 	if r.Header.Get("If-Match") == "" && r.Header.Get("If-None-Match") == "" {
 		return problem.New(http.StatusConflict, "conflict", "Other writers kept changing the document at the same time. Repeat the request.")
@@ -66,8 +66,8 @@ func conflict(r *http.Request) *problem.Problem {
 		"The stored document does not meet If-Match or If-None-Match; it may have been changed meanwhile. Read it again, and repeat the change with its ETag.")
 }
 
-// faultsOf returns the faults that err holds, if any. Each is a *tenant.FieldError, except that the last may only
-// say how many more there are.
+// faultsOf returns the faults that err holds, if any. Each is a *tenant.FieldError, except that the last may only say
+// how many more there are.
 func faultsOf(err error) []error {
 	var one *tenant.FieldError
 	if !errors.As(err, &one) {

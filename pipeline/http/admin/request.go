@@ -25,8 +25,7 @@ func readBody(w http.ResponseWriter, r *http.Request, types ...string) ([]byte, 
 	return data, nil
 }
 
-// checkQuery refuses a query parameter that is not among names, or is given
-// twice.
+// checkQuery refuses a query parameter that is not among names, or is given twice.
 func checkQuery(r *http.Request, names []string) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -46,8 +45,8 @@ func checkQuery(r *http.Request, names []string) error {
 	return errors.Join(errs...)
 }
 
-// fault is a fault of one part of a request. A field whose name the client chose is cut, so that it does not fill
-// the answer.
+// fault is a fault of one part of a request. A field whose name the client chose is cut, so that it does not fill the
+// answer.
 func fault(field, format string, args ...any) error {
 	return &tenant.FieldError{Field: fmt.Sprintf("%.64s", field), Reason: fmt.Sprintf(format, args...)}
 }

@@ -92,8 +92,7 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// do sends a request with the token and with headers given as name, value
-// pairs. It may be called by any goroutine.
+// do sends a request with the token and with headers given as name, value pairs. It may be called by any goroutine.
 func (b *bed) do(tb testing.TB, method, path, body string, headers ...string) response {
 	tb.Helper()
 	r, err := http.NewRequestWithContext(tb.Context(), method, b.url+path, strings.NewReader(body))

@@ -167,8 +167,7 @@ var otherDocuments = map[string]string{"/v1/tenan": `{"tier":"free"}`, "/v1/flag
 // documents are good bodies of a PUT, by the beginning of their path.
 var documents = map[string]string{"/v1/tenan": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`}
 
-// TestWritersAtOnce: 8 writers patch one member each, again and again; none of
-// them is lost.
+// TestWritersAtOnce: 8 writers patch one member each, again and again; none of them is lost.
 func TestWritersAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -199,8 +198,8 @@ func TestWritersAtOnce(t *testing.T) {
 	}
 }
 
-// TestCountByIfMatch: 8 writers add one by reading and writing what they have
-// read; with ETags every one of them counts.
+// TestCountByIfMatch: 8 writers add one by reading and writing what they have read; with ETags every one of them
+// counts.
 func TestCountByIfMatch(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -283,8 +282,7 @@ func TestListOf500(t *testing.T) {
 	b.do(t, "PATCH", "/v1/tenants/"+e.ID, `{"tier":"free"}`, ifMatch, e.ETag).want(t, 200)
 }
 
-// TestForeignMembers: other writers' members are not shown, so that what GET
-// gives can be put back, and are kept.
+// TestForeignMembers: other writers' members are not shown, so that what GET gives can be put back, and are kept.
 func TestForeignMembers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -310,8 +308,7 @@ func TestForeignMembers(t *testing.T) {
 	}
 }
 
-// TestUnusableDocument: what is in Redis and cannot be used is shown as such,
-// and repaired by replacing it.
+// TestUnusableDocument: what is in Redis and cannot be used is shown as such, and repaired by replacing it.
 func TestUnusableDocument(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

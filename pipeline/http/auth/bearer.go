@@ -1,5 +1,4 @@
-// Package auth checks the bearer tokens (RFC 6750) of requests to the HTTP
-// addresses.
+// Package auth checks the bearer tokens (RFC 6750) of requests to the HTTP addresses.
 package auth
 
 import (
@@ -12,15 +11,15 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// Bearer checks the bearer token of requests. The zero value asks for no token. A Bearer keeps a digest of the
-// token, not the token itself.
+// Bearer checks the bearer token of requests. The zero value asks for no token. A Bearer keeps a digest of the token,
+// not the token itself.
 type Bearer struct {
 	required bool
 	digest   [sha256.Size]byte
 }
 
-// NewBearer makes a Bearer that asks for token, which must be at most 4,096 visible ASCII characters. If token is
-// "", the Bearer asks for no token.
+// NewBearer makes a Bearer that asks for token, which must be at most 4,096 visible ASCII characters. If token is "",
+// the Bearer asks for no token.
 func NewBearer(token string) (Bearer, error) {
 	if token == "" {
 		return Bearer{}, nil
@@ -34,8 +33,8 @@ func NewBearer(token string) (Bearer, error) {
 // Required reports whether requests need a token.
 func (b Bearer) Required() bool { return b.required }
 
-// Check returns nil if the request may pass. Otherwise it returns a problem and sets the header WWW-Authenticate in
-// h. It takes the same time for every wrong token.
+// Check returns nil if the request may pass. Otherwise it returns a problem and sets the header WWW-Authenticate in h.
+// It takes the same time for every wrong token.
 func (b Bearer) Check(h http.Header, r *http.Request) *problem.Problem {
 	if !b.required {
 		return nil

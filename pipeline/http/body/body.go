@@ -103,8 +103,8 @@ func (l *Rules) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return data, err
 }
 
-// discard reads on beyond the limit. So a client that sends its whole body before it reads the answer gets the
-// answer, and not a reset connection.
+// discard reads on beyond the limit. So a client that sends its whole body before it reads the answer gets the answer,
+// and not a reset connection.
 func discard(r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard) // an error does not change the answer
 }

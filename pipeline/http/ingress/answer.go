@@ -15,8 +15,8 @@ import (
 // badOutcome names the problem of an outcome that breaks the contract.
 const badOutcome = "bad-outcome"
 
-// answer is the HTTP answer to the client: a problem, or a status with a body. The zero value means that the client
-// is gone and gets no answer.
+// answer is the HTTP answer to the client: a problem, or a status with a body. The zero value means that the client is
+// gone and gets no answer.
 type answer struct {
 	problem   *problem.Problem
 	status    int
@@ -40,8 +40,8 @@ func newAnswer(outcome []byte, e contract.Envelope) answer {
 	return answer{problem: forMessage(outcomeProblem(o, err), e), rateLimit: o.RateLimit}
 }
 
-// outcomeProblem is the problem for an outcome that is not a success. err, if any, says why the outcome could not
-// be decoded.
+// outcomeProblem is the problem for an outcome that is not a success. err, if any, says why the outcome could not be
+// decoded.
 func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 	switch {
 	case err != nil:
@@ -111,8 +111,8 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	return a.status
 }
 
-// setRateLimit sets the headers RateLimit-Policy and RateLimit of
-// draft-ietf-httpapi-ratelimit-headers, unless the action is unlimited.
+// setRateLimit sets the headers RateLimit-Policy and RateLimit of draft-ietf-httpapi-ratelimit-headers, unless the
+// action is unlimited.
 func setRateLimit(h http.Header, l contract.RateLimit) {
 	action, err := tenant.ParseAction(l.Action)
 	if l.Limit < 0 || err != nil {

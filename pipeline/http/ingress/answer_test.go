@@ -24,8 +24,8 @@ const (
 	limited = `"rate_limit":{"action":"command","limit":10,"remaining":0,"reset_ms":36001,"retry_after_ms":36001}`
 )
 
-// TestAnswers holds every answer that follows from a request or an outcome
-// against its golden file: status, headers, body.
+// TestAnswers holds every answer that follows from a request or an outcome against its golden file: status, headers,
+// body.
 func TestAnswers(t *testing.T) {
 	var outcome atomic.Value
 	b := newBed(t, func(o *Options) { o.Token = "secret" })
@@ -84,8 +84,8 @@ func orElse(s, otherwise string) string {
 	return s
 }
 
-// checkGolden holds an answer against testdata/golden/<name>.http. Its status
-// must be the number that the name begins with.
+// checkGolden holds an answer against testdata/golden/<name>.http. Its status must be the number that the name begins
+// with.
 func checkGolden(t *testing.T, name string, r response) {
 	t.Helper()
 	if !strings.HasPrefix(name, strconv.Itoa(r.code)) {
@@ -150,8 +150,7 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// TestMetrics holds the exposition's names, help, types and labels, without
-// the values, against the golden file.
+// TestMetrics holds the exposition's names, help, types and labels, without the values, against the golden file.
 func TestMetrics(t *testing.T) {
 	b := newBed(t, nil)
 	b.work(t, always(`{"status":"ok"}`))

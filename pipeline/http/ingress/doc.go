@@ -12,10 +12,10 @@
 // # Requests
 //
 // The body is the envelope, at most MaxBody bytes. It is stored byte for byte, except that a missing event_id or
-// event_type is added in front. The added event ID is the value of the header Idempotency-Key (bare, or a quoted
-// string as in RFC 9651), or a new UUID if there is no such header. The added event type is the route's. An
-// event_id in the body wins over the header. A request that is repeated with the same event ID is charged once, but
-// its handler may run again.
+// event_type is added in front. The added event ID is the value of the header Idempotency-Key (bare, or a quoted string
+// as in RFC 9651), or a new UUID if there is no such header. The added event type is the route's. An event_id in the
+// body wins over the header. A request that is repeated with the same event ID is charged once, but its handler may run
+// again.
 //
 // The headers X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) are copied to the message; an
 // invalid value is ignored. The response always carries X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202
@@ -49,14 +49,13 @@
 //
 // # Backpressure
 //
-// At most MaxInFlight requests are in flight: being read, being stored, or waiting for their outcome. A further
-// request is answered 503 at once. So the same number bounds bodies, waiting goroutines and unacknowledged
-// publishes. One community may have a fourth of MaxInFlight, so that a community with slow handlers leaves room for
-// other communities.
+// At most MaxInFlight requests are in flight: being read, being stored, or waiting for their outcome. A further request
+// is answered 503 at once. So the same number bounds bodies, waiting goroutines and unacknowledged publishes. One
+// community may have a fourth of MaxInFlight, so that a community with slow handlers leaves room for other communities.
 //
 // # Shutdown
 //
 // When the context of [Ingress.Run] ends, new requests are answered 503, and requests in flight may wait for their
-// outcome for DrainTimeout. Then waiting requests are answered 504, or 503 if their message is not yet stored. Shut
-// the http.Server down after Run has returned.
+// outcome for DrainTimeout. Then waiting requests are answered 504, or 503 if their message is not yet stored. Shut the
+// http.Server down after Run has returned.
 package ingress

@@ -22,8 +22,8 @@ func newUUID() string {
 	return string(s[:])
 }
 
-// prefersAsync reports whether the values of Prefer (RFC 7240) contain the preference respond-async, without a
-// value or with an empty one. The word does not count inside the value or the parameters of another preference.
+// prefersAsync reports whether the values of Prefer (RFC 7240) contain the preference respond-async, without a value or
+// with an empty one. The word does not count inside the value or the parameters of another preference.
 func prefersAsync(values []string) bool {
 	for _, v := range values {
 		for v != "" {
@@ -56,9 +56,8 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// validTraceParent reports whether s is a traceparent of W3C Trace Context:
-// version-trace-parent-flags in lower-case hex, with IDs that are not all
-// zeros. Versions after 00 may have more fields.
+// validTraceParent reports whether s is a traceparent of W3C Trace Context: version-trace-parent-flags in lower-case
+// hex, with IDs that are not all zeros. Versions after 00 may have more fields.
 func validTraceParent(s string) bool {
 	const length = 55
 	if len(s) < length || len(s) > 512 || s[2] != '-' || s[35] != '-' || s[52] != '-' {

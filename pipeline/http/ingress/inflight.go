@@ -15,12 +15,12 @@ var (
 	errCommunityBusy = errors.New("too many requests of the community are in flight")
 )
 
-// sharesInFlight is the number of equal shares of MaxInFlight. One community may have one share in flight, so that
-// it cannot keep other communities out.
+// sharesInFlight is the number of equal shares of MaxInFlight. One community may have one share in flight, so that it
+// cannot keep other communities out.
 const sharesInFlight = 4
 
-// acquireSlot counts a request as in flight. Errors are errNotRunning and errBusy. After success the caller must
-// call releaseSlot.
+// acquireSlot counts a request as in flight. Errors are errNotRunning and errBusy. After success the caller must call
+// releaseSlot.
 func (in *Ingress) acquireSlot() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -43,8 +43,8 @@ func (in *Ingress) releaseSlot() {
 	in.closeIdleLocked()
 }
 
-// acquireShare counts a request as in flight for its community. It reports false if the community's share is used
-// up. If it reports true, the caller must call releaseShare.
+// acquireShare counts a request as in flight for its community. It reports false if the community's share is used up.
+// If it reports true, the caller must call releaseShare.
 func (in *Ingress) acquireShare(community string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -76,16 +76,16 @@ func (in *Ingress) setPhase(p phase) {
 	in.closeIdleLocked()
 }
 
-// closeIdleLocked tells Run that the last request has ended. No slot is acquired while the ingress drains, so
-// inFlight becomes 0 only once. The caller must hold in.mu.
+// closeIdleLocked tells Run that the last request has ended. No slot is acquired while the ingress drains, so inFlight
+// becomes 0 only once. The caller must hold in.mu.
 func (in *Ingress) closeIdleLocked() {
 	if in.phase == draining && in.inFlight == 0 {
 		close(in.idle)
 	}
 }
 
-// addWaiter makes a token for a message, and the channel on which the message's outcome arrives. The caller must
-// call removeWaiter when it stops waiting.
+// addWaiter makes a token for a message, and the channel on which the message's outcome arrives. The caller must call
+// removeWaiter when it stops waiting.
 func (in *Ingress) addWaiter() (token string, outcome <-chan []byte) {
 	ch := make(chan []byte, 1)
 	token = nuid.Next()
@@ -101,9 +101,9 @@ func (in *Ingress) removeWaiter(token string) {
 	delete(in.waiting, token)
 }
 
-// deliverOutcome passes an outcome to the waiting request. It never blocks: the channel has room for one outcome,
-// and the token is removed with the first outcome. An outcome without a waiting request is late, or is the second
-// outcome of a message that was delivered again.
+// deliverOutcome passes an outcome to the waiting request. It never blocks: the channel has room for one outcome, and
+// the token is removed with the first outcome. An outcome without a waiting request is late, or is the second outcome
+// of a message that was delivered again.
 func (in *Ingress) deliverOutcome(m *nats.Msg) {
 	token := m.Subject[len(in.inbox)+1:]
 	in.mu.Lock()

@@ -31,14 +31,13 @@ type Options struct {
 	MaxBody int
 	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.
 	Wait time.Duration
-	// StoreTimeout is the longest time that a request waits for JetStream's ack. Defaults to 5 s, or Wait if that
-	// is shorter.
+	// StoreTimeout is the longest time that a request waits for JetStream's ack. Defaults to 5 s, or Wait if that is
+	// shorter.
 	StoreTimeout time.Duration
-	// DrainTimeout is how long requests in flight may go on after Run's
-	// context has ended. Defaults to 10 s.
+	// DrainTimeout is how long requests in flight may go on after Run's context has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
-	// MaxInFlight bounds the requests that are being read or stored, or that wait for their outcome. Further
-	// requests are answered 503. One community may have a fourth of MaxInFlight; its further requests are answered
+	// MaxInFlight bounds the requests that are being read or stored, or that wait for their outcome. Further requests
+	// are answered 503. One community may have a fourth of MaxInFlight; its further requests are answered
 	// 503 too. Defaults to 4,096.
 	MaxInFlight int
 	// Logger logs changes of state, and single requests at level debug. Defaults to none.
@@ -144,8 +143,8 @@ func New(o Options) (*Ingress, error) {
 	}, nil
 }
 
-// Run subscribes to outcomes and accepts requests until ctx ends. Then it refuses new requests and returns nil when
-// the requests in flight have ended. After DrainTimeout it tells them to end. Run may be called once.
+// Run subscribes to outcomes and accepts requests until ctx ends. Then it refuses new requests and returns nil when the
+// requests in flight have ended. After DrainTimeout it tells them to end. Run may be called once.
 func (in *Ingress) Run(ctx context.Context) error {
 	idle := make(chan struct{})
 	in.mu.Lock()
@@ -180,9 +179,9 @@ func (in *Ingress) Run(ctx context.Context) error {
 	return nil
 }
 
-// Server makes a server for h, which is [Ingress.Handler] or routes to it. The server's limits keep slow clients
-// from holding connections: 5 s for the headers, 10 s for the whole request, 60 s idle, and 16 KiB of headers. An
-// answer may take Wait and 20 s more.
+// Server makes a server for h, which is [Ingress.Handler] or routes to it. The server's limits keep slow clients from
+// holding connections: 5 s for the headers, 10 s for the whole request, 60 s idle, and 16 KiB of headers. An answer may
+// take Wait and 20 s more.
 func (in *Ingress) Server(h http.Handler) *http.Server {
 	const read, write = 10 * time.Second, 10 * time.Second
 	return &http.Server{

@@ -85,8 +85,8 @@ func TestOwnOutcome(t *testing.T) {
 	wg.Wait()
 }
 
-// TestOutcomeBeforeAck: the outcome proves that the message was stored. Here
-// no ack ever comes, for a plain subscriber takes the stream's place.
+// TestOutcomeBeforeAck: the outcome proves that the message was stored. Here no ack ever comes, for a plain subscriber
+// takes the stream's place.
 func TestOutcomeBeforeAck(t *testing.T) {
 	b := newBed(t, nil)
 	if err := b.js.DeleteStream(t.Context(), contract.StreamCommands); err != nil {
@@ -255,8 +255,7 @@ func TestInvariantBoundedInFlight(t *testing.T) {
 	}
 }
 
-// TestInvariantIsolatedInFlight checks I4: a community that has its share in flight
-// is refused, and the others are not.
+// TestInvariantIsolatedInFlight checks I4: a community that has its share in flight is refused, and the others are not.
 func TestInvariantIsolatedInFlight(t *testing.T) {
 	b := newBed(t, func(o *Options) { o.MaxInFlight = 4 })
 	held := b.hold(t.Context(), t)
@@ -282,8 +281,8 @@ func TestInvariantIsolatedInFlight(t *testing.T) {
 	}
 }
 
-// TestDrain: after Run's context has ended new requests are refused, and the
-// one that waits gets its outcome before Run returns.
+// TestDrain: after Run's context has ended new requests are refused, and the one that waits gets its outcome before Run
+// returns.
 func TestDrain(t *testing.T) {
 	b := newBed(t, nil)
 	held := b.hold(t.Context(), t)
@@ -307,8 +306,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainTimeout: who still waits at the end of the drain is told that the
-// message is stored.
+// TestDrainTimeout: who still waits at the end of the drain is told that the message is stored.
 func TestDrainTimeout(t *testing.T) {
 	b := newBed(t, func(o *Options) { o.Wait, o.DrainTimeout = time.Minute, time.Second })
 	held := b.hold(t.Context(), t)
@@ -360,8 +358,8 @@ func TestServerLimits(t *testing.T) {
 	}
 }
 
-// TestSlowClient: one that dawdles over its headers or its body is cut off,
-// and does not keep its place in flight. The limits are shortened, not removed.
+// TestSlowClient: one that dawdles over its headers or its body is cut off, and does not keep its place in flight. The
+// limits are shortened, not removed.
 func TestSlowClient(t *testing.T) {
 	b := newBed(t, nil)
 	s := b.in.Server(b.in.Handler())
@@ -420,8 +418,7 @@ func TestTruncatedBody(t *testing.T) {
 	}
 }
 
-// TestUnanswered holds the errors, wrapped as they may be, against their
-// status codes.
+// TestUnanswered holds the errors, wrapped as they may be, against their status codes.
 func TestUnanswered(t *testing.T) {
 	in, err := New(Options{NATS: connect(t, testserver.NATS(t))})
 	if err != nil {
@@ -447,8 +444,7 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-// BenchmarkIngress is a synchronous request, from the client to the outcome
-// and back, with many under way.
+// BenchmarkIngress is a synchronous request, from the client to the outcome and back, with many under way.
 func BenchmarkIngress(b *testing.B) {
 	bed := newBed(b, nil)
 	bed.work(b, always(`{"event_id":"e1","community_id":"comm_099","tier":"free","status":"ok","result":{"pong":true},`+limited+`}`))

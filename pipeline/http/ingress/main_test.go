@@ -21,8 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bed is a real NATS server, an ingress on it, and a connection of its own
-// for the worker's part.
+// bed is a real NATS server, an ingress on it, and a connection of its own for the worker's part.
 type bed struct {
 	server   *testserver.NATSServer
 	worker   *nats.Conn
@@ -97,8 +96,8 @@ func (b *bed) serve(tb testing.TB, s *http.Server) {
 	b.url = ts.URL
 }
 
-// work consumes every message of the three streams as a worker does, and
-// publishes what outcome makes of it to its reply-to.
+// work consumes every message of the three streams as a worker does, and publishes what outcome makes of it to its
+// reply-to.
 func (b *bed) work(tb testing.TB, outcome func(jetstream.Msg) []byte) {
 	tb.Helper()
 	for _, stream := range []string{contract.StreamCommands, contract.StreamEvents, contract.StreamEligibility} {

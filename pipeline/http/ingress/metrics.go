@@ -5,8 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the ingress's own series. The labels are bounded: a route is one of this package's or "other", a code
-// is a status code of HTTP.
+// metrics are the ingress's own series. The labels are bounded: a route is one of this package's or "other", a code is
+// a status code of HTTP.
 type metrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec

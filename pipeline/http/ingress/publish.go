@@ -27,11 +27,11 @@ func (e *storeError) Error() string { return "store: " + e.err.Error() }
 
 func (e *storeError) Unwrap() error { return e.err }
 
-// publish stores m. If waits is true, it waits for the outcome and returns it. An error is a *storeError,
-// errNoOutcome or ctx's.
+// publish stores m. If waits is true, it waits for the outcome and returns it. An error is a *storeError, errNoOutcome
+// or ctx's.
 func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte, error) {
-	// Without a connection the NATS library would buffer the message and send it when the server is back, long
-	// after the HTTP client has got a 503.
+	// Without a connection the NATS library would buffer the message and send it when the server is back, long after
+	// the HTTP client has got a 503.
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
@@ -53,8 +53,8 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	return data, err
 }
 
-// await waits for JetStream's ack and then, if outcome is not nil, for the outcome. An outcome before the ack
-// proves that the message is stored.
+// await waits for JetStream's ack and then, if outcome is not nil, for the outcome. An outcome before the ack proves
+// that the message is stored.
 func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte) ([]byte, error) {
 	timer := time.NewTimer(in.options.Wait)
 	defer timer.Stop()
@@ -91,8 +91,7 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 	}
 }
 
-// unanswered is the problem for an error of publish, or nil if the client is gone. It logs when messages begin to
-// fail.
+// unanswered is the problem for an error of publish, or nil if the client is gone. It logs when messages begin to fail.
 func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	var p *problem.Problem
 	var failed *storeError

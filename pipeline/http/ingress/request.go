@@ -83,8 +83,8 @@ func decodeProblem(e contract.Envelope, err error) *problem.Problem {
 // idempotencyKey is the header that may carry the event ID.
 const idempotencyKey = "Idempotency-Key"
 
-// eventID returns the event ID in the values of Idempotency-Key, which is bare or a quoted string without escapes.
-// If the header is missing, eventID makes a new ID.
+// eventID returns the event ID in the values of Idempotency-Key, which is bare or a quoted string without escapes. If
+// the header is missing, eventID makes a new ID.
 func eventID(values []string) (id string, ok bool) {
 	if len(values) == 0 {
 		return newUUID(), true

@@ -12,8 +12,8 @@ import (
 	"arrakis/pipeline/http/problem"
 )
 
-// route is one path of the ingress: its row in the contract's table of routes, and its metrics. The route for all
-// paths that are not served has no row.
+// route is one path of the ingress: its row in the contract's table of routes, and its metrics. The route for all paths
+// that are not served has no row.
 type route struct {
 	*contract.Route
 
@@ -24,8 +24,8 @@ type route struct {
 // pathOther is the route label of all paths that are not served.
 const pathOther = "other"
 
-// newRoutes makes the routes by path. A community or a check type has no dot, and an event type has no wildcard and
-// no empty token (see package contract). So no message can reach a subject outside its route.
+// newRoutes makes the routes by path. A community or a check type has no dot, and an event type has no wildcard and no
+// empty token (see package contract). So no message can reach a subject outside its route.
 func newRoutes(m *metrics) map[string]*route {
 	routes := map[string]*route{pathOther: {}}
 	for kind := range contract.Kind(contract.NumKinds) {
@@ -42,8 +42,7 @@ func newRoutes(m *metrics) map[string]*route {
 // statusClientGone is counted for a client that disconnected. It is never sent.
 const statusClientGone = 499
 
-// Handler serves the four routes of the package comment and answers every
-// other path with a problem.
+// Handler serves the four routes of the package comment and answers every other path with a problem.
 func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
 
 // serve routes, measures and counts:

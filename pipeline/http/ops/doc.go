@@ -1,5 +1,5 @@
-// Package ops serves operators and orchestrators. Health is on both HTTP addresses. Metrics, profiles and the admin
-// API are on the ops address only.
+// Package ops serves operators and orchestrators. Health is on both HTTP addresses. Metrics, profiles and the admin API
+// are on the ops address only.
 //
 //	GET /healthz, /health   200 while the process serves: {"status":"ok"}
 //	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check
@@ -7,6 +7,5 @@
 //	    /debug/pprof/       guarded
 //	    /v1/                the admin API, guarded
 //
-// Guarded paths need the admin token. Where no token is set, they answer only on
-// a loopback address.
+// Guarded paths need the admin token. Where no token is set, they answer only on a loopback address.
 package ops

@@ -22,11 +22,10 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	// Admin serves all paths under /v1/. Defaults to none: they answer 404.
 	Admin http.Handler
-	// AdminToken is the bearer token for /v1/ and /debug/pprof/, in visible ASCII. Without a token these paths
-	// answer only if Loopback is true.
+	// AdminToken is the bearer token for /v1/ and /debug/pprof/, in visible ASCII. Without a token these paths answer
+	// only if Loopback is true.
 	AdminToken string
-	// Loopback says that the handler's listener is bound to a loopback
-	// address, so that only this machine can reach it.
+	// Loopback says that the handler's listener is bound to a loopback address, so that only this machine can reach it.
 	Loopback bool
 }
 
@@ -60,8 +59,8 @@ func Handler(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// guarded passes requests with the token on to next. If no token is set, it passes all requests on a loopback
-// address, and no request on another address.
+// guarded passes requests with the token on to next. If no token is set, it passes all requests on a loopback address,
+// and no request on another address.
 func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := bearer.Check(w.Header(), r)

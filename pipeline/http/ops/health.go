@@ -16,11 +16,11 @@ import (
 const (
 	// checkTimeout bounds one check.
 	checkTimeout = 2 * time.Second
-	// reportAge is how long a report is served before the checks run again. So NATS and Redis see at most one round
-	// of checks a second, however many probes arrive.
+	// reportAge is how long a report is served before the checks run again. So NATS and Redis see at most one round of
+	// checks a second, however many probes arrive.
 	reportAge = time.Second
-	// startAge replaces reportAge while the process is not ready, so that probes soon learn that the process has
-	// become ready.
+	// startAge replaces reportAge while the process is not ready, so that probes soon learn that the process has become
+	// ready.
 	startAge = 50 * time.Millisecond
 )
 
@@ -34,8 +34,8 @@ const (
 	Failed   Status = "failed"   // the process is not ready
 )
 
-// Result is the result of one check. Detail is for people. It must hold no secret, because it is shown on the
-// ingress too.
+// Result is the result of one check. Detail is for people. It must hold no secret, because it is shown on the ingress
+// too.
 type Result struct {
 	Status Status `json:"status"`
 	Detail string `json:"detail,omitempty"`
@@ -106,8 +106,8 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, code, body)
 }
 
-// report is the last round of checks, or a new round if the last round is old. Probes that arrive during a round
-// share its result.
+// report is the last round of checks, or a new round if the last round is old. Probes that arrive during a round share
+// its result.
 func (h *Health) report(ctx context.Context) *report {
 	if rep := h.last.Load(); rep != nil {
 		age := reportAge

@@ -101,8 +101,7 @@ func TestHealthMethods(t *testing.T) {
 	}
 }
 
-// TestChecksAreShared: many probes at once, and again within a second, cost
-// one round; a second later there is another.
+// TestChecksAreShared: many probes at once, and again within a second, cost one round; a second later there is another.
 func TestChecksAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds atomic.Int32
@@ -129,8 +128,7 @@ func TestChecksAreShared(t *testing.T) {
 	})
 }
 
-// TestSlowCheck: a check that does not answer has failed after 2 s, and the
-// probe that began it may leave before.
+// TestSlowCheck: a check that does not answer has failed after 2 s, and the probe that began it may leave before.
 func TestSlowCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := handler(t, Options{Health: NewHealth(map[string]Check{"redis": func(ctx context.Context) Result {

@@ -1,8 +1,8 @@
-// Package problem writes the error answers of both HTTP addresses, which are problem documents of RFC 9457.
-// Everything in it is safe for concurrent use, except that a [Problem] belongs to one request.
+// Package problem writes the error answers of both HTTP addresses, which are problem documents of RFC 9457. Everything
+// in it is safe for concurrent use, except that a [Problem] belongs to one request.
 //
-// A problem's type is a URN: "urn:arrakis:problem:" and a word that never changes its meaning. Programs should
-// branch on the type. Title and detail are for people; the detail says what to do next.
+// A problem's type is a URN: "urn:arrakis:problem:" and a word that never changes its meaning. Programs should branch
+// on the type. Title and detail are for people; the detail says what to do next.
 package problem
 
 import (
