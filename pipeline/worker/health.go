@@ -12,6 +12,9 @@ import (
 func (w *Worker) newHealth() *ops.Health {
 	return ops.NewHealth(map[string]ops.Check{
 		"nats": func(context.Context) ops.Result {
+			if w.o.NATS.IsClosed() {
+				return ops.Result{Status: ops.Failed, Detail: "the connection is closed"}
+			}
 			if !w.o.NATS.IsConnected() {
 				return ops.Result{Status: ops.Failed, Detail: "not connected; reconnecting"}
 			}

@@ -15,6 +15,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/streams"
 )
 
@@ -131,6 +132,18 @@ func (o *Options) validate() error {
 	}
 	if o.Redis == nil {
 		errs = append(errs, errors.New("worker: Redis is required"))
+	}
+	if o.Streams.Replicas < 1 || o.Streams.Replicas > 5 {
+		errs = append(errs, fmt.Errorf("worker: Streams.Replicas is %d, want 1 to 5", o.Streams.Replicas))
+	}
+	if o.OnRedisDown < limiter.Local || o.OnRedisDown > limiter.Closed {
+		errs = append(errs, fmt.Errorf("worker: OnRedisDown is %v, want Local, Open or Closed", o.OnRedisDown))
+	}
+	if _, err := auth.NewBearer(o.IngressToken); err != nil {
+		errs = append(errs, fmt.Errorf("worker: IngressToken %w", err))
+	}
+	if _, err := auth.NewBearer(o.AdminToken); err != nil {
+		errs = append(errs, fmt.Errorf("worker: AdminToken %w", err))
 	}
 	if o.Shards > 4096 {
 		errs = append(errs, fmt.Errorf("worker: Shards is %d, want at most 4096", o.Shards))

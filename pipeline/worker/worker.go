@@ -2,10 +2,13 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/limiter"
@@ -31,6 +34,7 @@ type Worker struct {
 	httpServer *http.Server     // nil without Options.HTTP
 	opsServer  *http.Server     // nil without Options.Ops
 	ended      chan struct{}    // Run closes it when it returns
+	started    atomic.Bool      // by Run
 }
 
 // New makes a Worker and starts nothing; NATS and Redis may still be away. An error names faults of the options.
@@ -90,12 +94,15 @@ func (w *Worker) ingressDrain() time.Duration {
 	if w.o.HTTP == nil {
 		return 0
 	}
-	return w.o.ShutdownTimeout / 3
+	return max(1, w.o.ShutdownTimeout/3) // 0 would be the default
 }
 
 // Run runs all parts until ctx ends or one part fails. It returns when all parts have ended; see the package comment.
 // It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
+	if w.started.Swap(true) {
+		return errors.New("worker: Run was called before")
+	}
 	defer close(w.ended)
 	lasting := context.WithoutCancel(ctx)
 	front, stopFront := context.WithCancel(ctx)
@@ -129,12 +136,27 @@ func (w *Worker) Run(ctx context.Context) error {
 		defer context.AfterFunc(front, stopMiddle)()
 	}
 	part("pipeline", func() error { return w.work(middle) }, func() { stopFront(); stopBack() })
+	part("nats", func() error { return w.watchConnection(back) }, stopFront)
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
 	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
 	if w.opsServer != nil {
 		part("ops", func() error { return serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
 	return g.Wait()
+}
+
+// watchConnection returns an error when the connection to NATS is closed, because a closed one never reconnects.
+func (w *Worker) watchConnection(ctx context.Context) error {
+	closed := w.o.NATS.StatusChanged(nats.CLOSED)
+	defer w.o.NATS.RemoveStatusListener(closed)
+	if !w.o.NATS.IsClosed() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-closed:
+		}
+	}
+	return errors.New("the connection is closed and does not reconnect; see Options.NATS")
 }
 
 // work waits for the servers, and then runs the pipeline until ctx ends.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -44,5 +45,50 @@ func TestAwaitReadyEndsWithRun(t *testing.T) {
 	}
 	if err := w.AwaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("AwaitReady: %v", err)
+	}
+}
+
+// newWorker makes a worker on servers of the test's own.
+func newWorker(t *testing.T, o Options) *Worker {
+	t.Helper()
+	o.NATS, o.Redis = testserver.ConnectNATS(t, testserver.NATS(t).URL()), testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	w, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestRunTwice(t *testing.T) {
+	w := newWorker(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	if err := w.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "called before") {
+		t.Errorf("the second Run: %v", err)
+	}
+	if err := w.Ready(); err != nil {
+		t.Errorf("the first Run is disturbed: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the first Run: %v", err)
+	}
+}
+
+// A closed connection never comes back: the process cannot go on.
+func TestRunEndsWithItsConnection(t *testing.T) {
+	w := newWorker(t, Options{})
+	done := make(chan error, 1)
+	go func() { done <- w.Run(t.Context()) }()
+	if err := w.AwaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.o.NATS.Close()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "connection is closed") {
+		t.Errorf("Run: %v", err)
 	}
 }
