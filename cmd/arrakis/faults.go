@@ -98,8 +98,12 @@ func bounds[T any](tag *kong.Tag, low, high T, parse func(string) (T, error)) (T
 
 func parseChoice(raw string, tag *kong.Tag) (any, error) {
 	values := strings.Split(tag.Get("oneof"), ",")
-	if raw != tag.Default && !slices.Contains(values, raw) {
-		return nil, fmt.Errorf("%s or %s", strings.Join(values[:len(values)-1], ", "), values[len(values)-1])
+	last := len(values) - 1
+	switch {
+	case raw == tag.Default, slices.Contains(values, raw):
+		return raw, nil
+	case last == 0:
+		return nil, errors.New(values[0])
 	}
-	return raw, nil
+	return nil, fmt.Errorf("%s or %s", strings.Join(values[:last], ", "), values[last])
 }

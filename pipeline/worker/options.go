@@ -25,7 +25,7 @@ type Options struct {
 	// that the worker waits for a server that is away. The caller closes it after Run.
 	NATS *nats.Conn
 	// Redis holds tenants and limits: a single server, a cluster or Sentinel. Set its ContextTimeoutEnabled. The caller
-	// closes it after Run.
+	// closes it after Run. The client writes to standard error by itself; redis.SetLogger changes that.
 	Redis redis.UniversalClient
 
 	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro services.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/limiter"
@@ -48,6 +49,9 @@ func New(o Options) (*Worker, error) {
 	w.limiter, err = limiter.New(o.Redis, limiter.Options{
 		OnRedisDown: o.OnRedisDown, MaxKeys: o.TenantCacheSize, Logger: o.Logger, Registerer: o.Registry,
 	})
+	if errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return nil, fmt.Errorf("worker: Registry has these metrics already, from another worker or a New that failed: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}
