@@ -34,7 +34,7 @@ func newNames(registries ...*Handlers) *names {
 
 // add makes name known. Beyond maxNames it stays unknown.
 func (n *names) add(k contract.Kind, name string) {
-	if n.has(k, name) {
+	if n.label(k, name) != contract.UnknownCommand {
 		return
 	}
 	n.mu.Lock()
@@ -44,10 +44,6 @@ func (n *names) add(k contract.Kind, name string) {
 		name = strings.Clone(name)
 		n.sets[k][name] = name
 	}
-}
-
-func (n *names) has(k contract.Kind, name string) bool {
-	return n.label(k, name) != contract.UnknownCommand
 }
 
 // label is the label value for name. It shares no memory with name.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -38,6 +39,18 @@ func newRegistry() *prometheus.Registry {
 	info.Set(1)
 	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
+}
+
+// newWorker binds both addresses and makes a worker that serves on them.
+func (s *httpSettings) newWorker(o *worker.Options) (*worker.Worker, error) {
+	if err := s.listen(o); err != nil {
+		return nil, err
+	}
+	w, err := worker.New(*o)
+	if err != nil {
+		return nil, errors.Join(err, o.HTTP.Close(), o.Ops.Close())
+	}
+	return w, nil
 }
 
 // listen binds both addresses, so that their ports are known before the worker serves them.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
-	"arrakis/pipeline/worker"
 	"arrakis/tenant/store"
 )
 
@@ -58,12 +56,9 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, d.handlers()
 	o.Streams.MaxAckPending = c.MaxAckPending
-	if err := c.listen(&o); err != nil {
-		return err
-	}
-	w, err := worker.New(o)
+	w, err := c.newWorker(&o)
 	if err != nil {
-		return errors.Join(err, o.HTTP.Close(), o.Ops.Close())
+		return err
 	}
 	d.worker = w
 	if tcp, ok := o.HTTP.Addr().(*net.TCPAddr); c.IngressToken == "" && (!ok || !tcp.IP.IsLoopback()) {

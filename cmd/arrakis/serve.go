@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-
-	"arrakis/pipeline/worker"
 )
 
 type serveCmd struct {
@@ -64,12 +62,9 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
-	if err := c.listen(&o); err != nil {
-		return err
-	}
-	w, err := worker.New(o)
+	w, err := c.newWorker(&o)
 	if err != nil {
-		return errors.Join(err, o.HTTP.Close(), o.Ops.Close())
+		return err
 	}
 	log.InfoContext(ctx, "listening", "http", o.HTTP.Addr().String(), "ops", o.Ops.Addr().String())
 	if err := w.Run(ctx); err != nil {

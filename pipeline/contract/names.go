@@ -77,21 +77,24 @@ func DeadLetterSubject(stream string, r Reason) string {
 	return "deadletter." + stream + "." + string(r)
 }
 
-// ValidReplyTo reports whether outcomes may be published to subject. A valid subject begins with [ReplyPrefix] and has
-// at most 256 bytes, no wildcard, no white space and no empty token.
-func ValidReplyTo(subject string) bool {
-	if len(subject) > 256 || !strings.HasPrefix(subject, ReplyPrefix) {
-		return false
-	}
+// ValidSubject reports whether a message can be published to subject: non-empty tokens of visible ASCII, joined by dots,
+// without a wildcard.
+func ValidSubject(subject string) bool {
 	last := byte('.')
 	for i := range len(subject) {
 		c := subject[i]
-		if c <= ' ' || c >= 0x7f || c == '*' || c == '>' || c == '.' && last == '.' {
+		if c <= ' ' || c > '~' || c == '*' || c == '>' || c == '.' && last == '.' {
 			return false
 		}
 		last = c
 	}
 	return last != '.'
+}
+
+// ValidReplyTo reports whether outcomes may be published to subject: a valid subject of at most 256 bytes that begins
+// with [ReplyPrefix].
+func ValidReplyTo(subject string) bool {
+	return len(subject) <= 256 && strings.HasPrefix(subject, ReplyPrefix) && ValidSubject(subject)
 }
 
 // Clip cuts a text that may quote a message to limit bytes on one line, for headers, errors and logs. An ellipsis marks

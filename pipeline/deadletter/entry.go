@@ -63,10 +63,12 @@ func newEntry(m *jetstream.RawStreamMsg) Entry {
 	return l
 }
 
+const maxSubject = 1024 // bytes
+
 // originOf finds the route of messages that are published to subject. ok is false if no route has the subject, or if it
 // cannot be published to.
 func originOf(subject string) (r *contract.Route, ok bool) {
-	if !publishable(subject) {
+	if len(subject) > maxSubject || !contract.ValidSubject(subject) {
 		return nil, false
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
@@ -76,19 +78,3 @@ func originOf(subject string) (r *contract.Route, ok bool) {
 	}
 	return nil, false
 }
-
-// publishable reports whether subject consists of non-empty tokens of visible ASCII, joined by dots, without a
-// wildcard.
-func publishable(subject string) bool {
-	last := byte('.')
-	for i := range len(subject) {
-		c := subject[i]
-		if c <= ' ' || c > '~' || c == '*' || c == '>' || c == '.' && last == '.' {
-			return false
-		}
-		last = c
-	}
-	return last != '.' && len(subject) <= maxSubject
-}
-
-const maxSubject = 1024 // bytes
