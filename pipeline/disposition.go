@@ -10,7 +10,7 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// settlement is how arrakis tells JetStream that a message has ended.
+// settlement is what arrakis tells JetStream at the end of a delivery.
 type settlement uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	term                        // JetStream never delivers the message again; its dead letter is stored
 )
 
-// disposition is how a message ends. The zero value means that the message has not ended.
+// disposition is how a delivery ends. The zero value means that it has not ended.
 type disposition struct {
 	settlement
 	delay     time.Duration   // before the next delivery, for a nak
@@ -64,8 +64,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the handler panicked" }
 
-// handled returns the disposition for a handler's error, nil for success. Only handled turns such an error into an ack,
-// a nak or a dead letter. attempt counts from 1.
+// handled returns the disposition of a message whose handler returned err; nil is success. No other function decides
+// what follows from a handler's error. attempt counts from 1.
 func handled(err error, attempt, maxAttempts int) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}

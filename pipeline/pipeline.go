@@ -64,8 +64,8 @@ func New(o Options) (*Pipeline, error) {
 	m := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
 
 	ended := shard.NewMailbox[*delivery](endedQueue)
-	// The queue has room for all messages that the consumers may have unacknowledged, so a shard never waits for a
-	// handler.
+	// The queue has room for all messages that consumers made with these options may have unacknowledged. So a shard
+	// waits for handlers only at the queue's bound in bytes.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
@@ -97,14 +97,14 @@ func New(o Options) (*Pipeline, error) {
 
 // Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
 // front to back, and returns nil. Work that takes longer than ShutdownTimeout is aborted and given back to JetStream.
-// Run returns an error only if the process cannot go on.
+// Run returns an error only if the process cannot go on, or if a handler does not return after its context has ended.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil
 	}
 	p.config.refresh(ctx)
 
-	// work outlives ctx by the time for the shutdown.
+	// work ends ShutdownTimeout after ctx.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	intake, stop := context.WithCancel(ctx)

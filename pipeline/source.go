@@ -44,8 +44,8 @@ const (
 	gatherMax   = pullBatch / 2
 	gatherTime  = 20 * time.Millisecond
 	gatherPause = 2 * time.Millisecond
-	// A source gathers at most a twentieth of MaxAckPending. JetStream sends no more messages while MaxAckPending are
-	// unacknowledged over all processes, so a wait for more could never end.
+	// gatherShare bounds gatherMax by a twentieth of MaxAckPending: where MaxAckPending is small, JetStream never sends
+	// gatherMax messages at once.
 	gatherShare = 20
 	// watchInterval is how often a source asks JetStream for its consumer's lag. So it is also how long the loss of a
 	// consumer, together with its server's storage, can go unnoticed.
@@ -54,8 +54,8 @@ const (
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
 	requestTimeout = 5 * time.Second
-	// unknownAckWait is the ack wait that a source assumes until it has read the consumer's. It is so short that no
-	// message is overdue before the first check.
+	// unknownAckWait is the ack wait that a source assumes until it has read the consumer's: short, so that progress is
+	// told early enough whatever the real one is.
 	unknownAckWait = time.Second
 	// rejoinDelay is the time after which a source looks again for a consumer that it lost.
 	rejoinDelay = time.Second

@@ -131,7 +131,7 @@ func encodeResult(result any) (json.RawMessage, error) {
 }
 
 // tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress. It
-// checks them twice in a third of the shortest ack wait, and returns when ctx ends.
+// checks them every sixth of the shortest ack wait, at least once a second, and returns when ctx ends.
 func (s *handleStage) tellInProgress(ctx context.Context) {
 	const longest = time.Second // between two checks, because an operator may shorten an ack wait at any time
 	for {

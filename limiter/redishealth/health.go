@@ -160,9 +160,9 @@ func (h *Health) setLocked(away bool) {
 func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeInterval / 2) }
 
 // Recover probes Redis. If Redis takes writes, Recover runs catchUp, which writes to Redis what was decided without it
-// and then calls Back. The caller calls Recover every ProbeInterval while there is something to write. While Redis is
-// away, Recover does nothing if the last probe was just now. An error means that Redis did not take all writes; Recover
-// has counted and logged the error.
+// and then calls Back. The caller calls Recover every ProbeInterval while Redis is away or there is something to write.
+// While Redis is away, Recover does nothing if the last probe was just now. An error means that Redis did not take all
+// writes; Recover has counted and logged the error.
 func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) error) error {
 	changes := h.changes.Load()
 	h.mu.Lock()

@@ -20,8 +20,8 @@ const (
 )
 
 // Route describes one kind of message: its HTTP path, its stream and consumer, its subjects and its limit. A new kind
-// is a new row of the table below. Other packages make their lists of streams, consumers, HTTP paths and subjects from
-// this table.
+// is a new constant above and a new row of the table below. Other packages make their lists of consumers, HTTP paths
+// and subjects from this table. A new stream also needs its bounds in package streams.
 type Route struct {
 	Kind     Kind
 	Name     string        // the kind's token in handlers.<name>.<…>, in logs and in errors
