@@ -10,13 +10,40 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/streams"
 	"arrakis/shard"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
+
+// Options configures a [Pipeline]. Package worker documents, checks and completes them: every field has its value but
+// Handlers, Fallbacks and Registerer, which may be nil.
+type Options struct {
+	NATS                *nats.Conn
+	Streams             streams.Options
+	Tenants             *store.Store
+	Limiter             *limiter.Limiter // the caller runs it
+	Handlers, Fallbacks *Handlers
+
+	Shards, ShardMailbox, TenantCacheSize int
+	TenantCacheTTL                        time.Duration
+
+	HandlerConcurrency int
+	HandlerTimeout     time.Duration
+	MaxAttempts        int
+	CommandTTL         time.Duration // 0: commands never expire
+	MetricsMaxTenants  int
+	ShutdownTimeout    time.Duration
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
 
 // Pipeline is four stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
@@ -159,12 +186,10 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	return stages
 }
 
-// abortGrace is how long the stages may take to end after work has been aborted.
-const abortGrace = 2 * time.Second
-
 // await waits for the stages to end, and after an abort for abortGrace at most. Only a handler that ignores its context
 // takes longer, and the process must not hang because of such a handler.
 func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
+	const abortGrace = 2 * time.Second // for the stages to end after work has been aborted
 	ended := make(chan error, 1)
 	go func() { ended <- stages.Wait() }()
 	select {
