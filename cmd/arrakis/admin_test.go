@@ -197,3 +197,40 @@ func TestAdminNeedsItsToken(t *testing.T) {
 		t.Errorf("on the ingress: status %d", r.status)
 	}
 }
+
+// TestF14ForeignHost on a whole process: a web page that has given its own name the address of this machine gets
+// nothing from the admin API, and neither does a form on any site.
+func TestF14ForeignHost(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--ops-hosts=ops.example.com")
+	ask := func(host, origin string) int {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.ops+"/v1/reload", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Host = host
+		if origin != "" {
+			q.Header.Set("Origin", origin)
+		}
+		r, err := d.client.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close() //nolint:errcheck // not read
+		return r.StatusCode
+	}
+	for _, tt := range []struct {
+		host, origin string
+		want         int
+	}{
+		{"", "", 200},
+		{"localhost", "", 200},
+		{"ops.example.com:8081", "http://ops.example.com:8081", 200},
+		{"evil.example:8081", "http://evil.example:8081", 403},
+		{"", "https://evil.example", 403},
+	} {
+		if got := ask(tt.host, tt.origin); got != tt.want {
+			t.Errorf("host %q, origin %q: status %d, want %d", tt.host, tt.origin, got, tt.want)
+		}
+	}
+}

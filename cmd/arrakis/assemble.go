@@ -14,7 +14,7 @@ import (
 // workerOptions makes the worker's options from the settings of `dev` and `serve`.
 func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker.Options {
 	o := worker.Options{
-		IngressToken: h.IngressToken, AdminToken: h.AdminToken,
+		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), OpsHosts: h.opsHosts(),
 		Shards: w.Shards, ShardMailbox: w.ShardMailbox,
 		HandlerConcurrency: w.HandlerConcurrency, HandlerTimeout: w.HandlerTimeout,
 		MaxAttempts: w.MaxAttempts, CommandTTL: w.CommandTTL, ShutdownTimeout: w.ShutdownTimeout,

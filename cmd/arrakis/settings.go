@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -49,9 +50,10 @@ type redisSettings struct {
 type httpSettings struct {
 	HTTPAddr     string `name:"http-addr" group:"http" default:"${http_addr}" help:"Address of the ingress and of health."`
 	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of metrics, health, the admin API and pprof."`
-	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for."`
+	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for, or several, comma-separated, while one is rotated."`
 	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
-	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof. Without a token they answer only on a loopback address."`
+	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof, or several, comma-separated. Without a token they answer only on a loopback address."`
+	OpsHosts     string `name:"ops-hosts" group:"http" placeholder:"NAME,..." help:"Host names by which the ops address may be asked, such as ops.example.com or *.example.com. Always allowed: localhost, IP addresses and the host of OPS_ADDR."`
 }
 
 type workerSettings struct {
@@ -186,13 +188,39 @@ func (s *redisSettings) validate() error {
 
 func (s *httpSettings) validate() error {
 	errs := []error{validAddr("HTTP_ADDR (--http-addr)", s.HTTPAddr), validAddr("OPS_ADDR (--ops-addr)", s.OpsAddr)}
-	if _, err := auth.NewBearer(s.IngressToken); err != nil {
-		errs = append(errs, fmt.Errorf("INGRESS_TOKEN (--ingress-token): %w", err))
+	if _, err := auth.NewBearer(commaList(s.IngressToken)...); err != nil {
+		errs = append(errs, fmt.Errorf("INGRESS_TOKEN (--ingress-token) %w", err))
 	}
-	if _, err := auth.NewBearer(s.AdminToken); err != nil {
-		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token): %w", err))
+	if _, err := auth.NewBearer(commaList(s.AdminToken)...); err != nil {
+		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token) %w", err))
+	}
+	if _, err := auth.NewHosts(commaList(s.OpsHosts)...); err != nil {
+		errs = append(errs, fmt.Errorf("OPS_HOSTS (--ops-hosts) %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// opsHosts are the names by which the ops address may be asked: those of OPS_HOSTS, and that of OPS_ADDR if it is one.
+func (s *httpSettings) opsHosts() []string {
+	hosts := commaList(s.OpsHosts)
+	host, _, err := net.SplitHostPort(s.OpsAddr)
+	if _, notIP := netip.ParseAddr(host); err != nil || host == "" || notIP == nil {
+		return hosts
+	}
+	return append(hosts, host)
+}
+
+// commaList splits a setting that is a list. Only the empty setting is an empty list: of "," both entries are empty, so
+// that a check of the entries finds the fault.
+func commaList(s string) []string {
+	if s == "" {
+		return nil
+	}
+	list := strings.Split(s, ",")
+	for i, entry := range list {
+		list[i] = strings.TrimSpace(entry)
+	}
+	return list
 }
 
 // validAddr checks an address to listen on.

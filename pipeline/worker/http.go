@@ -14,15 +14,20 @@ import (
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/admin"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
 	"arrakis/shard"
 )
 
 // addIngress makes the server of the ingress and of health.
-func (w *Worker) addIngress() (err error) {
+func (w *Worker) addIngress() error {
+	bearer, err := auth.NewBearer(w.o.IngressTokens...)
+	if err != nil {
+		return err
+	}
 	w.ingress, err = ingress.New(ingress.Options{
-		NATS: w.o.NATS, Token: w.o.IngressToken, DrainTimeout: w.ingressDrain(),
+		NATS: w.o.NATS, Bearer: bearer, DrainTimeout: w.ingressDrain(),
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {
@@ -49,9 +54,17 @@ func (w *Worker) addOps() error {
 	if err != nil {
 		return err
 	}
+	bearer, err := auth.NewBearer(w.o.AdminTokens...)
+	if err != nil {
+		return err
+	}
+	hosts, err := auth.NewHosts(w.o.OpsHosts...)
+	if err != nil {
+		return err
+	}
 	h, err := ops.Handler(ops.Options{
 		Health: w.health, Gatherer: w.o.Registry, Admin: api,
-		AdminToken: w.o.AdminToken, Loopback: loopback(w.o.Ops.Addr()),
+		Bearer: bearer, Hosts: hosts, Loopback: loopback(w.o.Ops.Addr()),
 	})
 	if err != nil {
 		return fmt.Errorf("ops address: %w", err)

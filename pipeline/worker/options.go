@@ -34,18 +34,22 @@ type Options struct {
 	// Fallbacks handle messages that neither Handlers nor a micro service handles. Defaults to none.
 	Fallbacks *pipeline.Handlers
 
-	// HTTP is the listener of the ingress and of health. Run closes it. If New fails, the caller must close it.
-	// Defaults to nil: there is no ingress.
+	// HTTP is the listener of the ingress and of health. A listener of [tls.NewListener] makes it HTTPS. Run closes the
+	// listener. If New fails, the caller must close it. Defaults to nil: there is no ingress.
 	HTTP net.Listener
-	// IngressToken is the bearer token of the ingress, 1 to 4,096 visible ASCII characters. Defaults to "": every
+	// IngressTokens are the bearer tokens of the ingress: any of them is accepted, so that one can be rotated. There may
+	// be 16, each of 1 to 4,096 visible ASCII characters. The worker keeps only their digests. Defaults to none: every
 	// request is accepted.
-	IngressToken string
-	// Ops is the listener of metrics, health, the admin API and pprof. Run closes it. If New fails, the caller must
-	// close it. Defaults to nil: there is no ops address.
+	IngressTokens []string
+	// Ops is the listener of metrics, health, the admin API and pprof. As for HTTP, it may be one of TLS, and Run closes
+	// it. Defaults to nil: there is no ops address.
 	Ops net.Listener
-	// AdminToken is the bearer token of the admin API and pprof, 1 to 4,096 visible ASCII characters. Defaults to "":
-	// both answer only if Ops is bound to a loopback address.
-	AdminToken string
+	// AdminTokens are the bearer tokens of the admin API and pprof, as IngressTokens are those of the ingress. Defaults
+	// to none: both answer only if Ops is bound to a loopback address.
+	AdminTokens []string
+	// OpsHosts are the host names by which Ops may be asked, such as ops.example.com, or *.example.com for all names
+	// below it. localhost and IP addresses are always allowed. Defaults to none. See [auth.Hosts].
+	OpsHosts []string
 
 	// Streams are the settings with which missing streams and consumers are created. Its MaxAckPending defaults to
 	// 10,000.
@@ -124,7 +128,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate reports all faults at once. Package auth checks the tokens.
+// validate reports all faults at once.
 func (o *Options) validate() error {
 	var errs []error
 	if o.NATS == nil {
@@ -139,11 +143,14 @@ func (o *Options) validate() error {
 	if o.OnRedisDown < limiter.Local || o.OnRedisDown > limiter.Closed {
 		errs = append(errs, fmt.Errorf("worker: OnRedisDown is %v, want Local, Open or Closed", o.OnRedisDown))
 	}
-	if _, err := auth.NewBearer(o.IngressToken); err != nil {
-		errs = append(errs, fmt.Errorf("worker: IngressToken %w", err))
+	if _, err := auth.NewBearer(o.IngressTokens...); err != nil {
+		errs = append(errs, fmt.Errorf("worker: IngressTokens %w", err))
 	}
-	if _, err := auth.NewBearer(o.AdminToken); err != nil {
-		errs = append(errs, fmt.Errorf("worker: AdminToken %w", err))
+	if _, err := auth.NewBearer(o.AdminTokens...); err != nil {
+		errs = append(errs, fmt.Errorf("worker: AdminTokens %w", err))
+	}
+	if _, err := auth.NewHosts(o.OpsHosts...); err != nil {
+		errs = append(errs, fmt.Errorf("worker: OpsHosts %w", err))
 	}
 	if o.Shards > 4096 {
 		errs = append(errs, fmt.Errorf("worker: Shards is %d, want at most 4096", o.Shards))

@@ -17,6 +17,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/streams"
 	"arrakis/shard"
@@ -69,7 +70,11 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h, err = ops.Handler(ops.Options{Health: ops.NewHealth(nil), Admin: h, AdminToken: token})
+	bearer, err := auth.NewBearer(token)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h, err = ops.Handler(ops.Options{Health: ops.NewHealth(nil), Admin: h, Bearer: bearer})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,50 +1,61 @@
-// Package auth checks the bearer tokens (RFC 6750) of requests to the HTTP addresses.
 package auth
 
 import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"arrakis/pipeline/http/problem"
 )
 
-// Bearer checks the bearer token of requests. The zero value asks for no token. A Bearer keeps a digest of the token,
-// not the token itself.
-type Bearer struct {
-	required bool
-	digest   [sha256.Size]byte
-}
+// maxTokens bounds the tokens of one Bearer, because each request is compared with all of them.
+const maxTokens = 16
 
-// NewBearer makes a Bearer that asks for token, which must be at most 4,096 visible ASCII characters. If token is "",
-// the Bearer asks for no token.
-func NewBearer(token string) (Bearer, error) {
-	if token == "" {
-		return Bearer{}, nil
+// Bearer checks the bearer token of requests. The zero value asks for no token. A Bearer keeps digests of the tokens,
+// not the tokens themselves.
+type Bearer struct{ digests [][sha256.Size]byte }
+
+// NewBearer makes a Bearer that asks for one of tokens: several are valid while one is rotated. Without tokens it asks
+// for none. There may be 16 tokens, each of 1 to 4,096 visible ASCII characters.
+func NewBearer(tokens ...string) (Bearer, error) {
+	if len(tokens) > maxTokens {
+		return Bearer{}, fmt.Errorf("has %d tokens, want at most %d: remove those that nobody uses any more", len(tokens), maxTokens)
 	}
-	if len(token) > 4_096 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return Bearer{}, errors.New("must be visible ASCII without spaces, at most 4096 characters")
+	digests := make([][sha256.Size]byte, len(tokens))
+	for i, token := range tokens {
+		if token == "" {
+			return Bearer{}, errors.New("has an empty token: remove the comma, or write a token beside it")
+		}
+		if len(token) > 4_096 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return Bearer{}, errors.New("must be visible ASCII without spaces, at most 4096 characters")
+		}
+		digests[i] = sha256.Sum256([]byte(token))
 	}
-	return Bearer{required: true, digest: sha256.Sum256([]byte(token))}, nil
+	return Bearer{digests}, nil
 }
 
 // Required reports whether requests need a token.
-func (b Bearer) Required() bool { return b.required }
+func (b Bearer) Required() bool { return len(b.digests) > 0 }
 
 // Check returns nil if the request may pass. Otherwise it returns a problem and sets the header WWW-Authenticate in h.
-// It takes the same time for every wrong token.
+// It takes the same time for every token, right or wrong.
 func (b Bearer) Check(h http.Header, r *http.Request) *problem.Problem {
-	if !b.required {
+	if !b.Required() {
 		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	digest := sha256.Sum256([]byte(strings.Trim(token, " ")))
-	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(digest[:], b.digest[:]) == 1 {
+	match := 0
+	for i := range b.digests {
+		match |= subtle.ConstantTimeCompare(digest[:], b.digests[i][:])
+	}
+	if strings.EqualFold(scheme, "Bearer") && match == 1 {
 		return nil
 	}
 	h.Set("WWW-Authenticate", `Bearer realm="arrakis"`)
 	return problem.New(http.StatusUnauthorized, "unauthorized",
-		"The bearer token is missing or wrong. Send the header Authorization: Bearer <token> with the token that arrakis was started with.")
+		"The bearer token is missing or wrong. Send the header Authorization: Bearer <token> with a token that arrakis was started with.")
 }

@@ -16,6 +16,7 @@ import (
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/auth"
 	"arrakis/tenant"
 )
 
@@ -28,7 +29,7 @@ const (
 // body.
 func TestAnswers(t *testing.T) {
 	var outcome atomic.Value
-	b := newBed(t, func(o *Options) { o.Token = "secret" })
+	b := newBed(t, func(o *Options) { o.Bearer = bearer(t, "secret") })
 	b.work(t, func(jetstream.Msg) []byte { return []byte(outcome.Load().(string)) })
 	failed := func(code int, message string) string {
 		return fmt.Sprintf(`{"status":"error","error":{"code":%d,"message":%q}}`, code, message)
@@ -100,20 +101,32 @@ func checkGolden(t *testing.T, name string, r response) {
 	testserver.Golden(t, "golden/"+name+".http", strings.ReplaceAll(text.String(), "\r\n", "\n")+"\n"+strings.TrimSuffix(r.body, "\n")+"\n")
 }
 
+func bearer(t *testing.T, tokens ...string) auth.Bearer {
+	t.Helper()
+	b, err := auth.NewBearer(tokens...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestBearer: while a token is rotated, the old one and the new one are accepted.
 func TestBearer(t *testing.T) {
-	b := newBed(t, func(o *Options) { o.Token = "s3cret" })
+	b := newBed(t, func(o *Options) { o.Bearer = bearer(t, "s3cret", "n3xt") })
 	b.work(t, always(`{"status":"ok"}`))
 	for value, want := range map[string]int{
-		"Bearer s3cret":   200,
-		"BEARER  s3cret":  200,
-		"Bearer s3cret2":  401,
-		"Bearer S3CRET":   401,
-		"Bearer s3cre":    401,
-		"Bearer ":         401,
-		"Bearer":          401,
-		"s3cret":          401,
-		"Basic s3cret":    401,
-		"Bearer a s3cret": 401,
+		"Bearer s3cret":      200,
+		"BEARER  s3cret":     200,
+		"Bearer n3xt":        200,
+		"Bearer s3cret,n3xt": 401,
+		"Bearer s3cret2":     401,
+		"Bearer S3CRET":      401,
+		"Bearer s3cre":       401,
+		"Bearer ":            401,
+		"Bearer":             401,
+		"s3cret":             401,
+		"Basic s3cret":       401,
+		"Bearer a s3cret":    401,
 	} {
 		if r := b.post(t, "/v1/commands", good, "Authorization", value); r.code != want {
 			t.Errorf("%q: %d, want %d", value, r.code, want)

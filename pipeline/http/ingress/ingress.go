@@ -25,8 +25,8 @@ type Options struct {
 	// NATS is the connection for messages and outcomes. Required. The caller closes it after [Ingress.Run] and all
 	// requests have ended.
 	NATS *nats.Conn
-	// Token is the bearer token that requests need, in visible ASCII. Defaults to "": every request is accepted.
-	Token string
+	// Bearer checks the tokens of requests. Defaults to none: every request is accepted.
+	Bearer auth.Bearer
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
 	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.
@@ -84,7 +84,6 @@ type Ingress struct {
 	// Set by New, read-only.
 	options Options
 	log     *slog.Logger
-	bearer  auth.Bearer
 	js      jetstream.JetStream
 	inbox   string // the subjects of outcomes, without the last token
 	routes  map[string]*route
@@ -114,12 +113,7 @@ const (
 
 // New makes an ingress. It starts nothing, and no server has to be reachable. The error names every bad option.
 func New(o Options) (*Ingress, error) {
-	err := o.validate()
-	bearer, bearerErr := auth.NewBearer(o.Token)
-	if bearerErr != nil {
-		err = errors.Join(err, fmt.Errorf("option Token %w", bearerErr))
-	}
-	if err != nil {
+	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("ingress options: %w", err)
 	}
 	o.setDefaults()
@@ -132,7 +126,6 @@ func New(o Options) (*Ingress, error) {
 	return &Ingress{
 		options:      o,
 		log:          o.Logger.With("component", "ingress"),
-		bearer:       bearer,
 		js:           js,
 		inbox:        contract.ReplyPrefix + nuid.Next(),
 		routes:       newRoutes(m),
@@ -161,7 +154,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 	}
 	in.setPhase(running)
 	in.log.Info("ingress takes requests",
-		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait.String(), "auth", in.bearer.Required())
+		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait.String(), "auth", in.options.Bearer.Required())
 	<-ctx.Done()
 
 	in.setPhase(draining)

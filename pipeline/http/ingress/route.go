@@ -82,7 +82,7 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	if r.Method != http.MethodPost {
 		return answer{problem: problem.MethodNotAllowed(h, r, http.MethodPost)}
 	}
-	if p := in.bearer.Check(h, r); p != nil {
+	if p := in.options.Bearer.Check(h, r); p != nil {
 		return answer{problem: p}
 	}
 	if err := in.acquireSlot(); err != nil {

@@ -2,9 +2,10 @@ package ops
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"net/http"
 	"net/http/pprof" // Handler serves it guarded; no server uses the default mux
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,49 +23,72 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	// Admin serves all paths under /v1/. Defaults to none: they answer 404.
 	Admin http.Handler
-	// AdminToken is the bearer token for /v1/ and /debug/pprof/, in visible ASCII. Without a token these paths answer
-	// only if Loopback is true.
-	AdminToken string
+	// Bearer checks the tokens of requests for /v1/ and /debug/pprof/. If it asks for no token, these paths answer only
+	// if Loopback is true.
+	Bearer auth.Bearer
+	// Hosts are the hosts that requests may name, and with them the web pages that may send requests. Defaults to
+	// localhost and all IP addresses.
+	Hosts auth.Hosts
 	// Loopback says that the handler's listener is bound to a loopback address, so that only this machine can reach it.
 	Loopback bool
 }
 
-// Handler serves the ops address; see the package comment for the paths. The error says that AdminToken is bad or
-// Health is missing.
+// Handler serves the ops address; see the package comment for the paths. The error says that Health is missing.
 func Handler(o Options) (http.Handler, error) {
-	bearer, err := auth.NewBearer(o.AdminToken)
-	if err != nil {
-		return nil, fmt.Errorf("ops options: AdminToken %w", err)
-	}
 	if o.Health == nil {
 		return nil, errors.New("ops options: Health is nil")
 	}
 	mux := http.NewServeMux()
 	o.Health.Mount(mux)
 	if o.Gatherer != nil {
-		mux.Handle("/metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
-			EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
-		}))
+		mux.Handle("/metrics", o.metrics())
 	}
-	guard := func(next http.Handler) http.Handler { return guarded(bearer, o.Loopback, next) }
 	if o.Admin != nil {
-		mux.Handle("/v1/", guard(o.Admin))
+		mux.Handle("/v1/", o.guarded(o.Admin))
 	}
-	mux.Handle("/debug/pprof/", guard(http.HandlerFunc(pprof.Index)))
-	mux.Handle("/debug/pprof/cmdline", guard(http.HandlerFunc(pprof.Cmdline)))
-	mux.Handle("/debug/pprof/profile", guard(http.HandlerFunc(pprof.Profile)))
-	mux.Handle("/debug/pprof/symbol", guard(http.HandlerFunc(pprof.Symbol)))
-	mux.Handle("/debug/pprof/trace", guard(http.HandlerFunc(pprof.Trace)))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { deny(w, problem.NotFound(r)) })
+	mux.Handle("/debug/pprof/", o.guarded(http.HandlerFunc(pprof.Index)))
+	mux.Handle("/debug/pprof/cmdline", o.guarded(http.HandlerFunc(commandLine)))
+	mux.Handle("/debug/pprof/profile", o.guarded(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("/debug/pprof/symbol", o.guarded(http.HandlerFunc(pprof.Symbol)))
+	mux.Handle("/debug/pprof/trace", o.guarded(http.HandlerFunc(pprof.Trace)))
+	mux.Handle("/", o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { deny(w, problem.NotFound(r)) })))
 	return mux, nil
 }
 
-// guarded passes requests with the token on to next. If no token is set, it passes all requests on a loopback address,
-// and no request on another address.
-func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler {
+// metrics serves the metrics without a token. On an address that other machines reach, it serves them for any host,
+// because Prometheus asks by the names of services, and whoever reaches the address may read them anyway. On a loopback
+// address a foreign host means that a web page wants to read what its owner cannot reach.
+func (o *Options) metrics() http.Handler {
+	h := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	})
+	if o.Loopback {
+		return o.local(h)
+	}
+	return h
+}
+
+// local refuses requests for foreign hosts and from foreign web pages.
+func (o *Options) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := bearer.Check(w.Header(), r)
-		if !bearer.Required() && !loopback {
+		p := o.Hosts.CheckHost(r)
+		if p == nil {
+			p = o.Hosts.CheckOrigin(r)
+		}
+		if p != nil {
+			deny(w, p)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guarded passes local requests with a token on to next. If no token is set, it passes all of them on a loopback
+// address, and none on another address.
+func (o *Options) guarded(next http.Handler) http.Handler {
+	return o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := o.Bearer.Check(w.Header(), r)
+		if !o.Bearer.Required() && !o.Loopback {
 			p = problem.New(http.StatusForbidden, "admin-token-needed",
 				"This address can be reached from other machines, so this path needs a token. Start arrakis with ADMIN_TOKEN, or bind OPS_ADDR to 127.0.0.1.")
 		}
@@ -73,7 +97,15 @@ func guarded(bearer auth.Bearer, loopback bool, next http.Handler) http.Handler 
 			return
 		}
 		next.ServeHTTP(w, r)
-	})
+	}))
+}
+
+// commandLine answers as pprof.Cmdline does, but without the arguments, because flags may hold tokens and passwords.
+func commandLine(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, os.Args[0]) // an error only means that the client is gone
 }
 
 // deny answers with p. An error only means that the client is gone.
