@@ -3,10 +3,12 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 )
 
@@ -46,11 +48,13 @@ const (
 	errorPanic
 	errorUnavailable
 	errorExpired
+	errorWorkerKilled
 	numErrorTypes = iota
 )
 
 var errorNames = [numErrorTypes]string{
 	"none", "malformed", "handler_error", "timeout", "no_handler", "panic", "limits_unavailable", "expired",
+	"worker_killed",
 }
 
 // String returns the label value.
@@ -106,6 +110,25 @@ func handled(err error, attempt, maxAttempts int) disposition {
 	d.delay = backoff(attempt)
 	return d
 }
+
+// exhausted is the disposition of a message that comes again although it has had all its attempts. A message that was in
+// progress when its workers died, one after the other, has most likely killed them.
+func exhausted(earlier attempts.Count) disposition {
+	d := disposition{
+		settlement: term, reason: contract.ReasonAttemptsExhausted, status: contract.StatusError, errorType: errorHandler,
+		cause:   fmt.Sprintf("the handler failed %d times", earlier.Failed),
+		failure: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
+	}
+	if earlier.Died > 0 {
+		d.reason, d.errorType = contract.ReasonWorkerKilled, errorWorkerKilled
+		d.cause = fmt.Sprintf("the worker died %d times while it handled this message; the handler failed %d times", earlier.Died, earlier.Failed)
+		d.failure.Message = "the worker died while it handled this message"
+	}
+	return d
+}
+
+// postponed is the disposition of a message that must wait for another one, so it comes again soon.
+func postponed() disposition { return disposition{settlement: nak, delay: backoff(1)} }
 
 // malformed is the disposition of a message that cannot be decoded.
 func malformed(err *contract.DecodeError) disposition {

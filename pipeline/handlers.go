@@ -14,7 +14,7 @@ import (
 // handler's time is up, and the handler must return then. A handler that does not return occupies a worker, and makes a
 // shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any other error counts as
 // code 500. A message whose error has a code 4xx, or whose handler panics, is not tried again. Any other failed message
-// is delivered again, up to MaxAttempts times in all.
+// is delivered again until its handler has failed MaxAttempts times.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)

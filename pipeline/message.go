@@ -30,7 +30,8 @@ type Message struct {
 	RequestID string
 	// Subject is the subject that the message was published to.
 	Subject string
-	// Attempt counts deliveries from 1. A message may be delivered more than once.
+	// Attempt counts the attempts to handle the message from 1. An earlier one is a handler that ran and failed, or a
+	// process that died while its handler ran; see package attempts.
 	Attempt int
 	// Body is the message as it was published.
 	Body []byte
@@ -62,6 +63,11 @@ type delivery struct {
 	disposition
 	result  json.RawMessage
 	latency time.Duration // from received to the handler's end; 0 if no handler ran
+
+	// Set by the attempt counter, see there.
+	maxAttempts int  // after which the message becomes a dead letter
+	counted     bool // this attempt is written down in Redis
+	suspected   bool // the message holds the place of the one suspect
 
 	// Owned by the fair queue, under its lock.
 	next       *delivery

@@ -11,9 +11,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/limiter"
+	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/streams"
@@ -29,6 +31,7 @@ type Options struct {
 	Streams             streams.Options
 	Tenants             *store.Store
 	Limiter             *limiter.Limiter // the caller runs it
+	Redis               redis.UniversalClient
 	Handlers, Fallbacks *Handlers
 
 	Shards, ShardMailbox, TenantCacheSize int
@@ -97,6 +100,7 @@ func New(o Options) (*Pipeline, error) {
 	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
+	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, log)
 	decode := &decodeStage{
 		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
 	}
@@ -110,12 +114,12 @@ func New(o Options) (*Pipeline, error) {
 		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
 		handle: &handleStage{
 			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.features},
-			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, maxAttempts: o.MaxAttempts,
+			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, attempts: counter,
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), ensurer: ensure, metrics: m, log: log,
-			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
+			attempts: counter, ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
 	registerGauges(o.Registerer, decode.sources, admitted)

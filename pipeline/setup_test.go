@@ -54,7 +54,7 @@ func setup(tb testing.TB) *bundle {
 // defaults are the options of a worker, as package worker gives them but for the number of shards.
 func (b *bundle) defaults() Options {
 	return Options{
-		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Handlers: b.handlers,
+		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Redis: b.rdb, Handlers: b.handlers,
 		Streams: streams.Options{Storage: jetstream.MemoryStorage, MaxAckPending: 10_000},
 		Shards:  4, ShardMailbox: 1024, TenantCacheSize: 100_000, TenantCacheTTL: 30 * time.Second,
 		HandlerConcurrency: 256, HandlerTimeout: 15 * time.Second, MaxAttempts: 3,

@@ -78,7 +78,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	src.backlog = meta.pending
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
-	d.Attempt = int(min(meta.delivered, 1<<30))
+	d.Attempt = 1 // the handle stage counts
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
@@ -94,7 +94,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		Action:    src.route.Action,
 		Limited:   src.route.Limited && !d.decided(), // an expired message is not charged, but its tenant is looked up
 		ID:        d.EventID,
-		Repeated:  d.Attempt > 1 || d.header(contract.HeaderReplay) != "",
+		Repeated:  d.delivered > 1 || d.header(contract.HeaderReplay) != "",
 	}
 	sorter.Add(d)
 	return nil

@@ -21,8 +21,8 @@ type handleStage struct {
 	services            *services
 	features            func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
 	concurrency         int
-	timeout             time.Duration        // for one handler
-	maxAttempts         int                  // of one message
+	timeout             time.Duration // for one handler
+	attempts            *attemptCounter
 	ackWait             func() time.Duration // the shortest ack wait of all consumers
 	metrics             *metrics
 	log                 *slog.Logger
@@ -66,6 +66,10 @@ func (s *handleStage) handle(work context.Context, d *delivery) {
 		d.disposition = aborted()
 		return
 	}
+	if !s.attempts.begin(work, d) {
+		return
+	}
+	defer s.attempts.end(context.WithoutCancel(work), d)
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
 	defer cancel()
@@ -77,7 +81,7 @@ func (s *handleStage) handle(work context.Context, d *delivery) {
 		d.disposition = aborted()
 		return
 	}
-	d.disposition = handled(err, d.Attempt, s.maxAttempts)
+	d.disposition = handled(err, d.Attempt, d.maxAttempts)
 	now := time.Now()
 	d.latency = now.Sub(d.received)
 	s.metrics.handle.Observe(now.Sub(began).Seconds())

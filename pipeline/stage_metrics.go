@@ -34,6 +34,8 @@ type metricsStage struct {
 	metrics *metrics
 	log     *slog.Logger
 
+	attempts *attemptCounter
+
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // run sends and closes, the writers receive
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
@@ -157,6 +159,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 		slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
 	s.reply(work, d)
 	s.settle(work, d)
+	s.attempts.forget(context.WithoutCancel(work), d)
 }
 
 // record is the record of a message that becomes a dead letter.
@@ -169,6 +172,6 @@ func (d *delivery) record() *deadletter.Record {
 
 // nakLater naks a message whose dead letter cannot be stored now. The message is tried again after a delay.
 func (s *metricsStage) nakLater(work context.Context, d *delivery) {
-	d.disposition = disposition{settlement: nak, delay: backoff(d.Attempt)}
+	d.disposition = disposition{settlement: nak, delay: backoff(int(min(d.delivered, 100)))}
 	s.settle(work, d)
 }

@@ -61,11 +61,14 @@ const (
 	ReasonHandlerError      Reason = "handler_error"
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
 	ReasonPanic             Reason = "panic"
+	ReasonWorkerKilled      Reason = "worker_killed"
 )
 
 // Reasons returns all reasons, in the order of the contract.
 func Reasons() []Reason {
-	return []Reason{ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic}
+	return []Reason{
+		ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic, ReasonWorkerKilled,
+	}
 }
 
 // UnknownCommand is the command of an interaction that names no command, and the label of all commands that no handler

@@ -82,7 +82,7 @@ func New(o Options) (*Worker, error) {
 func (w *Worker) pipelineOptions() pipeline.Options {
 	o := &w.o
 	return pipeline.Options{
-		NATS: o.NATS, Streams: o.Streams, Tenants: w.tenants, Limiter: w.limiter,
+		NATS: o.NATS, Streams: o.Streams, Tenants: w.tenants, Limiter: w.limiter, Redis: o.Redis,
 		Handlers: o.Handlers, Fallbacks: o.Fallbacks,
 		Shards: o.Shards, ShardMailbox: o.ShardMailbox,
 		HandlerConcurrency: o.HandlerConcurrency, HandlerTimeout: o.HandlerTimeout,

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,7 +13,13 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorkerNATS) != "" {
+		fmt.Fprintln(os.Stderr, runAsWorker()) // this test binary is a worker that a test has started as a process
+		os.Exit(2)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestNewNamesEveryFault(t *testing.T) {
 	_, err := New(Options{Shards: 5000, HandlerConcurrency: -1, TenantCacheSize: -1, CommandTTL: -2})

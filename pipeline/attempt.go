@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"math"
+
+	"arrakis/pipeline/attempts"
+	"arrakis/pipeline/contract"
+)
+
+// attemptCounter counts the attempts of messages, so that each has MaxAttempts and no more. A message that is delivered
+// for the first time costs nothing unless its handler fails.
+//
+// A message whose worker died before is a suspect: it may have killed the worker. In a process only one suspect runs at
+// a time. When it kills the process, no other suspect counts a death, and so none runs out of attempts without fault.
+type attemptCounter struct {
+	store   *attempts.Store
+	max     int
+	suspect chan struct{} // size 1: full while a suspect runs
+	log     *slog.Logger
+}
+
+func newAttemptCounter(store *attempts.Store, limit int, log *slog.Logger) *attemptCounter {
+	return &attemptCounter{store: store, max: limit, suspect: make(chan struct{}, 1), log: log}
+}
+
+// begin sets the number of the attempt that is about to begin. It returns false if the handler must not run now; then d
+// has its disposition. If begin returns true, the caller calls end once d has its disposition.
+func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
+	d.maxAttempts = c.max
+	if d.delivered == 1 {
+		return true
+	}
+	alone := false
+	select {
+	case c.suspect <- struct{}{}:
+		alone = true
+	default:
+	}
+	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), c.max, alone)
+	if alone && (earlier.Died == 0 || !begins) {
+		<-c.suspect
+		alone = false
+	}
+	if err != nil {
+		// The attempts are not known, so none of them is the last. JetStream's count makes the delays grow.
+		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "err", err)
+		d.Attempt, d.maxAttempts = int(min(d.delivered, math.MaxInt32)), math.MaxInt
+		return true
+	}
+	d.Attempt = earlier.All() + 1
+	switch {
+	case begins:
+		d.counted, d.suspected = true, alone
+		return true
+	case earlier.All() >= c.max:
+		d.Attempt = earlier.All()
+		d.counted = true
+		d.disposition = exhausted(earlier)
+	default:
+		d.disposition = postponed()
+	}
+	return false
+}
+
+// end writes down how the attempt ended. The record of a message that becomes a dead letter is kept until the dead
+// letter is stored.
+func (c *attemptCounter) end(ctx context.Context, d *delivery) {
+	if d.suspected {
+		<-c.suspect
+	}
+	var err error
+	switch {
+	case d.settlement == nak && d.errorType != errorNone:
+		err = c.store.Fail(ctx, d.attemptsKey(), d.counted)
+	case d.settlement == term && (d.counted || d.reason == contract.ReasonAttemptsExhausted):
+		// If the dead letter cannot be stored, the message comes again, and its handler must not run again.
+		err = c.store.Fail(ctx, d.attemptsKey(), d.counted)
+		d.counted = true
+	case d.settlement == nak && d.counted: // interrupted
+		err = c.store.Undo(ctx, d.attemptsKey())
+	case d.settlement == ack:
+		c.forget(ctx, d)
+	}
+	if err != nil {
+		c.log.DebugContext(ctx, "attempts not counted", "event_id", d.EventID, "err", err)
+	}
+}
+
+// forget deletes the record of a message that has ended, if there may be one.
+func (c *attemptCounter) forget(ctx context.Context, d *delivery) {
+	if !d.counted {
+		return
+	}
+	if err := c.store.Forget(ctx, d.attemptsKey()); err != nil {
+		c.log.DebugContext(ctx, "attempts not forgotten: they expire", "event_id", d.EventID, "err", err)
+	}
+}
+
+// attemptsKey is the key of the record of d's attempts.
+func (d *delivery) attemptsKey() string {
+	return attempts.Key(d.source.route.Stream, d.sequence, d.stored)
+}

@@ -1,0 +1,152 @@
+// Package attempts counts the attempts to handle a message over all processes, in Redis. An attempt is a handler that
+// ran and failed, or a process that died while its handler ran. JetStream's own count is of no use for that: it also
+// counts messages that were given back because a process shut down, or because limits could not be checked.
+//
+// A message that comes for the first time costs nothing: it is written down only once its handler has failed. Therefore
+// the death of a process during the first delivery of a message is not counted. From the second delivery on, an attempt
+// is written down before its handler starts, so that it counts even if the process dies.
+//
+// # Redis
+//
+// The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>. It is deleted when the
+// message ends, and expires a day after the last attempt. While Redis is away, nothing is counted, so messages are
+// tried more often, never less often.
+package attempts
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
+)
+
+const (
+	prefix   = "arrakis:attempts:"
+	lifetime = 24 * time.Hour // of a record after its last attempt
+	// concurrency bounds the round trips at the same time. Hundreds of handlers may fail together, and the connections
+	// to Redis are sized for the shards.
+	concurrency = 8
+)
+
+//go:embed begin.lua
+var beginSource string
+
+var beginScript = redis.NewScript(beginSource)
+
+// The fields of a record; begin.lua names them too.
+const (
+	fieldBegun  = "begun"  // attempts that were begun and not undone
+	fieldFailed = "failed" // those whose handler failed
+)
+
+// Count is what is known of a message's earlier attempts.
+type Count struct {
+	Failed int // attempts whose handler failed
+	Died   int // attempts that have no end: their process died, or it is cut off and may still be running the handler
+}
+
+// All returns the number of earlier attempts.
+func (c Count) All() int { return c.Failed + c.Died }
+
+// Store keeps the records. It is safe for concurrent use.
+type Store struct {
+	rdb    redis.UniversalClient
+	health *redishealth.Health
+	slots  chan struct{}
+}
+
+// New returns a Store on the given client.
+func New(rdb redis.UniversalClient, health *redishealth.Health) *Store {
+	return &Store{rdb: rdb, health: health, slots: make(chan struct{}, concurrency)}
+}
+
+// Key identifies a message. The time at which it was stored tells it from a message with the same sequence in an
+// earlier stream of that name.
+func Key(stream string, sequence uint64, stored time.Time) string {
+	return prefix + stream + ":" + strconv.FormatUint(sequence, 10) + ":" + strconv.FormatInt(stored.UnixMilli(), 10)
+}
+
+// Begin writes down that an attempt begins, and returns the earlier ones. Call it before each attempt but the first.
+// The attempt must not begin, and nothing is written down, if begins is false: the message has had limit attempts, or a
+// worker has died while it handled this message and alone is false. alone says that the caller runs no other such
+// message. Errors: [redishealth.ErrAway] and ctx's; then the attempt does not count as begun.
+func (s *Store) Begin(ctx context.Context, key string, limit int, alone bool) (earlier Count, begins bool, err error) {
+	var reply []int64
+	err = s.do(ctx, func(ctx context.Context) (err error) {
+		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, limit, alone, int(lifetime.Seconds())).Int64Slice()
+		return err
+	})
+	if err == nil && len(reply) != 3 {
+		err = fmt.Errorf("the script returned %d values", len(reply))
+	}
+	if err != nil {
+		return Count{}, false, fmt.Errorf("begin an attempt: %w", err)
+	}
+	return Count{Failed: int(reply[0]), Died: int(reply[1])}, reply[2] == 1, nil
+}
+
+// Fail writes down that an attempt failed. begun says that Begin has written it down before.
+func (s *Store) Fail(ctx context.Context, key string, begun bool) error {
+	err := s.pipelined(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		if !begun {
+			p.HIncrBy(ctx, key, fieldBegun, 1)
+		}
+		p.HIncrBy(ctx, key, fieldFailed, 1)
+		p.Expire(ctx, key, lifetime)
+	})
+	if err != nil {
+		return fmt.Errorf("write a failed attempt down: %w", err)
+	}
+	return nil
+}
+
+// Undo takes back a Begin, because the handler was interrupted.
+func (s *Store) Undo(ctx context.Context, key string) error {
+	err := s.pipelined(ctx, func(ctx context.Context, p redis.Pipeliner) {
+		p.HIncrBy(ctx, key, fieldBegun, -1)
+		p.Expire(ctx, key, lifetime)
+	})
+	if err != nil {
+		return fmt.Errorf("take an attempt back: %w", err)
+	}
+	return nil
+}
+
+// Forget deletes the record of a message that has ended.
+func (s *Store) Forget(ctx context.Context, key string) error {
+	err := s.do(ctx, func(ctx context.Context) error { return s.rdb.Unlink(ctx, key).Err() })
+	if err != nil {
+		return fmt.Errorf("forget the attempts: %w", err)
+	}
+	return nil
+}
+
+// pipelined sends commands in one round trip.
+func (s *Store) pipelined(ctx context.Context, commands func(context.Context, redis.Pipeliner)) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			commands(ctx, p)
+			return nil
+		})
+		return err
+	})
+}
+
+// do makes a round trip, with at most concurrency of them at the same time.
+func (s *Store) do(ctx context.Context, roundTrip func(context.Context) error) error {
+	if s.health.Away() {
+		return redishealth.ErrAway
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.health.Do(ctx, roundTrip)
+}

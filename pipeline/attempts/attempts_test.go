@@ -1,0 +1,92 @@
+package attempts_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/attempts"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const limit = 3
+
+// bundle is a Store on a Redis, and the key of a message.
+type bundle struct {
+	*testing.T
+	*attempts.Store
+	rdb *redis.Client
+	key string
+}
+
+func setup(t *testing.T, addr string) *bundle {
+	rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	health, err := redishealth.New(rdb, redishealth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bundle{t, attempts.New(rdb, health), rdb, attempts.Key("COMMANDS", 7, time.UnixMilli(1700000000000))}
+}
+
+// begins begins an attempt and compares the answer.
+func (b *bundle) begins(alone bool, want attempts.Count, wantBegins bool) {
+	b.Helper()
+	earlier, begins, err := b.Begin(b.Context(), b.key, limit, alone)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if earlier != want || begins != wantBegins {
+		b.Fatalf("earlier %+v, begins %t; want %+v, %t", earlier, begins, want, wantBegins)
+	}
+}
+
+func (b *bundle) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func TestStore(t *testing.T) {
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		t.Run("failures count", func(t *testing.T) {
+			b := setup(t, addr)
+			b.ok(b.Fail(t.Context(), b.key, false)) // the first delivery's
+			b.begins(false, attempts.Count{Failed: 1}, true)
+			b.ok(b.Fail(t.Context(), b.key, true))
+			b.begins(false, attempts.Count{Failed: 2}, true)
+			b.ok(b.Fail(t.Context(), b.key, true))
+			b.begins(true, attempts.Count{Failed: 3}, false)
+			b.begins(true, attempts.Count{Failed: 3}, false) // a refusal is not counted
+			b.ok(b.Forget(t.Context(), b.key))
+			b.begins(false, attempts.Count{}, true)
+			b.ok(b.Forget(t.Context(), b.key))
+		})
+		t.Run("deaths count, and the suspect must be alone", func(t *testing.T) {
+			b := setup(t, addr)
+			b.begins(false, attempts.Count{}, true) // and the process dies
+			b.begins(false, attempts.Count{Died: 1}, false)
+			b.begins(true, attempts.Count{Died: 1}, true)
+			b.begins(true, attempts.Count{Died: 2}, true)
+			b.begins(true, attempts.Count{Died: 3}, false)
+			b.ok(b.Forget(t.Context(), b.key))
+		})
+		t.Run("an interruption does not count", func(t *testing.T) {
+			b := setup(t, addr)
+			for range 2 * limit {
+				b.begins(false, attempts.Count{}, true)
+				b.ok(b.Undo(t.Context(), b.key))
+			}
+			if ttl := b.rdb.TTL(t.Context(), b.key).Val(); ttl <= 0 {
+				t.Errorf("the record lives for %v, want a bound", ttl)
+			}
+			b.ok(b.Forget(t.Context(), b.key))
+		})
+	})
+}
