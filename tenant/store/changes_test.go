@@ -48,7 +48,7 @@ var writes = []struct {
 }
 
 // Every write makes the document, the change log entry and the event. A later change of the same target has a later
-// time.
+// time. F16: only of the same target, because writes of one millisecond push each other's targets ahead.
 func TestWriteAnnounces(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
