@@ -133,7 +133,7 @@ func startNATS(port int, dir string) (*server.Server, error) {
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: port, ServerName: "arrakis-dev", NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: dir, JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 4 << 30,
+		JetStream: true, StoreDir: dir, JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 16 << 30,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
 )
 
 type sendCmd struct {
@@ -106,6 +107,8 @@ func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject
 	switch ack, err := js.PublishMsg(ctx, m); {
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("no stream takes %s: run a worker (`arrakis serve`), which creates the streams, or `arrakis provision --apply`", subject)
+	case streams.Full(err):
+		return nil, fmt.Errorf("publish on %s: %w: the stream is full and takes no message until workers have caught up; `arrakis status` shows it", subject, err)
 	case err != nil:
 		return nil, fmt.Errorf("publish on %s: %w", subject, err)
 	default:

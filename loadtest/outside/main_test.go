@@ -15,7 +15,9 @@ import (
 
 // TestBot: a command that is posted to the bot's ingress is answered by its handler.
 func TestBot(t *testing.T) {
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

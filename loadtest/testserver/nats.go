@@ -18,8 +18,8 @@ type NATSServer struct {
 	server  *server.Server
 }
 
-// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may take 4 GiB of memory and 4
-// GiB on disk.
+// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may reserve 16
+// GiB of memory and 16 GiB on disk.
 func NATS(tb testing.TB) *NATSServer {
 	tb.Helper()
 	host, port, _ := net.SplitHostPort(address(tb))
@@ -29,7 +29,7 @@ func NATS(tb testing.TB) *NATSServer {
 	}
 	s := &NATSServer{tb: tb, options: server.Options{
 		Host: host, Port: n, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 4 << 30,
+		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 16 << 30, JetStreamMaxStore: 16 << 30,
 	}}
 	s.Start()
 	tb.Cleanup(s.Stop)

@@ -10,6 +10,10 @@ import (
 func createStream(want jetstream.StreamConfig) Change {
 	return Change{Stream: want.Name, apply: func(ctx context.Context, js jetstream.JetStream) error {
 		_, err := js.CreateStream(ctx, want)
+		if hasCode(err, codeServerStorage, codeServerMemory, codeAccountStorage) {
+			return fmt.Errorf("%w: the stream reserves %d bytes; give JetStream more (max_file_store, max_memory_store, or the "+
+				"account's limit), or create the stream with a smaller max_bytes, which arrakis then uses as it is", err, want.MaxBytes)
+		}
 		return err
 	}}
 }
@@ -59,10 +63,15 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 	}
 	config := now.CachedInfo().Config
 	s.set(&config, want)
+	if config.Discard == jetstream.DiscardNew && config.Retention == jetstream.LimitsPolicy && want.Retention != config.Retention {
+		return fmt.Errorf("not changed while retention is limits: the stream keeps handled messages, and would soon be " +
+			"full and refuse all others; change the retention first")
+	}
 	_, err = js.UpdateStream(ctx, config)
 	if err != nil && s.fixed {
-		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, let the workers "+
-			"empty it, delete it with `nats stream rm %s` (its messages go with it), and apply again", err, want.Name)
+		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, wait until `arrakis status` "+
+			"shows nothing pending or unacknowledged, delete it with `nats stream rm %s` (all its messages go with it), and apply "+
+			"again; docs/operations.md has the steps", err, want.Name)
 	}
 	return err
 }

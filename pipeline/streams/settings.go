@@ -33,6 +33,12 @@ var streamSettings = []setting[jetstream.StreamConfig]{
 		set:  func(to, from *jetstream.StreamConfig) { to.Retention = from.Retention },
 	},
 	{
+		// In front of the bounds: a stream that refuses new messages loses none when a bound below its size is set.
+		name: "discard",
+		show: func(c *jetstream.StreamConfig) string { return discard(c.Discard) },
+		set:  func(to, from *jetstream.StreamConfig) { to.Discard = from.Discard },
+	},
+	{
 		name: "max_age",
 		show: func(c *jetstream.StreamConfig) string { return duration(c.MaxAge) },
 		set: func(to, from *jetstream.StreamConfig) {
@@ -92,6 +98,14 @@ var consumerSettings = []setting[jetstream.ConsumerConfig]{
 
 func sorted(subjects []string) string {
 	return strings.Join(slices.Sorted(slices.Values(subjects)), " ")
+}
+
+// discard shows what a full stream discards.
+func discard(p jetstream.DiscardPolicy) string {
+	if p == jetstream.DiscardNew {
+		return "new"
+	}
+	return "old"
 }
 
 // limit shows n. For JetStream, every n below 1 means no limit.

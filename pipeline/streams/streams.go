@@ -34,8 +34,10 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// gigabyte bounds the streams that keep messages for days.
-const gigabyte = 1 << 30
+const (
+	gigabyte = 1 << 30
+	day      = 24 * time.Hour
+)
 
 // stream is one stream as arrakis wants it, with its consumers.
 type stream struct {
@@ -46,27 +48,28 @@ type stream struct {
 // wanted returns the streams that arrakis wants under o, with the consumers of the routes.
 func wanted(o Options) []stream {
 	o = o.WithDefaults()
-	const day = 24 * time.Hour
 	config := func(name, subjects string, maxAge time.Duration, maxBytes int64) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Subjects: []string{subjects}, Retention: jetstream.LimitsPolicy,
 			MaxAge: maxAge, MaxBytes: maxBytes, Storage: o.Storage, Replicas: o.Replicas,
 		}
 	}
+	// queue is for messages that must not be lost: a message leaves when it is acknowledged, and a full stream refuses
+	// new messages, so that nobody's flood evicts the messages of others.
+	queue := func(c jetstream.StreamConfig) jetstream.StreamConfig {
+		c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardNew
+		return c
+	}
+	internal := config(contract.StreamInternal, "internal.>", time.Minute, -1)
+	internal.Storage = jetstream.MemoryStorage
 	all := []stream{
-		{config: config(contract.StreamCommands, "commands.>", day, -1)},
-		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, -1)},
-		{config: config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte)},
-		{config: config(contract.StreamInternal, "internal.>", time.Minute, -1)},
+		{config: queue(config(contract.StreamCommands, "commands.>", day, 4*gigabyte))},
+		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, gigabyte)},
+		{config: queue(config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte))},
+		{config: internal},
 		{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)},
 	}
 	for i := range all {
-		switch s := &all[i]; s.config.Name {
-		case contract.StreamCommands:
-			s.config.Retention = jetstream.WorkQueuePolicy
-		case contract.StreamInternal:
-			s.config.Storage = jetstream.MemoryStorage
-		}
 		all[i].consumers = consumers(all[i].config.Name, o)
 	}
 	return all

@@ -65,6 +65,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 	type row struct {
 		Name, Subjects string
 		Retention      jetstream.RetentionPolicy
+		Discard        jetstream.DiscardPolicy // what a full stream discards
 		Storage        jetstream.StorageType
 		MaxAge         time.Duration
 		MaxBytes       int64
@@ -72,11 +73,11 @@ func TestEnsureMakesTheContract(t *testing.T) {
 		AckWaits       []time.Duration // ack wait, by consumer
 	}
 	want := []row{
-		{"COMMANDS", "commands.>", jetstream.WorkQueuePolicy, jetstream.FileStorage, 24 * time.Hour, -1, []string{"command-worker commands.>"}, []time.Duration{30 * time.Second}},
-		{"EVENTS", "events.>", jetstream.LimitsPolicy, jetstream.FileStorage, 5 * time.Minute, -1, []string{"event-worker events.>"}, []time.Duration{15 * time.Second}},
-		{"ELIGIBILITY", "eligibility.>", jetstream.LimitsPolicy, jetstream.FileStorage, 7 * 24 * time.Hour, 1 << 30, []string{"eligibility-worker eligibility.check.>", "sync-worker eligibility.sync.>"}, []time.Duration{time.Minute, 5 * time.Minute}},
-		{"INTERNAL", "internal.>", jetstream.LimitsPolicy, jetstream.MemoryStorage, time.Minute, -1, nil, nil},
-		{"DEADLETTER", "deadletter.>", jetstream.LimitsPolicy, jetstream.FileStorage, 30 * 24 * time.Hour, 1 << 30, nil, nil},
+		{"COMMANDS", "commands.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 4 << 30, []string{"command-worker commands.>"}, []time.Duration{30 * time.Second}},
+		{"EVENTS", "events.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 5 * time.Minute, 1 << 30, []string{"event-worker events.>"}, []time.Duration{15 * time.Second}},
+		{"ELIGIBILITY", "eligibility.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 7 * 24 * time.Hour, 1 << 30, []string{"eligibility-worker eligibility.check.>", "sync-worker eligibility.sync.>"}, []time.Duration{time.Minute, 5 * time.Minute}},
+		{"INTERNAL", "internal.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.MemoryStorage, time.Minute, -1, nil, nil},
+		{"DEADLETTER", "deadletter.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 30 * 24 * time.Hour, 1 << 30, nil, nil},
 	}
 	var got []row
 	for _, w := range want {
@@ -86,7 +87,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 		}
 		c := s.CachedInfo().Config
 		r := row{
-			Name: c.Name, Subjects: strings.Join(c.Subjects, " "), Retention: c.Retention,
+			Name: c.Name, Subjects: strings.Join(c.Subjects, " "), Retention: c.Retention, Discard: c.Discard,
 			Storage: c.Storage, MaxAge: c.MaxAge, MaxBytes: c.MaxBytes,
 		}
 		consumers := s.ListConsumers(t.Context())
@@ -194,12 +195,15 @@ func TestPlanAndApply(t *testing.T) {
 	js := differ(t)
 	wantPlan := []string{
 		"stream COMMANDS: retention is limits, wanted workqueue",
+		"stream COMMANDS: discard is old, wanted new",
+		"stream COMMANDS: max_bytes is unlimited, wanted 4294967296",
 		"stream COMMANDS: storage is memory, wanted file",
 		"consumer COMMANDS/command-worker: filter is everything, wanted commands.>",
 		"consumer COMMANDS/command-worker: ack_policy is AckAll, wanted AckExplicit",
 		"consumer COMMANDS/command-worker: ack_wait is 1s, wanted 30s",
 		"consumer COMMANDS/command-worker: max_deliver is 5, wanted unlimited",
 		"stream EVENTS: max_age is 1h0m0s, wanted 5m0s",
+		"stream EVENTS: max_bytes is unlimited, wanted 1073741824",
 		"create consumer EVENTS/event-worker",
 		"create stream ELIGIBILITY",
 		"create consumer ELIGIBILITY/eligibility-worker",
@@ -219,14 +223,14 @@ func TestPlanAndApply(t *testing.T) {
 		t.Fatal("Apply: no error though JetStream cannot change retention, storage and ack policy")
 	}
 	for _, want := range []string{
-		"stream COMMANDS: retention is", "stream COMMANDS: storage is", "ack_policy is",
+		"stream COMMANDS: retention is", "stream COMMANDS: discard is", "stream COMMANDS: storage is", "ack_policy is",
 		"nats stream rm COMMANDS", "nats consumer rm COMMANDS command-worker",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
 	}
-	wantLeft := []string{wantPlan[0], wantPlan[1], wantPlan[3]}
+	wantLeft := []string{wantPlan[0], wantPlan[1], wantPlan[3], wantPlan[5]}
 	if diff := cmp.Diff(wantLeft, plan(t, js, streams.Options{})); diff != "" {
 		t.Errorf("left after Apply (-want +got)\n%s", diff)
 	}

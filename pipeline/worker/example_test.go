@@ -102,7 +102,10 @@ func embedded() (*nats.Conn, *redis.Client, func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, NoSigs: true})
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoSigs: true, JetStream: true, StoreDir: dir,
+		JetStreamMaxStore: 16 << 30, // the streams reserve 7 GiB; no disk space is used before messages come
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

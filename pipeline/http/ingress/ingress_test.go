@@ -147,19 +147,6 @@ func TestNotStored(t *testing.T) {
 		}
 		notStored(t, b, "/v1/commands")
 	})
-	t.Run("stream full", func(t *testing.T) {
-		b := newBed(t, nil)
-		_, err := b.js.UpdateStream(t.Context(), jetstream.StreamConfig{
-			Name: contract.StreamEvents, Subjects: []string{"events.>"}, Storage: jetstream.MemoryStorage, MaxMsgs: 1, Discard: jetstream.DiscardNew,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r := b.post(t, "/v1/events", good); r.code != http.StatusAccepted {
-			t.Fatalf("%d %s", r.code, r.body)
-		}
-		notStored(t, b, "/v1/events")
-	})
 	t.Run("no ack", func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.StoreTimeout = 50 * time.Millisecond })
 		if err := b.js.DeleteStream(t.Context(), contract.StreamCommands); err != nil {
@@ -276,6 +263,29 @@ func TestInvariantIsolatedInFlight(t *testing.T) {
 	if r := b.post(t, "/v1/commands", good); r.code != http.StatusOK {
 		t.Errorf("after the first has ended: %d %s", r.code, r.body)
 	}
+}
+
+// TestF5FullStreamIs503 guards against F5: a full stream refuses the next message instead of evicting an old one, and the
+// client is told when to come back.
+func TestF5FullStreamIs503(t *testing.T) {
+	b := newBed(t, nil)
+	s, err := b.js.Stream(t.Context(), contract.StreamCommands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := s.CachedInfo().Config
+	full.Discard, full.MaxMsgs = jetstream.DiscardNew, 1
+	if _, err := b.js.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.post(t, "/v1/commands", good, "Prefer", "respond-async"); r.code != http.StatusAccepted {
+		t.Fatalf("the first message: %d %s", r.code, r.body)
+	}
+	checkGolden(t, "503-stream-full", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+	b.work(t, always(`{"status":"ok"}`)) // takes the first message, so there is room again
+	testserver.Eventually(t, "messages are stored again", func() bool {
+		return b.post(t, "/v1/commands", good).code == http.StatusOK
+	})
 }
 
 // TestDrain: after Run's context has ended new requests are refused, and the one that waits gets its outcome before Run

@@ -12,10 +12,15 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/streams"
 )
 
-// retrySoon is the Retry-After of failures that usually last a few seconds.
-const retrySoon = 2 * time.Second
+const (
+	// retrySoon is the Retry-After of failures that usually last a few seconds.
+	retrySoon = 2 * time.Second
+	// retryFull is the Retry-After while a stream is full. It lasts until workers have caught up.
+	retryFull = 10 * time.Second
+)
 
 // errNoOutcome means that the message is stored but no outcome arrived in time.
 var errNoOutcome = errors.New("no outcome yet")
@@ -101,6 +106,12 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	case errors.As(err, &failed):
 		if !in.failing.Swap(true) {
 			in.log.Warn("messages are not stored", "subject", m.msg.Subject, "err", failed.err)
+		}
+		if streams.Full(failed.err) {
+			p = problem.New(http.StatusServiceUnavailable, "stream-full",
+				"The stream of these messages is full, so the message was refused. Nothing was stored; repeat the request later.").
+				RetryAfter(retryFull)
+			break
 		}
 		p = problem.New(http.StatusServiceUnavailable, "not-stored",
 			"NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once.").
