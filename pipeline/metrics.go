@@ -3,6 +3,8 @@ package pipeline
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"arrakis/tenant/store"
 )
 
 // metrics are the pipeline's metrics, with and without tenant labels. They are made once for a Registerer.
@@ -60,7 +62,7 @@ func (m *metrics) deadLetter(d *delivery) {
 }
 
 // registerGauges registers gauges whose values are computed at each scrape.
-func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue) {
+func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue, documents *store.Store) {
 	gauge := func(name, help string, labels prometheus.Labels, f func() float64) {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f)
 	}
@@ -76,5 +78,10 @@ func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQue
 		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to any worker yet.",
 			prometheus.Labels{"stream": s.route.Stream, "consumer": s.route.Consumer},
 			func() float64 { return float64(s.pending.Load()) })
+	}
+	for i, u := range documents.Unusable() {
+		gauge("arrakis_config_unusable", "Documents in Redis that cannot be used; the last usable ones are in force.",
+			prometheus.Labels{"document": u.Document},
+			func() float64 { return float64(documents.Unusable()[i].Count) })
 	}
 }

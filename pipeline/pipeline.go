@@ -122,7 +122,7 @@ func New(o Options) (*Pipeline, error) {
 			attempts: counter, ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
-	registerGauges(o.Registerer, decode.sources, admitted)
+	registerGauges(o.Registerer, decode.sources, admitted, o.Tenants)
 	return p, nil
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -24,7 +25,7 @@ type liveConfig struct {
 
 	flags    atomic.Pointer[tenant.Flags] // written by refresh
 	reading  sync.Mutex                   // held by refresh: an older reading must not replace a newer one
-	outdated atomic.Bool                  // the last reading failed
+	outdated atomic.Bool                  // the last reading of tiers or flags failed
 }
 
 // apply puts a change in force; see [Pipeline.Reload].
@@ -35,17 +36,19 @@ func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
 	return c.shards.Notify(ctx, e)
 }
 
-// refresh reads tiers and flags. On an error, the tiers and flags in force stay, and keepFresh tries again.
+// refresh reads tiers and flags, each for itself. On an error, which is Redis's, those in force stay, and keepFresh tries
+// again. A document that cannot be used is no error; see [store.Store.Unusable].
 func (c *liveConfig) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	var flags *tenant.Flags
-	err := c.health.Do(ctx, func(ctx context.Context) (err error) {
-		if flags, err = c.store.Flags(ctx); err != nil {
+	err := errors.Join(
+		c.health.Do(ctx, c.store.RefreshTiers),
+		c.health.Do(ctx, func(ctx context.Context) (err error) {
+			flags, err = c.store.Flags(ctx)
 			return err
-		}
-		return c.store.RefreshTiers(ctx)
-	})
+		}),
+	)
 	if flags != nil {
 		c.flags.Store(flags)
 	}
@@ -58,7 +61,8 @@ func (c *liveConfig) refresh(ctx context.Context) {
 	}
 }
 
-// keepFresh repeats a failed refresh each second, until ctx ends.
+// keepFresh repeats a failed refresh each second, and reads documents that cannot be used again, until ctx ends. So what
+// was mended is in force within a second, even if nobody announced it.
 func (c *liveConfig) keepFresh(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -67,10 +71,38 @@ func (c *liveConfig) keepFresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if c.outdated.Load() {
-				c.refresh(ctx)
+			unusable := c.store.Unusable()
+			if c.outdated.Load() || unusable[store.Tiers].Count+unusable[store.Flags].Count > 0 {
+				c.refreshLate(ctx)
+			}
+			if unusable[store.Tenants].Count > 0 {
+				c.recheckTenants(ctx)
 			}
 		}
+	}
+}
+
+// refreshLate is refresh without an event: if it changes the tiers, it tells the shards.
+func (c *liveConfig) refreshLate(ctx context.Context) {
+	was := c.store.Tiers()
+	c.refresh(ctx)
+	if c.store.Tiers() != was {
+		_ = c.shards.Notify(ctx, tenant.Event{Type: tenant.GlobalChanged}) // an error is ctx's
+	}
+}
+
+// recheckTenants tells the shards of tenants that have a usable config again.
+func (c *liveConfig) recheckTenants(ctx context.Context) {
+	var mended []string
+	err := c.health.Do(ctx, func(ctx context.Context) (err error) {
+		mended, err = c.store.RecheckTenants(ctx)
+		return err
+	})
+	if err != nil {
+		return // the next tick tries again
+	}
+	for _, id := range mended {
+		_ = c.shards.Notify(ctx, tenant.Event{Type: tenant.TenantChanged, TargetID: id}) // an error is ctx's
 	}
 }
 

@@ -1,13 +1,40 @@
 package pipeline
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
 	"arrakis/shard"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
+
+// logBuffer takes a log while a test reads it.
+type logBuffer struct {
+	mu sync.Mutex // protects b
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
 
 // A reset in another process makes this one's memory for outages forget the limits that were reset, those of users too,
 // and no other community's.
@@ -54,4 +81,98 @@ func TestResetReachesTheLimitersMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// F1: documents that cannot be used do not say that Redis is away, and affect only what they are about. What was mended
+// is in force within a second, with an event or without.
+func TestF1UnusableDocuments(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	log := new(logBuffer)
+	b.handlers.Command("limits", func(_ context.Context, m *Message) (any, error) {
+		return map[string]any{"max": m.Tenant.Max[tenant.Command], "flags": m.Features()}, nil
+	})
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	b.options = func(o *Options) { o.Logger = logger }
+	b.store = store.New(b.rdb, store.Options{Logger: logger})
+	set := func(key, text string) {
+		t.Helper()
+		if err := b.redis.Set(key, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flag := func(id string) { b.redis.HSet("arrakis:flags", id, `{"id":"`+id+`","enabled":true}`) }
+	p, _ := b.start()
+	n := 0
+	limits := func(community string) string {
+		t.Helper()
+		n++
+		o := b.outcome(b.publish("commands.interaction", command(community, "limits", fmt.Sprint("e", n))))
+		return string(o.Result)
+	}
+	want := func(community, max string, flags ...string) {
+		t.Helper()
+		text, err := json.Marshal(append([]string{}, flags...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := fmt.Sprintf(`{"flags":%s,"max":%s}`, text, max)
+		var got string
+		testserver.Eventually(t, community+" has "+result, func() bool {
+			got = limits(community)
+			return got == result
+		})
+	}
+	reload := func(e tenant.Event) {
+		t.Helper()
+		if err := p.Reload(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":1000}}}`)
+	set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":2000}}`)
+	flag("a")
+	reload(tenant.Event{Type: tenant.GlobalChanged})
+	want("bad", "2000", "a")
+	want("other", "1000", "a")
+
+	// Each of the three kinds goes bad. A new flag still takes effect.
+	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":"20"}}}`)
+	set("tenant:config:bad", `{"rateLimits":`)
+	b.redis.HSet("arrakis:flags", "a", "{")
+	flag("b")
+	reload(tenant.Event{Type: tenant.GlobalChanged})
+	reload(tenant.Event{Type: tenant.TenantChanged, TargetID: "bad"})
+	want("bad", "2000", "a", "b")
+	want("other", "1000", "a", "b")
+	for _, key := range []string{"arrakis:tiers", "tenant:config:bad", `"arrakis:flags a"`} {
+		if got := strings.Count(log.String(), "key="+key); got != 1 {
+			t.Errorf("%s is named %d times, want 1:\n%s", key, got, log.String())
+		}
+	}
+	// Too many flags do not stop new tiers from being read.
+	for i := range store.MaxFlags {
+		flag(fmt.Sprint("f", i))
+	}
+	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":3000}}}`)
+	reload(tenant.Event{Type: tenant.GlobalChanged})
+	want("other", "3000", "a", "b")
+	if b.limits.Degraded() || strings.Contains(log.String(), "is away") {
+		t.Errorf("Redis counts as away:\n%s", log.String())
+	}
+
+	// Mended, without an event.
+	b.redis.Del("arrakis:flags")
+	flag("c")
+	set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":4000}}`)
+	want("bad", "4000", "c")
+	testserver.Eventually(t, "nothing is unusable", func() bool {
+		for _, u := range b.store.Unusable() {
+			if u.Count > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }

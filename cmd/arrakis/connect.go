@@ -84,7 +84,7 @@ func connectRedis(ctx context.Context, s *redisSettings) (redis.UniversalClient,
 	if err != nil {
 		return nil, err
 	}
-	rdb := newRedis(target)
+	rdb := newRedis(target, 0)
 	if err := ping(ctx, rdb); err != nil {
 		_ = rdb.Close() // the error of the ping matters, not that of Close
 		return nil, fmt.Errorf("reach Redis at %s: %w; is it running? Set --redis-url or REDIS_URL, or try `arrakis dev`",

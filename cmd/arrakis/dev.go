@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/pipeline/worker"
 	"arrakis/tenant/store"
 )
 
@@ -47,7 +48,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	defer nc.Close()
-	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}})
+	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}}, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)

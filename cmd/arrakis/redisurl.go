@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -185,21 +186,25 @@ func withoutURL(err error) error {
 	return err
 }
 
-// newRedis makes a client. The client connects when it is first used.
-func newRedis(t redisTarget) redis.UniversalClient {
+// newRedis makes a client. The client connects when it is first used. It holds at most the given number of connections,
+// on a cluster to each node; 0 is the default of go-redis. The parameter pool_size of REDIS_URL takes precedence.
+func newRedis(t redisTarget, connections int) redis.UniversalClient {
 	// Only Redis Enterprise sends maintenance notifications.
 	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	const name = "arrakis"
 	switch {
 	case t.cluster != nil:
 		t.cluster.ClientName, t.cluster.ContextTimeoutEnabled = name, true
+		t.cluster.PoolSize = cmp.Or(t.cluster.PoolSize, connections)
 		t.cluster.MaintNotificationsConfig = noNotifications
 		return redis.NewClusterClient(t.cluster)
 	case t.sentinel != nil:
 		t.sentinel.ClientName, t.sentinel.ContextTimeoutEnabled = name, true
+		t.sentinel.PoolSize = cmp.Or(t.sentinel.PoolSize, connections)
 		return redis.NewFailoverClient(t.sentinel)
 	default:
 		t.single.ClientName, t.single.ContextTimeoutEnabled = name, true
+		t.single.PoolSize = cmp.Or(t.single.PoolSize, connections)
 		t.single.MaintNotificationsConfig = noNotifications
 		return redis.NewClient(t.single)
 	}

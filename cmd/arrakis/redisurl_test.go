@@ -58,7 +58,7 @@ func TestParseRedisURL(t *testing.T) {
 		if diff := cmp.Diff(want, look(r)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", url, diff)
 		}
-		if err := newRedis(r).Close(); err != nil {
+		if err := newRedis(r, 0).Close(); err != nil {
 			t.Errorf("%s: close: %v", url, err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"arrakis/pipeline/worker"
 )
 
 type serveCmd struct {
@@ -58,7 +60,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	defer nc.Close()
-	rdb := newRedis(target)
+	rdb := newRedis(target, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()

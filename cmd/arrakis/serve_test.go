@@ -84,6 +84,7 @@ func TestServeWaits(t *testing.T) {
 	t.Parallel()
 	natsServer, m := testserver.NATS(t), testserver.Miniredis(t)
 	env := serveEnv(strings.Replace(natsServer.URL(), "//", "//user:hunter2@", 1), m.Addr())
+	env["LIMIT_ON_REDIS_DOWN"] = "closed"
 	natsServer.Stop()
 	m.Close()
 	b := start(t, env, "serve")
@@ -122,7 +123,7 @@ func TestServeWaits(t *testing.T) {
 func TestServeStopsWhileWaiting(t *testing.T) {
 	t.Parallel()
 	b := start(t, serveEnv("nats://127.0.0.1:1", "127.0.0.1:1"), "serve")
-	testserver.Eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), `"msg":"waiting","for":"Redis"`) })
+	testserver.Eventually(t, "serve waits", func() bool { return strings.Contains(b.stderr.String(), `"msg":"waiting","for":"NATS"`) })
 	b.stop()
 	if code := b.exit(t); code != exitDone {
 		t.Errorf("exit code %d", code)

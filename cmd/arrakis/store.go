@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -30,11 +29,7 @@ func (s *storeFlags) withRedis(ctx context.Context, p process, f func(redis.Univ
 	defer func() { _ = rdb.Close() }() // nothing is pending
 	log := (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr)
 	tenants := store.New(rdb, store.Options{Source: "cli", Logger: log})
-	err = tenants.RefreshTiers(ctx)
-	var bad *store.StoredError
-	if errors.As(err, &bad) {
-		log.WarnContext(ctx, "the tiers keep their defaults until `arrakis tiers set` replaces their overrides", "err", err)
-	} else if err != nil {
+	if err := tenants.RefreshTiers(ctx); err != nil {
 		return fmt.Errorf("read the tiers: %w", err)
 	}
 	return f(rdb, tenants)

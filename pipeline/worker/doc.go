@@ -14,6 +14,8 @@
 //
 // # Errors
 //
-// It is not an error that NATS or Redis is away. Run logs it, waits, and goes on when the server is back. Run returns
-// an error only if the process cannot go on.
+// It is not an error that NATS or Redis is away. Run logs it and goes on when the server is back. It waits for NATS to
+// start. It starts without Redis, and all tenants are on the free tier until they can be read; only under the policy
+// [limiter.Closed], where no limited message could be handled, it waits for Redis. Run returns an error only if the
+// process cannot go on.
 package worker

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"arrakis/limiter"
@@ -20,7 +22,8 @@ func (w *Worker) newHealth() *ops.Health {
 			}
 			return ops.Result{Status: ops.OK}
 		},
-		"redis": w.checkRedis,
+		"redis":  w.checkRedis,
+		"config": w.checkConfig,
 		"consumers": func(context.Context) ops.Result {
 			if err := w.pipeline.Ready(); err != nil {
 				return ops.Result{Status: ops.Failed, Detail: err.Error()}
@@ -30,18 +33,47 @@ func (w *Worker) newHealth() *ops.Health {
 	})
 }
 
+// withoutRedis is what happens to messages while Redis is away.
+var withoutRedis = map[limiter.Policy]string{
+	limiter.Local:  "limits are enforced by each process for itself",
+	limiter.Open:   "limits are not enforced",
+	limiter.Closed: "messages that have a limit are refused",
+}
+
 // checkRedis reports degraded while Redis is away, and not failed: taking the process out of service would not bring
-// Redis back.
+// Redis back. It reports failed while the process has not started because it waits for Redis.
 func (w *Worker) checkRedis(ctx context.Context) ops.Result {
+	if w.awaitsRedis.Load() {
+		return ops.Result{
+			Status: ops.Failed,
+			Detail: "Redis does not answer: with the policy " + w.o.OnRedisDown.String() + " the worker waits for it before it starts",
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // less than the time-out of a health check
 	defer cancel()
 	if !w.limiter.Degraded() && w.o.Redis.Ping(ctx).Err() == nil {
 		return ops.Result{Status: ops.OK}
 	}
-	detail := map[limiter.Policy]string{
-		limiter.Local:  "limits are enforced by each process for itself",
-		limiter.Open:   "limits are not enforced",
-		limiter.Closed: "messages that have a limit are refused",
-	}[w.o.OnRedisDown]
-	return ops.Result{Status: ops.Degraded, Detail: "Redis does not answer: " + detail}
+	return ops.Result{Status: ops.Degraded, Detail: "Redis does not answer: " + withoutRedis[w.o.OnRedisDown]}
+}
+
+// checkConfig reports degraded while a document in Redis cannot be used, and names its key.
+func (w *Worker) checkConfig(context.Context) ops.Result {
+	var keys []string
+	count := 0
+	for _, u := range w.tenants.Unusable() {
+		count += u.Count
+		keys = append(keys, u.Keys...)
+	}
+	if count == 0 {
+		return ops.Result{Status: ops.OK}
+	}
+	detail := strings.Join(keys, ", ")
+	if more := count - len(keys); more > 0 {
+		detail += fmt.Sprintf(" and %d more", more)
+	}
+	return ops.Result{
+		Status: ops.Degraded,
+		Detail: detail + ": cannot be used; what was read before is in force, and the log says what is wrong",
+	}
 }

@@ -24,8 +24,9 @@ type Options struct {
 	// NATS is the connection that all parts use. Make it with nats.RetryOnFailedConnect and nats.MaxReconnects(-1), so
 	// that the worker waits for a server that is away. The caller closes it after Run.
 	NATS *nats.Conn
-	// Redis holds tenants and limits: a single server, a cluster or Sentinel. Set its ContextTimeoutEnabled. The caller
-	// closes it after Run. The client writes to standard error by itself; redis.SetLogger changes that.
+	// Redis holds tenants and limits: a single server, a cluster or Sentinel. Set its ContextTimeoutEnabled, and its
+	// PoolSize to RedisConnections. The caller closes it after Run. The client writes to standard error by itself;
+	// redis.SetLogger changes that.
 	Redis redis.UniversalClient
 
 	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro services.
@@ -90,6 +91,15 @@ type Options struct {
 	// Registry is where the metrics are registered. Its metrics are served at /metrics of Ops. It must not have the
 	// metrics already, from another worker or from a New that failed. Defaults to a new registry.
 	Registry *prometheus.Registry
+}
+
+// RedisConnections is how many connections a worker with that many shards may use at the same time, on a cluster to each
+// node. Each shard has at most one round trip in flight. The other connections are for changes of configuration, the
+// recovery of limits, the admin API and handlers that read usage. A pool that is smaller makes shards wait for each
+// other. An idle pool has as many connections as were needed at once.
+func RedisConnections(shards int) int {
+	const others = 16
+	return cmp.Or(shards, Defaults().Shards) + others
 }
 
 // Never is the CommandTTL with which no command expires.

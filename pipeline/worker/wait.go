@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/limiter"
 	"arrakis/pipeline/streams"
 )
 
@@ -19,10 +20,11 @@ const (
 	firstRetry = 250 * time.Millisecond // the first wait between two tries
 	lastRetry  = 5 * time.Second        // the longest wait
 
-	answerTimeout = 5 * time.Second // how long a server has to answer one try
+	answerTimeout = 5 * time.Second // how long a server has to answer one try; also the longest delay of a start without Redis
 )
 
-// waitForServers waits until NATS, JetStream and Redis answer. An error is ctx's.
+// waitForServers waits until NATS and JetStream answer. It waits for Redis only under the policy Closed, which could not
+// handle anything without it. An error is ctx's.
 func (w *Worker) waitForServers(ctx context.Context) error {
 	js, err := jetstream.New(w.o.NATS)
 	if err != nil {
@@ -47,17 +49,31 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 			return streams.Explain(err)
 		})
 	})
-	g.Go(func() error {
-		return retry(ctx, log, "Redis", func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-			defer cancel()
-			if err := w.o.Redis.Ping(ctx).Err(); err != nil {
-				return fmt.Errorf("%w; is it running, and is its URL right?", err)
-			}
-			return nil
-		})
-	})
+	g.Go(func() error { return w.waitForRedis(ctx) })
 	return g.Wait()
+}
+
+// waitForRedis waits until Redis answers, under the policy Closed. Under the other policies it asks once, and says that
+// the worker starts without Redis if there is no answer.
+func (w *Worker) waitForRedis(ctx context.Context) error {
+	ask := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		if err := w.o.Redis.Ping(ctx).Err(); err != nil {
+			return fmt.Errorf("%w; is it running, and is its URL right?", err)
+		}
+		return nil
+	}
+	if w.o.OnRedisDown == limiter.Closed {
+		w.awaitsRedis.Store(true)
+		defer w.awaitsRedis.Store(false)
+		return retry(ctx, w.o.Logger, "Redis", ask)
+	}
+	if err := ask(ctx); err != nil && ctx.Err() == nil {
+		w.o.Logger.WarnContext(ctx, "starting without Redis: until it answers, communities have the free tier, and "+
+			withoutRedis[w.o.OnRedisDown], "policy", w.o.OnRedisDown.String(), "err", err)
+	}
+	return ctx.Err()
 }
 
 // retry calls try until it succeeds or ctx ends. It logs each failure, and a success after failures. The waits double

@@ -36,6 +36,8 @@ type Worker struct {
 	opsServer  *http.Server     // nil without Options.Ops
 	ended      chan struct{}    // Run closes it when it returns
 	started    atomic.Bool      // by Run
+
+	awaitsRedis atomic.Bool // the start waits for Redis; written by waitForRedis
 }
 
 // New makes a Worker and starts nothing; NATS and Redis may still be away. An error names faults of the options.

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
 )
@@ -23,25 +27,37 @@ type FlagEntry struct {
 }
 
 // Flags reads all flags. If a flag's document cannot be used, that is logged, and the flag has the last usable document
-// that this store has seen. If there was none, the flag is off. Errors are Redis's, ctx's, and more flags than
-// [MaxFlags]. After an error the caller should keep the set that it has.
+// that this store has seen. If there was none, the flag is off. If the flags as a whole cannot be used, because there
+// are more than [MaxFlags], that is logged too, and Flags returns the set that it returned before. An error is Redis's
+// or ctx's.
 func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 	texts, err := s.flagTexts(ctx)
+	if bad, ok := errors.AsType[*StoredError](err); ok {
+		s.flags.refuse(ctx, flagsKey, xxhash.Sum64String(bad.Error()), bad.Err)
+		return s.flagSet.Load(), nil
+	}
 	if err != nil {
 		return nil, err
 	}
+	s.flags.keep(ctx, func(key string) bool {
+		_, there := texts[strings.TrimPrefix(key, flagsKey+" ")]
+		return there
+	})
 	flags := make([]tenant.Flag, 0, len(texts))
 	for id, text := range texts {
-		if f := s.flags.read(ctx, flagLocation(id).String(), &text); f != nil {
+		if f, _ := s.flags.read(ctx, flagLocation(id).String(), &text); f != nil {
 			flag := *f
 			flag.ID = id // events and callers use the field's name, even if the document has another ID
 			flags = append(flags, flag)
 		}
 	}
-	return tenant.NewFlags(flags...), nil
+	set := tenant.NewFlags(flags...)
+	s.flagSet.Store(set)
+	return set, nil
 }
 
-// ListFlags reads all flags, at most [MaxFlags], for display. They are sorted by ID.
+// ListFlags reads all flags, for display. They are sorted by ID. The error is a [*StoredError] if there are more than
+// [MaxFlags].
 func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	texts, err := s.flagTexts(ctx)
 	if err != nil {
@@ -58,14 +74,20 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	return entries, nil
 }
 
-// flagTexts reads the stored texts of all flags, unless there are too many.
+// flagTexts reads the stored texts of all flags. The error is a [*StoredError] if there are too many, or if the key is
+// not a hash.
 func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
+	if redis.HasErrorPrefix(err, wrongType) {
+		return nil, &StoredError{Key: flagsKey, Err: &tenant.FieldError{Reason: "must be a hash"}}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
 	}
 	if n > MaxFlags {
-		return nil, fmt.Errorf("read flags: %s holds %d flags, at most %d are accepted; delete some", flagsKey, n, MaxFlags)
+		return nil, &StoredError{Key: flagsKey, Err: &tenant.FieldError{
+			Reason: fmt.Sprintf("holds %d flags, at most %d are accepted; delete some", n, MaxFlags),
+		}}
 	}
 	texts, err := s.rdb.HGetAll(ctx, flagsKey).Result()
 	if err != nil {
@@ -94,8 +116,8 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 	if err := f.Validate(); err != nil {
 		return tenant.Flag{}, "", err
 	}
-	// The bound is checked outside the transaction. Concurrent writers may exceed it by a few flags; then Flags fails
-	// and says so.
+	// The bound is checked outside the transaction. Concurrent writers may exceed it by a few flags; then the
+	// flags that are in force stay, and the log says so.
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if err != nil {
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)

@@ -114,8 +114,9 @@ func TestTooManyFlags(t *testing.T) {
 		if err := rdb.HSet(t.Context(), "arrakis:flags", "new", "{}").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Flags(t.Context()); err == nil {
-			t.Error("too many flags are read")
+		var bad *store.StoredError
+		if _, err := s.ListFlags(t.Context()); !errors.As(err, &bad) || bad.Key != "arrakis:flags" {
+			t.Errorf("ListFlags of too many = %v, want a StoredError that names the key", err)
 		}
 	})
 }

@@ -21,6 +21,9 @@ const (
 	flagsKey     = "arrakis:flags"
 )
 
+// wrongType is the code of Redis's error for a key that holds another type.
+const wrongType = "WRONGTYPE"
+
 var (
 	// ErrNotFound means that no document is stored under the given ID.
 	ErrNotFound = errors.New("not found")
@@ -58,8 +61,8 @@ type Options struct {
 	// the remembered config is served. An unchanged config is not parsed again. A further config replaces the least
 	// recently loaded one. Defaults to 100,000.
 	LastGood int
-	// Logger logs an error for each document in Redis that cannot be used, once for each change of the document.
-	// Defaults to none.
+	// Logger logs an error for each document in Redis that cannot be used, once for each change of the document, and
+	// when it can be used again. Defaults to none.
 	Logger *slog.Logger
 }
 
@@ -70,9 +73,13 @@ type Store struct {
 	cluster bool // no transaction spans keys of different slots
 	source  string
 	configs *memory[tenant.Config]
-	flags   *memory[tenant.Flag]
+	flags   *memory[tenant.Flag] // also of flagsKey: the hash as a whole
 
-	tiers atomic.Pointer[tenant.Tiers] // the tiers in force, written by RefreshTiers and PutTiers
+	tierDocuments *memory[tenant.Tiers] // of one key
+	noTiers       *tenant.Tiers         // the defaults of the contract
+
+	tiers   atomic.Pointer[tenant.Tiers] // the tiers in force, written by RefreshTiers and PutTiers
+	flagSet atomic.Pointer[tenant.Flags] // the flags in force, written by Flags
 }
 
 // New makes a store on rdb: a single server, a failover client or a Cluster, but not a [redis.Ring]. The caller closes
@@ -94,9 +101,13 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 		cluster: cluster,
 		source:  fmt.Sprintf("%.64s", opts.Source),
 		configs: newMemory[tenant.Config](opts.LastGood, log),
-		flags:   newMemory[tenant.Flag](MaxFlags, log),
+		flags:   newMemory[tenant.Flag](MaxFlags+1, log),
+
+		tierDocuments: newMemory[tenant.Tiers](1, log),
+		noTiers:       new(tenant.Tiers),
 	}
-	s.tiers.Store(new(tenant.Tiers))
+	s.tiers.Store(s.noTiers)
+	s.flagSet.Store(tenant.NewFlags())
 	return s
 }
 
@@ -111,7 +122,8 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 	tiers := s.Tiers()
 	tenants := make([]*tenant.Tenant, len(ids))
 	for i, id := range ids {
-		tenants[i] = tenant.Resolve(id, s.configs.read(ctx, configPrefix+id, texts[i]), tiers)
+		config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
+		tenants[i] = tenant.Resolve(id, config, tiers)
 	}
 	return tenants, nil
 }
@@ -159,7 +171,7 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 		switch {
 		case err == nil:
 			texts[i] = &text
-		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE"):
+		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, wrongType):
 			return err
 		}
 	}
@@ -184,14 +196,24 @@ func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, err
 func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 
 // RefreshTiers reads the global tiers document and puts it in force in this process. Tenants that are already resolved
-// do not change. Call it at start and at every global_config event, before tenants are loaded again. On an error, which
-// may be a [*StoredError], the tiers in force stay.
+// do not change. Call it at start and at every global_config event, before tenants are loaded again. A document that
+// cannot be used is logged, and the tiers in force stay. They also stay on an error, which is Redis's or ctx's.
 func (s *Store) RefreshTiers(ctx context.Context) error {
-	c, _, err := s.GetTiers(ctx)
-	if err != nil {
-		return err
+	text, err := s.rdb.Get(ctx, tiersKey).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		s.tierDocuments.forget(ctx, tiersKey)
+		s.tiers.Store(s.noTiers)
+		return nil
+	case redis.HasErrorPrefix(err, wrongType):
+		s.tierDocuments.refuse(ctx, tiersKey, 0, err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("read %s: %w", tiersKey, err)
 	}
-	s.tiers.Store(&c)
+	if tiers, usable := s.tierDocuments.read(ctx, tiersKey, &text); usable {
+		s.tiers.Store(tiers)
+	}
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -118,14 +117,6 @@ func TestTiers(t *testing.T) {
 			if diff := cmp.Diff(want, tenant.TierDefaults{Features: got.Features, Max: got.Max}); diff != "" {
 				t.Errorf("free tenant (-want +got):\n%s", diff)
 			}
-		}
-		set(t, rdb, "arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":-2}}}`)
-		var stored *store.StoredError
-		if err := other.RefreshTiers(t.Context()); !errors.As(err, &stored) {
-			t.Errorf("RefreshTiers of a bad document = %v, want a StoredError", err)
-		}
-		if got := load(t, other, "a").Max[tenant.Command]; got != 5 {
-			t.Errorf("after a bad document the limit is %d, want the last good 5", got)
 		}
 	})
 }
