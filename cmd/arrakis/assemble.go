@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -55,10 +54,10 @@ func (s *httpSettings) newWorker(o *worker.Options) (*worker.Worker, error) {
 
 // listen binds both addresses, so that their ports are known before the worker serves them.
 func (s *httpSettings) listen(o *worker.Options) (err error) {
-	if o.HTTP, err = net.Listen("tcp", s.HTTPAddr); err != nil {
+	if o.HTTP, err = listenTLS(s.HTTPAddr, s.http(), o.Logger); err != nil {
 		return fmt.Errorf("listen for the ingress: %w; choose another address with --http-addr or HTTP_ADDR", err)
 	}
-	if o.Ops, err = net.Listen("tcp", s.OpsAddr); err != nil {
+	if o.Ops, err = listenTLS(s.OpsAddr, s.ops(), o.Logger); err != nil {
 		_ = o.HTTP.Close() // nothing has been accepted
 		return fmt.Errorf("listen for the ops address: %w; choose another address with --ops-addr or OPS_ADDR", err)
 	}

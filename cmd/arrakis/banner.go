@@ -12,21 +12,20 @@ import (
 type banner struct {
 	version  string
 	took     time.Duration
-	ingress  net.Addr
-	ops      net.Addr
+	ingress  string // URL
+	ops      string // URL
 	natsURL  string
 	redisURL string
 	token    bool // the ingress asks for a token
 }
 
 func (b banner) write(w io.Writer) error {
-	ingress, ops := urlOf(b.ingress), urlOf(b.ops)
 	auth := ""
 	if b.token {
 		auth = ` -H "Authorization: Bearer $INGRESS_TOKEN"`
 	}
 	post := func(path, body string) string {
-		return fmt.Sprintf("curl -s %s%s -H 'Content-Type: application/json'%s -d '%s'", ingress, path, auth, body)
+		return fmt.Sprintf("curl -s %s%s -H 'Content-Type: application/json'%s -d '%s'", b.ingress, path, auth, body)
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, `
@@ -45,10 +44,10 @@ Try a command (a free community has 10 a minute), an eligibility check, and the 
   %s
   curl -s %s/metrics | grep ^arrakis_tenant_commands
 `,
-		b.version, b.took.Seconds(), ingress, ops, b.natsURL, b.redisURL,
+		b.version, b.took.Seconds(), b.ingress, b.ops, b.natsURL, b.redisURL,
 		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),
 		post("/v1/eligibility/checks", `{"community_id":"comm_010","user_id":"42","check_type":"single"}`),
-		ops)
+		b.ops)
 	out.WriteString("\nOr, in another terminal (arrakis is `go run ./cmd/arrakis` in the checkout):\n\n")
 	if exports := b.exports(); exports != "" {
 		out.WriteString("  export " + exports + "\n")
@@ -72,7 +71,11 @@ func (b banner) exports() string {
 }
 
 // urlOf is the URL of a listener, for clients on this machine.
-func urlOf(a net.Addr) string {
+func urlOf(a net.Addr, tls bool) string {
+	scheme := "http://"
+	if tls {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
@@ -80,5 +83,5 @@ func urlOf(a net.Addr) string {
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }

@@ -23,12 +23,12 @@ func TestBannerGolden(t *testing.T) {
 	for name, b := range map[string]banner{
 		"defaults": {
 			version: "v1.2.3", took: 400 * time.Millisecond,
-			ingress: tcp(t, "127.0.0.1:8080"), ops: tcp(t, "127.0.0.1:8081"),
+			ingress: urlOf(tcp(t, "127.0.0.1:8080"), false), ops: urlOf(tcp(t, "127.0.0.1:8081"), false),
 			natsURL: "nats://127.0.0.1:4222", redisURL: "redis://127.0.0.1:6379",
 		},
 		"elsewhere": {
 			version: "v1.2.3", took: time.Second,
-			ingress: tcp(t, "0.0.0.0:1"), ops: tcp(t, "[::]:2"),
+			ingress: urlOf(tcp(t, "0.0.0.0:1"), false), ops: urlOf(tcp(t, "[::]:2"), true),
 			natsURL: "nats://127.0.0.1:3", redisURL: "redis://127.0.0.1:4", token: true,
 		},
 	} {

@@ -39,10 +39,11 @@ func TestEverySettingOfTheContract(t *testing.T) {
 	t.Setenv("COLUMNS", "300")
 	help := arrakis(t, nil, "serve", "--help").stdout
 	for variable, value := range map[string]string{
-		"NATS_URL": "", "NATS_CREDS": "", "NATS_TLS_CA": "", "NATS_TLS_CERT": "", "NATS_TLS_KEY": "",
+		"NATS_URL": "", "NATS_CREDS": "", "NATS_NKEY": "", "NATS_TOKEN": "", "NATS_TLS_CA": "", "NATS_TLS_CERT": "", "NATS_TLS_KEY": "",
 		"REDIS_URL": `"redis://localhost:6379"`,
 		"HTTP_ADDR": `":8080"`, "OPS_ADDR": `"127.0.0.1:8081"`,
 		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "OPS_HOSTS": "",
+		"HTTP_TLS_CERT": "", "HTTP_TLS_KEY": "", "HTTP_TLS_CLIENT_CA": "", "OPS_TLS_CERT": "", "OPS_TLS_KEY": "", "OPS_TLS_CLIENT_CA": "",
 		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "HANDLER_TIMEOUT": "15s",
 		"MAX_ATTEMPTS": "3", "COMMAND_TTL": "15m", "MAX_ACK_PENDING": "10000",
 		"TENANT_CACHE_SIZE": "100000", "TENANT_CACHE_TTL": "30s", "RELOAD_POLL_INTERVAL": "30s",

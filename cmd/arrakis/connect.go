@@ -22,6 +22,18 @@ func (s *natsSettings) options() []nats.Option {
 	if s.Creds != "" {
 		o = append(o, nats.UserCredentials(s.Creds))
 	}
+	if s.NKey != "" {
+		o = append(o, func(o *nats.Options) error {
+			nkey, err := nats.NkeyOptionFromSeed(s.NKey)
+			if err != nil {
+				return fmt.Errorf("NATS_NKEY: %w", err)
+			}
+			return nkey(o)
+		})
+	}
+	if s.Token != "" {
+		o = append(o, nats.Token(s.Token))
+	}
 	if s.TLSCA != "" {
 		o = append(o, nats.RootCAs(s.TLSCA))
 	}

@@ -83,7 +83,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		}
 		return banner{
 			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
-			ingress: o.HTTP.Addr(), ops: o.Ops.Addr(),
+			ingress: urlOf(o.HTTP.Addr(), c.HTTPTLSCert != ""), ops: urlOf(o.Ops.Addr(), c.OpsTLSCert != ""),
 			natsURL: e.nats.ClientURL(), redisURL: "redis://" + e.redis.Addr(),
 		}.write(p.stdout)
 	})

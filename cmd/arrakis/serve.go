@@ -68,7 +68,8 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "listening", "http", o.HTTP.Addr().String(), "ops", o.Ops.Addr().String())
+	log.InfoContext(ctx, "listening", "http", o.HTTP.Addr().String(), "ops", o.Ops.Addr().String(),
+		"http_tls", c.HTTPTLSCert != "", "ops_tls", c.OpsTLSCert != "")
 	if err := w.Run(ctx); err != nil {
 		return err
 	}

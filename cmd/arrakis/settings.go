@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"arrakis/limiter"
 	"arrakis/pipeline/http/auth"
@@ -37,7 +39,9 @@ var settingGroups = kong.ExplicitGroups([]kong.Group{
 
 type natsSettings struct {
 	URL     string `name:"nats-url" group:"nats" placeholder:"${nats_hint}" default:"${nats_url}" help:"NATS servers, comma-separated.${nats_note}"`
-	Creds   string `name:"nats-creds" group:"nats" placeholder:"FILE" help:"Credentials file."`
+	Creds   string `name:"nats-creds" group:"nats" placeholder:"FILE" help:"Credentials file, which is read again at each reconnect."`
+	NKey    string `name:"nats-nkey" group:"nats" placeholder:"FILE" help:"File with the seed of an NKey."`
+	Token   string `name:"nats-token" group:"nats" placeholder:"TOKEN" help:"Token. Use one of credentials, NKey, token, and a user in NATS_URL (nats://user:password@host)."`
 	TLSCA   string `name:"nats-tls-ca" group:"nats" placeholder:"FILE" help:"CA certificates to check the server's certificate. Default: the CA certificates of the system."`
 	TLSCert string `name:"nats-tls-cert" group:"nats" placeholder:"FILE" help:"Client certificate."`
 	TLSKey  string `name:"nats-tls-key" group:"nats" placeholder:"FILE" help:"Key of the client certificate."`
@@ -54,6 +58,17 @@ type httpSettings struct {
 	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
 	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof, or several, comma-separated. Without a token they answer only on a loopback address."`
 	OpsHosts     string `name:"ops-hosts" group:"http" placeholder:"NAME,..." help:"Host names by which the ops address may be asked, such as ops.example.com or *.example.com. Always allowed: localhost, IP addresses and the host of OPS_ADDR."`
+	tlsSettings
+}
+
+// tlsSettings are the TLS files of both addresses.
+type tlsSettings struct {
+	HTTPTLSCert     string `name:"http-tls-cert" group:"http" placeholder:"FILE" help:"Certificate of the ingress, in PEM, which makes it HTTPS. All TLS files are read again when they change."`
+	HTTPTLSKey      string `name:"http-tls-key" group:"http" placeholder:"FILE" help:"Key of that certificate."`
+	HTTPTLSClientCA string `name:"http-tls-client-ca" group:"http" placeholder:"FILE" help:"CA certificates of clients: a client of the ingress needs a certificate too."`
+	OpsTLSCert      string `name:"ops-tls-cert" group:"http" placeholder:"FILE" help:"Certificate of the ops address, in PEM, which makes it HTTPS."`
+	OpsTLSKey       string `name:"ops-tls-key" group:"http" placeholder:"FILE" help:"Key of that certificate."`
+	OpsTLSClientCA  string `name:"ops-tls-client-ca" group:"http" placeholder:"FILE" help:"CA certificates of clients: a client of the ops address needs a certificate too."`
 }
 
 type workerSettings struct {
@@ -153,16 +168,55 @@ func (s *natsSettings) validate() error {
 		errs = append(errs, errors.New("NATS_TLS_CERT and NATS_TLS_KEY belong together: set both or neither"))
 	}
 	for _, f := range []struct{ name, path string }{
-		{"NATS_CREDS", s.Creds}, {"NATS_TLS_CA", s.TLSCA}, {"NATS_TLS_CERT", s.TLSCert}, {"NATS_TLS_KEY", s.TLSKey},
+		{"NATS_CREDS", s.Creds},
+		{"NATS_NKEY", s.NKey},
+		{"NATS_TLS_CA", s.TLSCA},
+		{"NATS_TLS_CERT", s.TLSCert},
+		{"NATS_TLS_KEY", s.TLSKey},
 	} {
-		if f.path == "" {
-			continue
-		}
-		if _, err := os.Stat(f.path); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
+		errs = append(errs, validPath(f.name, f.path))
+	}
+	if s.NKey != "" && errors.Join(errs...) == nil {
+		if _, err := nats.NkeyOptionFromSeed(s.NKey); err != nil {
+			errs = append(errs, fmt.Errorf("NATS_NKEY: %s: %w", s.NKey, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.validateIdentity())...)
+}
+
+// validateIdentity checks that there is at most one way to authenticate, because NATS would use one of several and not
+// say which.
+func (s *natsSettings) validateIdentity() error {
+	var set []string
+	for _, way := range []struct {
+		name string
+		set  bool
+	}{
+		{"NATS_CREDS", s.Creds != ""}, {"NATS_NKEY", s.NKey != ""}, {"NATS_TOKEN", s.Token != ""}, {"a user in NATS_URL", strings.Contains(s.URL, "@")},
+	} {
+		if way.set {
+			set = append(set, way.name)
+		}
+	}
+	if len(set) > 1 {
+		return fmt.Errorf("%s are set, and only one of them can be used: keep one", strings.Join(set, " and "))
+	}
+	return nil
+}
+
+// validPath checks a setting that is the path of a file. Whoever gives the secret itself in place of the path must not
+// find it in an error.
+func validPath(name, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := nkeys.FromSeed([]byte(path)); err == nil || strings.Contains(path, "-----BEGIN") {
+		return fmt.Errorf("%s: expected the path of a file, not what is in it", name)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 // validServers reports whether nats.go would accept urls as servers. The errors of nats.go are not used, because they
@@ -197,7 +251,7 @@ func (s *httpSettings) validate() error {
 	if _, err := auth.NewHosts(commaList(s.OpsHosts)...); err != nil {
 		errs = append(errs, fmt.Errorf("OPS_HOSTS (--ops-hosts) %w", err))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.tlsSettings.validate())...)
 }
 
 // opsHosts are the names by which the ops address may be asked: those of OPS_HOSTS, and that of OPS_ADDR if it is one.

@@ -18,9 +18,9 @@ type NATSServer struct {
 	server  *server.Server
 }
 
-// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may reserve 16
-// GiB of memory and 16 GiB on disk.
-func NATS(tb testing.TB) *NATSServer {
+// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may reserve 16 GiB of memory and
+// 16 GiB on disk. Each change may alter the server's options, such as who may connect.
+func NATS(tb testing.TB, changes ...func(*server.Options)) *NATSServer {
 	tb.Helper()
 	host, port, _ := net.SplitHostPort(address(tb))
 	n, err := strconv.Atoi(port)
@@ -31,6 +31,9 @@ func NATS(tb testing.TB) *NATSServer {
 		Host: host, Port: n, NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 16 << 30, JetStreamMaxStore: 16 << 30,
 	}}
+	for _, change := range changes {
+		change(&s.options)
+	}
 	s.Start()
 	tb.Cleanup(s.Stop)
 	return s
@@ -56,7 +59,7 @@ func (s *NATSServer) Stop() {
 	s.server.WaitForShutdown()
 }
 
-// URL is the URL for clients. They need no name and no password.
+// URL is the URL for clients, without a name or a password: the server asks for none unless a change says so.
 func (s *NATSServer) URL() string { return s.server.ClientURL() }
 
 // Subscriptions is the number of subscriptions on the server, with those of JetStream.

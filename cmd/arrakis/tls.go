@@ -1,0 +1,59 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"arrakis/pipeline/http/certs"
+)
+
+func (s *tlsSettings) http() certs.Files {
+	return certs.Files{Cert: s.HTTPTLSCert, Key: s.HTTPTLSKey, ClientCA: s.HTTPTLSClientCA}
+}
+
+func (s *tlsSettings) ops() certs.Files {
+	return certs.Files{Cert: s.OpsTLSCert, Key: s.OpsTLSKey, ClientCA: s.OpsTLSClientCA}
+}
+
+func (s *tlsSettings) validate() error {
+	return errors.Join(validTLS("HTTP_TLS", s.http()), validTLS("OPS_TLS", s.ops()))
+}
+
+// validTLS checks the files of one address. prefix begins the names of their settings.
+func validTLS(prefix string, f certs.Files) error {
+	switch {
+	case f == certs.Files{}:
+		return nil
+	case (f.Cert == "") != (f.Key == ""):
+		return fmt.Errorf("%s_CERT and %[1]s_KEY belong together: set both or neither", prefix)
+	case f.Cert == "":
+		return fmt.Errorf("%s_CLIENT_CA needs %[1]s_CERT and %[1]s_KEY: set them too", prefix)
+	}
+	err := errors.Join(validPath(prefix+"_CERT", f.Cert), validPath(prefix+"_KEY", f.Key), validPath(prefix+"_CLIENT_CA", f.ClientCA))
+	if err != nil {
+		return err
+	}
+	if _, err := certs.Config(f, slog.New(slog.DiscardHandler)); err != nil {
+		return fmt.Errorf("%s_CERT, %[1]s_KEY or %[1]s_CLIENT_CA: %w", prefix, err)
+	}
+	return nil
+}
+
+// listenTLS listens on addr, for TLS if there are files.
+func listenTLS(addr string, f certs.Files, log *slog.Logger) (net.Listener, error) {
+	if (f == certs.Files{}) {
+		return net.Listen("tcp", addr)
+	}
+	c, err := certs.Config(f, log)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewListener(l, c), nil
+}
