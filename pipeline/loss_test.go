@@ -1,11 +1,16 @@
 package pipeline
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strconv"
+	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
@@ -93,4 +98,42 @@ func TestLargestMessageBecomesADeadLetter(t *testing.T) {
 	if !bytes.HasPrefix(body, letter.Data) || len(letter.Data) < len(body)-10_000 {
 		t.Errorf("the dead letter holds %d bytes", len(letter.Data))
 	}
+}
+
+// F13: a header that leaves no room for those of the dead letter does not keep the message from becoming one.
+func TestF13HostileHeaders(t *testing.T) {
+	b := setup(t)
+	b.start()
+	for name, value := range map[string]string{"Arrakis-X": strings.Repeat("x", 60_000), "X": strings.Repeat("x", 65_000)} {
+		m := nats.NewMsg("commands.interaction")
+		m.Header[name] = []string{value}
+		m.Data = bytes.Repeat([]byte("x"), int(b.nc.MaxPayload())-len(value)-100)
+		if _, err := b.js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// nats.go reads a name with a space, but does not write it.
+	publishRaw(t, b.nc.ConnectedAddr(), "commands.interaction", "NATS/1.0\r\na b: 1\r\n\r\n", "x")
+	testserver.Eventually(t, "all are dead letters", func() bool { return b.deadLetters(contract.ReasonMalformed) == 3 })
+}
+
+// publishRaw publishes a message as another client than nats.go might.
+func publishRaw(t *testing.T, addr, subject, headers, body string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // the server has answered
+	_, err = fmt.Fprintf(c, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
+		subject, len(headers), len(headers)+len(body), headers, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		if lines.Text() == "PONG" {
+			return
+		}
+	}
+	t.Fatal("the server did not answer")
 }

@@ -37,6 +37,8 @@ const (
 	HeaderAttempts  = "Arrakis-Attempts"
 	// HeaderTruncated is the original size of the body, in bytes, of a dead letter whose body was cut to fit.
 	HeaderTruncated = "Arrakis-Truncated"
+	// HeaderHeadersCut is how many headers a dead letter lacks, because they did not fit or NATS cannot carry their names.
+	HeaderHeadersCut = "Arrakis-Headers-Cut"
 	// HeaderReplay marks a dead letter that was replayed. Its event ID may still hold a permit, so the limiter asks
 	// Redis.
 	HeaderReplay = "Arrakis-Replay"

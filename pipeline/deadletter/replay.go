@@ -15,16 +15,25 @@ import (
 )
 
 // RefusedError means that a dead letter cannot be replayed. Either it does not name its original subject, or no route
-// has that subject, or it holds only the beginning of a body that was too large.
+// has that subject, or it does not hold the whole message, or NATS does not take the message any more.
 type RefusedError struct {
-	Seq       uint64
-	Subject   string // the original subject, from the header
-	Truncated string // the original size of the body in bytes, from the header; "" if the body is complete
+	Seq        uint64
+	Subject    string // the original subject, from the header
+	Truncated  string // the original size of the body in bytes, from the header; "" if the body is complete
+	HeadersCut string // how many headers are missing, from the header; "" if none are
+	Err        error  // why NATS does not take the message; nil if it was not asked
 }
 
+func (e *RefusedError) Unwrap() error { return e.Err }
+
 func (e *RefusedError) Error() string {
-	if e.Truncated != "" {
+	switch {
+	case e.Truncated != "":
 		return fmt.Sprintf("dead letter %d cannot be replayed: it holds only the beginning of a body of %.20s bytes", e.Seq, e.Truncated)
+	case e.HeadersCut != "":
+		return fmt.Sprintf("dead letter %d cannot be replayed: %.20s headers of its message could not be kept", e.Seq, e.HeadersCut)
+	case e.Err != nil:
+		return fmt.Sprintf("dead letter %d cannot be replayed: NATS does not take its message to %.200q: %v", e.Seq, e.Subject, e.Err)
 	}
 	return fmt.Sprintf("dead letter %d cannot be replayed: its %s is %.200q, and arrakis takes no messages from that subject",
 		e.Seq, contract.HeaderSubject, e.Subject)
@@ -57,15 +66,23 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, err
 	}
-	subject, truncated := stored.Header.Get(contract.HeaderSubject), stored.Header.Get(contract.HeaderTruncated)
+	subject := stored.Header.Get(contract.HeaderSubject)
+	refused := &RefusedError{
+		Seq: seq, Subject: subject,
+		Truncated: stored.Header.Get(contract.HeaderTruncated), HeadersCut: stored.Header.Get(contract.HeaderHeadersCut),
+	}
 	origin, ok := originOf(subject)
-	if !ok || truncated != "" {
-		return Replayed{}, &RefusedError{Seq: seq, Subject: subject, Truncated: truncated}
+	if !ok || refused.Truncated != "" || refused.HeadersCut != "" {
+		return Replayed{}, refused
 	}
 	ack, err := s.publish(ctx, restored(stored, subject),
 		jetstream.WithExpectStream(origin.Stream),
 		// The time is part of the ID, because a stream that was deleted and created again counts from 1 again.
 		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, stored.Time.UnixNano())))
+	if tooLarge(err) || errors.Is(err, nats.ErrBadHeaderMsg) {
+		refused.Err = err
+		return Replayed{}, refused
+	}
 	if err != nil {
 		return Replayed{}, fmt.Errorf("publish to %s: %w", subject, err)
 	}

@@ -1,10 +1,11 @@
 package deadletter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,46 +32,141 @@ type Record struct {
 	Cause    string // for people; cut to MaxCause bytes
 }
 
+// The sizes that a dead letter must keep to, besides the largest payload of the server and of the stream.
+const (
+	// maxHeaders is how many bytes of headers JetStream takes, less what a server may add.
+	maxHeaders = 1<<16 - 1 - 1<<10
+	// markBytes is room for the two headers that say what was cut.
+	markBytes = 128
+)
+
 // Write stores the record as a dead letter and returns when JetStream has confirmed it. A record that is written twice
-// within JetStream's duplicate window is stored once. A body that is too large is cut, and the header Arrakis-Truncated
-// tells its original size. An error comes from JetStream or ctx.
+// within JetStream's duplicate window is stored once. Whatever its headers and body, a record can be stored: headers
+// that do not fit, or that NATS cannot carry, are left out, the largest first, and then the body is cut. The headers
+// Arrakis-Headers-Cut and Arrakis-Truncated say so. An error comes from JetStream or ctx.
 func (s *Store) Write(ctx context.Context, r *Record) error {
-	// The time makes the ID unique, also after the stream was deleted and counts from 1 again.
-	id := jetstream.WithMsgID(fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano()))
-	_, err := s.publish(ctx, r.message(), id)
-	if errors.Is(err, nats.ErrMaxPayload) {
-		_, err = s.publish(ctx, r.cut(s.js.Conn().MaxPayload()), id)
+	_, err := s.publish(ctx, r.message(s.js.Conn().MaxPayload()))
+	if !tooLarge(err) {
+		return err
 	}
+	stream, err := s.stream(ctx) // it takes less than the server, or the server takes less than it did
+	if err != nil {
+		return err
+	}
+	limit := s.js.Conn().MaxPayload()
+	if m := int64(stream.CachedInfo().Config.MaxMsgSize); m > 0 {
+		limit = min(limit, m)
+	}
+	_, err = s.publish(ctx, r.message(limit))
 	return err
 }
 
-// message is the dead letter: the record's body and headers, and headers that say why.
-func (r *Record) message() *nats.Msg {
+// tooLarge reports whether the server or the stream refuses a message because of its size.
+func tooLarge(err error) bool {
+	const exceedsMaximum jetstream.ErrorCode = 10054 // "message size exceeds maximum allowed"
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && api.ErrorCode == exceedsMaximum
+}
+
+// message is the dead letter: the record's body and headers, and headers that say why. It has at most limit bytes.
+func (r *Record) message(limit int64) *nats.Msg {
 	m := nats.NewMsg(contract.DeadLetterSubject(r.Stream, r.Reason))
+	m.Header = r.reasons()
 	m.Data = r.Body
-	maps.Copy(m.Header, r.Headers)
-	// Headers of NATS were meant for the original stream.
-	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
-	for name, value := range map[string]string{
-		contract.HeaderReason:   string(r.Reason),
-		contract.HeaderError:    contract.Clip(r.Cause, MaxCause),
-		contract.HeaderStream:   r.Stream,
-		contract.HeaderSubject:  r.Subject,
-		contract.HeaderSequence: strconv.FormatUint(r.Sequence, 10),
-		contract.HeaderAttempts: strconv.Itoa(r.Attempts),
-	} {
-		m.Header[name] = []string{value}
+	theirs, unfit := r.theirs()
+	for _, name := range theirs {
+		m.Header[name] = r.Headers[name]
+	}
+	if size := headersSize(m.Header); unfit == 0 && size <= maxHeaders && int64(size+len(m.Data)) <= limit {
+		return m
+	}
+	m.Header = r.reasons()
+	shorten(m.Header, contract.HeaderError, int64(headersSize(m.Header)+markBytes)-limit)
+	shorten(m.Header, contract.HeaderSubject, int64(headersSize(m.Header)+markBytes)-limit)
+	size := headersSize(m.Header) + markBytes
+	for i, name := range theirs {
+		size += headerSize(name, r.Headers[name])
+		if size > maxHeaders || int64(size+len(m.Data)) > limit {
+			unfit += len(theirs) - i
+			break
+		}
+		m.Header[name] = r.Headers[name]
+	}
+	if unfit > 0 {
+		m.Header[contract.HeaderHeadersCut] = []string{strconv.Itoa(unfit)}
+	}
+	if room := max(0, limit-int64(headersSize(m.Header)+markBytes)); int64(len(m.Data)) > room {
+		m.Header[contract.HeaderTruncated] = []string{strconv.Itoa(len(r.Body))}
+		m.Data = r.Body[:room]
 	}
 	return m
 }
 
-// cut is message for a record that is too large for NATS. It keeps only the headers of arrakis, and as much of the body
-// as fits.
-func (r *Record) cut(maxPayload int64) *nats.Msg {
-	const headers = 8 << 10 // bytes; enough for the headers of message and the longest cause
-	m := r.message()
-	m.Header.Set(contract.HeaderTruncated, strconv.Itoa(len(r.Body)))
-	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return !strings.HasPrefix(name, "Arrakis-") })
-	m.Data = r.Body[:max(0, min(len(r.Body), int(maxPayload)-headers))]
-	return m
+// reasons are the headers of the dead letter itself.
+func (r *Record) reasons() nats.Header {
+	return nats.Header{
+		// The time makes the ID unique, also after the stream was deleted and counts from 1 again.
+		jetstream.MsgIDHeader:   {fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano())},
+		contract.HeaderReason:   {string(r.Reason)},
+		contract.HeaderError:    {contract.Clip(r.Cause, MaxCause)},
+		contract.HeaderStream:   {r.Stream},
+		contract.HeaderSubject:  {r.Subject},
+		contract.HeaderSequence: {strconv.FormatUint(r.Sequence, 10)},
+		contract.HeaderAttempts: {strconv.Itoa(r.Attempts)},
+	}
+}
+
+// theirs returns the names of the record's headers that belong into the dead letter, the smallest first, and how many
+// cannot be published, because nats.go does not write their names. Headers of NATS were meant for the original stream,
+// and those of the dead letter itself take precedence.
+func (r *Record) theirs() (names []string, unfit int) {
+	reasons := r.reasons()
+	for name := range r.Headers {
+		_, taken := reasons[name]
+		switch {
+		case taken, strings.HasPrefix(name, "Nats-"), name == contract.HeaderTruncated, name == contract.HeaderHeadersCut:
+		case !validHeader(name):
+			unfit++
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(headerSize(a, r.Headers[a])-headerSize(b, r.Headers[b]), strings.Compare(a, b))
+	})
+	return names, unfit
+}
+
+// validHeader reports whether nats.go writes a header of this name. It reads any name.
+func validHeader(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c > '~' || strings.IndexByte("\"()/,:;<=>?@[\\]{}", c) >= 0 {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// headersSize is how many bytes of a message its headers take.
+func headersSize(h nats.Header) int {
+	size := len("NATS/1.0\r\n\r\n")
+	for name, values := range h {
+		size += headerSize(name, values)
+	}
+	return size
+}
+
+func headerSize(name string, values []string) (size int) {
+	for _, v := range values {
+		size += len(name) + len(": \r\n") + len(v)
+	}
+	return size
+}
+
+// shorten cuts the header by excess bytes, or to nothing.
+func shorten(h nats.Header, name string, excess int64) {
+	if excess > 0 {
+		v := h[name][0]
+		h[name] = []string{v[:max(0, int64(len(v))-excess)]}
+	}
 }
