@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,24 +19,39 @@ type ensurer struct {
 	options streams.Options
 	log     *slog.Logger
 
-	mu   sync.Mutex // held while streams are created; protects last
-	last time.Time  // the last time that nothing was missing
+	failure atomic.Pointer[string] // why the last try failed; nil if it succeeded; written under mu
+
+	mu   sync.Mutex // held while streams are created; protects the fields below
+	last time.Time  // when the last try ended
+	err  error      // of the last try
 }
 
-// ensure creates missing streams and consumers, at most once in rejoinDelay.
+// ensure creates missing streams and consumers, at most once in rejoinDelay. It logs only changes: that it cannot, and
+// that it can again.
 func (e *ensurer) ensure(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if time.Since(e.last) < rejoinDelay {
+		return e.err
+	}
+	limited, cancel := context.WithTimeout(ctx, 4*requestTimeout)
+	defer cancel()
+	err := streams.Ensure(limited, e.js, e.options, e.log)
+	if ctx.Err() != nil {
+		return err // the caller has given up: nothing is learned
+	}
+	e.last, e.err = time.Now(), err
+	if err == nil {
+		if e.failure.Swap(nil) != nil {
+			e.log.InfoContext(ctx, "streams can be created and checked again")
+		}
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
-	defer cancel()
-	if err := streams.Ensure(ctx, e.js, e.options, e.log); err != nil {
-		return err
+	why := err.Error()
+	if e.failure.Swap(&why) == nil {
+		e.log.WarnContext(ctx, "streams cannot be created or checked: trying again", "err", err)
 	}
-	e.last = time.Now()
-	return nil
+	return err
 }
 
 // wait repeats ensure until nothing is missing. It returns false when ctx ends first.
@@ -45,11 +61,9 @@ func (e *ensurer) wait(ctx context.Context) bool {
 		if err == nil {
 			return true
 		}
-		delay := backoff(attempt)
-		e.log.WarnContext(ctx, "streams cannot be created or checked: trying again", "err", err, "delay", delay.String())
 		select {
 		case <-ctx.Done():
-		case <-time.After(delay):
+		case <-time.After(backoff(attempt)):
 		}
 	}
 	return false

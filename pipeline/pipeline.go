@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -55,6 +54,7 @@ type Pipeline struct {
 	nc      *nats.Conn
 	log     *slog.Logger
 	ensurer *ensurer
+	monitor *monitor
 	config  *liveConfig
 
 	decode  *decodeStage
@@ -109,6 +109,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
+		monitor:  newMonitor(decode.sources, ensure, log),
 		admitted: admitted, ended: ended,
 		decode: decode,
 		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
@@ -187,6 +188,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
+	stages.Go(func() error { return p.monitor.run(intake) })
 	return stages
 }
 
@@ -209,16 +211,10 @@ func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	}
 }
 
-// Ready returns nil while all consumers are being pulled from. Otherwise the error says which are not.
-func (p *Pipeline) Ready() error {
-	var errs []error
-	for _, s := range p.decode.sources {
-		if !s.pulling.Load() {
-			errs = append(errs, fmt.Errorf("consumer %s: not pulling", s.route.Consumer))
-		}
-	}
-	return errors.Join(errs...)
-}
+// Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream
+// or consumer does not work, and why. A fault is known within 15 s. While every handler is busy, or the messages that
+// other processes hold reach MaxAckPending, the process is ready.
+func (p *Pipeline) Ready() error { return p.monitor.ready() }
 
 // Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every event
 // to Reload. When Reload returns, the change is in force for every message that is put into a shard from now on; a

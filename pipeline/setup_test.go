@@ -24,6 +24,7 @@ import (
 // bundle is a worker and all that it needs, in this process: a real NATS server with JetStream, and miniredis.
 type bundle struct {
 	t        testing.TB
+	server   *testserver.NATSServer // nil after setupOn
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	redis    *miniredis.Miniredis
@@ -37,8 +38,16 @@ type bundle struct {
 
 func setup(tb testing.TB) *bundle {
 	tb.Helper()
-	b := &bundle{t: tb, redis: testserver.Miniredis(tb), handlers: NewHandlers()}
-	b.nc = testserver.NATS(tb).Connect(tb)
+	server := testserver.NATS(tb)
+	b := setupOn(tb, server.Connect(tb))
+	b.server = server
+	return b
+}
+
+// setupOn is setup on a connection to NATS.
+func setupOn(tb testing.TB, nc *nats.Conn) *bundle {
+	tb.Helper()
+	b := &bundle{t: tb, redis: testserver.Miniredis(tb), handlers: NewHandlers(), nc: nc}
 	b.js = testserver.JetStream(tb, b.nc)
 	b.rdb = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true})
 	tb.Cleanup(func() { _ = b.rdb.Close() })

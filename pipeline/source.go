@@ -21,16 +21,21 @@ type source struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
-	lost     chan error                    // size 1: callbacks and watch tell pull that the consumer is gone
+	lost     chan error                    // size 1: callbacks and the monitor tell pull to end
 
 	backlog uint64 // messages that JetStream has not delivered yet; owned by decode
+	stall   stall  // owned by look
 
-	gathered atomic.Int64 // messages to gather while the source is behind; written by pull and watch, read by decode
-	ackWait  atomic.Int64 // ns; written by pull and watch, read by the handle stage
-	pulling  atomic.Bool  // written by pull, read by Ready
-	pending  atomic.Int64 // messages not yet delivered; written by watch, read by the metrics
-	ahead    atomic.Int64 // ns by which the server's clock is ahead of this process's; written by watch
+	gathered atomic.Int64           // messages to gather while the source is behind; written by pull and look, read by decode
+	ackWait  atomic.Int64           // ns; written by pull and look, read by the handle stage
+	pulling  atomic.Bool            // written by run and pull, read by Ready
+	trouble  atomic.Pointer[string] // why the source does not pull; nil while it pulls; written by run and pull, read by Ready
+	pending  atomic.Int64           // messages not yet delivered; written by pull and look, read by the metrics
+	ahead    atomic.Int64           // ns by which the server's clock is ahead of this process's; written by pull and look
 }
+
+// errPullAgain makes a source end its pull requests and make new ones.
+var errPullAgain = errors.New("the pull requests may be lost")
 
 const (
 	// pullBatch is how many messages this process requests of a consumer in advance. They are buffered in this process
@@ -47,9 +52,6 @@ const (
 	// gatherShare bounds gatherMax by a twentieth of MaxAckPending: where MaxAckPending is small, JetStream never sends
 	// gatherMax messages at once.
 	gatherShare = 20
-	// watchInterval is how often a source asks JetStream for its consumer's lag. So it is also how long the loss of a
-	// consumer, together with its server's storage, can go unnoticed.
-	watchInterval = 5 * time.Second
 	// drainCheck is how often a drain checks that the connection still exists.
 	drainCheck = 100 * time.Millisecond
 	// requestTimeout bounds one request to JetStream's API.
@@ -57,8 +59,9 @@ const (
 	// unknownAckWait is the ack wait that a source assumes until it has read the consumer's: short, so that progress is
 	// told early enough whatever the real one is.
 	unknownAckWait = time.Second
-	// rejoinDelay is the time after which a source looks again for a consumer that it lost.
-	rejoinDelay = time.Second
+	// rejoinDelay is the time after which a source looks again for a consumer that it lost. It is longer than a health
+	// report is served, so that /readyz shows the loss.
+	rejoinDelay = 2 * time.Second
 )
 
 func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) *source {
@@ -77,17 +80,29 @@ func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) 
 func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
 	defer s.messages.Close()
 	for ctx.Err() == nil {
-		if err := s.pull(ctx, work); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay.String())
-			select {
-			case <-ctx.Done():
-			case <-time.After(rejoinDelay):
-				if err := ensure(ctx); err != nil && ctx.Err() == nil {
-					s.log.WarnContext(ctx, "streams cannot be checked", "err", err)
-				}
-			}
+		err := s.pull(ctx, work)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errPullAgain) {
+			continue
+		}
+		s.pulling.Store(false)
+		s.troubled(ctx, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(rejoinDelay):
+			_ = ensure(ctx) // the ensurer has logged the error and remembers it for Ready
 		}
 	}
+	s.pulling.Store(false)
+}
+
+// troubled remembers why the source does not pull. It logs the first reason since the source pulled.
+func (s *source) troubled(ctx context.Context, err error) {
+	why := err.Error()
+	if s.trouble.Swap(&why) == nil {
+		s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay.String())
+		return
+	}
+	s.log.DebugContext(ctx, "not pulling", "err", err)
 }
 
 // pull pulls from the consumer until ctx ends or the consumer is lost.
@@ -112,8 +127,9 @@ func (s *source) pull(ctx, work context.Context) error {
 		return fmt.Errorf("consume: %w", err)
 	}
 	s.pulling.Store(true)
-	defer s.pulling.Store(false)
-	s.log.DebugContext(ctx, "pulling")
+	if s.trouble.Swap(nil) != nil {
+		s.log.InfoContext(ctx, "pulling again")
+	}
 	select {
 	case <-ctx.Done():
 		err = nil
@@ -139,16 +155,28 @@ func (s *source) pull(ctx, work context.Context) error {
 
 // checkLost tells pull when err means that the stream or the consumer is gone.
 func (s *source) checkLost(err error) {
+	if isGone(err) {
+		s.restart(err)
+	}
+}
+
+// isGone reports whether err means that a stream or a consumer does not exist.
+func isGone(err error) bool {
 	for _, gone := range []error{
 		jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrStreamNotFound,
 	} {
 		if errors.Is(err, gone) {
-			select {
-			case s.lost <- err:
-			default:
-			}
-			return
+			return true
 		}
+	}
+	return false
+}
+
+// restart makes pull end with err. It has no effect while another reason waits.
+func (s *source) restart(err error) {
+	select {
+	case s.lost <- err:
+	default:
 	}
 }
 
@@ -198,21 +226,26 @@ func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return consumer, nil
 }
 
-// watch follows the consumer's lag until ctx ends.
-func (s *source) watch(ctx context.Context) {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if _, err := s.consumer(ctx); err != nil && ctx.Err() == nil {
-				s.log.DebugContext(ctx, "consumer info", "err", err)
-				s.checkLost(err)
-			}
-		}
+// look looks at the consumer for the monitor, and stores its lag.
+func (s *source) look(ctx context.Context) *fault {
+	consumer, err := s.consumer(ctx)
+	if err != nil {
+		s.checkLost(err)
+		return faultOf(err)
 	}
+	info := consumer.CachedInfo()
+	if f := leaderless(info.Cluster); f != nil {
+		return f
+	}
+	// Looks are not exactly lookInterval apart.
+	if d := s.stall.see(info, s.messages.Len() >= pullBatch, time.Now()); d > stallTime-lookInterval/2 {
+		f := &fault{what: faultStall, detail: fmt.Sprintf("%d pending, none delivered for %s", info.NumPending, d.Round(time.Second))}
+		if info.Paused {
+			f.detail += "; the consumer is paused"
+		}
+		return f
+	}
+	return nil
 }
 
 // learn stores the consumer's lag and the difference to the server's clock. It assumes that the server read its clock

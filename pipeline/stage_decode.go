@@ -32,7 +32,6 @@ func (s *decodeStage) run(intake, work context.Context) error {
 	g, intake := errgroup.WithContext(intake)
 	for _, src := range s.sources {
 		g.Go(func() error { src.run(intake, work, s.ensure); return nil })
-		g.Go(func() error { src.watch(intake); return nil })
 		g.Go(func() error { return s.decode(work, src) })
 	}
 	return g.Wait()

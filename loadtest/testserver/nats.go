@@ -1,9 +1,7 @@
 package testserver
 
 import (
-	"net"
 	"slices"
-	"strconv"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -22,15 +20,7 @@ type NATSServer struct {
 // 16 GiB on disk. Each change may alter the server's options, such as who may connect.
 func NATS(tb testing.TB, changes ...func(*server.Options)) *NATSServer {
 	tb.Helper()
-	host, port, _ := net.SplitHostPort(address(tb))
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s := &NATSServer{tb: tb, options: server.Options{
-		Host: host, Port: n, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 16 << 30, JetStreamMaxStore: 16 << 30,
-	}}
+	s := &NATSServer{tb: tb, options: natsOptions(tb)}
 	for _, change := range changes {
 		change(&s.options)
 	}
@@ -39,8 +29,23 @@ func NATS(tb testing.TB, changes ...func(*server.Options)) *NATSServer {
 	return s
 }
 
+func natsOptions(tb testing.TB) server.Options {
+	tb.Helper()
+	host, port := hostPort(tb, address(tb))
+	return server.Options{
+		Host: host, Port: port, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxMemory: 16 << 30, JetStreamMaxStore: 16 << 30,
+	}
+}
+
 // Start starts a stopped server again, at its address and with its streams on disk.
 func (s *NATSServer) Start() {
+	s.tb.Helper()
+	s.start()
+	s.awaitConnections()
+}
+
+func (s *NATSServer) start() {
 	s.tb.Helper()
 	options := s.options // a copy, because the server writes to its options
 	var err error
@@ -48,6 +53,10 @@ func (s *NATSServer) Start() {
 		s.tb.Fatalf("start nats-server: %v", err)
 	}
 	s.server.Start()
+}
+
+func (s *NATSServer) awaitConnections() {
+	s.tb.Helper()
 	if !s.server.ReadyForConnections(Patience) {
 		s.tb.Fatalf("nats-server is not ready within %v", Patience)
 	}
@@ -57,6 +66,26 @@ func (s *NATSServer) Start() {
 func (s *NATSServer) Stop() {
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
+}
+
+// DisableJetStream ends JetStream. The server and its connections stay.
+func (s *NATSServer) DisableJetStream() {
+	s.tb.Helper()
+	if err := s.server.DisableJetStream(); err != nil {
+		s.tb.Fatalf("disable JetStream: %v", err)
+	}
+}
+
+// EnableJetStream starts JetStream again, with the streams that are on disk.
+func (s *NATSServer) EnableJetStream() {
+	s.tb.Helper()
+	o := &s.options
+	err := s.server.EnableJetStream(&server.JetStreamConfig{
+		MaxMemory: o.JetStreamMaxMemory, MaxStore: o.JetStreamMaxStore, StoreDir: o.StoreDir,
+	})
+	if err != nil {
+		s.tb.Fatalf("enable JetStream: %v", err)
+	}
 }
 
 // URL is the URL for clients, without a name or a password: the server asks for none unless a change says so.

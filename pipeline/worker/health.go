@@ -26,7 +26,7 @@ func (w *Worker) newHealth() *ops.Health {
 		"config": w.checkConfig,
 		"consumers": func(context.Context) ops.Result {
 			if err := w.pipeline.Ready(); err != nil {
-				return ops.Result{Status: ops.Failed, Detail: err.Error()}
+				return ops.Result{Status: ops.Failed, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
 			}
 			return ops.Result{Status: ops.OK}
 		},

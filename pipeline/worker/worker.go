@@ -184,7 +184,8 @@ func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
 	}
 }
 
-// Ready returns nil while messages of every kind are pulled. Otherwise the error says which are not.
+// Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream or
+// consumer does not work, and why.
 func (w *Worker) Ready() error { return w.pipeline.Ready() }
 
 // AwaitReady waits until Ready returns nil. It returns an error when ctx ends or Run returns before that. The error

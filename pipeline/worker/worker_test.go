@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -97,6 +99,67 @@ func TestRunEndsWithItsConnection(t *testing.T) {
 	}
 	w.o.NATS.Close()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "connection is closed") {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// F9: without JetStream both addresses say so, though NATS is connected; liveness does not depend on it.
+func TestF9BothAddressesSeeJetStream(t *testing.T) {
+	server := testserver.NATS(t)
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	o := Options{
+		NATS: server.Connect(t), Redis: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()),
+		HTTP: listen(), Ops: listen(),
+	}
+	w, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(l net.Listener, path string) (int, string) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+l.Addr().String()+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close() //nolint:errcheck // only read
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	await := func(want int, text string) {
+		t.Helper()
+		for _, l := range []net.Listener{o.HTTP, o.Ops} {
+			testserver.Eventually(t, text, func() bool {
+				code, body := get(l, "/readyz")
+				return code == want && strings.Contains(body, text)
+			})
+			if code, body := get(l, "/healthz"); code != http.StatusOK {
+				t.Errorf("/healthz: %d %s", code, body)
+			}
+		}
+	}
+	await(http.StatusOK, `"consumers":{"status":"ok"}`)
+	server.DisableJetStream()
+	await(http.StatusServiceUnavailable, "consumer command-worker of COMMANDS: JetStream does not answer")
+	server.EnableJetStream()
+	await(http.StatusOK, `"consumers":{"status":"ok"}`)
+	cancel()
+	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
 }
