@@ -20,6 +20,10 @@ const JSON = "application/json"
 // maxDiscard is how many bytes discard reads beyond the limit of a body.
 const maxDiscard = 1 << 20
 
+// firstRead is how many bytes of a body get memory before any of them has come: what a client says of its size is no
+// reason to hold memory for it.
+const firstRead = 4 << 10
+
 // Rules say which bodies are accepted.
 type Rules struct {
 	MaxBytes int // size of the largest accepted body
@@ -98,8 +102,12 @@ func (l *Rules) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 		return data, err
 	}
-	data := make([]byte, r.ContentLength)
-	_, err := io.ReadFull(bounded, data)
+	data := make([]byte, min(r.ContentLength, firstRead))
+	n, err := io.ReadFull(bounded, data)
+	if err == nil && r.ContentLength > firstRead {
+		data = append(make([]byte, 0, r.ContentLength), data...)[:r.ContentLength]
+		_, err = io.ReadFull(bounded, data[n:])
+	}
 	return data, err
 }
 

@@ -9,6 +9,8 @@ import (
 
 func TestRead(t *testing.T) {
 	const patch = "application/merge-patch+json"
+	long := strings.Repeat("x", firstRead+1)
+	largest := Rules{MaxBytes: firstRead + 1, Types: []string{JSON}}
 	for _, tt := range []struct {
 		name, body string
 		length     int64 // of the request, -1 for chunked
@@ -23,6 +25,9 @@ func TestRead(t *testing.T) {
 		{"above the limit", "{ }", 3, [2]string{}, Rules{MaxBytes: 2, Types: []string{JSON}}, 413, "body"},
 		{"above the limit, to be sent", "{ }", 3, [2]string{"Expect", "100-continue"}, Rules{MaxBytes: 2, Types: []string{JSON}}, 413, "body"},
 		{"chunked above the limit", "{ }", -1, [2]string{}, Rules{MaxBytes: 2, Types: []string{JSON}}, 413, "body"},
+		{"long", long, firstRead + 1, [2]string{}, largest, 0, ""},
+		{"not so long", long[1:], firstRead, [2]string{}, largest, 0, ""},
+		{"long, cut off", long[1:], firstRead + 1, [2]string{}, largest, 400, "body"},
 		{"cut off", "{}", 3, [2]string{}, Rules{MaxBytes: 3, Types: []string{JSON}}, 400, "body"},
 		{"second type", "{}", 2, [2]string{"Content-Type", JSON + "; charset=utf-8"}, Rules{MaxBytes: 2, Types: []string{patch, JSON}}, 0, ""},
 		{"suffix", "{}", 2, [2]string{"Content-Type", patch}, Rules{MaxBytes: 2, Types: []string{JSON}, Suffix: true}, 0, ""},

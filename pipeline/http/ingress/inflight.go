@@ -24,15 +24,31 @@ const sharesInFlight = 4
 func (in *Ingress) acquireSlot() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.phase != running {
-		return errNotRunning
-	}
-	if in.inFlight >= in.options.MaxInFlight {
-		return errBusy
+	if err := in.hasSlotLocked(); err != nil {
+		return err
 	}
 	in.inFlight++
 	in.metrics.inFlight.Inc()
 	return nil
+}
+
+// hasSlot returns the error that acquireSlot would return.
+func (in *Ingress) hasSlot() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.hasSlotLocked()
+}
+
+// The caller of hasSlotLocked must hold in.mu.
+func (in *Ingress) hasSlotLocked() error {
+	switch {
+	case in.phase != running:
+		return errNotRunning
+	case in.inFlight >= in.options.MaxInFlight:
+		return errBusy
+	default:
+		return nil
+	}
 }
 
 func (in *Ingress) releaseSlot() {

@@ -36,10 +36,13 @@ type Options struct {
 	StoreTimeout time.Duration
 	// DrainTimeout is how long requests in flight may go on after Run's context has ended. Defaults to 10 s.
 	DrainTimeout time.Duration
-	// MaxInFlight bounds the requests that are being read or stored, or that wait for their outcome. Further requests
-	// are answered 503. One community may have a fourth of MaxInFlight; its further requests are answered
-	// 503 too. Defaults to 4,096.
+	// MaxInFlight bounds the requests that are being stored, or that wait for their outcome. Further requests are
+	// answered 503. One community may have a fourth of MaxInFlight; its further requests are answered 503 too. Defaults
+	// to 4,096.
 	MaxInFlight int
+	// MaxReading bounds the requests whose bodies are being read. One more cuts off the one that has been read for the
+	// longest. Defaults to 4,096.
+	MaxReading int
 	// Logger logs changes of state, and single requests at level debug. Defaults to none.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Defaults to none.
@@ -61,6 +64,7 @@ func (o *Options) validate() error {
 		{"StoreTimeout", int64(o.StoreTimeout)},
 		{"DrainTimeout", int64(o.DrainTimeout)},
 		{"MaxInFlight", int64(o.MaxInFlight)},
+		{"MaxReading", int64(o.MaxReading)},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative: 0 is the default", f.name))
@@ -76,6 +80,7 @@ func (o *Options) setDefaults() {
 	o.StoreTimeout = min(cmp.Or(o.StoreTimeout, 5*time.Second), o.Wait)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4_096)
+	o.MaxReading = cmp.Or(o.MaxReading, 4_096)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 }
 
@@ -88,6 +93,7 @@ type Ingress struct {
 	inbox   string // the subjects of outcomes, without the last token
 	routes  map[string]*route
 	metrics *metrics
+	readers *readers
 
 	// failing says whether the last publish failed. So only changes are logged, and not every request.
 	failing atomic.Bool
@@ -130,6 +136,7 @@ func New(o Options) (*Ingress, error) {
 		inbox:        contract.ReplyPrefix + nuid.Next(),
 		routes:       newRoutes(m),
 		metrics:      m,
+		readers:      &readers{bound: o.MaxReading, count: m.reading},
 		cutOff:       make(chan struct{}),
 		perCommunity: make(map[string]*int),
 		waiting:      make(map[string]chan []byte),

@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
+	reading    prometheus.Gauge
 	inFlight   prometheus.Gauge
 	clientGone prometheus.Counter
 	unclaimed  prometheus.Counter
@@ -28,9 +29,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help:    "Time from the end of a request's headers to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 17),
 		}, []string{"route"}),
+		reading: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "arrakis_ingress_reading",
+			Help: "Requests whose bodies are being read.",
+		}),
 		inFlight: factory.NewGauge(prometheus.GaugeOpts{
 			Name: "arrakis_ingress_in_flight",
-			Help: "Requests being read, stored or waited for.",
+			Help: "Requests being stored or waited for.",
 		}),
 		clientGone: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_ingress_client_gone_total",

@@ -49,7 +49,8 @@ func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
 //
 //	serve
 //	  respond          token, slot and share
-//	    newMessage     body and headers to a message for JetStream
+//	    read           a place among the readers
+//	      newMessage   body and headers to a message for JetStream
 //	    publish        message to outcome
 //	    newAnswer      outcome to answer
 //	  write
@@ -85,15 +86,17 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	if p := in.options.Bearer.Check(h, r); p != nil {
 		return answer{problem: p}
 	}
-	if err := in.acquireSlot(); err != nil {
+	if err := in.hasSlot(); err != nil { // before the body is read for nothing
 		return answer{problem: refused(h, err)}
 	}
-	defer in.releaseSlot()
-
-	m, p := newMessage(w, r, rt, in.options.MaxBody)
+	m, p := in.read(w, r, rt)
 	if p != nil {
 		return answer{problem: p}
 	}
+	if err := in.acquireSlot(); err != nil {
+		return answer{problem: forMessage(refused(h, err), m.envelope)}
+	}
+	defer in.releaseSlot()
 	if !in.acquireShare(m.envelope.TenantKey) {
 		return answer{problem: forMessage(refused(h, errCommunityBusy), m.envelope)}
 	}
@@ -116,6 +119,16 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey, "reason", a.problem.Detail)
 	}
 	return a
+}
+
+// read makes a message of the request. It takes as long as the client takes to send the body, and no slot meanwhile.
+func (in *Ingress) read(w http.ResponseWriter, r *http.Request, rt *route) (*message, *problem.Problem) {
+	reading := in.readers.begin(w)
+	m, p := newMessage(w, r, rt, in.options.MaxBody)
+	if in.readers.end(reading) {
+		return nil, tooSlow()
+	}
+	return m, p
 }
 
 // refused is the problem of a request that got no slot or no share. err is the reason.
