@@ -25,6 +25,7 @@ const (
 // disposition is how a delivery ends. The zero value means that it has not ended.
 type disposition struct {
 	settlement
+	unused    bool            // the permits that the message took are to be given back
 	delay     time.Duration   // before the next delivery, for a nak
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics

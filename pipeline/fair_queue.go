@@ -176,6 +176,7 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	var due []*delivery
 	check := func(d *delivery) {
 		if d != nil && now.Sub(d.inProgress) > time.Duration(d.source.ackWait.Load())/3 {
+			d.lapsed = d.lapsed || d.overdue(now)
 			d.inProgress = now
 			due = append(due, d)
 		}
@@ -189,6 +190,20 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 		check(d)
 	}
 	return due
+}
+
+// ours reports whether no other process can have been given d since this one decoded it: JetStream was told in time
+// that d is in progress, and the connection was not lost.
+func (q *fairQueue) ours(d *delivery, now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !d.lapsed && !d.overdue(now) && d.reconnects == d.source.connections()
+}
+
+// overdue reports whether d's ack wait has passed since JetStream was last told that d is in progress. The caller must
+// hold the fair queue's lock.
+func (d *delivery) overdue(now time.Time) bool {
+	return now.Sub(d.inProgress) >= time.Duration(d.source.ackWait.Load())
 }
 
 // names lists the running handlers, as text for people.

@@ -58,20 +58,23 @@ type delivery struct {
 	msg      jetstream.Msg
 	headers  nats.Header // msg's headers, nil if msg has none
 	received time.Time   // when this process began to decode the message
+	// reconnects is how often the connection to NATS had been made again when the message was decoded.
+	reconnects uint64
 
 	// Set by the stage that decides how the message ends, read by the metrics stage.
 	disposition
 	result  json.RawMessage
 	latency time.Duration // from received to the handler's end; 0 if no handler ran
 
-	// Set by the attempt counter, see there.
-	maxAttempts int  // after which the message becomes a dead letter
-	counted     bool // this attempt is written down in Redis
-	suspected   bool // the message holds the place of the one suspect
-
 	// Owned by the fair queue, under its lock.
 	next       *delivery
 	inProgress time.Time // when JetStream was last told that the message is in progress
+	lapsed     bool      // an ack wait has passed without that: another process may have the message
+
+	// Set by the attempt counter, see there.
+	counted     bool // this attempt is written down in Redis
+	suspected   bool // the message holds the place of the one suspect
+	maxAttempts int  // after which the message becomes a dead letter
 }
 
 // Admission makes a delivery a shard.Message.

@@ -14,6 +14,7 @@ type metrics struct {
 	decode, handle, settle prometheus.Observer // stage latencies
 	retries                prometheus.Counter
 	deadLetters            *prometheus.CounterVec
+	permitsKept            prometheus.Counter
 }
 
 // newMetrics makes the metrics and registers them, unless reg is nil.
@@ -31,6 +32,10 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 		settle:  stages.WithLabelValues("metrics"),
 		retries: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_retries_total", Help: "Messages given back to JetStream to be delivered again after a delay.",
+		}),
+		permitsKept: factory.NewCounter(prometheus.CounterOpts{
+			Name: "arrakis_permits_kept_total",
+			Help: "Permits of expired commands that could not be given back: they count until they leave the window.",
 		}),
 		deadLetters: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "arrakis_dead_letters_total", Help: "Messages stored among the dead letters.",

@@ -102,10 +102,10 @@ func New(o Options) (*Pipeline, error) {
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, log)
 	decode := &decodeStage{
-		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
+		ensure: ensure.ensure, metrics: m, log: log, shards: shards, ended: ended,
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
-		decode.sources = append(decode.sources, newSource(js, kind.Route(), o.Logger))
+		decode.sources = append(decode.sources, newSource(js, kind.Route(), o.CommandTTL, o.Logger))
 	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
@@ -120,7 +120,8 @@ func New(o Options) (*Pipeline, error) {
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), ensurer: ensure, metrics: m, log: log,
-			attempts: counter, ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
+			attempts: counter, permits: newPermitReturner(shards, m, log),
+			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
 	registerGauges(o.Registerer, decode.sources, admitted, o.Tenants)

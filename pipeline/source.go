@@ -20,11 +20,15 @@ type source struct {
 	route    *contract.Route
 	js       jetstream.JetStream
 	log      *slog.Logger
+	ttl      time.Duration                 // age past which a message is expired; 0: never
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
 	lost     chan error                    // size 1: callbacks and the monitor tell pull to end
 
-	backlog uint64 // messages that JetStream has not delivered yet; owned by decode
-	stall   stall  // owned by look
+	// Owned by decode.
+	backlog    uint64 // messages that JetStream has not delivered yet
+	reconnects uint64 // of the connection, when the batch began to be decoded
+
+	stall stall // owned by look
 
 	gathered atomic.Int64           // messages to gather while the source is behind; written by pull and look, read by decode
 	ackWait  atomic.Int64           // ns; written by pull and look, read by the handle stage
@@ -64,12 +68,16 @@ const (
 	rejoinDelay = 2 * time.Second
 )
 
-func newSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) *source {
+// newSource makes the source of a route. commandTTL is the age past which commands are expired; 0 is never.
+func newSource(js jetstream.JetStream, route *contract.Route, commandTTL time.Duration, log *slog.Logger) *source {
 	s := &source{
 		route: route, js: js,
 		log:      log.With("component", "source", "stream", route.Stream, "consumer", route.Consumer),
 		messages: shard.NewMailbox[jetstream.Msg](pullBatch),
 		lost:     make(chan error, 1),
+	}
+	if route.Kind == contract.KindCommand {
+		s.ttl = commandTTL
 	}
 	s.ackWait.Store(int64(unknownAckWait))
 	return s
@@ -263,3 +271,9 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 func (s *source) age(stored, now time.Time) time.Duration {
 	return now.Sub(stored) + time.Duration(s.ahead.Load())
 }
+
+// expired reports whether a message that was stored at the given time is older at now than its time to live.
+func (s *source) expired(stored, now time.Time) bool { return s.ttl > 0 && s.age(stored, now) > s.ttl }
+
+// connections is how often the connection to NATS was made again.
+func (s *source) connections() uint64 { return s.js.Conn().Stats().Reconnects }

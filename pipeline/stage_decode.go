@@ -17,11 +17,10 @@ import (
 // of messages and sorts them by shard.
 type decodeStage struct {
 	// Set by New, read-only.
-	sources    []*source
-	ensure     func(context.Context) error
-	commandTTL time.Duration // 0: commands never expire
-	metrics    *metrics
-	log        *slog.Logger
+	sources []*source
+	ensure  func(context.Context) error
+	metrics *metrics
+	log     *slog.Logger
 
 	shards *shard.Pool[*delivery]    // out: decoded messages
 	ended  *shard.Mailbox[*delivery] // out: messages that cannot be decoded
@@ -56,6 +55,7 @@ func (s *decodeStage) decode(work context.Context, src *source) error {
 // decodeBatch decodes a batch, so that each shard is woken once for all its messages.
 func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
+	src.reconnects = src.connections()
 	for _, msg := range batch {
 		if err := s.decodeOne(work, src, msg, began, sorter); err != nil {
 			return err
@@ -75,7 +75,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		return nil
 	}
 	src.backlog = meta.pending
-	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now}
+	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
 	d.Attempt = 1 // the handle stage counts
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
@@ -84,7 +84,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		d.disposition = malformed(de)
 		return s.ended.Put(work, d)
 	}
-	if d.Kind == contract.KindCommand && s.commandTTL > 0 && src.age(d.stored, now) > s.commandTTL {
+	if src.expired(d.stored, now) {
 		d.disposition = expired()
 	}
 	d.admission = shard.Admission{

@@ -50,7 +50,7 @@ func (s *handleStage) run(work context.Context) error {
 				if !ok {
 					return nil
 				}
-				s.handle(work, d)
+				s.handle(work, finishing, d)
 				if err := s.ended.Put(finishing, d); err != nil {
 					return err
 				}
@@ -60,16 +60,21 @@ func (s *handleStage) run(work context.Context) error {
 	return workers.Wait()
 }
 
-// handle runs the handler of d and sets the disposition of d.
-func (s *handleStage) handle(work context.Context, d *delivery) {
+// handle runs the handler of d and sets the disposition of d. finishing does not end when work is aborted.
+func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
 	if work.Err() != nil {
 		d.disposition = aborted()
+		return
+	}
+	if now := time.Now(); d.source.expired(d.stored, now) { // while it waited for its turn
+		d.disposition = expired()
+		d.unused = s.admitted.ours(d, now) // otherwise another process may have handled it with these permits
 		return
 	}
 	if !s.attempts.begin(work, d) {
 		return
 	}
-	defer s.attempts.end(context.WithoutCancel(work), d)
+	defer s.attempts.end(finishing, d)
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
 	defer cancel()

@@ -35,6 +35,7 @@ type metricsStage struct {
 	log     *slog.Logger
 
 	attempts *attemptCounter
+	permits  *permitReturner
 
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // run sends and closes, the writers receive
@@ -52,7 +53,9 @@ func (s *metricsStage) run(work context.Context) error {
 			return nil
 		})
 	}
+	writers.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
 	defer func() {
+		s.permits.close()
 		close(s.deadLetters)
 		_ = writers.Wait() // returns nil only
 	}()
@@ -83,6 +86,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case ack:
 		s.reply(work, d)
 		s.settle(work, d)
+		s.permits.put(d)
 	case nak:
 		s.settle(work, d)
 	case undecided:

@@ -112,6 +112,11 @@ func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
 	if community, actions, ok := e.Reset(); ok {
 		forgetLocal(p.limits, community, actions)
 	}
+	return p.tell(ctx, e)
+}
+
+// tell puts the event into the mailboxes of the shards that it concerns.
+func (p *Pool[M]) tell(ctx context.Context, e tenant.Event) error {
 	shards := p.shards
 	if e.Type == tenant.TenantChanged {
 		i := index(e.TargetID, len(shards))

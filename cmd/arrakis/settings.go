@@ -77,7 +77,7 @@ type workerSettings struct {
 	HandlerConcurrency int           `group:"worker" default:"${handler_concurrency}" max:"1000000" help:"Handlers running at once in this process."`
 	HandlerTimeout     time.Duration `group:"worker" default:"${handler_timeout}" max:"1h" help:"Time for one handler."`
 	MaxAttempts        int           `group:"worker" default:"${max_attempts}" max:"1000" help:"Handler attempts before a message is dead-lettered."`
-	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"${command_ttl}" min:"0s" help:"Age past which a command is reported expired instead of handled; 0s is never."`
+	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"${command_ttl}" min:"0s" help:"Age past which a command is reported expired instead of charged and handled; looked at again when its turn comes; 0s is never."`
 	ShutdownTimeout    time.Duration `group:"worker" default:"${shutdown_timeout}" min:"1s" max:"1h" help:"Time for work in flight after SIGTERM."`
 }
 

@@ -66,7 +66,8 @@ type Options struct {
 	HandlerTimeout time.Duration
 	// MaxAttempts is after how many handler attempts a message becomes a dead letter, 1 or more. Defaults to 3.
 	MaxAttempts int
-	// CommandTTL is the age past which a command is neither charged nor handled, but reported expired. Defaults to
+	// CommandTTL is the age past which a command is neither charged nor handled, but reported expired. It is looked at
+	// when the command arrives, and when its turn comes; then its permits are given back. Defaults to
 	// 15 min. With Never, no command expires.
 	CommandTTL time.Duration
 	// ShutdownTimeout is the time for work in flight once Run's context has ended. Defaults to 30 s.
