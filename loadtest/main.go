@@ -1,7 +1,9 @@
-// Command loadtest builds and runs the benchmark of loadtest/bench. The benchmark is a module of its own, so that
-// arrakis does not depend on the alternatives that it is compared with:
+// Command loadtest builds and runs the benchmark of loadtest/bench, or the fault runs of loadtest/faults. Both are
+// modules of their own, so that arrakis does not depend on the alternatives that it is compared with, nor on what breaks
+// its network:
 //
 //	go run ./loadtest bench [flags]
+//	go run ./loadtest faults [flags]
 //
 // It needs Go and redis-server. It can be run in any folder of the repository.
 package main
@@ -15,45 +17,52 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-const usage = `usage: go run ./loadtest bench [flags]
+const usage = `usage: go run ./loadtest bench|faults [flags]
 
-Runs arrakis and its alternatives on this machine, and prints a comparison.
-go run ./loadtest bench --help lists the flags.
+bench   runs arrakis and its alternatives on this machine, and prints a comparison
+faults  runs arrakis while servers, workers and network fail, and shows whether
+        anything was lost or a limit exceeded
+
+go run ./loadtest bench --help lists the flags, and so does faults --help.
 `
+
+// programs are the modules that can be run, by the name of their folder.
+var programs = []string{"bench", "faults"}
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
 }
 
-// run returns the exit code: the benchmark's, 1 if it cannot be built, or 2 for wrong usage.
+// run returns the exit code: the program's, 1 if it cannot be built, or 2 for wrong usage.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
-	if len(args) == 0 || args[0] != "bench" {
+	if len(args) == 0 || !slices.Contains(programs, args[0]) {
 		_, _ = io.WriteString(stderr, usage)
 		return 2
 	}
-	// The benchmark gets the same signals and stops the processes that it has started.
+	// The program gets the same signals and stops the processes that it has started.
 	signals := make(chan os.Signal, 2) // room for two signals
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	err := bench(ctx, args[1:], signals, stderr)
+	err := runProgram(ctx, args, signals, stderr)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode() // the benchmark has printed the reason
+		return exit.ExitCode() // the program has printed the reason
 	default:
 		_, _ = fmt.Fprintln(stderr, "loadtest:", err)
 		return 1
 	}
 }
 
-// bench builds the benchmark and arrakis, and runs the benchmark.
-func bench(ctx context.Context, args []string, signals <-chan os.Signal, stderr io.Writer) error {
+// runProgram builds arrakis and the program that the first argument names, and runs the program.
+func runProgram(ctx context.Context, args []string, signals <-chan os.Signal, stderr io.Writer) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the module: %w; run it inside the repository", err)
@@ -64,18 +73,18 @@ func bench(ctx context.Context, args []string, signals <-chan os.Signal, stderr 
 		return err
 	}
 	defer func() { _ = os.RemoveAll(built) }() // the system clears temporary files anyway
-	_, _ = fmt.Fprintln(stderr, "building the benchmark and arrakis: a minute the first time")
-	benchmark, arrakis := filepath.Join(built, "bench"), filepath.Join(built, "arrakis")
+	_, _ = fmt.Fprintf(stderr, "building %s and arrakis: a minute the first time\n", args[0])
+	program, arrakis := filepath.Join(built, args[0]), filepath.Join(built, "arrakis")
 	for _, build := range []*exec.Cmd{
-		exec.CommandContext(ctx, "go", "-C", filepath.Join(dir, "loadtest", "bench"), "build", "-o", benchmark, "."), //nolint:gosec // this repository
-		exec.CommandContext(ctx, "go", "-C", dir, "build", "-o", arrakis, "./cmd/arrakis"),                           //nolint:gosec // this repository
+		exec.CommandContext(ctx, "go", "-C", filepath.Join(dir, "loadtest", args[0]), "build", "-o", program, "."), //nolint:gosec // this repository
+		exec.CommandContext(ctx, "go", "-C", dir, "build", "-o", arrakis, "./cmd/arrakis"),                         //nolint:gosec // this repository
 	} {
 		build.Stdout, build.Stderr = stderr, stderr
 		if err := forward(build, signals); err != nil {
 			return fmt.Errorf("build: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, benchmark, append([]string{"--root", dir, "--arrakis", arrakis}, args...)...) //nolint:gosec // just built
+	cmd := exec.CommandContext(ctx, program, append([]string{"--root", dir, "--arrakis", arrakis}, args[1:]...)...) //nolint:gosec // just built
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, stderr
 	return forward(cmd, signals)
 }

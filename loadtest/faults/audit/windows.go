@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Limit is how many admissions of one key any window may hold.
+type Limit struct {
+	Max    int
+	Window int64 // ms
+}
+
+// Windows is what the admissions show.
+type Windows struct {
+	Keys       int // limits with at least one admission
+	Admissions int
+	Fullest    string // the key that was fullest, for its limit, with its figures
+	Over       int    // admissions above their limit
+	Excused    int    // admissions above their limit for which the policy is the reason
+	Worst      []string
+}
+
+// Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds more
+// than the limit. A permit that was given back does not count, unless counted says that its message was handled all
+// the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
+func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id string) bool, excused func(at int64) bool) (Windows, error) {
+	times := map[string][]int64{}
+	w := Windows{}
+	for _, a := range admissions {
+		if a.Released && !counted(a.ID) {
+			continue
+		}
+		times[a.Key] = append(times[a.Key], a.At)
+		w.Admissions++
+	}
+	w.Keys = len(times)
+	fullest := -1.0
+	for _, key := range slices.Sorted(maps.Keys(times)) {
+		limit, known := limits[key]
+		if !known {
+			return w, fmt.Errorf("admissions of %s, which has no limit", key)
+		}
+		slices.Sort(times[key])
+		peak, over, allowed := exceeded(times[key], limit, excused)
+		w.Over += over
+		w.Excused += allowed
+		if share := float64(peak) / float64(max(1, limit.Max)); share > fullest {
+			fullest, w.Fullest = share, fmt.Sprintf("%s: %d of %d", key, peak, limit.Max)
+		}
+		if over > 0 {
+			w.Worst = append(w.Worst, fmt.Sprintf("%s: %d of %d in a window, %d admissions above it", key, peak, limit.Max, over))
+		}
+	}
+	return w, nil
+}
+
+// exceeded looks at every window of one key that ends with an admission: no other window can be fuller.
+func exceeded(times []int64, limit Limit, excused func(int64) bool) (peak, over, allowed int) {
+	first := 0 // of the window
+	for last, at := range times {
+		for times[first] <= at-limit.Window {
+			first++
+		}
+		n := last - first + 1
+		peak = max(peak, n)
+		switch {
+		case n <= limit.Max:
+		case excused != nil && excused(at):
+			allowed++
+		default:
+			over++
+		}
+	}
+	return peak, over, allowed
+}
+
+// Unpermitted returns the IDs of messages that have a limit and were handled, and that Redis has not admitted.
+func Unpermitted(handled []string, admissions []Admission) []string {
+	admitted := make(map[string]bool, len(admissions))
+	for _, a := range admissions {
+		admitted[a.ID] = true
+	}
+	var without []string
+	for _, id := range handled {
+		if !admitted[id] {
+			without = append(without, id)
+		}
+	}
+	slices.SortFunc(without, cmp.Compare[string])
+	return without
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/loadtest/faults/audit"
+)
+
+// deadLetters is the stream of dead letters.
+const deadLetters = "DEADLETTER"
+
+// drain waits until no message is on its way any more, and then reads what the streams hold. left are sentences about
+// what is not over in time.
+func (r *run) drain(ctx context.Context) (left []string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	for {
+		left, err = r.pending(bounded)
+		if err == nil && len(left) == 0 || bounded.Err() != nil {
+			break
+		}
+		_ = pause(bounded, 200*time.Millisecond) // the loop looks at bounded
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if bounded.Err() == nil {
+		left = nil
+	} else if err := r.readLeft(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.direct.FlushTimeout(10 * time.Second); err != nil { // answers that are on their way to the inbox
+		return nil, fmt.Errorf("flush: %w", err)
+	}
+	return left, r.readDeadLetters(ctx)
+}
+
+// pending says what is not over.
+func (r *run) pending(ctx context.Context) (left []string, err error) {
+	err = r.eachConsumer(ctx, func(stream jetstream.Stream, c *jetstream.ConsumerInfo) error {
+		info := stream.CachedInfo()
+		if info.Config.Name == deadLetters {
+			return nil
+		}
+		if n := c.NumPending + uint64(c.NumAckPending); n > 0 { //nolint:gosec // not negative
+			left = append(left, fmt.Sprintf("%s has %d messages to deliver and %d unacknowledged", c.Name, c.NumPending, c.NumAckPending))
+		} else if info.Config.Retention == jetstream.WorkQueuePolicy && info.State.Msgs > 0 && len(info.State.Subjects) == 0 {
+			left = append(left, fmt.Sprintf("%s still holds %d messages", info.Config.Name, info.State.Msgs))
+		}
+		return nil
+	})
+	return left, err
+}
+
+// readLeft notes messages that are still in work queues.
+func (r *run) readLeft(ctx context.Context) error {
+	names := r.js.StreamNames(ctx)
+	for name := range names.Name() {
+		stream, err := r.js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		info := stream.CachedInfo()
+		if info.Config.Retention != jetstream.WorkQueuePolicy {
+			continue
+		}
+		for seq := info.State.FirstSeq; seq <= info.State.LastSeq && seq > 0; seq++ {
+			msg, err := stream.GetMsg(ctx, seq)
+			switch {
+			case errors.Is(err, jetstream.ErrMsgNotFound):
+			case err != nil:
+				return err
+			default:
+				r.ledger.StillStored(idOf(msg.Header.Get(idHeader), msg.Data))
+			}
+		}
+	}
+	return names.Err()
+}
+
+// idOf is the event ID of a stored message.
+func idOf(header string, body []byte) string {
+	if header != "" {
+		return header
+	}
+	return eventID(body)
+}
+
+// readDeadLetters notes all dead letters.
+func (r *run) readDeadLetters(ctx context.Context) error {
+	stream, err := r.js.Stream(ctx, deadLetters)
+	if err != nil {
+		return err
+	}
+	left := stream.CachedInfo().State.Msgs
+	if left == 0 {
+		return nil
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for ; left > 0; left-- {
+		msg, err := messages.Next(jetstream.NextMaxWait(30 * time.Second))
+		if err != nil {
+			return fmt.Errorf("read dead letters: %w", err)
+		}
+		subject := msg.Subject()
+		r.ledger.DeadLetter(idOf(msg.Headers().Get(idHeader), msg.Data()), subject[strings.LastIndexByte(subject, '.')+1:])
+	}
+	return nil
+}
+
+// watchDropped reads what the workers have counted as dropped, once a second. A worker that is killed takes its count
+// along, so the highest one counts.
+func (r *run) watchDropped(ctx context.Context) {
+	for pause(ctx, time.Second) == nil {
+		for _, w := range r.workers {
+			r.readDropped(ctx, w)
+		}
+	}
+}
+
+func (r *run) readDropped(ctx context.Context, w *worker) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	body, err := fetch(ctx, "http://"+w.ops+"/metrics", "")
+	if err != nil {
+		return // it is down
+	}
+	defer func() { _ = body.Close() }() // it is read
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		rest, found := strings.CutPrefix(lines.Text(), `arrakis_unread_dropped_total{stream="`)
+		stream, value, ok := strings.Cut(rest, `"} `)
+		if n, err := strconv.ParseFloat(value, 64); found && ok && err == nil {
+			r.mu.Lock()
+			r.dropped[stream] = max(r.dropped[stream], uint64(n))
+			r.mu.Unlock()
+		}
+	}
+}
+
+// audit decides.
+func (r *run) audit(ctx context.Context, res *result) error {
+	for stream, n := range r.dropped {
+		r.ledger.Drop(stream, n)
+	}
+	res.Messages = r.ledger.Result()
+
+	name, err := r.redis.appendOnly()
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // it is read
+	admissions, err := audit.ReadLog(file, "ratelimit:", r.steps)
+	if err != nil {
+		return fmt.Errorf("the admissions of Redis: %w", err)
+	}
+	if res.Windows, err = audit.Exceeded(admissions, r.limits, r.ledger.Begun, r.excused()); err != nil {
+		return err
+	}
+	if r.o.onRedisDown == "closed" {
+		var handled []string
+		for _, m := range r.load.messages {
+			if _, limited := r.limits[m.limitKey()]; limited && r.ledger.Handled(m.ID) {
+				handled = append(handled, m.ID)
+			}
+		}
+		res.Without = audit.Unpermitted(handled, admissions)
+	}
+	return ctx.Err()
+}
+
+// excused is nil under the policy closed.
+func (r *run) excused() func(int64) bool { return nil }

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// hold is how long most faults last.
+func hold(draw *rand.Rand) time.Duration { return between(draw, time.Second, 4*time.Second) }
+
+// anyWorker draws a worker and names it as the target.
+func (r *run) anyWorker(draw *rand.Rand, f *fault) *worker {
+	w := r.workers[draw.IntN(len(r.workers))]
+	f.Target = w.name
+	return w
+}
+
+// anyNode draws a nats-server and names it as the target.
+func (r *run) anyNode(draw *rand.Rand, f *fault) *node {
+	n := r.nodes[draw.IntN(len(r.nodes))]
+	f.Target = n.name
+	return n
+}
+
+func killWorker(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	d := hold(draw)
+	w := r.anyWorker(draw, f)
+	w.down(d)
+	w.kill()
+	return pause(ctx, d)
+}
+
+// freezeWorker freezes for up to twice the ack wait, so that others get the messages that the worker holds.
+func freezeWorker(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return freeze(ctx, r.anyWorker(draw, f).process, between(draw, time.Second, 2*ackWait))
+}
+
+func freeze(ctx context.Context, p *process, d time.Duration) error {
+	p.freeze()
+	defer p.thaw()
+	return pause(ctx, d)
+}
+
+func drainWorker(_ context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return r.anyWorker(draw, f).drain() // its supervisor starts it again
+}
+
+func killNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return restart(ctx, r.anyNode(draw, f).process, hold(draw))
+}
+
+// restart kills a server and starts it again after d.
+func restart(ctx context.Context, p *process, d time.Duration) error {
+	p.kill()
+	return errors.Join(pause(ctx, d), p.start())
+}
+
+func freezeNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return freeze(ctx, r.anyNode(draw, f).process, hold(draw))
+}
+
+func killRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = "redis"
+	return restart(ctx, r.redis.process, hold(draw))
+}
+
+func freezeRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = "redis"
+	return freeze(ctx, r.redis.process, hold(draw))
+}
+
+func stepForward(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	d := between(draw, 5*time.Second, 90*time.Second).Round(time.Second)
+	f.Target = "by " + d.String()
+	_, err := r.redis.step(ctx, d)
+	return err
+}
+
+func stepBack(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	d := between(draw, 5*time.Second, 50*time.Second).Round(time.Second)
+	f.Target = "by " + d.String()
+	return r.stepBack(ctx, d)
+}
+
+func cutNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return cut(ctx, r.anyWorker(draw, f).nats, hold(draw))
+}
+
+func cutRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return cut(ctx, []*link{r.anyWorker(draw, f).redis}, hold(draw))
+}
+
+func cut(ctx context.Context, links []*link, d time.Duration) error {
+	for _, l := range links {
+		l.cut()
+	}
+	errs := []error{pause(ctx, d)}
+	for _, l := range links {
+		errs = append(errs, l.mend())
+	}
+	return errors.Join(errs...)
+}
+
+func delayNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	by := between(draw, 20*time.Millisecond, 400*time.Millisecond)
+	w := r.anyWorker(draw, f)
+	f.Target += ", " + by.String()
+	return toxic(ctx, w.nats, hold(draw), func(l *link) error { return l.delay(by) })
+}
+
+func delayRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	by := between(draw, 20*time.Millisecond, 400*time.Millisecond)
+	w := r.anyWorker(draw, f)
+	f.Target += ", " + by.String()
+	return toxic(ctx, []*link{w.redis}, hold(draw), func(l *link) error { return l.delay(by) })
+}
+
+// silenceNATS lasts longer than the ack wait: the worker must go without what it thinks it has.
+func silenceNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return toxic(ctx, r.anyWorker(draw, f).nats, between(draw, time.Second, 2*ackWait), (*link).silence)
+}
+
+func silenceRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	return toxic(ctx, []*link{r.anyWorker(draw, f).redis}, hold(draw), (*link).silence)
+}
+
+func toxic(ctx context.Context, links []*link, d time.Duration, add func(*link) error) error {
+	var errs []error
+	for _, l := range links {
+		errs = append(errs, add(l))
+	}
+	errs = append(errs, pause(ctx, d))
+	for _, l := range links {
+		l.clear()
+	}
+	return errors.Join(errs...)
+}
+
+// fillStream leaves COMMANDS room for a few messages.
+func fillStream(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	const bytes = 4 << 10
+	f.Target = "COMMANDS"
+	stream, err := r.js.Stream(ctx, f.Target)
+	if err != nil {
+		return err
+	}
+	config := stream.CachedInfo().Config
+	small := config
+	small.MaxBytes = bytes
+	if _, err := r.js.UpdateStream(ctx, small); err != nil {
+		return fmt.Errorf("make %s small: %w", f.Target, err)
+	}
+	errs := []error{pause(ctx, hold(draw))}
+	_, err = r.js.UpdateStream(context.WithoutCancel(ctx), config)
+	return errors.Join(append(errs, err)...)
+}
+
+// hangHandlers leaves requests to handlers without an answer, for longer than a handler has.
+func hangHandlers(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = "all handlers"
+	r.service.hanging.Store(true)
+	defer r.service.hanging.Store(false)
+	return pause(ctx, between(draw, time.Second, 4*time.Second))
+}
+
+// stopHandlers leaves nobody who could handle a message.
+func stopHandlers(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = "all handlers"
+	if err := r.service.stop(); err != nil {
+		return err
+	}
+	err := pause(ctx, hold(draw))
+	return errors.Join(err, r.service.start())
+}
+
+// poison publishes a message that kills every worker that hands it to its handler, and waits until it is a dead letter.
+func poison(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	m := &message{behaviour: kills, kind: check, community: fmt.Sprintf("open_%d", draw.IntN(openCommunities))}
+	m.complete(fmt.Sprintf("%d-%d-%s", r.o.seed, draw.Uint32(), kills))
+	f.Target = m.ID
+	dead, err := r.direct.SubscribeSync("deadletter.>")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dead.Unsubscribe() }() // its messages are not awaited any more
+	if err := r.load.publish(ctx, m); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, poisonWithin)
+	defer cancel()
+	for {
+		msg, err := dead.NextMsgWithContext(ctx)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil // the audit says what has become of it
+		case err != nil:
+			return err
+		case eventID(msg.Data) == m.ID:
+			f.Target += " (" + reasonOf(msg) + ")"
+			return nil
+		}
+	}
+}
+
+// poisonWithin is how long a message that kills its workers may take to become a dead letter.
+const poisonWithin = time.Minute
+
+// reasonOf is the last part of a dead letter's subject.
+func reasonOf(m *nats.Msg) string { return m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] }
+
+// leader is the nats-server that leads COMMANDS.
+func (r *run) leader(ctx context.Context) (*node, error) {
+	stream, err := r.js.Stream(ctx, "COMMANDS")
+	if err != nil {
+		return nil, err
+	}
+	if cluster := stream.CachedInfo().Cluster; cluster != nil {
+		for _, n := range r.nodes {
+			if n.name == cluster.Leader {
+				return n, nil
+			}
+		}
+	}
+	return nil, errors.New("COMMANDS has no leader")
+}
+
+func killLeader(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	n, err := r.leader(ctx)
+	if err != nil {
+		return err
+	}
+	f.Target = n.name + ", which led COMMANDS"
+	return restart(ctx, n.process, hold(draw))
+}
+
+func stepDownStream(ctx context.Context, r *run, _ *rand.Rand, f *fault) error {
+	f.Target = "COMMANDS"
+	return r.stepDown(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.COMMANDS")
+}
+
+func stepDownConsumer(ctx context.Context, r *run, _ *rand.Rand, f *fault) error {
+	f.Target = "command-worker"
+	return r.stepDown(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN.COMMANDS.command-worker")
+}
+
+func (r *run) stepDown(ctx context.Context, subject string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	reply, err := r.direct.RequestWithContext(ctx, subject, nil)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(reply.Data), `"error"`) {
+		return fmt.Errorf("%s: %s", subject, reply.Data)
+	}
+	return nil
+}

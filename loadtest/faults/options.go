@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var errUsage = errors.New("wrong usage")
+
+// options are what a run is asked for.
+type options struct {
+	faults      int
+	messages    int
+	nodes       int
+	runs        int
+	seed        uint64
+	onRedisDown string
+	only        []string // names of kinds of faults; all if empty
+	out         string   // folder of the report
+	keep        bool
+	root        string // the repository; "" if it is not known
+	arrakis     string // the binary
+	line        string // the command, for the report
+}
+
+const help = `go run ./loadtest faults [flags]
+
+Runs arrakis while its servers, its workers and the network between them fail, and
+then shows that nothing was lost and no limit was exceeded.
+
+It starts nats-server (one, or a cluster of three with three replicas), redis-server
+and three workers (arrakis serve), each a process of its own, on free ports of the
+loopback interface. Publishers send messages over NATS and HTTP, each until it is
+acknowledged. Meanwhile faults are drawn at random from the seed: kills, freezes,
+drains, cuts, delays, half-open connections, lost leaders, a stepped clock, a full
+stream, handlers that hang, and a message that kills every worker that takes it.
+Afterwards an audit follows every message to its end, and every permit through the
+append-only file of Redis.
+
+It needs Go and redis-server 7 or later, and libfaketime to step the clock of Redis
+(apt-get install redis-server libfaketime; without it, that fault is left out).
+
+Exit code: 0 if nothing was lost and no limit exceeded, 1 if not, 2 for wrong usage.
+
+  go run ./loadtest faults                              about three minutes
+  go run ./loadtest faults --nodes 3 --runs 3           a cluster, three times
+  go run ./loadtest faults --messages 5000 --faults 6   half a minute, to try it
+  go run ./loadtest faults --seed 42                    the same faults again
+
+Flags:
+`
+
+// parseOptions reads the command line. Errors are errUsage, or flag.ErrHelp.
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	var only string
+	f := flag.NewFlagSet("faults", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.faults, "faults", 20, "how many faults, one after the other; each kind comes before one comes again")
+	f.IntVar(&o.messages, "messages", 100_000, "how many messages, spread over the faults")
+	f.IntVar(&o.nodes, "nodes", 1, "nats-servers: 1, or 3 with three replicas of every stream")
+	f.IntVar(&o.runs, "runs", 1, "how many runs, each with the next seed")
+	f.Uint64Var(&o.seed, "seed", 1, "what the faults and the messages are drawn from")
+	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report, faults-1.md or faults-3.md by the number of nodes")
+	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of all processes, as a run that fails does")
+	f.StringVar(&o.onRedisDown, "on-redis-down", "closed", "LIMIT_ON_REDIS_DOWN of the workers: closed. Other policies allow what the audit looks for")
+	f.StringVar(&only, "only", "", "kinds of faults to draw from, comma-separated: "+strings.Join(kindNames(), ", "))
+	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
+	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
+	f.Usage = func() {
+		_, _ = io.WriteString(stderr, help)
+		f.PrintDefaults()
+	}
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return o, err
+		}
+		return o, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	wrong := func(format string, values ...any) (options, error) {
+		return o, fmt.Errorf("%w: %s; see --help", errUsage, fmt.Sprintf(format, values...))
+	}
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	for _, name := range o.only {
+		if !slices.Contains(kindNames(), name) {
+			return wrong("--only %q is none of the kinds of faults", name)
+		}
+	}
+	switch {
+	case f.NArg() > 0:
+		return wrong("unexpected %q: all settings are flags", f.Arg(0))
+	case o.faults < 1 || o.faults > 1_000:
+		return wrong("--faults is %d, want 1 to 1000", o.faults)
+	case o.messages < 100 || o.messages > 10_000_000:
+		return wrong("--messages is %d, want 100 to 10000000", o.messages)
+	case o.nodes != 1 && o.nodes != 3:
+		return wrong("--nodes is %d, want 1 or 3", o.nodes)
+	case o.runs < 1 || o.runs > 100:
+		return wrong("--runs is %d, want 1 to 100", o.runs)
+	case o.onRedisDown != "closed":
+		return wrong("--on-redis-down is %q, want closed", o.onRedisDown)
+	case o.arrakis == "":
+		return wrong("--arrakis is missing: use go run ./loadtest faults")
+	}
+	o.line = strings.Join(append([]string{"go run ./loadtest faults"}, given(f)...), " ")
+	return o, nil
+}
+
+// given are the flags that a person has set.
+func given(f *flag.FlagSet) []string {
+	var set []string
+	f.Visit(func(fl *flag.Flag) {
+		if fl.Name != "root" && fl.Name != "arrakis" {
+			value := fl.Value.String()
+			if strings.Contains(value, " ") {
+				value = strconv.Quote(value)
+			}
+			set = append(set, "--"+fl.Name+"="+value)
+		}
+	})
+	return set
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopWithin is how long a process may take to end before it is killed.
+const stopWithin = 40 * time.Second
+
+// process is a program that is started, killed, frozen and started again, with the same arguments each time. What it
+// writes goes to a file, one run behind the other. Its methods are safe for concurrent use.
+type process struct {
+	name string
+	path string
+	args []string
+	env  []string // beside that of this program
+	log  string   // file
+
+	mu      sync.Mutex // protects the fields below
+	cmd     *exec.Cmd  // the last one; nil before the first start
+	ended   chan struct{}
+	awaited bool          // the end of cmd was asked for
+	pause   time.Duration // between its end and the next start, if it is supervised
+	crashes []string      // ends that nobody has asked for
+}
+
+// start starts the program, which must not be running.
+func (p *process) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()      // the child has it
+	p.cmd = exec.Command(p.path, p.args...) //nolint:gosec // this program, arrakis or redis-server
+	p.cmd.Env = append(os.Environ(), p.env...)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.SysProcAttr = ownGroup()
+	if err := p.cmd.Start(); err != nil {
+		p.cmd = nil
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	cmd, ended := p.cmd, make(chan struct{})
+	p.ended, p.awaited = ended, false
+	go func() { // ends with the process, for which whoever starts one waits
+		err := cmd.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.awaited {
+			p.crashes = append(p.crashes, fmt.Sprintf("%s ended by itself: %v; see %s", p.name, err, p.log))
+		}
+		close(ended)
+	}()
+	return nil
+}
+
+// signal sends a signal to the process. ending says that the process is expected to end by it.
+func (p *process) signal(s syscall.Signal, ending bool) (ended <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		closed := make(chan struct{})
+		close(closed)
+		return closed
+	}
+	select {
+	case <-p.ended:
+	default:
+		p.awaited = p.awaited || ending
+		_ = p.cmd.Process.Signal(s) // it may have ended just now
+	}
+	return p.ended
+}
+
+// kill ends the process at once, as a crash of the machine does, and waits for its end.
+func (p *process) kill() { <-p.signal(syscall.SIGKILL, true) }
+
+// freeze stops the process, with all its connections open, until thaw.
+func (p *process) freeze() { p.signal(syscall.SIGSTOP, false) }
+
+// thaw lets a frozen process go on.
+func (p *process) thaw() { p.signal(syscall.SIGCONT, false) }
+
+// drain asks the process to end and waits for its end. One that does not end in time is killed, and is an error.
+func (p *process) drain() error {
+	select {
+	case <-p.signal(syscall.SIGTERM, true):
+		return nil
+	case <-time.After(stopWithin):
+		p.kill()
+		return fmt.Errorf("%s has not ended %v after SIGTERM", p.name, stopWithin)
+	}
+}
+
+// down sets how long a supervised process stays down after its next end.
+func (p *process) down(pause time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pause = pause
+}
+
+// supervise starts the process and starts it again whenever it has ended, until ctx ends. Then it drains the process.
+func (p *process) supervise(ctx context.Context) error {
+	for {
+		if err := p.start(); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		ended := p.ended
+		p.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return p.drain()
+		case <-ended:
+		}
+		p.mu.Lock()
+		pause := p.pause
+		p.pause = restartAfter
+		p.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// restartAfter is how soon a process that has ended is started again, as an orchestrator does.
+const restartAfter = 300 * time.Millisecond
+
+// unasked returns the ends that nobody has asked for.
+func (p *process) unasked() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crashes
+}
+
+// freeAddr is an address that nobody listens on.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// freeAddrs are n different addresses that nobody listens on.
+func freeAddrs(n int) (addrs []string, err error) {
+	listeners := make([]net.Listener, 0, n)
+	defer func() {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		listeners = append(listeners, l)
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+// poll calls check every 20 ms until it returns nil, or ctx ends. Its error is the last of check.
+func poll(ctx context.Context, check func() error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}

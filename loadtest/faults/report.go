@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"arrakis/loadtest/faults/audit"
+)
+
+// report is what the runs have shown, and where.
+type report struct {
+	o       options
+	date    time.Time
+	commit  string
+	machine string
+	runs    []*result
+}
+
+func newReport(ctx context.Context, o options) *report {
+	return &report{o: o, date: time.Now(), commit: commit(ctx, o.root), machine: machine()}
+}
+
+// commit is the repository's commit.
+func commit(ctx context.Context, root string) string {
+	if root == "" {
+		return "unknown"
+	}
+	git := func(args ...string) string {
+		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", root}, args...)...).Output() //nolint:gosec // git
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	id := git("rev-parse", "--short", "HEAD")
+	if id == "" {
+		return "unknown"
+	}
+	if git("status", "--porcelain", "--untracked-files=no") != "" {
+		id += " with changes"
+	}
+	return id
+}
+
+// machine is the machine's processors and memory.
+func machine() string {
+	m := fmt.Sprintf("%d x %s", runtime.NumCPU(), runtime.GOARCH)
+	for _, line := range lines("/proc/cpuinfo") {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			m = fmt.Sprintf("%d x %s", runtime.NumCPU(), strings.TrimSpace(value))
+			break
+		}
+	}
+	for _, line := range lines("/proc/meminfo") {
+		var kB int
+		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kB); err == nil {
+			m += fmt.Sprintf(", %.0f GiB", float64(kB)/(1<<20))
+		}
+	}
+	return m + ", " + runtime.GOOS
+}
+
+// lines are the lines of a file, none if there is no such file.
+func lines(name string) []string {
+	data, err := os.ReadFile(name) //nolint:gosec // a file of the system
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(data), "\n")
+}
+
+// save writes the report to its file.
+func (r *report) save() error {
+	if err := os.MkdirAll(r.o.out, 0o755); err != nil { //nolint:gosec // to be read by all
+		return err
+	}
+	var b strings.Builder
+	if err := r.write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(r.o.out, fmt.Sprintf("faults-%d.md", r.o.nodes)), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
+}
+
+// write writes the report as Markdown, which is a table on a terminal too.
+func (r *report) write(w io.Writer) error {
+	servers := "one nats-server"
+	if r.o.nodes > 1 {
+		servers = fmt.Sprintf("%d nats-servers, %[1]d replicas of every stream", r.o.nodes)
+	}
+	p := &printer{w: w}
+	p.line("# Fault runs: %s", servers)
+	p.line("")
+	p.line("`%s` at commit %s, %s.", r.o.line, r.commit, r.date.UTC().Format("2006-01-02 15:04 UTC"))
+	p.line("%s; %s, nats-server %s, redis-server %s; %d workers, LIMIT_ON_REDIS_DOWN=%s, appendfsync always.",
+		r.machine, runtime.Version(), server.VERSION, r.runs[0].Redis, workers, r.o.onRedisDown)
+	p.line("What the rows mean is in [loadtest/README.md](../README.md#fault-runs).")
+	p.line("")
+	p.table(r.verdicts())
+	for _, res := range r.runs {
+		res.complain(p)
+		p.line("")
+		p.line("## Faults of seed %d", res.Seed)
+		p.line("")
+		rows := [][]string{{"at", "fault", "on", "for", "all ready after"}}
+		for _, f := range res.Faults {
+			rows = append(rows, []string{seconds(f.At), f.Kind, f.Target, seconds(f.For), seconds(f.Recovered)})
+		}
+		p.table(rows)
+	}
+	return p.err
+}
+
+// verdicts is the table of the audit: a column for each run.
+func (r *report) verdicts() [][]string {
+	rows := [][]string{{"seed"}}
+	for _, res := range r.runs {
+		rows[0] = append(rows[0], fmt.Sprint(res.Seed))
+	}
+	add := func(name string, value func(*result) string) {
+		row := []string{name}
+		for _, res := range r.runs {
+			row = append(row, value(res))
+		}
+		rows = append(rows, row)
+	}
+	count := func(name string, value func(*result) int) {
+		add(name, func(res *result) string { return fmt.Sprint(value(res)) })
+	}
+	add("took", func(res *result) string { return res.Took.Round(time.Second).String() })
+	count("faults", func(res *result) int { return len(res.Faults) })
+	count("messages", func(res *result) int { return res.Messages.Published })
+	count("acknowledged", func(res *result) int { return res.Messages.Acknowledged })
+	for e := range audit.Ending(audit.NumEndings) {
+		name := e.String()
+		if e == audit.Lost {
+			name = "**lost**"
+		}
+		count(name, func(res *result) int { return res.Messages.Endings[e] })
+	}
+	count("admissions", func(res *result) int { return res.Windows.Admissions })
+	add("fullest window", func(res *result) string { return res.Windows.Fullest })
+	count("**over**", func(res *result) int { return res.Windows.Over })
+	count("**handled without a permit**", func(res *result) int { return len(res.Without) })
+	count("**wrong dead letters**", func(res *result) int { return len(res.Messages.Wrong) })
+	count("**processes that ended by themselves**", func(res *result) int { return len(res.Crashes) })
+	count("worker_killed dead letters", func(res *result) int { return res.Messages.Reasons["worker_killed"] })
+	count("workers killed by messages", func(res *result) int { return int(res.Killings) })
+	count("repeats", func(res *result) int { return res.Messages.Repeated })
+	count("tried again", func(res *result) int { return res.Messages.Retried })
+	count("ended in two ways", func(res *result) int { return res.Messages.TwoEndings })
+	count("answers lost on the way", func(res *result) int { return res.Messages.Untold })
+	count("publishes refused by a full stream", func(res *result) int { return int(res.Refused) })
+	count("publishes repeated", func(res *result) int { return int(res.Retried) })
+	return rows
+}
+
+// complain lists what is wrong with a run.
+func (res *result) complain(p *printer) {
+	const most = 20
+	list := func(what string, items []string) {
+		if len(items) == 0 {
+			return
+		}
+		p.line("")
+		p.line("Seed %d, %s:", res.Seed, what)
+		p.line("")
+		for _, item := range items[:min(most, len(items))] {
+			p.line("- %s", item)
+		}
+		if more := len(items) - most; more > 0 {
+			p.line("- and %d more", more)
+		}
+	}
+	list("lost", res.Messages.Lost)
+	list("over", res.Windows.Worst)
+	list("handled without a permit", res.Without)
+	list("wrong dead letters", res.Messages.Wrong)
+	list("ended by themselves", res.Crashes)
+	list("not over in time", res.Problems)
+	if res.Dir != "" {
+		p.line("")
+		p.line("The files of seed %d are in %s.", res.Seed, res.Dir)
+	}
+}
+
+// seconds formats a duration.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// printer writes lines and tables, and keeps the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+// table writes rows with aligned columns; the first is the header.
+func (p *printer) table(rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for i, row := range rows {
+		cells, rule := make([]string, len(row)), make([]string, len(row))
+		for j, cell := range row {
+			cells[j], rule[j] = fmt.Sprintf("%-*s", widths[j], cell), strings.Repeat("-", widths[j])
+		}
+		p.line("| %s |", strings.Join(cells, " | "))
+		if i == 0 {
+			p.line("| %s |", strings.Join(rule, " | "))
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"arrakis/loadtest/faults/audit"
+)
+
+// worker is one `arrakis serve`, with a relay and a proxy of its own before each server.
+type worker struct {
+	*process
+	http, ops string // addresses
+	nats      []*link
+	relays    []*relay
+	redis     *link
+}
+
+// Settings of the workers. They are shorter than an operator's, so that a run sees what they lead to.
+const (
+	handlerTimeout = "2s"
+	commandTTL     = "20s"
+	maxAttempts    = 5
+)
+
+// newWorker prepares worker number i, from 1.
+func (r *run) newWorker(n *network, i int) (*worker, error) {
+	addrs, err := freeAddrs(2)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{http: addrs[0], ops: addrs[1]}
+	name := fmt.Sprintf("worker-%d", i)
+	var urls []string
+	for _, node := range r.nodes {
+		l, err := n.link(name+" and "+node.name, node.addr)
+		if err != nil {
+			return nil, err
+		}
+		r.teardown = append(r.teardown, l.close)
+		relay, err := newRelay(l.addr(), func(subject string, content []byte) bool { return r.heard(w, subject, content) })
+		if err != nil {
+			return nil, err
+		}
+		r.teardown = append(r.teardown, relay.close)
+		w.nats, w.relays = append(w.nats, l), append(w.relays, relay)
+		urls = append(urls, "nats://"+relay.addr())
+	}
+	if w.redis, err = n.link(name+" and redis", r.redis.addr); err != nil {
+		return nil, err
+	}
+	r.teardown = append(r.teardown, w.redis.close)
+	w.process = &process{
+		name: name, path: r.o.arrakis, args: []string{"serve"}, log: filepath.Join(r.dir, name+".log"), pause: restartAfter,
+		env: []string{
+			"NATS_URL=" + strings.Join(urls, ","), "REDIS_URL=redis://" + w.redis.addr(),
+			"HTTP_ADDR=" + w.http, "OPS_ADDR=" + w.ops, "INGRESS_TOKEN=" + ingressToken,
+			"LIMIT_ON_REDIS_DOWN=" + r.o.onRedisDown, "HANDLER_TIMEOUT=" + handlerTimeout, "COMMAND_TTL=" + commandTTL,
+			"MAX_ATTEMPTS=" + strconv.Itoa(maxAttempts), "SHUTDOWN_TIMEOUT=10s", "STREAM_REPLICAS=" + strconv.Itoa(len(r.nodes)),
+			"LOG_FORMAT=json",
+		},
+	}
+	return w, nil
+}
+
+const ingressToken = "faults" //nolint:gosec // of processes that only this run can reach
+
+// heard notes what a worker publishes, before it can have an effect.
+func (r *run) heard(w *worker, subject string, content []byte) bool {
+	switch {
+	case strings.HasPrefix(subject, "_INBOX."):
+		if o, ok := parseOutcome(content); ok {
+			r.ledger.Answer(o.EventID, o.Status, o.Error.Code)
+		}
+	case strings.HasPrefix(subject, "handlers.") && bytes.Contains(content, []byte("-"+kills+`"`)):
+		r.ledger.Begin(eventID(content))
+		r.killings.Add(1)
+		w.kill()
+		return false
+	}
+	return true
+}
+
+// ready returns nil if the worker says that it is ready.
+func (w *worker) ready(ctx context.Context) error {
+	if err := get(ctx, "http://"+w.ops+"/readyz", ""); err != nil {
+		return fmt.Errorf("%s: %w", w.name, err)
+	}
+	return nil
+}
+
+// eventID finds the event ID in a body, whole or cut.
+func eventID(body []byte) string {
+	_, rest, found := bytes.Cut(body, []byte(`"event_id":"`))
+	id, _, ended := bytes.Cut(rest, []byte(`"`))
+	if !found || !ended {
+		return ""
+	}
+	return string(id)
+}
+
+// told notes an outcome that has reached the sender's inbox.
+func told(l *audit.Ledger, data []byte) {
+	if o, ok := parseOutcome(data); ok {
+		l.Tell(o.EventID, o.Status, o.Error.Code)
+	}
+}
