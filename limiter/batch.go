@@ -16,7 +16,8 @@ type Request struct {
 	Window *Window
 	// Limit is the limit in force for the key. Requests of one key may carry different ones.
 	Limit Limit
-	// ID is the message's event ID. An ID is charged once. It must not be empty.
+	// ID is the message's event ID. An ID is charged once. It must not be empty or begin with a byte of 1, which is
+	// kept for what sub-windows have in the same sorted set.
 	ID string
 	// Repeated says that the message was delivered before. It may hold its permit already, so Redis is always asked.
 	Repeated bool
@@ -29,11 +30,14 @@ func (r *Request) validate() error {
 	if r.Window == nil {
 		return errors.New("request without a window")
 	}
-	var noID error
-	if r.ID == "" {
-		noID = errors.New("no event ID")
+	var badID error
+	switch {
+	case r.ID == "":
+		badID = errors.New("no event ID")
+	case r.ID[0] == subWindowMark:
+		badID = fmt.Errorf("event ID %q begins with a byte of 1", r.ID)
 	}
-	if err := errors.Join(noID, r.Limit.Validate()); err != nil {
+	if err := errors.Join(badID, r.Limit.Validate()); err != nil {
 		return fmt.Errorf("key %q: %w", r.Window.key, err)
 	}
 	return nil
@@ -63,10 +67,10 @@ var rounds = sync.Pool{New: func() any { return new(round) }}
 // inUse returns the calls of this batch.
 func (r *round) inUse() []*call { return r.calls[:r.n] }
 
-// add puts the request into the call of its key and limit.
+// add puts the request into the call of its key and limit. A call that is full is followed by another one.
 func (r *round) add(req *Request) {
 	c := req.Window.call
-	if c == nil || c.limit != req.Limit {
+	if c == nil || c.limit != req.Limit || len(c.reqs) == callIDs(req.Limit) {
 		if r.n == len(r.calls) {
 			r.calls = append(r.calls, new(call))
 		}
@@ -81,9 +85,9 @@ func (r *round) add(req *Request) {
 }
 
 // prepare makes the script calls for the round trip.
-func (r *round) prepare(prefix, clock string) []*scriptCall {
+func (r *round) prepare(allow script, prefix, clock string) []*scriptCall {
 	for _, c := range r.inUse() {
-		c.prepare(allowScript, prefix+c.window.key)
+		c.prepare(allow, prefix+c.window.key)
 		c.args = append(c.args, &c.limit.Max, &c.millis, clock)
 		for _, req := range c.reqs {
 			c.args = append(c.args, &req.ID) // a pointer: boxing the string would allocate

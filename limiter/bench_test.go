@@ -36,7 +36,7 @@ func benchmarkAllowBatch(b *testing.B, keys int, full bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	limit := Limit{Max: 1 << 40, Window: time.Second}
+	limit := Limit{Max: 10_000, Window: time.Second}
 	windows := make([]*Window, keys)
 	for i := range windows {
 		windows[i] = NewWindow(fmt.Sprintf("comm_%03d:command", i))
@@ -51,8 +51,13 @@ func benchmarkAllowBatch(b *testing.B, keys int, full bool) {
 	}
 	serial := 0
 	b.ReportAllocs()
-	for b.Loop() {
+	for n := 0; b.Loop(); n++ {
 		if !full {
+			if n%32 == 31 { // before a window is full
+				for i := range windows {
+					windows[i].key = fmt.Sprintf("comm_%03d:%d", i, n)
+				}
+			}
 			for _, r := range batch {
 				serial++
 				r.ID = fmt.Sprintf("0190163d-8694-739b-aea5-%012d", serial)

@@ -118,10 +118,10 @@ func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []ke
 	calls := make([]*scriptCall, len(queries))
 	for i, q := range queries {
 		calls[i] = new(scriptCall)
-		calls[i].prepare(peekScript, l.o.Prefix+q.Key)
+		calls[i].prepare(l.scripts.peek, l.o.Prefix+q.Key)
 		calls[i].args = append(calls[i].args, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
 	}
-	l.exec(ctx, peekScript, peekSource, calls)
+	l.exec(ctx, l.scripts.peek, calls)
 	for i, q := range queries {
 		switch reply, err := calls[i].windowReply(0, q.Limit.Window); {
 		case err == nil:

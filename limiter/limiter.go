@@ -28,6 +28,7 @@ type Limiter struct {
 	start    time.Time // zero of the fallback's clock
 	now      func() time.Time
 	clock    func() int64 // the scripts' clock in unix ms; nil: the clock of Redis; set by tests
+	scripts  scripts
 	fallback *fallback
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
@@ -41,7 +42,7 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("limiter options: %w", err)
 	}
-	l := &Limiter{rdb: rdb, health: o.Health, o: o, now: time.Now, wake: make(chan struct{}, 1)}
+	l := &Limiter{rdb: rdb, health: o.Health, o: o, now: time.Now, scripts: productionScripts, wake: make(chan struct{}, 1)}
 	l.start = l.now()
 	var err error
 	if l.health == nil {
@@ -131,7 +132,7 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 	calls := r.inUse()
 	err := l.health.Do(ctx, func(ctx context.Context) (failed error) {
-		l.exec(ctx, allowScript, allowSource, r.prepare(l.o.Prefix, l.clockArg()))
+		l.exec(ctx, l.scripts.allow, r.prepare(l.scripts.allow, l.o.Prefix, l.clockArg()))
 		received := l.now()
 		for _, c := range calls {
 			if c.applyReply(sent, received); c.unseen {

@@ -10,10 +10,8 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-const (
-	mergeIDs  = 1024 // admissions in one call of merge.lua, as the script allows
-	mergeKeys = 64   // calls in one round trip
-)
+// mergeKeys is how many calls of merge.lua go in one round trip.
+const mergeKeys = 64
 
 // merge is a part of one key's admissions on its way to Redis.
 type merge struct {
@@ -41,7 +39,7 @@ func (f *fallback) backIfMerged() (merged, was bool) {
 	return true, f.health.Back()
 }
 
-// takeBatch removes up to mergeKeys times mergeIDs admissions from the queues. The caller must call ended or requeue
+// takeBatch removes the oldest admissions of up to mergeKeys keys from the queues. The caller must call ended or requeue
 // for each merge.
 func (f *fallback) takeBatch() []*merge {
 	f.mu.Lock()
@@ -51,7 +49,7 @@ func (f *fallback) takeBatch() []*merge {
 		if len(merges) == mergeKeys {
 			break
 		}
-		n := min(len(w.queue), mergeIDs)
+		n := min(len(w.queue), callIDs(w.limit))
 		merges = append(merges, &merge{key: key, limit: w.limit, entries: slices.Clone(w.queue[:n])})
 		f.queued -= n
 		f.merging += n
@@ -134,15 +132,15 @@ func (l *Limiter) mergeRound(ctx context.Context) (added int64, failed error) {
 	clock := l.clockArg()
 	calls := make([]*scriptCall, 0, len(merges))
 	for _, m := range merges {
-		m.prepare(mergeScript, l.o.Prefix+m.key)
-		m.args = append(m.args, m.limit.Window.Milliseconds(), clock)
+		m.prepare(l.scripts.merge, l.o.Prefix+m.key)
+		m.args = append(m.args, m.limit.Max, m.limit.Window.Milliseconds(), clock)
 		for _, q := range m.entries {
 			m.args = append(m.args, strconv.FormatInt((now-q.at).Milliseconds(), 10), q.id)
 		}
 		calls = append(calls, &m.scriptCall)
 	}
 	bounded, cancel := context.WithTimeout(ctx, l.health.Timeout())
-	l.exec(bounded, mergeScript, mergeSource, calls)
+	l.exec(bounded, l.scripts.merge, calls)
 	cancel()
 	for _, m := range merges {
 		switch n, err := m.cmd.Int64(); {

@@ -1,32 +1,54 @@
--- Adds admissions that were made without Redis to one sliding window log.
+-- Adds admissions that were made without Redis to one key. subwindows.lua comes before it.
 --
--- KEYS[1]  sorted set: member event ID, score the admission in unix ms
--- ARGV[1]  window in ms
--- ARGV[2]  clock: '' for the server's TIME, else unix ms (tests)
--- ARGV[3+] pairs of age in ms (0 or more, how long ago the admission was) and event ID, at most 1024 pairs
+-- KEYS[1]  sorted set, as in allow.lua
+-- ARGV[1]  max: permits in a window; it says whether the admissions go to the log or to the sub-windows
+-- ARGV[2]  window in ms
+-- ARGV[3]  clock: '' for the server's TIME, else unix ms (tests)
+-- ARGV[4+] pairs of age in ms (0 or more, how long ago the admission was) and event ID, at most 1024 pairs
 --
--- Returns the number of admissions added. An ID that is there already keeps its score; one that has left the window is
--- left out. Ages, not times, cross the wire, so that no clock but the server's dates an admission, and none in the future.
+-- Returns the number of admissions added. An ID whose permit still counts keeps it; an admission that has left the
+-- window is left out. Ages, not times, cross the wire, so that no clock but the server's dates an admission, and none
+-- in the future.
 local key = KEYS[1]
-local window = tonumber(ARGV[1])
-local now = tonumber(ARGV[2])
-if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local max = tonumber(ARGV[1])
+local window = tonumber(ARGV[2])
+local now, micros = clock(ARGV[3])
+local ids = {}
+for i = 5, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[i]
 end
-
-local add = {}
-for i = 3, #ARGV, 2 do
-  local age = math.max(0, tonumber(ARGV[i]))
-  if age < window then
-    add[#add + 1] = string.format('%.0f', now - age)
-    add[#add + 1] = ARGV[i + 1]
-  end
-end
-if #add == 0 then
+if #ids == 0 then
   return 0
 end
-local added = redis.call('ZADD', key, 'NX', unpack(add))
-local newest = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
-redis.call('PEXPIREAT', key, string.format('%.0f', newest + window + 100)) -- late, as in allow.lua
+local w = open(key, window, now)
+trim(w)
+w.salt = w.salt or micros
+
+local known = redis.call('ZMSCORE', key, unpack(ids))
+local seen = {}
+local add = {}
+local added = 0
+for i, id in ipairs(ids) do
+  local age = math.max(0, tonumber(ARGV[2 + 2 * i]))
+  local bytes, a = hash(w, id)
+  local _, held = find(w, bytes, a)
+  held = held or seen[id] or (known[i] and tonumber(known[i]) > w.cut)
+  if age < window and not held then
+    seen[id] = true
+    added = added + 1
+    if max > LOG_MAX then
+      charge(w, bytes, a, now - age)
+    else
+      add[#add + 1] = num(now - age)
+      add[#add + 1] = id
+    end
+  end
+end
+if #add > 0 then
+  redis.call('ZADD', key, unpack(add))
+end
+save(w)
+if added > 0 then
+  expire(w)
+end
 return added

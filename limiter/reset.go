@@ -105,13 +105,20 @@ func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 		return nil
 	}
 	err := l.health.Do(ctx, func(ctx context.Context) error {
-		_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, r := range batch {
-				p.ZRem(ctx, l.o.Prefix+r.Window.key, r.ID)
+		clock := l.clockArg()
+		calls := make([]*scriptCall, len(batch))
+		for i, r := range batch {
+			calls[i] = new(scriptCall)
+			calls[i].prepare(l.scripts.release, l.o.Prefix+r.Window.key)
+			calls[i].args = append(calls[i].args, maxWindow.Milliseconds(), clock, r.ID)
+		}
+		l.exec(ctx, l.scripts.release, calls)
+		for _, c := range calls {
+			if err := c.cmd.Err(); err != nil {
+				return err
 			}
-			return nil
-		})
-		return err
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("release %d permits: %w", len(batch), err)

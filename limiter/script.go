@@ -5,26 +5,88 @@ import (
 	_ "embed" // the scripts
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-//go:embed allow.lua
-var allowSource string
-
-//go:embed peek.lua
-var peekSource string
-
-//go:embed merge.lua
-var mergeSource string
-
-// The scripts. A *redis.Script is immutable.
+// The files that the scripts are made of.
 var (
-	allowScript = redis.NewScript(allowSource)
-	peekScript  = redis.NewScript(peekSource)
-	mergeScript = redis.NewScript(mergeSource)
+	//go:embed allow.lua
+	allowFile string
+	//go:embed allow_subwindows.lua
+	allowSubWindowsFile string
+	//go:embed subwindows.lua
+	subWindowsFile string
+	//go:embed peek.lua
+	peekFile string
+	//go:embed merge.lua
+	mergeFile string
+	//go:embed release.lua
+	releaseFile string
 )
+
+// sizes bound the work of one call of a script, so that no call holds Redis up, whatever the limit and whatever has
+// gathered in a key. They are constants of the scripts.
+type sizes struct {
+	log    int // highest limit whose admissions are kept one by one. Above it, they are counted in sub-windows
+	step   int // members that have left the window and that one call removes at most
+	fill   int // IDs of a chunk on average. Lua hashes every string as a whole, so long ones cost
+	most   int // IDs of a chunk at most; the oldest are forgotten first
+	chunks int // chunks of a key at most
+}
+
+// maxLog is sizes.log, and the limits above it are large.
+const maxLog = 10_000
+
+// production are the sizes outside of tests. A call adds logIDs members at most, so it removes more than it adds.
+var production = sizes{log: maxLog, step: 512, fill: 64, most: 112, chunks: 16384}
+
+// logIDs and subWindowIDs are how many event IDs one call of a script takes at most.
+const (
+	logIDs       = 250
+	subWindowIDs = 32
+)
+
+// callIDs returns how many event IDs one call for the limit takes at most.
+func callIDs(limit Limit) int {
+	if limit.Max > maxLog {
+		return subWindowIDs
+	}
+	return logIDs
+}
+
+// script is a script with its source.
+type script struct {
+	*redis.Script
+	source string
+}
+
+// scripts are what a Limiter asks Redis with. They are immutable.
+type scripts struct{ allow, peek, merge, release script }
+
+// productionScripts are the scripts outside of tests.
+var productionScripts = newScripts(production)
+
+// newScripts returns the scripts with the given sizes.
+func newScripts(n sizes) scripts {
+	constants := fmt.Sprintf("local LOG_MAX, STEP, FILL, MOST, CHUNKS = %d, %d, %d, %d, %d", n.log, n.step, n.fill, n.most, n.chunks)
+	join := func(files ...string) script {
+		source := constants + "\n" + strings.Join(files, "\n")
+		return script{redis.NewScript(source), source}
+	}
+	return scripts{
+		// A log is decided before the functions of sub-windows are defined.
+		allow:   join(allowFile, subWindowsFile, allowSubWindowsFile),
+		peek:    join(subWindowsFile, peekFile),
+		merge:   join(subWindowsFile, mergeFile),
+		release: join(subWindowsFile, releaseFile),
+	}
+}
+
+// subWindowMark begins the members of a key that are no event IDs, as subwindows.lua has it.
+const subWindowMark = '\x01'
 
 // replyError means that a reply does not have the form of the scripts' replies. It is a [redis.Error], because the
 // server did answer.
@@ -54,26 +116,26 @@ const (
 )
 
 // prepare sets the arguments up to the key. The caller appends the script's arguments. prepare reuses args.
-func (c *scriptCall) prepare(script *redis.Script, redisKey string) {
+func (c *scriptCall) prepare(s script, redisKey string) {
 	c.redisKey, c.cmd = redisKey, nil
-	c.args = append(c.args[:0], "evalsha", script.Hash(), 1, &c.redisKey)
+	c.args = append(c.args[:0], "evalsha", s.Hash(), 1, &c.redisKey)
 }
 
 // exec runs all calls in one pipelined round trip. ctx must have a deadline. Each call's result or error is in its cmd;
 // exec itself cannot fail. Calls whose script the server does not know are run again with the source of the script.
-func (l *Limiter) exec(ctx context.Context, script *redis.Script, source string, calls []*scriptCall) {
+func (l *Limiter) exec(ctx context.Context, s script, calls []*scriptCall) {
 	l.pipeline(ctx, calls)
 	var unknown []*scriptCall
 	for _, c := range calls {
 		if errors.Is(c.cmd.Err(), redis.ErrNoScript) || redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-			c.args[argCommand], c.args[argScript] = "eval", source
+			c.args[argCommand], c.args[argScript] = "eval", s.source
 			unknown = append(unknown, c)
 		}
 	}
 	if len(unknown) == 0 {
 		return
 	}
-	l.o.Logger.DebugContext(ctx, "script sent again", "script", script.Hash(), "calls", len(unknown))
+	l.o.Logger.DebugContext(ctx, "script sent again", "script", s.Hash(), "calls", len(unknown))
 	l.pipeline(ctx, unknown)
 }
 

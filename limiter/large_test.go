@@ -1,0 +1,393 @@
+package limiter
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"arrakis/loadtest/testserver"
+)
+
+// tiny sizes let a few messages do what tens of thousands do in production: sub-windows above 3 permits, chunks of a
+// few IDs, many steps.
+var tiny = sizes{log: 3, step: 4, fill: 2, most: 1000, chunks: 64}
+
+// newTinyLimiter returns a limiter with tiny sizes that follows the clock.
+func newTinyLimiter(t *testing.T, addr string, n sizes, clock *testClock) *Limiter {
+	t.Helper()
+	l := newLimiter(t, addr, settings{}, clock)
+	l.scripts = newScripts(n)
+	return l
+}
+
+// slackOracle writes every admission down. A limiter with sub-windows may differ from it by slack, toward rejecting.
+type slackOracle struct {
+	admitted map[string]int64 // unix ms by ID
+	window   int64            // ms
+	slack    int64            // ms
+}
+
+// within counts the admissions that are younger than window, in ms.
+func (o *slackOracle) within(now, window int64) (n int64) {
+	for _, at := range o.admitted {
+		if at > now-window {
+			n++
+		}
+	}
+	return n
+}
+
+// largeWorld is one key with a limit that crosses the border between both forms.
+type largeWorld struct {
+	limiters []*Limiter
+	clock    *testClock
+	key      string
+	limits   []Limit // as each limiter sees it
+	oracle   slackOracle
+	serial   int
+}
+
+func newLargeWorld(limiters []*Limiter, clock *testClock) *largeWorld {
+	clock.millis.Store(year2100)
+	w := &largeWorld{limiters: limiters, clock: clock, key: fmt.Sprint("large:", worldSerial.Add(1))}
+	for range limiters {
+		w.limits = append(w.limits, Limit{Max: 6, Window: time.Second})
+	}
+	w.oracle = slackOracle{admitted: map[string]int64{}, window: 1000, slack: 10}
+	return w
+}
+
+// id draws an ID, mostly one that asked before.
+func (w *largeWorld) id(t *rapid.T) string {
+	if rapid.IntRange(0, 2).Draw(t, "new") == 0 {
+		w.serial++
+	}
+	return fmt.Sprint("id-", rapid.IntRange(max(0, w.serial-20), w.serial).Draw(t, "id"))
+}
+
+// batch asks, and compares every verdict with the oracle.
+func (w *largeWorld) batch(t *rapid.T) {
+	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
+	limit, now := w.limits[p], w.clock.millis.Load()
+	ids := make([]string, rapid.IntRange(1, 8).Draw(t, "messages"))
+	for i := range ids {
+		ids[i] = w.id(t)
+	}
+	vs, err := w.limiters[p].Allow(context.Background(), w.key, limit, ids...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range vs {
+		w.check(t, ids[i], v, limit, now)
+	}
+	w.checkUsage(t, p)
+}
+
+// check compares one verdict.
+func (w *largeWorld) check(t *rapid.T, id string, v Verdict, limit Limit, now int64) {
+	o := &w.oracle
+	at, known := o.admitted[id]
+	holds := known && at > now-o.window           // its permit counts
+	mayHold := known && at > now-o.window-o.slack // and may still count
+	used, most := o.within(now, o.window), o.within(now, o.window+o.slack)
+	switch {
+	case v.Charged && holds:
+		t.Fatalf("%s charged twice within the window", id)
+	case v.Charged && used >= limit.Max:
+		t.Fatalf("%s admitted with %d of %d used", id, used, limit.Max)
+	case v.Charged:
+		o.admitted[id] = now
+	case v.Allowed && !mayHold:
+		t.Fatalf("%s admitted as if it held a permit", id)
+	case !v.Allowed && holds:
+		t.Fatalf("%s holds a permit and is rejected", id)
+	case !v.Allowed && most < limit.Max:
+		t.Fatalf("%s rejected with at most %d of %d used", id, most, limit.Max)
+	case !v.Allowed && (v.RetryAfter <= 0 || v.ResetAfter <= 0):
+		t.Fatalf("%s rejected without times: %+v", id, v)
+	}
+}
+
+// checkUsage compares what a process says of the key.
+func (w *largeWorld) checkUsage(t *rapid.T, p int) {
+	u, err := w.limiters[p].Usage(context.Background(), w.key, w.limits[p])
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, now := &w.oracle, w.clock.millis.Load()
+	if least, most := o.within(now, o.window), o.within(now, o.window+o.slack); u.Used < least || u.Used > most {
+		t.Fatalf("usage %+v, want %d to %d used", u, least, most)
+	}
+	oldest := int64(1 << 60)
+	for _, at := range o.admitted {
+		if at > now-o.window {
+			oldest = min(oldest, at)
+		}
+	}
+	// The oldest may be one that counts too long; then it leaves sooner.
+	if reset := u.ResetAfter.Milliseconds(); u.Used > 0 && (reset <= 0 || reset > max(0, oldest-now+o.window)+o.slack) {
+		t.Fatalf("usage %+v at %d, the oldest of %d", u, now, oldest)
+	}
+}
+
+// wait waits for as long as a reject says: one ms earlier the permit is not free yet, then it is.
+func (w *largeWorld) wait(t *rapid.T) {
+	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
+	l, limit := w.limiters[p], w.limits[p]
+	v, err := l.Check(context.Background(), w.key, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Allowed {
+		return
+	}
+	w.clock.advance(v.RetryAfter - time.Millisecond)
+	if v, err = l.Check(context.Background(), w.key, limit); err != nil || v.Allowed {
+		t.Fatalf("%+v, %v a ms before RetryAfter has passed, want no permit", v, err)
+	}
+	w.clock.advance(time.Millisecond)
+	if v, err = l.Check(context.Background(), w.key, limit); err != nil || !v.Allowed {
+		t.Fatalf("%+v, %v when RetryAfter has passed, want a permit", v, err)
+	}
+	w.serial++
+	id := fmt.Sprint("id-", w.serial)
+	vs, err := l.Allow(context.Background(), w.key, limit, id)
+	if err != nil || !vs[0].Allowed {
+		t.Fatalf("%+v, %v when RetryAfter has passed", vs, err)
+	}
+	w.check(t, id, vs[0], limit, w.clock.millis.Load())
+}
+
+// release gives one permit back.
+func (w *largeWorld) release(t *rapid.T) {
+	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
+	id := w.id(t)
+	if err := w.limiters[p].Release(context.Background(), w.key, id); err != nil {
+		t.Fatal(err)
+	}
+	delete(w.oracle.admitted, id)
+}
+
+// merge adds admissions that were made without Redis some time ago, however many.
+func (w *largeWorld) merge(t *rapid.T) {
+	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
+	l, now := w.limiters[p], w.clock.millis.Load()
+	var c scriptCall
+	c.prepare(l.scripts.merge, l.o.Prefix+w.key)
+	c.args = append(c.args, w.limits[p].Max, w.oracle.window, l.clockArg())
+	for range rapid.IntRange(1, 4).Draw(t, "merged") {
+		id, age := w.id(t), int64(rapid.IntRange(0, 1100).Draw(t, "age"))
+		at, known := w.oracle.admitted[id]
+		if known && at <= now-w.oracle.window && at > now-w.oracle.window-w.oracle.slack {
+			continue // either answer is right: its permit may count a little longer, or it gets a new one
+		}
+		c.args = append(c.args, age, id)
+		if age < w.oracle.window && (!known || at <= now-w.oracle.window) {
+			w.oracle.admitted[id] = now - age
+		}
+	}
+	l.exec(context.Background(), l.scripts.merge, []*scriptCall{&c})
+	if err := c.cmd.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestW4Property lets processes that see different limits, on both sides of the border between log and sub-windows, do
+// at random what they do in production. No permit is lost or gained, and no message is charged twice or rejected while
+// a window that is 1 % longer has a permit.
+func TestW4Property(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		clock := newTestClock()
+		limiters := make([]*Limiter, 2)
+		for i := range limiters {
+			limiters[i] = newTinyLimiter(t, addr, tiny, clock)
+		}
+		rapid.Check(t, func(rt *rapid.T) {
+			w := newLargeWorld(limiters, clock)
+			for range rapid.IntRange(1, 60).Draw(rt, "actions") {
+				switch rapid.IntRange(0, 19).Draw(rt, "action") {
+				case 0:
+					w.release(rt)
+				case 1, 2:
+					p := rapid.IntRange(0, len(w.limits)-1).Draw(rt, "process")
+					w.limits[p].Max = rapid.Int64Range(1, 30).Draw(rt, "max")
+				case 3:
+					w.wait(rt)
+				case 4:
+					w.merge(rt)
+				case 5, 6, 7, 8, 9:
+					w.clock.advance(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pass")) * time.Millisecond)
+				default:
+					w.batch(rt)
+				}
+			}
+		})
+	})
+}
+
+// TestW4BoundedTrim: 5,000 members of an older version leave the window at once. No call removes more than a step of
+// them, none of them counts, and they are all gone in the end.
+func TestW4BoundedTrim(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		for _, permits := range []int64{100, 1_000_000} {
+			clock := newTestClock()
+			l := newLimiter(t, addr, settings{}, clock)
+			rdb := testserver.ConnectRedis(t, addr)
+			limit := Limit{Max: permits, Window: time.Minute}
+			key := fmt.Sprint("old:", permits)
+			const old = 5000
+			fillOldLog(t, rdb, "ratelimit:"+key, old, clock.millis.Load())
+			clock.advance(limit.Window)
+			card := int64(old + 1)
+			for i := int64(1); i <= 20; i++ {
+				vs, err := l.Allow(t.Context(), key, limit, fmt.Sprint("new-", i), fmt.Sprint("old-", i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left := limit.Max - 2*i - 1; spell(vs) != "11" || vs[1].Remaining != left {
+					t.Fatalf("limit %d, call %d: %s, %d left, want 11, %d", permits, i, spell(vs), vs[1].Remaining, left)
+				}
+				n := rdb.ZCard(t.Context(), "ratelimit:"+key).Val()
+				if removed := card - n; removed > int64(production.step) {
+					t.Fatalf("limit %d: one call removed %d members, want at most %d", permits, removed, production.step)
+				}
+				card = n
+			}
+			if n := rdb.ZCount(t.Context(), "ratelimit:"+key, "0", fmt.Sprint(clock.millis.Load()-60_000)).Val(); n != 0 {
+				t.Errorf("limit %d: %d members that left the window are still there", permits, n)
+			}
+		}
+	})
+}
+
+// TestW4EmptyBacklog: when nothing counts any more, the key is unlinked as a whole.
+func TestW4EmptyBacklog(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		for _, permits := range []int64{100, 1_000_000} {
+			clock := newTestClock()
+			l := newLimiter(t, addr, settings{}, clock)
+			rdb := testserver.ConnectRedis(t, addr)
+			key := fmt.Sprint("gone:", permits)
+			fillOldLog(t, rdb, "ratelimit:"+key, 5000, clock.millis.Load())
+			clock.advance(time.Hour)
+			if got, left := ask(t, l, key, Limit{Max: permits, Window: time.Minute}, "a"); got != "1" || left != permits-1 {
+				t.Errorf("limit %d: verdict %s, %d left", permits, got, left)
+			}
+			if n := rdb.ZCard(t.Context(), "ratelimit:"+key).Val(); n > 3 {
+				t.Errorf("limit %d: %d members, want only what the new admission needs", permits, n)
+			}
+		}
+	})
+}
+
+// argsHook notes how many arguments a script call has at most.
+type argsHook struct {
+	redis.Hook
+	most int
+}
+
+func (h *argsHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *argsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *argsHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, c := range cmds {
+			h.most = max(h.most, len(c.Args()))
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestW4BoundedCalls: a batch of any size is asked in calls of a bounded number of IDs.
+func TestW4BoundedCalls(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		for permits, most := range map[int64]int{maxLog: logIDs, maxLog + 1: subWindowIDs} {
+			rdb := testserver.ConnectRedis(t, addr)
+			h := &argsHook{}
+			rdb.AddHook(h)
+			l := newLimiterOn(t, rdb, settings{}, newTestClock())
+			ids := make([]string, 1100)
+			for i := range ids {
+				ids[i] = fmt.Sprint("event-", i%1000)
+			}
+			got, left := ask(t, l, fmt.Sprint("k", permits), Limit{Max: permits, Window: time.Minute}, ids...)
+			if want := strings.Repeat("1", 1000) + strings.Repeat("2", 100); got != want || left != permits-1000 {
+				t.Errorf("limit %d: verdicts of 1,100 messages differ, %d left", permits, left)
+			}
+			if h.most > most+8 {
+				t.Errorf("limit %d: a call has %d arguments, want at most %d IDs and a few others", permits, h.most, most)
+			}
+		}
+	})
+}
+
+// TestW4Memory: a key remembers as many IDs as its chunks hold and no more. A message whose ID is forgotten is charged
+// again, and the limit holds.
+func TestW4Memory(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		few := sizes{log: 3, step: 64, fill: 8, most: 16, chunks: 8}
+		l := newTinyLimiter(t, addr, few, newTestClock())
+		rdb := testserver.ConnectRedis(t, addr)
+		limit := Limit{Max: 1000, Window: time.Minute}
+		charged := 0
+		for i := range 600 {
+			got, _ := ask(t, l, "k", limit, fmt.Sprint("event-", i))
+			charged += strings.Count(got, "1")
+		}
+		if got, _ := ask(t, l, "k", limit, "event-599", "event-598", "event-0"); got != "221" {
+			t.Errorf("verdicts %s, want the newest known and the oldest charged again", got)
+		}
+		chunks, bytes := int64(0), 0
+		for _, m := range rdb.ZRangeByScore(t.Context(), "ratelimit:k", &redis.ZRangeBy{Min: "-1e9", Max: "-1"}).Val() {
+			chunks, bytes = chunks+1, bytes+len(m)
+		}
+		if chunks != int64(few.chunks) || bytes > few.chunks*((few.most+1)*12+16) {
+			t.Errorf("%d bytes in %d chunks", bytes, chunks)
+		}
+		for i := 600; charged < 999; i++ {
+			got, _ := ask(t, l, "k", limit, fmt.Sprint("event-", i))
+			charged += strings.Count(got, "1")
+		}
+		if got, left := ask(t, l, "k", limit, "one more"); got != "0" || left != 0 {
+			t.Errorf("verdict %s, %d left of a full window", got, left)
+		}
+	})
+}
+
+// TestW4BackToALog: some time after a limit was lowered, its key is a log again.
+func TestW4BackToALog(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		clock := newTestClock()
+		l := newTinyLimiter(t, addr, tiny, clock)
+		rdb := testserver.ConnectRedis(t, addr)
+		large, small := Limit{Max: 30, Window: time.Second}, Limit{Max: 2, Window: time.Second}
+		for i := range 30 {
+			ask(t, l, "k", large, fmt.Sprint("event-", i))
+		}
+		if got, _ := ask(t, l, "k", small, "event-29", "new"); got != "20" {
+			t.Errorf("verdicts %s right after the limit was lowered, want 20", got)
+		}
+		for range 20 {
+			clock.advance(600 * time.Millisecond)
+			w := fmt.Sprint("at-", clock.millis.Load())
+			if got, _ := ask(t, l, "k", small, w); clock.millis.Load() > year2100+1010 && got != "1" {
+				t.Errorf("%s: verdict %s", w, got)
+			}
+		}
+		for _, m := range rdb.ZRangeWithScores(t.Context(), "ratelimit:k", 0, -1).Val() {
+			if m.Score < 0 {
+				t.Errorf("member %q with score %v is left", m.Member, m.Score)
+			}
+		}
+	})
+}
