@@ -41,17 +41,14 @@ what the tenant may do, and how much of that is used up. Start with "arrakis dev
 
 Every setting is a flag and an environment variable; the flag wins.`
 
-// run parses the command line and runs the command. It prints errors and returns the exit code.
-func run(ctx context.Context, args []string, p process) int {
-	exited := false // by --help
-	var grammar commands
-	var f faults
+// newParser makes the parser that fills grammar and f. It calls exit after --help.
+func newParser(grammar *commands, f *faults, p process, exit func()) *kong.Kong {
 	parser, err := kong.New(
-		&grammar,
+		grammar,
 		kong.Name("arrakis"),
 		kong.Description(description),
 		kong.Writers(p.stdout, p.stderr),
-		kong.Exit(func(int) { exited = true }),
+		kong.Exit(func(int) { exit() }),
 		defaults(),
 		kong.Vars{"local_nats": localNATS, "nats_hint": "", "nats_note": ""},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
@@ -63,6 +60,15 @@ func run(ctx context.Context, args []string, p process) int {
 	if err != nil {
 		panic(fmt.Sprintf("the grammar is wrong: %v", err)) // a bug of arrakis, which every test of the command line finds
 	}
+	return parser
+}
+
+// run parses the command line and runs the command. It prints errors and returns the exit code.
+func run(ctx context.Context, args []string, p process) int {
+	exited := false // by --help
+	var grammar commands
+	var f faults
+	parser := newParser(&grammar, &f, p, func() { exited = true })
 	parsed, err := parser.Parse(args)
 	if exited {
 		return exitDone

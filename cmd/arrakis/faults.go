@@ -32,7 +32,8 @@ func (f *faults) add(err error) {
 func (f *faults) err() error { return errors.Join(f.errs...) }
 
 // mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and oneof.
-// A bad value becomes a fault and not an error, because kong would stop at an error.
+// A bad value becomes a fault and not an error, because kong would stop at an error. The fault repeats the value, unless
+// the tag unquoted says that it may be a secret, given to the wrong setting.
 func (f *faults) mappers() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		return errors.Join(
@@ -52,7 +53,12 @@ func (f *faults) mapper(parse func(raw string, tag *kong.Tag) (any, error)) kong
 		value, err := parse(raw, ctx.Value.Tag)
 		if err != nil {
 			if !f.named[ctx.Value.Name] {
-				f.add(fmt.Errorf("%s is %q: expected %w", settingName(ctx.Value), raw, err))
+				if !ctx.Value.Tag.Has("unquoted") {
+					err = fmt.Errorf("is %q: expected %w", raw, err)
+				} else {
+					err = fmt.Errorf("has another value: expected %w", err)
+				}
+				f.add(fmt.Errorf("%s %w", settingName(ctx.Value), err))
 				if f.named == nil {
 					f.named = map[string]bool{}
 				}

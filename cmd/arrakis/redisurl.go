@@ -187,23 +187,25 @@ func withoutURL(err error) error {
 }
 
 // newRedis makes a client. The client connects when it is first used. It holds at most the given number of connections,
-// on a cluster to each node; 0 is the default of go-redis. The parameter pool_size of REDIS_URL takes precedence.
+// on a cluster to each node; 0 is the default of go-redis. The parameter pool_size of REDIS_URL takes precedence. The
+// client does not tell Redis the name of its library: the command for it is new in Redis 7.2, and the rules of an older
+// server cannot allow it.
 func newRedis(t redisTarget, connections int) redis.UniversalClient {
 	// Only Redis Enterprise sends maintenance notifications.
 	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	const name = "arrakis"
 	switch {
 	case t.cluster != nil:
-		t.cluster.ClientName, t.cluster.ContextTimeoutEnabled = name, true
+		t.cluster.ClientName, t.cluster.ContextTimeoutEnabled, t.cluster.DisableIdentity = name, true, true
 		t.cluster.PoolSize = cmp.Or(t.cluster.PoolSize, connections)
 		t.cluster.MaintNotificationsConfig = noNotifications
 		return redis.NewClusterClient(t.cluster)
 	case t.sentinel != nil:
-		t.sentinel.ClientName, t.sentinel.ContextTimeoutEnabled = name, true
+		t.sentinel.ClientName, t.sentinel.ContextTimeoutEnabled, t.sentinel.DisableIdentity = name, true, true
 		t.sentinel.PoolSize = cmp.Or(t.sentinel.PoolSize, connections)
 		return redis.NewFailoverClient(t.sentinel)
 	default:
-		t.single.ClientName, t.single.ContextTimeoutEnabled = name, true
+		t.single.ClientName, t.single.ContextTimeoutEnabled, t.single.DisableIdentity = name, true, true
 		t.single.PoolSize = cmp.Or(t.single.PoolSize, connections)
 		t.single.MaintNotificationsConfig = noNotifications
 		return redis.NewClient(t.single)

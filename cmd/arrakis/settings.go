@@ -55,7 +55,7 @@ type httpSettings struct {
 	HTTPAddr     string `name:"http-addr" group:"http" default:"${http_addr}" help:"Address of the ingress and of health."`
 	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of metrics, health, the admin API and pprof."`
 	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for, or several, comma-separated, while one is rotated."`
-	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
+	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" unquoted:"" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
 	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof, or several, comma-separated. Without a token they answer only on a loopback address."`
 	OpsHosts     string `name:"ops-hosts" group:"http" placeholder:"NAME,..." help:"Host names by which the ops address may be asked, such as ops.example.com or *.example.com. Always allowed: localhost, IP addresses and the host of OPS_ADDR."`
 	tlsSettings
