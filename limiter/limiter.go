@@ -30,6 +30,7 @@ type Limiter struct {
 	clock    func() int64 // the scripts' clock in unix ms; nil: the clock of Redis; set by tests
 	scripts  scripts
 	fallback *fallback
+	sweeper  sweeper
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
 	wake     chan struct{}                 // size 1: tells Run that a round trip failed and its admissions wait to be merged
@@ -150,6 +151,7 @@ func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
 			l.logUnusable(ctx, c.window.key, c.err)
 		}
 	}
+	l.sweeper.note(calls, l.sinceStart(sent))
 	l.fallback.recordOrDecide(calls, l.sinceStart(l.now()))
 	if err != nil {
 		select { // Run merges these admissions

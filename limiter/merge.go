@@ -96,6 +96,7 @@ func (l *Limiter) Run(ctx context.Context) error {
 			return nil
 		case <-l.wake:
 		case <-tick.C:
+			l.sweep(ctx)
 		}
 		if !l.fallback.idle() {
 			_ = l.health.Recover(ctx, l.mergeAll) // Recover has logged the error; the next tick tries again
