@@ -30,10 +30,10 @@ type sweep struct {
 	at    time.Duration
 }
 
-// note puts the sweep of the calls' large keys off until their newest admission has left the window.
+// note puts the sweep of the answered calls' large keys off until their newest admission has left the window.
 func (s *sweeper) note(calls []*call, now time.Duration) {
 	for _, c := range calls {
-		if c.limit.Max > maxLog && !c.unseen && c.err == nil {
+		if c.limit.Max > maxLog && c.err == nil {
 			s.add(c.window.key, sweep{limit: c.limit, at: now + c.limit.longest()})
 		}
 	}
@@ -70,30 +70,30 @@ func (s *sweeper) take(now time.Duration) map[string]sweep {
 func (l *Limiter) sweep(ctx context.Context) {
 	now := l.sinceStart(l.now())
 	due := l.sweeper.take(now)
-	if len(due) == 0 || l.Degraded() {
-		return
-	}
 	clock := l.clockArg()
 	calls := make([]*scriptCall, 0, len(due))
 	keys := make([]string, 0, len(due))
 	for key, w := range due {
+		if l.health.KeyAway(l.o.Prefix + key) {
+			continue // it expires
+		}
 		c := new(scriptCall)
 		c.prepare(l.scripts.sweep, l.o.Prefix+key)
 		c.args = append(c.args, w.limit.Window.Milliseconds(), clock)
 		calls, keys = append(calls, c), append(keys, key)
 	}
-	_ = l.health.Do(ctx, func(ctx context.Context) (failed error) { // the keys expire
+	if len(calls) == 0 {
+		return
+	}
+	_ = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) { // what fails expires
 		l.exec(ctx, l.scripts.sweep, calls)
 		for i, c := range calls {
 			left, err := c.cmd.Int64()
-			switch {
-			case redishealth.ServerFailed(err):
-				failed = err
-			case err == nil && left > 0: // admitted by another process
+			t.Note(c.redisKey, err)
+			if err == nil && left > 0 { // admitted by another process
 				limit := due[keys[i]].limit
 				l.sweeper.add(keys[i], sweep{limit: limit, at: now + time.Duration(left)*time.Millisecond})
 			}
 		}
-		return failed
 	})
 }
