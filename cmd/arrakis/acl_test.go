@@ -89,10 +89,12 @@ func TestRedisUser(t *testing.T) {
 	t.Parallel()
 	for kind, servers := range map[string]func(*testing.T) (url string, servers []*testserver.RedisServer){
 		"single": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			s := testserver.Redis(t, redisUser(t, "pw")...)
 			return "redis://arrakis:pw@" + s.Addr(), []*testserver.RedisServer{s}
 		},
 		"cluster": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			masters := testserver.Cluster(t, 3)
 			var addrs []string
 			for _, m := range masters {
@@ -102,6 +104,7 @@ func TestRedisUser(t *testing.T) {
 			return "redis://arrakis:pw@" + strings.Join(addrs, ","), masters
 		},
 		"sentinel": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			master := testserver.Redis(t, redisUser(t, "pw")...)
 			sentinel := testserver.Sentinel(t, "main", master)
 			addUser(t, sentinel, "arrakis-sentinel", "spw")
