@@ -71,8 +71,10 @@ func TestRedisUserMayRunScripts(t *testing.T) {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join("../..", path))
+		missing := map[string]bool{}
 		for _, m := range regexp.MustCompile(`redis\.p?call\('(\w+)'`).FindAllSubmatch(text, -1) {
-			if rule := "+" + strings.ToLower(string(m[1])); !slices.Contains(rules, rule) {
+			if rule := "+" + strings.ToLower(string(m[1])); !slices.Contains(rules, rule) && !missing[rule] {
+				missing[rule] = true
 				t.Errorf("docs/security.md has no rule %s, which %s needs", rule, path)
 			}
 		}
