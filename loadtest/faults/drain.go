@@ -167,7 +167,7 @@ func (r *run) audit(ctx context.Context, res *result) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(name)
+	file, err := os.Open(name) //nolint:gosec // of the run
 	if err != nil {
 		return err
 	}

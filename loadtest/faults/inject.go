@@ -137,12 +137,12 @@ func toxic(ctx context.Context, links []*link, d time.Duration, add func(*link) 
 	}
 	errs = append(errs, pause(ctx, d))
 	for _, l := range links {
-		l.clear()
+		l.clear(ctx)
 	}
 	return errors.Join(errs...)
 }
 
-// fillStream leaves COMMANDS room for a few messages.
+// fillStream leaves COMMANDS room for a few messages, and pauses its consumer.
 func fillStream(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	const bytes = 4 << 10
 	f.Target = "COMMANDS"
@@ -150,13 +150,17 @@ func fillStream(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	if err != nil {
 		return err
 	}
+	d := hold(draw)
+	if _, err := stream.PauseConsumer(ctx, "command-worker", time.Now().Add(d)); err != nil {
+		return fmt.Errorf("pause command-worker: %w", err)
+	}
 	config := stream.CachedInfo().Config
 	small := config
 	small.MaxBytes = bytes
 	if _, err := r.js.UpdateStream(ctx, small); err != nil {
 		return fmt.Errorf("make %s small: %w", f.Target, err)
 	}
-	errs := []error{pause(ctx, hold(draw))}
+	errs := []error{pause(ctx, d)}
 	_, err = r.js.UpdateStream(context.WithoutCancel(ctx), config)
 	return errors.Join(append(errs, err)...)
 }

@@ -124,14 +124,19 @@ func newMessage(seed uint64, i, total int) *message {
 	}
 	tight := strings.HasPrefix(m.community, "tight")
 	m.viaHTTP = draw.IntN(100) < 15 && m.behaviour != malformed
-	// Those that can be over their limit wait for their outcome: it is told to nobody else.
-	m.async = m.viaHTTP && !tight && draw.IntN(2) == 0
-	m.Replies = !m.viaHTTP && (tight || draw.IntN(2) == 0)
-	if m.kind == syncing || m.kind == event {
-		m.async = m.viaHTTP // they never wait for the outcome
-		if m.viaHTTP && tight {
-			m.viaHTTP, m.async, m.Replies = false, false, true
-		}
+	// A message that can be over its limit or too old waits for its outcome, which is told to nobody else. Over HTTP,
+	// syncs and events never wait.
+	switch waits := tight || m.kind == command; {
+	case m.kind == event:
+		m.async = m.viaHTTP
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
+	case waits && m.kind == syncing:
+		m.viaHTTP, m.Replies = false, true
+	case waits:
+		m.Replies = !m.viaHTTP
+	default:
+		m.async = m.viaHTTP && (m.kind == syncing || draw.IntN(2) == 0)
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
 	}
 	m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
 	return m

@@ -55,7 +55,7 @@ func faultRuns(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	rep := newReport(ctx, o)
 	for i := range o.runs {
 		each := o
-		each.seed += uint64(i) //nolint:gosec // not negative
+		each.seed += uint64(i)
 		res, err := oneRun(ctx, each, stderr)
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", each.seed, err)

@@ -60,4 +60,4 @@ func (l *link) add(kind, attributes string) error {
 }
 
 // clear ends delay and silence.
-func (l *link) clear() { l.proxy.Toxics.ResetToxics(context.Background()) }
+func (l *link) clear(ctx context.Context) { l.proxy.Toxics.ResetToxics(context.WithoutCancel(ctx)) }

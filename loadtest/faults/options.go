@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,8 +19,8 @@ type options struct {
 	runs        int
 	seed        uint64
 	onRedisDown string
-	only        []string // names of kinds of faults; all if empty
-	out         string   // folder of the report
+	kinds       []faultKind // to draw from
+	out         string      // folder of the report
 	keep        bool
 	root        string // the repository; "" if it is not known
 	arrakis     string // the binary
@@ -85,12 +84,11 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	wrong := func(format string, values ...any) (options, error) {
 		return o, fmt.Errorf("%w: %s; see --help", errUsage, fmt.Sprintf(format, values...))
 	}
+	o.kinds = faultKinds
 	if only != "" {
-		o.only = strings.Split(only, ",")
-	}
-	for _, name := range o.only {
-		if !slices.Contains(kindNames(), name) {
-			return wrong("--only %q is none of the kinds of faults", name)
+		var unknown string
+		if o.kinds, unknown = kindsNamed(strings.Split(only, ",")); unknown != "" {
+			return wrong("--only %q is none of the kinds of faults", unknown)
 		}
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -62,18 +63,30 @@ func kindNames() []string {
 	return names
 }
 
+// kindsNamed returns the kinds with the names, or a name that no kind has.
+func kindsNamed(names []string) (kinds []faultKind, unknown string) {
+	for _, name := range names {
+		i := slices.IndexFunc(faultKinds, func(k faultKind) bool { return k.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, name
+		}
+		kinds = append(kinds, faultKinds[i])
+	}
+	return kinds, ""
+}
+
 // plan draws the faults of a run. No kind comes again before all others have come. clock says that the clock of Redis
 // can be stepped.
 func plan(draw *rand.Rand, o options, clock bool) ([]faultKind, error) {
 	var possible []faultKind
-	for _, k := range faultKinds {
-		if k.nodes <= o.nodes && (clock || !k.clock) && (len(o.only) == 0 || slices.Contains(o.only, k.name)) {
+	for _, k := range o.kinds {
+		if k.nodes <= o.nodes && (clock || !k.clock) {
 			k.slots = max(1, k.slots)
 			possible = append(possible, k)
 		}
 	}
 	if len(possible) == 0 {
-		return nil, fmt.Errorf("%w: none of %q can be injected here with --nodes %d", errUsage, o.only, o.nodes)
+		return nil, fmt.Errorf("%w: none of the faults can be injected here, with --nodes %d; see --help", errUsage, o.nodes)
 	}
 	var faults []faultKind
 	for n := o.faults; len(faults) < n; {

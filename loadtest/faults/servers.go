@@ -49,7 +49,7 @@ func newNodes(dir string, n int) ([]*node, error) {
 	nodes := make([]*node, n)
 	for i := range nodes {
 		name := fmt.Sprintf("nats-%d", i+1)
-		config := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\njetstream { store_dir: %q, max_file_store: 8GB }\n",
+		config := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\njetstream { store_dir: %q, max_file_store: 64GB }\n",
 			name, addrs[3*i], addrs[3*i+1], filepath.Join(dir, name))
 		if n > 1 {
 			config += fmt.Sprintf("cluster { name: faults, listen: %q, no_advertise: true, routes: [%s] }\n",

@@ -67,7 +67,7 @@ func (r *run) newWorker(n *network, i int) (*worker, error) {
 	return w, nil
 }
 
-const ingressToken = "faults" //nolint:gosec // of processes that only this run can reach
+const ingressToken = "faults"
 
 // heard notes what a worker publishes, before it can have an effect.
 func (r *run) heard(w *worker, subject string, content []byte) bool {

@@ -141,10 +141,12 @@ func meaning(status string, code int) (s set) {
 	return s
 }
 
-// DeadLetter notes a dead letter.
+// DeadLetter notes a dead letter. One whose reason is that the handler has refused the message is no ending of its own.
 func (l *Ledger) DeadLetter(id, reason string) {
 	l.note(id, func(e *entry) {
-		e.endings = e.endings.with(DeadLettered)
+		if reason != "handler_error" || !e.endings.has(Refused) {
+			e.endings = e.endings.with(DeadLettered)
+		}
 		if !slices.Contains(e.reasons, reason) {
 			e.reasons = append(e.reasons, reason)
 		}
@@ -238,7 +240,7 @@ func (l *Ledger) Result() Result {
 	}
 	for stream, ids := range missing {
 		slices.Sort(ids)
-		counted := min(len(ids), int(min(l.dropped[stream], 1<<30))) //nolint:gosec // bounded
+		counted := min(len(ids), int(min(l.dropped[stream], 1<<30)))
 		r.Endings[Dropped] += counted
 		r.Endings[Lost] += len(ids) - counted
 		r.Lost = append(r.Lost, ids[counted:]...)

@@ -1,0 +1,161 @@
+package audit_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"arrakis/loadtest/faults/audit"
+)
+
+const key = "ratelimit:comm_007:command"
+
+var limits = map[string]audit.Limit{key: {Max: 2, Window: 1_000}}
+
+// admitted are admissions of the key at the given times.
+func admitted(at ...int64) []audit.Admission {
+	var as []audit.Admission
+	for i, t := range at {
+		as = append(as, audit.Admission{Key: key, ID: fmt.Sprint(i), At: t})
+	}
+	return as
+}
+
+func nobody(string) bool { return false }
+
+// Every window (t-W, t] counts, whatever the order in which the admissions are found.
+func TestExceeded(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		at   []int64
+		over int
+	}{
+		{"none", nil, 0},
+		{"full", []int64{10, 20}, 0},
+		{"the first has left just now", []int64{0, 500, 1_000}, 0},
+		{"the first leaves in a millisecond", []int64{1, 500, 1_000}, 1},
+		{"all at once", []int64{5, 5, 5, 5}, 2},
+		{"between two full minutes", []int64{900, 990, 1_010, 1_100}, 2},
+		{"in another order", []int64{1_010, 900, 1_100, 990}, 2},
+		{"over twice", []int64{0, 1, 2, 5_000, 5_001, 5_002}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, err := audit.Exceeded(admitted(c.at...), limits, nobody, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w.Over != c.over || (c.over > 0) != (len(w.Worst) > 0) {
+				t.Errorf("%d over, %q; want %d", w.Over, w.Worst, c.over)
+			}
+		})
+	}
+}
+
+// A permit that was given back counts only if its message was handled nevertheless.
+func TestReleasedPermits(t *testing.T) {
+	as := admitted(1, 2, 3)
+	as[0].Released = true
+	for handled, over := range map[bool]int{false: 0, true: 1} {
+		w, err := audit.Exceeded(as, limits, func(id string) bool { return handled && id == "0" }, nil)
+		if err != nil || w.Over != over {
+			t.Errorf("handled %t: %d over (%v), want %d", handled, w.Over, err, over)
+		}
+	}
+}
+
+func TestUnknownLimitIsAnError(t *testing.T) {
+	if _, err := audit.Exceeded([]audit.Admission{{Key: "ratelimit:x:command", ID: "a"}}, limits, nobody, nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestUnpermitted(t *testing.T) {
+	if got := audit.Unpermitted([]string{"9", "1", "0"}, admitted(5, 5)); !slices.Equal(got, []string{"9"}) {
+		t.Errorf("got %v, want 9 alone", got)
+	}
+}
+
+// file makes an append-only file of commands, given as words.
+func file(commands ...string) string {
+	var b strings.Builder
+	for _, c := range commands {
+		words := strings.Fields(c)
+		fmt.Fprintf(&b, "*%d\r\n", len(words))
+		for _, w := range words {
+			fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
+		}
+	}
+	return b.String()
+}
+
+// read reads a file and returns the admissions as words, sorted.
+func read(t *testing.T, text string, steps ...audit.Step) []string {
+	t.Helper()
+	as, err := audit.ReadLog(strings.NewReader(text), "ratelimit:", steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, a := range as {
+		word := fmt.Sprintf("%s@%d", a.ID, a.At)
+		if a.Released {
+			word += " released"
+		}
+		words = append(words, word)
+	}
+	slices.Sort(words)
+	return words
+}
+
+func TestReadLog(t *testing.T) {
+	const k = key
+	for _, c := range []struct {
+		name string
+		text string
+		want []string
+	}{
+		{"empty", "", nil},
+		{"other keys and notes", "#TS:1700000000\r\n" + file("SELECT 0", "SET tenant:config:a {}", "ZADD arrakis:config:changes 1 x"), nil},
+		{"admitted", file("MULTI", "ZADD "+k+" 5 a 5 b", "PEXPIREAT "+k+" 1105", "EXEC"), []string{"a@5", "b@5"}},
+		{"trimmed, and admitted again", file("ZADD "+k+" 5 a", "ZREMRANGEBYSCORE "+k+" -inf 5", "ZADD "+k+" 1005 a"), []string{"a@1005", "a@5"}},
+		{"trimmed below", file("ZADD "+k+" 5 a", "ZREMRANGEBYSCORE "+k+" -inf (5", "ZREM "+k+" a"), []string{"a@5 released"}},
+		{"trimmed by rank", file("ZADD "+k+" 5 b 5 a 6 c", "ZREMRANGEBYRANK "+k+" 0 1", "ZREM "+k+" a b c"), []string{"a@5", "b@5", "c@6 released"}},
+		{"not trimmed, and admitted again", file("ZADD "+k+" 5 a", "ZADD "+k+" 1005 a"), []string{"a@1005", "a@5"}},
+		{"merged when it is there", file("ZADD "+k+" 5 a", "ZADD "+k+" NX 3 a 4 b"), []string{"a@5", "b@4"}},
+		{"given back", file("ZADD "+k+" 5 a 6 b", "ZREM "+k+" a"), []string{"a@5 released", "b@6"}},
+		{"expired", file("ZADD "+k+" 5 a", "DEL "+k, "ZADD "+k+" 2000 b"), []string{"a@5", "b@2000"}},
+		{"cut off", file("ZADD "+k+" 5 a") + file("ZADD " + k + " 6 b")[:20], []string{"a@5"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := read(t, c.text); !slices.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// While the clock of Redis is set back, the audit's clock goes on.
+func TestStepBack(t *testing.T) {
+	before := file("ZADD " + key + " 5000 a")
+	after := file("ZADD "+key+" 2000 b", "ZREMRANGEBYSCORE "+key+" -inf 2000")
+	got := read(t, before+after, audit.Step{Offset: int64(len(before)), Back: 3_000})
+	if want := []string{"a@5000", "b@5000"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What the audit does not understand is an error and not an empty log.
+func TestLogThatIsNotUnderstood(t *testing.T) {
+	for name, text := range map[string]string{
+		"not a log":       "hello\r\n",
+		"flushed":         file("FLUSHALL x"),
+		"unknown command": file("ZINCRBY " + key + " 5 a"),
+		"unknown option":  file("ZADD " + key + " GT 5 a"),
+		"no score":        file("ZADD " + key + " 5 a b c"),
+	} {
+		if _, err := audit.ReadLog(strings.NewReader(text), "ratelimit:", nil); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
