@@ -25,8 +25,6 @@ var (
 	mergeFile string
 	//go:embed release.lua
 	releaseFile string
-	//go:embed sweep.lua
-	sweepFile string
 )
 
 // sizes bound the work of one call of a script, so that no call holds Redis up, whatever the limit and whatever has
@@ -66,7 +64,7 @@ type script struct {
 }
 
 // scripts are what a Limiter asks Redis with. They are immutable.
-type scripts struct{ allow, peek, merge, release, sweep script }
+type scripts struct{ allow, peek, merge, release script }
 
 // productionScripts are the scripts outside of tests.
 var productionScripts = newScripts(production)
@@ -84,7 +82,6 @@ func newScripts(n sizes) scripts {
 		peek:    join(subWindowsFile, peekFile),
 		merge:   join(subWindowsFile, mergeFile),
 		release: join(subWindowsFile, releaseFile),
-		sweep:   join(subWindowsFile, sweepFile),
 	}
 }
 

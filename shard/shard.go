@@ -128,19 +128,19 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 	if len(s.stale) == 0 {
 		return
 	}
-	tenants := s.tenants.load(ctx, s.keys)
+	tenants, ok := s.tenants.load(ctx, s.keys)
 	for i, e := range s.stale {
 		e.stale = false
-		switch t := tenants[i]; {
-		case t != nil:
-			if e.tenant != nil && e.tenant.ID != t.ID {
+		switch {
+		case ok:
+			if e.tenant != nil && e.tenant.ID != tenants[i].ID {
 				clear(e.windows[:]) // the windows are another community's
 			}
-			e.tenant = t
+			e.tenant = tenants[i]
 			// Up to a tenth early, so that tenants that were read together are not read together again.
 			e.expires = now.Add(s.ttl - rand.N(s.ttl/10+1)) //nolint:gosec // jitter
 		case e.tenant == nil:
-			e.tenant = s.tenants.free(e.key)
+			e.tenant = s.tenants.unread(e.key)
 		}
 	}
 	clear(s.stale)

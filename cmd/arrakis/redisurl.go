@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -61,8 +63,12 @@ func readRedisURL(raw string) (t redisTarget, err error) {
 	}
 	switch scheme {
 	case "unix":
+		u, err := url.Parse(raw)
+		if err != nil {
+			return t, err
+		}
 		t.single, err = redis.ParseURL(raw)
-		return t, err
+		return t, withoutValues(u, err)
 	case "redis", "rediss", "redis+sentinel", "rediss+sentinel":
 	default:
 		return t, fmt.Errorf("scheme %q: expected redis, rediss, unix, redis+sentinel or rediss+sentinel", scheme)
@@ -75,9 +81,22 @@ func readRedisURL(raw string) (t redisTarget, err error) {
 	case len(hosts) > 1:
 		t.cluster, err = parseCluster(u, hosts)
 	default:
-		t.single, err = redis.ParseURL(u.String())
+		if err = validDatabase(u.Path); err == nil {
+			t.single, err = redis.ParseURL(u.String())
+			err = withoutValues(u, err)
+		}
 	}
 	return t, err
+}
+
+// validDatabase checks the number of the database. It does not repeat it, because of a wrong URL it may be the password.
+func validDatabase(path string) error {
+	if db := strings.Trim(path, "/"); db != "" {
+		if _, err := strconv.ParseUint(db, 10, 16); err != nil {
+			return errors.New("expected the database as a number behind the address, such as redis://localhost:6379/0")
+		}
+	}
+	return nil
 }
 
 // splitHosts splits a URL with several hosts, because net/url cannot parse it. The returned URL has only the first
@@ -118,20 +137,23 @@ func splitHosts(scheme, base, rest, port string) (*url.URL, []string, error) {
 
 func parseCluster(u *url.URL, hosts []string) (*redis.ClusterOptions, error) {
 	if db := strings.Trim(u.Path, "/"); db != "" && db != "0" {
-		return nil, fmt.Errorf("database %q: a cluster has only database 0", db)
+		return nil, errors.New("a cluster has only database 0")
 	}
 	setQuery(u, map[string][]string{"addr": hosts[1:]})
 	o, err := redis.ParseClusterURL(u.String())
 	if err == nil {
 		namePerHost(o.TLSConfig)
 	}
-	return o, err
+	return o, withoutValues(u, err)
 }
 
 func parseSentinel(u *url.URL, hosts []string) (*redis.FailoverOptions, error) {
 	master, db, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
 	if master == "" {
 		return nil, errors.New("expected the master's name as the path, such as redis+sentinel://host:26379/mymaster")
+	}
+	if err := validDatabase(db); err != nil {
+		return nil, err
 	}
 	q := u.Query()
 	set := map[string][]string{
@@ -153,7 +175,7 @@ func parseSentinel(u *url.URL, hosts []string) (*redis.FailoverOptions, error) {
 	if err == nil {
 		namePerHost(o.TLSConfig)
 	}
-	return o, err
+	return o, withoutValues(u, err)
 }
 
 // setQuery replaces parameters of u; nil removes one.
@@ -177,11 +199,31 @@ func namePerHost(c *tls.Config) {
 	}
 }
 
-// withoutURL drops the URL that an error of net/url repeats.
+// errURL replaces every error of net/url, because they repeat parts of the URL. Which part is the password is not known
+// where the URL is wrong: an unescaped slash in a password makes its beginning a port.
+var errURL = errors.New("not a valid URL; is a special character in the password not escaped, such as / (%2F), # (%23) or % (%25)?")
+
+// withoutValues replaces an error of go-redis about a parameter of u, because it may repeat the value.
+func withoutValues(u *url.URL, err error) error {
+	if err == nil {
+		return nil
+	}
+	ours := []string{"addr", "master_name", "username", "password"} // set by this file
+	var names []string
+	for name := range u.Query() {
+		if strings.Trim(name, "_abcdefghijklmnopqrstuvwxyz") == "" && !slices.Contains(ours, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return fmt.Errorf("go-redis does not know one of the parameters %s, or does not take its value", strings.Join(names, ", "))
+}
+
+// withoutURL replaces an error of net/url by errURL.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
-		return u.Err
+		return errURL
 	}
 	return err
 }

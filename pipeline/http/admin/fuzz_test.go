@@ -2,16 +2,20 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
@@ -73,6 +77,66 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
+// paths are all paths of the API and some that are not. %s is the fuzzer's.
+var paths = [...]string{
+	"/v1/tenants", "/v1/tenants/%s", "/v1/tenants/%s/usage", "/v1/tenants/c1/usage/%s", "/v1/flags", "/v1/flags/%s", "/v1/reload",
+	"/v1/deadletters", "/v1/deadletters/%s/replay", "/v1/%s", "%s",
+}
+
+var methods = [...]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete, "X"}
+
+// FuzzRequests: whatever a request's path, query and headers are, the API neither panics nor fails, and answers with JSON.
+// NATS is away, and Redis knows documents only, so that requests for anything else are answered 503.
+func FuzzRequests(f *testing.F) {
+	stored := keyspace{}
+	h := storeHandler(f, stored.client(f))
+	for i := range paths {
+		for j := range methods {
+			f.Add(uint8(i), uint8(j), "c1", "limit=2&cursor=x", "", "", "application/json")
+		}
+	}
+	for _, query := range []string{
+		"limit=0", "limit=99999999999999999999", "cursor=eyJzIjoxfQ", "cursor=%zz", "stream=COMMANDS&reason=panic", "community=c1", "community=a&community=b", "x=1", ";",
+	} {
+		for _, i := range []uint8{0, 4, 6, 7} {
+			f.Add(i, uint8(0), "", query, "", "", "")
+			f.Add(i, uint8(4), "", query, "", "", "")
+		}
+	}
+	for _, id := range []string{"a b", "a%2Fb", "../..", "\x00", "é", "c1:command", strings.Repeat("x", 200), "18446744073709551616"} {
+		for i := range paths {
+			f.Add(uint8(i), uint8(5), id, "", `"0"`, "*", "text/plain")
+		}
+	}
+	f.Fuzz(func(t *testing.T, i, j uint8, id, query, ifMatch, ifNoneMatch, media string) {
+		if strings.ContainsFunc(query, unicode.IsControl) {
+			return // net/http refuses such a request
+		}
+		clear(stored)
+		stored.fill()
+		path := strings.ReplaceAll(paths[int(i)%len(paths)], "%s", id[:min(len(id), 512)])
+		r := (&http.Request{
+			Method: methods[int(j)%len(methods)], URL: &url.URL{Path: path, RawQuery: query[:min(len(query), 512)]},
+			Header: http.Header{"If-Match": {ifMatch}, "If-None-Match": {ifNoneMatch}, "Content-Type": {media}},
+			Body:   io.NopCloser(strings.NewReader(`{"tier":"pro"}`)),
+		}).WithContext(t.Context())
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code >= 500 && w.Code != http.StatusServiceUnavailable {
+			t.Fatalf("%s %q ? %q: %d %s", r.Method, path, query, w.Code, w.Body)
+		}
+		for name, values := range w.Header() {
+			if strings.ContainsAny(strings.Join(values, ""), "\r\n") {
+				t.Fatalf("%s %q ? %q: the header %s is %q", r.Method, path, query, name, values)
+			}
+		}
+		redirect := w.Code >= 300 && w.Code < 400 // a path such as //, by http.ServeMux
+		if body := w.Body.Bytes(); len(body) > 0 && !redirect && !json.Valid(body) {
+			t.Fatalf("%s %q ? %q: %d %s", r.Method, path, query, w.Code, body)
+		}
+	})
+}
+
 // TestKeyspace: the API answers from the map of FuzzBodies as it does from a Redis. A reload reads no document.
 func TestKeyspace(t *testing.T) {
 	stored := keyspace{}
@@ -101,10 +165,15 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var js jetstream.JetStream // not reached by requests
+	// A connection that is not made, and is not tried again before the test has ended.
+	nc, err := nats.Connect("nats://127.0.0.1:1", nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Hour))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
 	h, err := Handler(Options{
 		Limits:      &shard.Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l},
-		DeadLetters: deadletter.New(js),
+		DeadLetters: deadletter.New(testserver.JetStream(tb, nc)),
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -176,6 +245,10 @@ func (k keyspace) process(cmd redis.Cmder) error {
 		return k.read(cmd, arg(1)+" "+arg(2))
 	case "set":
 		k[arg(1)] = arg(2)
+	case "del":
+		delete(k, arg(1))
+	case "hdel":
+		delete(k, arg(1)+" "+arg(2))
 	case "hset":
 		k[arg(1)+" "+arg(2)] = arg(3)
 	case "hlen":
@@ -190,7 +263,9 @@ func (k keyspace) process(cmd redis.Cmder) error {
 		cmd.(*redis.TimeCmd).SetVal(keyspaceTime)
 	case "watch", "unwatch", "multi", "exec", "eval":
 	default:
-		panic("the keyspace has no command " + name)
+		err := errors.New("the keyspace has no command " + name)
+		cmd.SetErr(err)
+		return err
 	}
 	return nil
 }
