@@ -287,3 +287,19 @@ func TestMarkedSecrets(t *testing.T) {
 		})
 	}
 }
+
+// TestMarkedSecretsInDev is the same for `arrakis dev`, which prints a banner.
+func TestMarkedSecretsInDev(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--ingress-token="+markIngress+","+markNext, "--admin-token="+markAdmin, "--log-level=debug")
+	for _, url := range []string{d.ingress + "/v1/commands", d.ops + "/v1/reload"} {
+		if r := do(t, d.client, http.MethodPost, url, `{}`); r.status != http.StatusUnauthorized {
+			t.Errorf("%s: %d", url, r.status)
+		}
+	}
+	d.stop()
+	d.exit(t)
+	if said := d.stdout.String() + d.stderr.String(); strings.Contains(said, "MARK") {
+		t.Errorf("a secret is in: %s", said)
+	}
+}

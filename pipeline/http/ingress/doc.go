@@ -55,7 +55,8 @@
 //
 // A request whose body is not there yet is not in flight. At most MaxReading bodies are read at once; one more cuts off
 // the body that has been read for the longest (408). A body is cut off after 10 s in any case; see [Ingress.Server]. So
-// thousands of clients that send nothing cannot keep out one that does.
+// thousands of clients that send nothing cannot keep out one that does. Neither can clients that only connect: of more than
+// MaxConnections connections, the one that has waited for a request for the longest is closed.
 //
 // # Shutdown
 //

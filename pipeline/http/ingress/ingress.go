@@ -43,6 +43,9 @@ type Options struct {
 	// MaxReading bounds the requests whose bodies are being read. One more cuts off the one that has been read for the
 	// longest. Defaults to 4,096.
 	MaxReading int
+	// MaxConnections bounds the open connections of [Ingress.Server]. One more closes the one that has waited for a
+	// request for the longest. Defaults to 16,384.
+	MaxConnections int
 	// Logger logs changes of state, and single requests at level debug. Defaults to none.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Defaults to none.
@@ -65,6 +68,7 @@ func (o *Options) validate() error {
 		{"DrainTimeout", int64(o.DrainTimeout)},
 		{"MaxInFlight", int64(o.MaxInFlight)},
 		{"MaxReading", int64(o.MaxReading)},
+		{"MaxConnections", int64(o.MaxConnections)},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative: 0 is the default", f.name))
@@ -81,6 +85,7 @@ func (o *Options) setDefaults() {
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 4_096)
 	o.MaxReading = cmp.Or(o.MaxReading, 4_096)
+	o.MaxConnections = cmp.Or(o.MaxConnections, 16_384)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 }
 
@@ -181,10 +186,10 @@ func (in *Ingress) Run(ctx context.Context) error {
 
 // Server makes a server for h, which is [Ingress.Handler] or routes to it. The server's limits keep slow clients from
 // holding connections: 5 s for the headers, 10 s for the whole request, 60 s idle, and 16 KiB of headers. An answer may
-// take Wait and 20 s more.
+// take Wait and 20 s more. The server has at most MaxConnections connections.
 func (in *Ingress) Server(h http.Handler) *http.Server {
 	const read, write = 10 * time.Second, 10 * time.Second
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       read,
@@ -193,4 +198,6 @@ func (in *Ingress) Server(h http.Handler) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
+	(&connections{bound: in.options.MaxConnections}).limit(s)
+	return s
 }
