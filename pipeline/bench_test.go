@@ -110,8 +110,8 @@ func BenchmarkFairQueue(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; i < b.N; i += together {
-		if err := q.put(b.Context(), batch); err != nil {
-			b.Fatal(err)
+		if rest := q.put(b.Context(), batch); rest != nil {
+			b.Fatalf("no room for %d", len(rest))
 		}
 		for range batch {
 			q.next(0)

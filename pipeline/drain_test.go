@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,13 +74,31 @@ func TestInvariantNothingLost(t *testing.T) {
 	}
 }
 
+// slowRedelivery makes the ack wait of commands so long that within a test no message comes again for it: what comes
+// again was given back.
+func (b *bundle) slowRedelivery() {
+	b.t.Helper()
+	b.ensure()
+	c, err := b.js.Consumer(b.t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	config := c.CachedInfo().Config
+	config.AckWait = time.Hour
+	if _, err := b.js.UpdateConsumer(b.t.Context(), contract.StreamCommands, config); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // A shutdown whose time is up aborts handlers and gives their messages back.
 func TestShutdownTimeoutGivesBack(t *testing.T) {
 	b := setup(t)
+	b.slowRedelivery()
 	running := make(chan struct{}, 1)
-	b.handlers.Command("stuck", func(ctx context.Context, m *Message) (any, error) {
-		if m.Attempt > 1 {
-			return "second attempt", nil
+	var interrupted atomic.Bool
+	b.handlers.Command("stuck", func(ctx context.Context, _ *Message) (any, error) {
+		if interrupted.Swap(true) {
+			return "second delivery", nil
 		}
 		running <- struct{}{}
 		<-ctx.Done()
@@ -96,30 +115,89 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 	}
 }
 
-// A handler that ignores its context must not hang the process.
-func TestShutdownNamesAHandlerThatIgnoresItsContext(t *testing.T) {
+// F15: handlers that ignore their context do not hold the process, and whatever it has is given back: what they run, and
+// what waits for a handler, for room in the fair queue, in the shards, for the decoder, and in the NATS library. Another
+// process gets it at once, and not after the ack wait.
+func TestF15ShutdownGivesEverythingBack(t *testing.T) {
+	t.Run("from all queues", func(t *testing.T) {
+		giveBackAll(t, 3_000, func(s *source) bool { return s.messages.Len() == pullBatch })
+	})
+	t.Run("from the shards", func(t *testing.T) {
+		giveBackAll(t, 10, func(s *source) bool { return s.messages.Len() == 0 })
+	})
+}
+
+// giveBackAll gives a worker messages until full reports that they are where they should be, and stops it.
+func giveBackAll(t *testing.T, messages int, full func(*source) bool) {
+	t.Helper()
+	const workers = 2
 	b := setup(t)
-	running, release := make(chan struct{}), make(chan struct{})
+	if _, _, err := b.store.UpgradeTier(t.Context(), "c1", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	b.slowRedelivery()
+	var deaf sync.WaitGroup // handlers that ignore their context
+	deaf.Add(workers)
+	release := make(chan struct{})
+	defer close(release)
 	b.handlers.Command("deaf", func(context.Context, *Message) (any, error) {
-		close(running)
+		deaf.Done()
 		<-release
 		return nil, nil
 	})
 	o := b.defaults()
-	o.ShutdownTimeout = 50 * time.Millisecond
+	o.ShutdownTimeout, o.HandlerConcurrency, o.Shards, o.ShardMailbox = 2*time.Second, workers, 1, 20
 	p, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.admitted.bytes = 1 // so that the queues before it fill up
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	testserver.Succeeds(b.t, "the worker is ready", p.Ready)
-	b.publish("commands.interaction", command("c1", "deaf", "e1"))
-	<-running
+	go func() { done <- p.Run(ctx, ctx) }()
+	testserver.Succeeds(t, "the worker is ready", p.Ready)
+	for i := range messages {
+		if i == workers+3 {
+			deaf.Wait()
+			testserver.Eventually(t, "the fair queue is full", func() bool { waiting, _ := p.admitted.depth(); return waiting > 0 })
+		}
+		if _, err := b.js.PublishAsync("commands.interaction", command("c1", "deaf", fmt.Sprintf("e%d", i)), patient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := p.decode.sources[contract.KindCommand]
+	testserver.Eventually(t, "the worker has the messages", func() bool {
+		c, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+		return err == nil && c.CachedInfo().NumAckPending >= min(messages, 2*pullBatch) && full(source)
+	})
 	cancel()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "command deaf") {
 		t.Errorf("Run returned %v, want an error that names the handler", err)
 	}
-	close(release)
+
+	handled := make(map[string]bool)
+	var mu sync.Mutex // protects handled
+	other := NewHandlers()
+	other.Command("deaf", func(_ context.Context, m *Message) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[m.EventID] = true
+		return nil, nil
+	})
+	b.handlers = other
+	b.start()
+	testserver.Eventually(t, "another worker has handled everything", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(handled) == messages
+	})
+}
+
+// A shutdown's time is a whole: its parts do not exceed it.
+func TestF15AbortTime(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{time.Second: 250 * time.Millisecond, 30 * time.Second: 3 * time.Second, 0: 0} {
+		if got := abortTime(timeout); got != want {
+			t.Errorf("of %v: %v, want %v", timeout, got, want)
+		}
+	}
 }

@@ -29,6 +29,7 @@ type fairQueue struct {
 	idle        int                 // workers that are blocked in next
 	running     []*delivery
 	closed      bool
+	aborted     bool // nothing is taken in any more
 }
 
 // backlog holds the waiting deliveries of one community.
@@ -53,9 +54,10 @@ func newFairQueue(capacity, workers int) *fairQueue {
 	return q
 }
 
-// put appends a batch, and waits while there is no room for the whole batch. An error is ctx's.
-func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
-	for len(batch) > 0 {
+// put appends a batch, and waits while there is no room for the whole batch. It returns those that have found no room
+// when ctx ended or the queue was aborted.
+func (q *fairQueue) put(ctx context.Context, batch []*delivery) (rest []*delivery) {
+	for ctx.Err() == nil && len(batch) > 0 {
 		n, room := q.offer(batch)
 		if room {
 			select {
@@ -69,10 +71,9 @@ func (q *fairQueue) put(ctx context.Context, batch []*delivery) error {
 		select {
 		case <-q.freed:
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
-	return nil
+	return batch
 }
 
 // offer appends as many deliveries as there is room for.
@@ -90,7 +91,9 @@ func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
 }
 
 // roomLocked reports whether one more delivery fits. The caller must hold q.mu.
-func (q *fairQueue) roomLocked() bool { return q.waiting < q.capacity && q.held < q.bytes }
+func (q *fairQueue) roomLocked() bool {
+	return q.waiting < q.capacity && q.held < q.bytes && !q.aborted
+}
 
 // pushLocked appends d to its community's backlog. The caller must hold q.mu.
 func (q *fairQueue) pushLocked(d *delivery) {
@@ -206,15 +209,37 @@ func (d *delivery) overdue(now time.Time) bool {
 	return now.Sub(d.inProgress) >= time.Duration(d.source.ackWait.Load())
 }
 
-// names lists the running handlers, as text for people.
-func (q *fairQueue) names() string {
+// abort ends the queue's intake, and takes out and returns all that wait.
+func (q *fairQueue) abort() []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var names []string
+	q.aborted = true
+	var all []*delivery
+	for q.first != nil {
+		all = append(all, q.popLocked())
+	}
+	return all
+}
+
+// stillRunning returns the deliveries whose handlers run. A handler may return at any time, and its worker owns the
+// delivery: of what it has, the caller may use only what decode has set.
+func (q *fairQueue) stillRunning() []*delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var all []*delivery
 	for _, d := range q.running {
 		if d != nil {
-			names = append(names, d.Kind.String()+" "+d.Name(d.Kind))
+			all = append(all, d)
 		}
+	}
+	return all
+}
+
+// handlerNames lists handlers, as text for people.
+func handlerNames(running []*delivery) string {
+	var names []string
+	for _, d := range running {
+		names = append(names, d.Kind.String()+" "+d.Name(d.Kind))
 	}
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), ", ")

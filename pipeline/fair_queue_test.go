@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,8 +26,8 @@ func TestFairQueueTakesTurns(t *testing.T) {
 		batch = append(batch, queued("a", i))
 	}
 	batch = append(batch, queued("b", 0), queued("c", 0), queued("b", 1))
-	if err := q.put(t.Context(), batch); err != nil {
-		t.Fatal(err)
+	if rest := q.put(t.Context(), batch); rest != nil {
+		t.Fatalf("no room for %d", len(rest))
 	}
 	q.close()
 	var got []string
@@ -76,8 +75,8 @@ func TestFairQueueProperties(t *testing.T) {
 				continue
 			}
 			c := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "community")
-			if err := q.put(context.Background(), []*delivery{queued(c, put[c])}); err != nil {
-				t.Fatal(err)
+			if rest := q.put(context.Background(), []*delivery{queued(c, put[c])}); rest != nil {
+				t.Fatalf("no room for %d", len(rest))
 			}
 			put[c]++
 			total++
@@ -92,7 +91,7 @@ func TestFairQueueBlocksWhenFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newFairQueue(2, 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
+		done := make(chan []*delivery, 1)
 		go func() {
 			done <- q.put(ctx, []*delivery{queued("a", 0), queued("a", 1), queued("a", 2), queued("a", 3)})
 		}()
@@ -106,8 +105,8 @@ func TestFairQueueBlocksWhenFull(t *testing.T) {
 			t.Fatalf("%d wait and %d run, want 2 and 1", waiting, running)
 		}
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("put returned %v", err)
+		if rest := <-done; len(rest) != 1 {
+			t.Errorf("put returned %d deliveries, want the one that found no room", len(rest))
 		}
 	})
 }
@@ -132,8 +131,8 @@ func TestFairQueueWakesIdleWorkers(t *testing.T) {
 		for i := range 8 {
 			batch = append(batch, queued("a", i))
 		}
-		if err := q.put(t.Context(), batch); err != nil {
-			t.Fatal(err)
+		if rest := q.put(t.Context(), batch); rest != nil {
+			t.Fatalf("no room for %d", len(rest))
 		}
 		synctest.Wait()
 		if waiting, running := q.depth(); running != workers || waiting != 3 {
@@ -152,8 +151,8 @@ func TestFairQueueDueInProgress(t *testing.T) {
 		d.inProgress = now
 		d.source.ackWait.Store(int64(30 * time.Second))
 	}
-	if err := q.put(t.Context(), batch); err != nil {
-		t.Fatal(err)
+	if rest := q.put(t.Context(), batch); rest != nil {
+		t.Fatalf("no room for %d", len(rest))
 	}
 	q.next(0)
 	if due := q.dueInProgress(now.Add(9 * time.Second)); len(due) != 0 {

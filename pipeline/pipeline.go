@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,7 +52,7 @@ type Options struct {
 // Pipeline is four stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
 	// Set by New, read-only.
-	timeout time.Duration // for work in flight at shutdown
+	timeout time.Duration // of a shutdown as a whole
 	nc      *nats.Conn
 	log     *slog.Logger
 	ensurer *ensurer
@@ -129,38 +131,51 @@ func New(o Options) (*Pipeline, error) {
 }
 
 // Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
-// front to back, and returns nil. Work that takes longer than ShutdownTimeout is aborted and given back to JetStream.
+// front to back, and returns nil. shutdown is ctx, or a context that ends earlier: ShutdownTimeout after its end Run has
+// returned. The last part of that time is for what is not finished by then: handlers are aborted, and messages are
+// given back to JetStream, which delivers them to another process at once.
 // Run returns an error only if the process cannot go on, or if a handler does not return after its context has ended.
-func (p *Pipeline) Run(ctx context.Context) error {
+func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil
 	}
 	p.config.refresh(ctx)
 
-	// work ends ShutdownTimeout after ctx.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	intake, stop := context.WithCancel(ctx)
 	defer stop()
+	var end time.Time // written by begin
 	timer := time.AfterFunc(math.MaxInt64, abort)
 	defer timer.Stop()
+	begin := sync.OnceFunc(func() {
+		end = time.Now().Add(p.timeout)
+		timer.Reset(p.timeout - abortTime(p.timeout))
+	})
+	defer context.AfterFunc(shutdown, begin)()
 	defer context.AfterFunc(intake, func() {
-		p.log.InfoContext(work, "draining: not pulling any more", "timeout", p.timeout.String())
-		timer.Reset(p.timeout)
+		begin()
+		p.log.InfoContext(work, "draining: not pulling any more", "timeout", time.Until(end).Round(time.Millisecond).String())
 	})()
-	if err := p.await(work, p.start(intake, work, stop)); err != nil {
-		return err
-	}
-	// The server answers a ping after it has read all earlier messages, so the last acks have arrived when the ping is
-	// answered.
+	err := p.await(work, p.start(intake, work, stop))
+	begin() // waits for it, so that end can be read
+	p.flush(work, time.Until(end))
+	return err
+}
+
+// abortTime is the last part of a shutdown, for giving back what is not finished: a fourth of it, and 3 s at most.
+func abortTime(shutdown time.Duration) time.Duration { return min(shutdown/4, 3*time.Second) }
+
+// flush waits until the server has read what was settled. The server answers a ping after it has read all earlier
+// messages.
+func (p *Pipeline) flush(work context.Context, timeout time.Duration) {
 	err := nats.ErrDisconnected
 	if p.nc.IsConnected() {
-		err = p.nc.FlushTimeout(requestTimeout)
+		err = p.nc.FlushTimeout(max(timeout, time.Millisecond))
 	}
 	if err != nil {
 		p.log.WarnContext(work, "the last acknowledgements may be lost: their messages will be delivered again", "err", err)
 	}
-	return nil
 }
 
 // start starts the stages. This is the path of a message:
@@ -185,7 +200,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 		})
 	}
 	stage("decode", func() error { return p.decode.run(intake, work) }, p.limit.shards.Close)
-	stage("limit", func() error { return p.limit.run(work) }, p.admitted.close)
+	stage("limit", func() error { return p.limit.run(work) }, func() { p.limit.giveBack(work); p.admitted.close() })
 	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
@@ -193,10 +208,9 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	return stages
 }
 
-// await waits for the stages to end, and after an abort for abortGrace at most. Only a handler that ignores its context
-// takes longer, and the process must not hang because of such a handler.
+// await waits for the stages to end. After an abort it waits for half of the time that is left. Only a handler that
+// ignores its context takes longer, and the process must not hang because of such a handler: its message is given back.
 func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
-	const abortGrace = 2 * time.Second // for the stages to end after work has been aborted
 	ended := make(chan error, 1)
 	go func() { ended <- stages.Wait() }()
 	select {
@@ -207,9 +221,16 @@ func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(abortGrace):
-		return fmt.Errorf("aborted handlers still run: %s; a handler must return when its context ends", p.admitted.names())
+	case <-time.After(abortTime(p.timeout) / 2):
 	}
+	running := p.admitted.stillRunning()
+	for _, d := range running {
+		_ = d.msg.Nak() // if this fails, it is delivered again after its ack wait
+	}
+	if len(running) == 0 {
+		return errors.New("the stages have not ended in time: messages that they hold are delivered again after their ack wait")
+	}
+	return fmt.Errorf("aborted handlers still run: %s; a handler must return when its context ends", handlerNames(running))
 }
 
 // Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream

@@ -87,7 +87,7 @@ func (b *bundle) start() (p *Pipeline, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
+	go func() { done <- p.Run(ctx, ctx) }()
 	stopped := false
 	stop = func() {
 		b.t.Helper()

@@ -125,7 +125,7 @@ func (s *source) pull(ctx, work context.Context) error {
 	default:
 	}
 	consume, err := consumer.Consume(
-		s.receive,
+		s.receive(work),
 		jetstream.PullMaxMessagesWithBytesLimit(pullBatch, pullBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			s.log.DebugContext(ctx, "pull", "err", err)
@@ -150,13 +150,12 @@ func (s *source) pull(ctx, work context.Context) error {
 		select {
 		case <-consume.Closed():
 			return err
-		case <-work.Done():
 		case <-time.After(drainCheck):
 			if s.js.Conn().IsConnected() {
-				continue // the drain is as fast as decode
+				continue // the drain is as fast as decode, and after the end of work as fast as receive gives back
 			}
 		}
-		consume.Stop() // its remaining messages are delivered again after their ack wait
+		consume.Stop() // without a connection no message can be given back: they are delivered again after their ack wait
 		return err
 	}
 }
@@ -188,10 +187,14 @@ func (s *source) restart(err error) {
 	}
 }
 
-// The consumer calls receive with each message. receive blocks while decode is behind; that is the backpressure.
-func (s *source) receive(m jetstream.Msg) {
-	// Put fails only after run has ended. The message is then delivered again after its ack wait.
-	_ = s.messages.Put(context.Background(), m)
+// receive returns what the consumer calls with each message. It blocks while decode is behind; that is the backpressure.
+// When work has ended, messages for which there is no room are given back.
+func (s *source) receive(work context.Context) jetstream.MessageHandler {
+	return func(m jetstream.Msg) {
+		if err := s.messages.Put(work, m); err != nil {
+			_ = m.Nak() // if this fails, m is delivered again after its ack wait
+		}
+	}
 }
 
 // next returns the messages that have arrived. If the source is behind, next first waits for more. It returns false
@@ -203,8 +206,8 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 	return s.messages.Take(batch)
 }
 
-// nakAll naks the messages of an aborted batch, and all that arrive until the source has ended. A message that a shard
-// already holds may be settled twice; JetStream keeps the first.
+// nakAll gives back the messages of an aborted batch, and all that arrive until the source has ended. A message that a
+// shard already holds may be settled twice; JetStream keeps the first.
 func (s *source) nakAll(batch []jetstream.Msg) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,7 +40,21 @@ func (s *handleStage) run(work context.Context) error {
 		_ = ticker.Wait() // returns nil only
 	}()
 
-	finishing := context.WithoutCancel(work) // after an abort, handled messages must still reach the metrics stage
+	finishing := context.WithoutCancel(work) // after an abort, messages must still reach the metrics stage
+	// Workers whose handlers ignore their context take no further message, so those that wait are given back here.
+	giveBack := sync.OnceFunc(func() {
+		waiting := s.admitted.abort()
+		for _, d := range waiting {
+			d.disposition = aborted()
+		}
+		_ = s.ended.Put(finishing, waiting...) // ended is open: it is closed after this stage has ended
+	})
+	notAborted := context.AfterFunc(work, giveBack)
+	defer func() {
+		if !notAborted() {
+			giveBack() // waits for its end
+		}
+	}()
 	var workers errgroup.Group
 	for worker := range s.concurrency {
 		workers.Go(func() error {

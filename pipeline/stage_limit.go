@@ -17,6 +17,15 @@ type limitStage struct {
 // run returns when the mailboxes are closed and the shards have decided on all their messages.
 func (s *limitStage) run(work context.Context) error { return s.shards.Run(work, s.pass) }
 
+// giveBack gives back what the shards have left after run was aborted. It returns when the mailboxes are closed and
+// empty.
+func (s *limitStage) giveBack(work context.Context) {
+	for d := range s.shards.Abandoned() {
+		d.disposition = aborted()
+		_ = s.ended.Put(context.WithoutCancel(work), d) // ended is open: it is closed after this stage has ended
+	}
+}
+
 // pass passes on a batch that a shard has decided on. Several shards call it at the same time. It sorts the batch in
 // place; the admitted messages keep their order.
 func (s *limitStage) pass(work context.Context, batch []*delivery) error {
@@ -33,8 +42,13 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
 	}
-	if err := s.ended.Put(work, batch[admitted:]...); err != nil {
+	lasting := context.WithoutCancel(work) // the metrics stage takes also after an abort
+	if err := s.ended.Put(lasting, batch[admitted:]...); err != nil {
 		return err
 	}
-	return s.admitted.put(work, batch[:admitted])
+	rest := s.admitted.put(work, batch[:admitted])
+	for _, d := range rest {
+		d.disposition = aborted()
+	}
+	return s.ended.Put(lasting, rest...)
 }

@@ -141,8 +141,13 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 }
 
 // deadLetter stores a dead letter, then sends the outcome, then terminates the message. In this order the message is in
-// one of the two streams at all times.
+// one of the two streams at all times. After an abort there is no time for that, and the message is given back.
 func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
+	if work.Err() != nil {
+		d.disposition = aborted()
+		s.settle(work, d)
+		return
+	}
 	if err := s.store.Write(context.WithoutCancel(work), d.record()); err != nil {
 		if s.unstored.CompareAndSwap(false, true) {
 			s.log.ErrorContext(work, "dead letters cannot be stored: their messages are delivered again", "err", err)

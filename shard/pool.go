@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"time"
@@ -89,13 +90,25 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 
 // Run runs the shards and passes each decided batch to out. Several shards call out at the same time; out must not keep
 // the slice. Run returns when Close has been called and every batch has been passed on. It also returns when out
-// returns an error or ctx ends; then the messages in the mailboxes are abandoned. Call Run once.
+// returns an error or ctx ends; then the caller must take what is left from Abandoned. Call Run once.
 func (p *Pool[M]) Run(ctx context.Context, out func(context.Context, []M) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {
 		g.Go(func() error { return s.run(ctx, out) })
 	}
 	return g.Wait()
+}
+
+// Abandoned returns the messages that Run has not passed on, after Run has returned. It waits for Close: until then,
+// senders may still put messages into the mailboxes.
+func (p *Pool[M]) Abandoned() iter.Seq[M] {
+	return func(yield func(M) bool) {
+		for _, s := range p.shards {
+			if !s.abandoned(yield) {
+				return
+			}
+		}
+	}
 }
 
 // Close closes the mailboxes. All senders must have ended. Later calls of Notify have no effect.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -365,6 +366,7 @@ func TestOptionsReportEveryFault(t *testing.T) {
 	}
 }
 
+// Run ends with its context, and what it has not passed on is left in Abandoned: the batch in hand and the mailboxes.
 func TestRunEndsWithItsContext(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
 	pool, err := NewPool[*note](full(Options{Tenants: b.store, Limits: b.limits}))
@@ -372,9 +374,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	taken := make(chan struct{})
 	var g sync.WaitGroup
 	g.Go(func() {
 		err := pool.Run(ctx, func(ctx context.Context, _ []*note) error {
+			close(taken)
 			<-ctx.Done() // a stage behind that never takes
 			return ctx.Err()
 		})
@@ -383,11 +387,26 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		}
 	})
 	s := pool.Sorter()
-	s.Add(commandOf("c1", "e1"))
-	if err := s.Flush(ctx); err != nil {
-		t.Fatal(err)
+	var want []string
+	for i := range 3 {
+		id := fmt.Sprintf("e%d", i)
+		s.Add(commandOf("c1", id))
+		if err := s.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, id)
+		if i == 0 {
+			<-taken
+		}
 	}
 	cancel()
 	pool.Close()
 	g.Wait()
+	var got []string
+	for m := range pool.Abandoned() {
+		got = append(got, m.Admission().ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v are abandoned, want %v", got, want)
+	}
 }

@@ -85,6 +85,27 @@ func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error
 			return err
 		}
 		clear(s.batch) // the slice is kept for the next batch, but must not keep messages in memory
+		s.batch = s.batch[:0]
+	}
+}
+
+// abandoned passes the messages that an ended run has left to yield. It reports whether yield wants more.
+func (s *shard[M]) abandoned(yield func(M) bool) bool {
+	for _, m := range s.batch {
+		if !yield(m) {
+			return false
+		}
+	}
+	for {
+		items, ok := s.mailbox.Take(nil)
+		if !ok {
+			return true
+		}
+		for _, it := range items {
+			if it.event == nil && !yield(it.message) {
+				return false
+			}
+		}
 	}
 }
 

@@ -76,6 +76,16 @@ func openNATS(s *natsSettings, log *slog.Logger) (*nats.Conn, error) {
 	return nc, natsError(s.URL, err)
 }
 
+// closeNATS closes the connection. It does not wait for a server that does not read any more.
+func closeNATS(nc *nats.Conn) {
+	closed := make(chan struct{})
+	go func() { defer close(closed); nc.Close() }() // outlives the wait only in a process that ends
+	select {
+	case <-closed:
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
 // connectNATS connects a command of the CLI to NATS. It fails at once if NATS does not answer.
 func connectNATS(s *natsSettings) (*nats.Conn, error) {
 	nc, err := nats.Connect(s.URL, s.options()...)

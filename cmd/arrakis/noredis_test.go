@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ import (
 // startProcess runs serve as a process of its own, which is killed when the test ends.
 func startProcess(t *testing.T, env environment) *background {
 	t.Helper()
-	b := new(background)
+	b := &background{code: make(chan int, 1)}
 	cmd := exec.Command(os.Args[0], "serve")
 	cmd.Env = append(os.Environ(), asArrakis+"=1")
 	for name, value := range env {
@@ -28,9 +29,15 @@ func startProcess(t *testing.T, env environment) *background {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	b.process = cmd.Process
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = cmd.Wait() // the error says what the exit code says
+		b.code <- cmd.ProcessState.ExitCode()
+	})
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // the error says "killed"
+		_ = cmd.Process.Kill() // it may have ended
+		wg.Wait()
 		if t.Failed() {
 			t.Log(b.stderr.String())
 		}

@@ -67,6 +67,7 @@ type background struct {
 	stdout, stderr safeBuffer
 	stop           context.CancelFunc // as the first signal does
 	code           chan int           // buffered by 1
+	process        *os.Process        // of startProcess; nil for start
 }
 
 // start runs a command in the background and stops it when the test ends.

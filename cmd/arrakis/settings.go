@@ -78,7 +78,7 @@ type workerSettings struct {
 	HandlerTimeout     time.Duration `group:"worker" default:"${handler_timeout}" max:"1h" help:"Time for one handler."`
 	MaxAttempts        int           `group:"worker" default:"${max_attempts}" max:"1000" help:"Handler attempts before a message is dead-lettered."`
 	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"${command_ttl}" min:"0s" help:"Age past which a command is reported expired instead of charged and handled; looked at again when its turn comes; 0s is never."`
-	ShutdownTimeout    time.Duration `group:"worker" default:"${shutdown_timeout}" min:"1s" max:"1h" help:"Time for work in flight after SIGTERM."`
+	ShutdownTimeout    time.Duration `group:"worker" default:"${shutdown_timeout}" min:"1s" max:"1h" help:"Time from SIGTERM to exit; what is not finished by then is given back to JetStream."`
 }
 
 type tenantSettings struct {

@@ -75,15 +75,6 @@ func wanted(o Options) []stream {
 	return all
 }
 
-// Names returns the names of the streams that arrakis uses.
-func Names() []string {
-	var names []string
-	for _, s := range wanted(Options{}) {
-		names = append(names, s.config.Name)
-	}
-	return names
-}
-
 // consumers returns the durable consumers of a stream, one for each route.
 func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 	var configs []jetstream.ConsumerConfig

@@ -8,9 +8,11 @@
 // # Shutdown
 //
 // When the context of Run ends, the parts end front to back. First the ingress waits until requests in flight have
-// their outcome. Then the pipeline finishes the messages that it has pulled. Then the limiter, hot reload and the ops
-// address end. The shutdown takes little longer than Options.ShutdownTimeout. Messages that are not finished by then
-// are given back to JetStream.
+// their outcome, for a third of Options.ShutdownTimeout at most. Then the pipeline finishes the messages that it has
+// pulled. Then the limiter, hot reload and the ops address end. Run returns within ShutdownTimeout. Its last part, a
+// fourth and 4 s at most, is for what is not finished by then: contexts of handlers end, and messages are given back to
+// JetStream, which delivers them to another process at once. A handler that ignores its context holds nothing up: Run
+// returns an error that names it, while it still runs.
 //
 // # Errors
 //

@@ -27,7 +27,7 @@ func (w *Worker) addIngress() error {
 		return err
 	}
 	w.ingress, err = ingress.New(ingress.Options{
-		NATS: w.o.NATS, Bearer: bearer, DrainTimeout: w.ingressDrain(),
+		NATS: w.o.NATS, Bearer: bearer, DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {
@@ -87,9 +87,9 @@ func loopback(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// serve serves until ctx ends, and then waits for the requests in flight.
-func serve(ctx context.Context, s *http.Server, l net.Listener) error {
-	const finish = 2 * time.Second // requests have ended before; this is the time for the last bytes
+// serve serves until ctx ends, and then waits a moment for the requests in flight. Requests of the ingress have ended
+// before; this is the time for the last bytes.
+func (w *Worker) serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -99,7 +99,7 @@ func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), finish)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers(w.o.ShutdownTimeout)/2)
 		defer cancel()
 		if err := s.Shutdown(limited); err != nil {
 			return s.Close()

@@ -70,7 +70,8 @@ type Options struct {
 	// when the command arrives, and when its turn comes; then its permits are given back. Defaults to
 	// 15 min. With Never, no command expires.
 	CommandTTL time.Duration
-	// ShutdownTimeout is the time for work in flight once Run's context has ended. Defaults to 30 s.
+	// ShutdownTimeout is the time within which Run returns once its context has ended; see the package comment. Handlers
+	// have at least a third of it, and three fifths if there is no ingress. Defaults to 30 s.
 	ShutdownTimeout time.Duration
 
 	// TenantCacheSize is how many tenants are cached over all shards, and for how many keys the limiter remembers

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,22 +94,21 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 		HandlerConcurrency: o.HandlerConcurrency, HandlerTimeout: o.HandlerTimeout,
 		MaxAttempts: o.MaxAttempts, CommandTTL: max(o.CommandTTL, 0),
 		TenantCacheSize: o.TenantCacheSize, TenantCacheTTL: o.TenantCacheTTL,
-		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - w.ingressDrain(),
+		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - lastAnswers(o.ShutdownTimeout),
 		Logger: o.Logger, Registerer: o.Registry,
 	}
 }
 
-// ingressDrain is the part of ShutdownTimeout in which requests in flight can get their outcome. The pipeline has the
-// remaining time.
-func (w *Worker) ingressDrain() time.Duration {
-	if w.o.HTTP == nil {
-		return 0
-	}
-	return max(1, w.o.ShutdownTimeout/3) // 0 would be the default
-}
+// ShutdownTimeout is divided into three parts: ingressDrain, in which requests in flight can get their outcome; the time
+// of the pipeline, which includes what the ingress did not need, and the time to give messages back; lastAnswers, the last
+// part, in which the HTTP servers send their last bytes and everything is closed.
 
-// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended; see the package comment.
-// It closes the listeners.
+func ingressDrain(shutdown time.Duration) time.Duration { return max(1, shutdown/3) } // 0 would be the default
+
+func lastAnswers(shutdown time.Duration) time.Duration { return min(shutdown/10, time.Second) }
+
+// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended, within ShutdownTimeout; see
+// the package comment. It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return errors.New("worker: Run was called before")
@@ -118,16 +121,23 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stopMiddle()
 	back, stopBack := context.WithCancel(lasting)
 	defer stopBack()
+	late := make(chan struct{})
+	timer := time.AfterFunc(math.MaxInt64, func() { close(late) })
+	defer timer.Stop()
 	defer context.AfterFunc(front, func() {
+		timer.Reset(w.o.ShutdownTimeout - lastAnswers(w.o.ShutdownTimeout)/4)
 		w.o.Logger.Info("shutting down", "timeout", w.o.ShutdownTimeout.String())
 		w.health.SetDraining()
 	})()
 
 	var g errgroup.Group
+	var running sync.Map // names of parts
 	part := func(name string, run func() error, then func()) {
+		running.Store(name, nil)
 		g.Go(func() error {
 			defer then()
 			err := run()
+			running.Delete(name)
 			w.o.Logger.Debug("part ended", "part", name, "err", err)
 			if err != nil {
 				stopFront() // the other parts drain
@@ -138,18 +148,28 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.ingress != nil {
 		part("ingress", func() error { return w.ingress.Run(front) }, stopMiddle)
-		part("http", func() error { return serve(back, w.httpServer, w.o.HTTP) }, stopFront)
+		part("http", func() error { return w.serve(back, w.httpServer, w.o.HTTP) }, stopFront)
 	} else {
 		defer context.AfterFunc(front, stopMiddle)()
 	}
-	part("pipeline", func() error { return w.work(middle) }, func() { stopFront(); stopBack() })
+	part("pipeline", func() error { return w.work(middle, front) }, func() { stopFront(); stopBack() })
 	part("nats", func() error { return w.watchConnection(back) }, stopFront)
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
 	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
 	if w.opsServer != nil {
-		part("ops", func() error { return serve(back, w.opsServer, w.o.Ops) }, stopFront)
+		part("ops", func() error { return w.serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
-	return g.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }() // outlives Run only if a part does not end in time
+	select {
+	case err := <-ended:
+		return err
+	case <-late:
+		var names []string
+		running.Range(func(name, _ any) bool { names = append(names, fmt.Sprint(name)); return true })
+		slices.Sort(names)
+		return fmt.Errorf("not ended within the ShutdownTimeout of %s: %s", w.o.ShutdownTimeout, strings.Join(names, ", "))
+	}
 }
 
 // watchConnection returns an error when the connection to NATS is closed, because a closed one never reconnects.
@@ -166,15 +186,16 @@ func (w *Worker) watchConnection(ctx context.Context) error {
 	return errors.New("the connection is closed and does not reconnect; see Options.NATS")
 }
 
-// work waits for the servers, and then runs the pipeline until ctx ends.
-func (w *Worker) work(ctx context.Context) error {
+// work waits for the servers, and then runs the pipeline until ctx ends. The time of the shutdown counts from the end of
+// shutdown.
+func (w *Worker) work(ctx, shutdown context.Context) error {
 	if err := w.waitForServers(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // stopped while waiting is not a failure
 		}
 		return err
 	}
-	return w.pipeline.Run(ctx)
+	return w.pipeline.Run(ctx, shutdown)
 }
 
 // reload puts a change of configuration in force.

@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline"
 )
 
 func TestMain(m *testing.M) {
@@ -162,4 +165,59 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// F15: ShutdownTimeout is the whole of a shutdown, with a handler that ignores its context and a request that waits for it.
+func TestF15RunReturnsWithinShutdownTimeout(t *testing.T) {
+	const timeout = 6 * time.Second // Run is expected to return after 4.7 s
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	running, release := make(chan struct{}), make(chan struct{})
+	handlers := pipeline.NewHandlers()
+	handlers.Command("deaf", func(context.Context, *pipeline.Message) (any, error) {
+		close(running)
+		<-release
+		return nil, nil
+	})
+	o := Options{HTTP: listen(), Ops: listen(), Handlers: handlers, ShutdownTimeout: timeout}
+	w := newWorker(t, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	if err := w.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var client sync.WaitGroup
+	client.Go(func() {
+		resp, err := http.Post("http://"+o.HTTP.Addr().String()+"/v1/commands", "application/json",
+			strings.NewReader(`{"guild_id":"c1","data":{"command_name":"deaf"}}`))
+		if err != nil {
+			t.Errorf("the waiting request: %v", err)
+			return
+		}
+		resp.Body.Close() //nolint:errcheck // only read
+		if resp.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("the waiting request: %s, want 504: it is stored", resp.Status)
+		}
+	})
+	<-running
+	late := time.NewTimer(timeout)
+	cancel()
+	err := <-done
+	select {
+	case <-late.C:
+		t.Error("Run returned late")
+	default:
+	}
+	if err == nil || !strings.Contains(err.Error(), "command deaf") {
+		t.Errorf("Run: %v, want an error that names the handler", err)
+	}
+	client.Wait()
+	close(release)
+	http.DefaultClient.CloseIdleConnections()
 }
