@@ -50,6 +50,6 @@ for from = 4, #ARGV, CHUNK do
 end
 save(w)
 if w.count > before then
-  expire(w)
+  expire(w, max)
 end
 return reply(w, table.concat(verdicts), max)

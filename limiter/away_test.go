@@ -317,8 +317,8 @@ func TestBounds(t *testing.T) {
 			t.Fatalf("verdicts %s, want 11", got)
 		}
 	}
-	if l.fallback.windows.Len() != 2 || l.fallback.queued > 3 || len(l.fallback.queues) > 2 {
-		t.Errorf("%d windows, %d queued, %d queues, want at most 2, 3, 2", l.fallback.windows.Len(), l.fallback.queued, len(l.fallback.queues))
+	if l.fallback.windows.Len() != 2 || l.fallback.queued > 3 || len(l.fallback.waiting) > 2 {
+		t.Errorf("%d windows, %d queued, %d queues, want at most 2, 3, 2", l.fallback.windows.Len(), l.fallback.queued, len(l.fallback.waiting))
 	}
 	if n := testutil.ToFloat64(l.m.mergeDropped); int(n)+l.fallback.queued != 8 {
 		t.Errorf("%v dropped and %d queued, want 8 together", n, l.fallback.queued)
@@ -389,7 +389,7 @@ func TestMergeAll(t *testing.T) {
 		l := newLimiter(t, addr, quick(Local), nil)
 		lose(t, l)
 		limit := Limit{Max: 1, Window: time.Hour}
-		const keys = 2*mergeKeys + 1
+		const keys = 2*mergeRuns + 1
 		for i := range keys {
 			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a"); got != "1" {
 				t.Fatalf("verdict %s, want 1", got)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"arrakis/limiter/redishealth"
 )
 
@@ -50,22 +52,30 @@ type call struct {
 	limit  Limit
 	millis int64      // the limit's window
 	reqs   []*Request // in order of arrival
-	err    error      // an error of this key alone, unless unseen is true
-	unseen bool       // Redis has not answered: admissions must be merged into Redis later
+	err    error      // why there is no answer; nil: there is one, or nobody has asked yet
+}
+
+// unanswered reports whether there is no answer. The server may have done what it was asked: the admissions are in doubt.
+func (c *call) unanswered() bool { return c.err != nil && !unusable(c.err) }
+
+// unusable reports whether the key cannot be used, though the server answers.
+func (c *call) unusable() bool { return unusable(c.err) }
+
+// unusable reports whether the error is a server's reply that concerns the key alone.
+func unusable(err error) bool {
+	return errors.As(err, new(redis.Error)) && !redishealth.ServerFailed(err)
 }
 
 // round holds the calls of one batch. It is reused, so that a batch allocates little.
 type round struct {
 	calls    []*call // calls[:n] are in use
 	n        int
-	messages int // in all calls
+	open     []*call // the calls that are not decided yet
+	messages int     // in all open calls, when they were prepared
 	scripts  []*scriptCall
 }
 
 var rounds = sync.Pool{New: func() any { return new(round) }}
-
-// inUse returns the calls of this batch.
-func (r *round) inUse() []*call { return r.calls[:r.n] }
 
 // add puts the request into the call of its key and limit. A call that is full is followed by another one.
 func (r *round) add(req *Request) {
@@ -77,43 +87,73 @@ func (r *round) add(req *Request) {
 		c = r.calls[r.n]
 		r.n++
 		c.window, c.limit, c.millis = req.Window, req.Limit, req.Limit.Window.Milliseconds()
-		c.unseen = true
 		req.Window.call = c
 	}
 	c.reqs = append(c.reqs, req)
-	r.messages++
 }
 
-// prepare makes the script calls for the round trip.
-func (r *round) prepare(allow script, prefix, clock string) []*scriptCall {
-	for _, c := range r.inUse() {
-		c.prepare(allow, prefix+c.window.key)
+// begin opens all calls. No call is added after that.
+func (r *round) begin(prefix string) {
+	for _, c := range r.calls[:r.n] {
+		c.redisKey = prefix + c.window.key
+		r.open = append(r.open, c)
+	}
+}
+
+// prepare makes the script calls for a round trip: those of the open calls without an error.
+func (r *round) prepare(allow script, clock string) []*scriptCall {
+	r.clearScripts()
+	for _, c := range r.open {
+		if c.cmd = nil; c.err != nil {
+			continue
+		}
+		c.prepare(allow, c.redisKey)
 		c.args = append(c.args, &c.limit.Max, &c.millis, clock)
 		for _, req := range c.reqs {
 			c.args = append(c.args, &req.ID) // a pointer: boxing the string would allocate
 		}
 		r.scripts = append(r.scripts, &c.scriptCall)
+		r.messages += len(c.reqs)
 	}
 	return r.scripts
 }
 
+// clearScripts forgets the script calls of the last round trip.
+func (r *round) clearScripts() {
+	clear(r.scripts)
+	r.scripts, r.messages = r.scripts[:0], 0
+}
+
+// keep leaves only the calls open for which decided returns false.
+func (r *round) keep(decided func(*call) bool) {
+	open := r.open[:0]
+	for _, c := range r.open {
+		if !decided(c) {
+			open = append(open, c)
+		}
+	}
+	clear(r.open[len(open):])
+	r.open = open
+}
+
 // recycle clears the round for another batch.
 func (r *round) recycle() {
-	for _, c := range r.inUse() {
+	for _, c := range r.calls[:r.n] {
 		c.window.call = nil
 		clear(c.reqs)
 		clear(c.args)
 		*c = call{scriptCall: scriptCall{args: c.args[:0]}, reqs: c.reqs[:0]}
 	}
-	clear(r.scripts)
-	r.scripts, r.n, r.messages = r.scripts[:0], 0, 0
+	clear(r.open)
+	r.open, r.n = r.open[:0], 0
+	r.clearScripts()
 	rounds.Put(r)
 }
 
 // applyReply sets the verdicts of a call from its reply. If the reply is an error, it sets the call's error.
 func (c *call) applyReply(sent, received time.Time) {
 	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
-	if c.err, c.unseen = err, redishealth.ServerFailed(err); err != nil {
+	if c.err = err; err != nil {
 		return
 	}
 	s := reply.standing

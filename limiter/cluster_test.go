@@ -36,14 +36,6 @@ func TestCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	probe := func() error { return l.health.Recover(t.Context(), l.mergeAll) }
-	if err := probe(); err != nil {
-		t.Errorf("probe: %v", err)
-	}
-	if err := admin.ClusterDelSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	testserver.Eventually(t, "the probe finds that the cluster is down", func() bool { return probe() != nil })
 }
 
 // clusterKeys is a limiter on a cluster of three masters, with keys that are spread over all of them.

@@ -39,21 +39,29 @@
 // # Ordering
 //
 // The requests of one key are decided in the order of the batch. One script call decides all requests of one key and
-// limit. A batch is one pipelined round trip, or two if the server lost the script. Batches of several goroutines are
-// decided in the order in which they reach Redis. A [Limiter] is safe for concurrent use. A Window has no lock and
-// belongs to one goroutine, which keeps a Window for each of its keys.
+// limit. A batch is one pipelined round trip. A further one comes before it if admissions must be merged, and after it
+// if the server lost the script or did not answer. Batches of several goroutines are decided in the order in which they
+// reach Redis. A [Limiter] is safe for concurrent use. A Window has no lock and belongs to one goroutine, which keeps a
+// Window for each of its keys.
 //
 // # Degraded operation
 //
-// Package redishealth says whether Redis is away. While Redis is away no message asks it, so no message waits for a
-// time-out. The [Policy] decides on messages, and their verdicts are Degraded. The policy also decides at once on the
-// messages of a failed round trip, even if Redis does not count as away yet.
+// Package redishealth says whether Redis is away: on a Cluster, whether the node that owns a key is. A message is asked
+// for [redishealth.Attempts] times until Redis answers, so a round trip that fails once costs nothing. After that, and
+// while the node is away, the [Policy] decides, and the verdict is Degraded. While the node is away, no message asks it,
+// so no message waits for a time-out. Keys on other nodes are not affected.
 //
 // Under Local the process enforces the same windows from its memory of its own admissions, which it also records before
 // an outage. It does not know the admissions of other processes, so n processes may admit n times Max. Limiter.Run
-// probes Redis. When Redis takes writes again, Run merges the admissions of the outage that are still in their window
-// into Redis, each with its age. Messages ask Redis again only after all admissions are merged, so no admission is
-// lost. After the merge a key may hold more than Max admissions; it then admits nothing until fewer than Max are left.
+// probes the node. As soon as the node takes writes again, limits are exact: the admissions of the outage that are still
+// in their window are merged into Redis, each with its age, before the next question for their key, and by Run for keys
+// that get no further message. An admission is merged by its ID and therefore counts once, however often the merge is
+// sent, and even if the round trip that seemed to fail had reached Redis. After the merge a key may hold more than Max
+// admissions; it then admits nothing until fewer than Max are left.
+//
+// Options.MaxQueued and Options.MaxKeys bound what waits for the merge. What they drop is counted
+// (arrakis_limiter_merge_dropped_total), and Redis never learns of it: the limits of those keys then err toward
+// admitting, until the dropped admissions have left their window.
 //
 // A single key may be unusable, for example because it is of another type. The policy decides on its messages too, and
 // other keys are not affected. An unusable key is logged once a minute.

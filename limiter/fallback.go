@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -12,9 +13,17 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// fallback holds the windows that the process enforces while Redis is away, and the admissions that are still to be
-// merged into Redis. A process has one fallback, and not one for each shard, because the messages of one key may pass
-// through several shards. Times are durations on the process's monotonic clock since the limiter was made.
+// sweepInterval is the least time between two searches of all queues for admissions that have left their window.
+const sweepInterval = time.Second
+
+// fallback holds the windows that the process enforces while Redis is away, and the admissions that Redis has not seen.
+// These wait until they are merged into Redis. A process has one fallback, and not one for each shard, because the
+// messages of one key may pass through several shards. Times are durations on the process's monotonic clock since the
+// limiter was made.
+//
+// The order in which a key is decided: whoever decides in memory looks whether the node is away while it holds mu, and
+// raises unmerged before that. Whoever asks Redis looks at away first, then at unmerged, and then takes mu to see what
+// waits. So after a node is back, the question for a key comes after every decision in memory, and merges it first.
 type fallback struct {
 	// set by newFallback, read-only
 	policy    Policy
@@ -23,25 +32,31 @@ type fallback struct {
 	seed      maphash.Seed
 	m         *metrics
 
-	// mu protects the fields below. While mu is held, Redis cannot come back, because backIfMerged holds mu too.
-	mu      sync.Mutex
+	// unmerged is above 0 while an admission waits or may be made in memory. Read without mu, so that a question costs
+	// no lock as long as nothing waits.
+	unmerged atomic.Int64
+
+	mu      sync.Mutex // protects the fields below
 	windows *simplelru.LRU[string, *keyWindow]
-	queues  map[string]*keyWindow // windows with a queue
+	waiting map[string]*keyWindow // windows whose queue is not empty
 	queued  int                   // admissions in all queues
-	merging int                   // admissions on their way to Redis, no longer in a queue
+	serial  uint64                // of the admission queued last
+	swept   time.Duration         // when all queues were last trimmed
 }
 
 // keyWindow is one key's window in memory.
 type keyWindow struct {
-	log   permitLog
-	limit Limit    // the last limit used
-	queue []queued // admissions to be merged, oldest first
+	log     permitLog
+	limit   Limit    // the last limit used
+	queue   []queued // admissions that Redis has not seen, oldest first
+	merging int      // merges of this queue on their way to Redis
 }
 
 // queued is an admission that waits to be merged.
 type queued struct {
-	id string
-	at time.Duration
+	serial uint64 // grows from one to the next, over all keys
+	id     string
+	at     time.Duration
 }
 
 // newFallback returns an empty fallback. The options must be valid.
@@ -52,26 +67,37 @@ func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, 
 		maxQueued: o.MaxQueued,
 		seed:      maphash.MakeSeed(),
 		m:         m,
-		queues:    make(map[string]*keyWindow),
+		waiting:   make(map[string]*keyWindow),
 	}
 	var err error
 	f.windows, err = simplelru.NewLRU(o.MaxKeys, func(key string, w *keyWindow) {
-		f.dropOldestLocked(key, len(w.queue), w) // mu is held: only methods that hold it evict
+		f.m.mergeDropped.Add(float64(len(w.queue)))
+		f.shortenLocked(key, w, len(w.queue)) // mu is held: only methods that hold it evict
 	})
 	return f, err
 }
 
-// dropOldestLocked drops the oldest n admissions of the key's queue. They are never merged. The caller must hold f.mu.
-func (f *fallback) dropOldestLocked(key string, n int, w *keyWindow) {
+// shortenLocked removes the oldest n admissions of the key's queue. The caller must hold f.mu.
+func (f *fallback) shortenLocked(key string, w *keyWindow, n int) {
 	if n == 0 {
 		return
 	}
 	w.queue = w.queue[n:]
 	f.queued -= n
+	f.unmerged.Add(-int64(n))
 	if len(w.queue) == 0 {
-		delete(f.queues, key)
+		w.queue = nil
+		delete(f.waiting, key)
 	}
-	f.m.mergeDropped.Add(float64(n))
+}
+
+// trimQueueLocked removes the admissions of the key's queue that have left the window. The caller must hold f.mu.
+func (f *fallback) trimQueueLocked(key string, w *keyWindow, now time.Duration) {
+	n := 0
+	for n < len(w.queue) && w.queue[n].at <= now-w.limit.Window {
+		n++
+	}
+	f.shortenLocked(key, w, n)
 }
 
 // windowLocked returns the key's window, trimmed to now. The caller must hold f.mu.
@@ -86,51 +112,69 @@ func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *key
 	return w
 }
 
-// decideIfAway sets all verdicts by the policy and returns true while Redis is away. Otherwise it does nothing and
-// returns false. decideIfAway and backIfMerged hold the same lock, so no message is admitted in memory after the last
-// merge.
-func (f *fallback) decideIfAway(calls []*call, now time.Duration) bool {
-	if !f.health.Away() {
-		return false
+// decideAway decides, by the policy, on the open calls whose node is away.
+func (f *fallback) decideAway(r *round, now time.Duration) {
+	if f.health.Away() {
+		f.decide(r, now, func(c *call) bool { return f.health.KeyAway(c.redisKey) })
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.health.Away() {
-		return false
-	}
-	for _, c := range calls {
-		f.decideLocked(c, now)
-	}
-	return true
 }
 
-// recordOrDecide records the admissions of the calls that Redis answered, and decides all other calls by the policy.
-func (f *fallback) recordOrDecide(calls []*call, now time.Duration) {
+// decideOpen decides, by the policy, on all open calls.
+func (f *fallback) decideOpen(r *round, now time.Duration) {
+	f.decide(r, now, func(*call) bool { return true })
+}
+
+// decide decides, by the policy, on the open calls that are chosen.
+func (f *fallback) decide(r *round, now time.Duration, chosen func(*call) bool) {
+	f.unmerged.Add(1) // before chosen looks whether the node is away
+	defer f.unmerged.Add(-1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range calls {
-		if c.err == nil && !c.unseen {
-			f.recordLocked(c, now)
-		} else {
-			f.decideLocked(c, now)
+	r.keep(func(c *call) bool {
+		if !chosen(c) {
+			return false
 		}
-	}
+		f.decideLocked(c, now)
+		return true
+	})
 }
 
-// recordLocked records the admissions that Redis made. The caller must hold f.mu.
+// settle closes the calls that the server answered. It records what Redis admitted. Where the key cannot be used, it
+// decides by the policy.
+func (f *fallback) settle(r *round, now time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.keep(func(c *call) bool {
+		switch {
+		case c.unanswered():
+			return false
+		case c.unusable():
+			f.decideLocked(c, now)
+		default:
+			f.recordLocked(c, now)
+		}
+		return true
+	})
+}
+
+// recordLocked records the permits that Redis has given, also those that it found given: of these, the answer may have
+// been lost. Such a permit counts from now, which is too late rather than too early. The caller must hold f.mu.
 func (f *fallback) recordLocked(c *call, now time.Duration) {
 	if f.policy != Local {
 		return // only Local enforces windows in memory
 	}
 	var w *keyWindow
 	for _, req := range c.reqs {
-		if !req.Verdict.Charged {
+		if !req.Verdict.Allowed {
 			continue
 		}
 		if w == nil {
 			w = f.windowLocked(c.window.key, c.limit, now)
 		}
-		w.log.add(maphash.String(f.seed, req.ID), now, c.limit.Window)
+		hash := maphash.String(f.seed, req.ID)
+		if req.Verdict.Charged || !w.log.holds(hash) {
+			w.log.add(hash, now, c.limit.Window)
+		}
 	}
 }
 
@@ -143,6 +187,7 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 		return
 	}
 	w := f.windowLocked(c.window.key, c.limit, now)
+	f.trimQueueLocked(c.window.key, w, now)
 	for _, req := range c.reqs {
 		v := Verdict{Limit: c.limit.Max, Degraded: true}
 		hash := maphash.String(f.seed, req.ID)
@@ -152,8 +197,8 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 		case f.policy == Open || w.log.count() < c.limit.Max:
 			v.Allowed, v.Charged = true, true
 			w.log.add(hash, now, c.limit.Window)
-			if c.unseen {
-				f.enqueueLocked(c.window.key, w, queued{id: strings.Clone(req.ID), at: now})
+			if !c.unusable() {
+				f.enqueueLocked(c.window.key, w, strings.Clone(req.ID), now)
 			}
 		}
 		s := w.log.standing(c.limit, now)
@@ -170,19 +215,27 @@ func (f *fallback) closedVerdict(limit Limit) Verdict {
 	return Verdict{Limit: limit.Max, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
 }
 
-// enqueueLocked queues an admission for the merge, if there is room. The queue of a key keeps the newest Max
-// admissions. The caller must hold f.mu.
-func (f *fallback) enqueueLocked(key string, w *keyWindow, q queued) {
+// enqueueLocked queues an admission for the merge, if there is room. Of a key the newest Max admissions are enough:
+// until they leave the window, the key admits nothing. The caller must hold f.mu.
+func (f *fallback) enqueueLocked(key string, w *keyWindow, id string, now time.Duration) {
 	if int64(len(w.queue)) >= w.limit.Max {
-		f.dropOldestLocked(key, 1, w)
+		f.shortenLocked(key, w, 1)
+	}
+	if f.queued >= f.maxQueued && f.swept < now-sweepInterval {
+		f.swept = now
+		for key, w := range f.waiting {
+			f.trimQueueLocked(key, w, now)
+		}
 	}
 	if f.queued >= f.maxQueued {
 		f.m.mergeDropped.Inc()
 		return
 	}
-	w.queue = append(w.queue, q)
-	f.queues[key] = w
+	f.serial++
+	w.queue = append(w.queue, queued{serial: f.serial, id: id, at: now})
+	f.waiting[key] = w
 	f.queued++
+	f.unmerged.Add(1)
 }
 
 // standing returns the state of the key's window in memory.
@@ -201,7 +254,15 @@ func (f *fallback) standing(key string, limit Limit, now time.Duration) standing
 func (f *fallback) forget(key string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.windows.Remove(key)
+	f.forgetLocked(key)
+}
+
+// forgetLocked is forget. The caller must hold f.mu.
+func (f *fallback) forgetLocked(key string) {
+	if w, ok := f.windows.Peek(key); ok {
+		f.shortenLocked(key, w, len(w.queue)) // first, because they are not missed and must not be counted as dropped
+		f.windows.Remove(key)
+	}
 }
 
 // forgetPrefix is forget for all keys that begin with prefix.
@@ -210,7 +271,7 @@ func (f *fallback) forgetPrefix(prefix string) {
 	defer f.mu.Unlock()
 	for _, key := range f.windows.Keys() {
 		if strings.HasPrefix(key, prefix) {
-			f.windows.Remove(key)
+			f.forgetLocked(key)
 		}
 	}
 }
@@ -229,10 +290,7 @@ func (f *fallback) release(key, id string) bool {
 	if i < 0 {
 		return false
 	}
-	w.queue = slices.Delete(w.queue, i, i+1)
-	f.queued--
-	if len(w.queue) == 0 {
-		delete(f.queues, key)
-	}
-	return true
+	copy(w.queue[1:], w.queue[:i]) // its place moves to the front, from where it is removed
+	f.shortenLocked(key, w, 1)
+	return w.merging == 0
 }

@@ -99,9 +99,14 @@ func (l *Limiter) standings(ctx context.Context, queries []Query) ([]keyStanding
 	for i := range found {
 		found[i].degraded = true // until Redis has answered
 	}
-	err := l.health.Do(ctx, func(ctx context.Context) error { return l.readStandings(ctx, queries, found) })
-	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
+	for range redishealth.Attempts {
+		again, err := l.readStandings(ctx, queries, found)
+		if err != nil {
+			return nil, err
+		}
+		if !again {
+			break
+		}
 	}
 	now := l.sinceStart(l.now())
 	for i, q := range queries {
@@ -112,25 +117,44 @@ func (l *Limiter) standings(ctx context.Context, queries []Query) ([]keyStanding
 	return found, nil
 }
 
-// readStandings sets the standings that Redis returns, which are not degraded. An error is the server's.
-func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []keyStanding) (failed error) {
-	clock := l.clockArg()
-	calls := make([]*scriptCall, len(queries))
+// readStandings sets the standings that Redis returns, which are not degraded. It asks once for each query that has no
+// answer, unless its key's node is away. It reports whether the server failed. An error is ctx's.
+func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []keyStanding) (again bool, err error) {
+	var places []int // index of the query of each call
+	var keys []string
 	for i, q := range queries {
+		if found[i].degraded && !l.health.KeyAway(l.o.Prefix+q.Key) {
+			places, keys = append(places, i), append(keys, q.Key)
+		}
+	}
+	if len(places) == 0 {
+		return false, ctx.Err()
+	}
+	// Redis must count what it has not seen.
+	if _, _, err := l.mergeKeys(ctx, keys); err != nil {
+		return false, err
+	}
+	clock := l.clockArg()
+	calls := make([]*scriptCall, len(places))
+	for i, place := range places {
+		q := &queries[place]
 		calls[i] = new(scriptCall)
 		calls[i].prepare(l.scripts.peek, l.o.Prefix+q.Key)
 		calls[i].args = append(calls[i].args, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
 	}
-	l.exec(ctx, l.scripts.peek, calls)
-	for i, q := range queries {
-		switch reply, err := calls[i].windowReply(0, q.Limit.Window); {
-		case err == nil:
-			found[i] = keyStanding{standing: reply.standing}
-		case redishealth.ServerFailed(err):
-			failed = err
-		default:
-			l.logUnusable(ctx, q.Key, err)
+	err = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
+		l.exec(ctx, l.scripts.peek, calls)
+		for i, place := range places {
+			reply, err := calls[i].windowReply(0, queries[place].Limit.Window)
+			switch failed := t.Note(calls[i].redisKey, err); {
+			case err == nil:
+				found[place] = keyStanding{standing: reply.standing}
+			case failed:
+				again = true
+			default:
+				l.logUnusable(ctx, queries[place].Key, err)
+			}
 		}
-	}
-	return failed
+	})
+	return again, err
 }

@@ -391,3 +391,40 @@ func TestW4BackToALog(t *testing.T) {
 		}
 	})
 }
+
+// TestW4Sweep: Redis stands still while it deletes a large key that expires. So a process unlinks the key when nothing
+// counts any more, and the key expires only later.
+func TestW4Sweep(t *testing.T) {
+	t.Parallel()
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		clock := newTestClock()
+		l := newLimiter(t, addr, settings{}, clock)
+		other := newLimiter(t, addr, settings{}, clock)
+		rdb := testserver.ConnectRedis(t, addr)
+		limit := Limit{Max: 1_000_000, Window: time.Minute}
+		ask(t, l, "k", limit, "a")
+		ask(t, l, "small", Limit{Max: 100, Window: time.Minute}, "a")
+		if at := rdb.PExpireTime(t.Context(), "ratelimit:k").Val().Milliseconds(); at < clock.millis.Load()+2*60_000 {
+			t.Errorf("the key expires at %d, want a minute after its window", at)
+		}
+		swept := func() bool {
+			l.sweep(t.Context())
+			return rdb.Exists(t.Context(), "ratelimit:k").Val() == 0
+		}
+		clock.advance(30 * time.Second)
+		ask(t, other, "k", limit, "b")
+		for _, pass := range []time.Duration{0, 31 * time.Second, 28 * time.Second} {
+			clock.advance(pass)
+			if swept() {
+				t.Fatalf("swept while b counts")
+			}
+		}
+		clock.advance(time.Second)
+		if !swept() {
+			t.Error("not swept after b has left the window")
+		}
+		if len(l.sweeper.due) != 0 || rdb.Exists(t.Context(), "ratelimit:small").Val() != 1 {
+			t.Errorf("due %v; a small limit is left to its expiry", l.sweeper.due)
+		}
+	})
+}

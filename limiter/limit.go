@@ -38,6 +38,14 @@ func (l Limit) Validate() error {
 	return errors.Join(errs...)
 }
 
+// longest returns the longest time for which one admission counts.
+func (l Limit) longest() time.Duration {
+	if l.Max > maxLog {
+		return l.Window + l.Window/subWindows
+	}
+	return l.Window
+}
+
 // Verdict is the answer to one message that asked for one permit. A rejection is a verdict, not an error.
 type Verdict struct {
 	// Allowed says that the message holds a permit or needs none.

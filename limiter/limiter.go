@@ -30,9 +30,10 @@ type Limiter struct {
 	clock    func() int64 // the scripts' clock in unix ms; nil: the clock of Redis; set by tests
 	scripts  scripts
 	fallback *fallback
+	sweeper  sweeper
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
-	wake     chan struct{}                 // size 1: tells Run that a round trip failed and its admissions wait to be merged
+	wake     chan struct{}                 // size 1: tells Run that admissions wait to be merged
 }
 
 // New returns a Limiter on the given client, which the caller closes. It starts nothing and does not ask Redis. It
@@ -69,14 +70,17 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 // Health returns the Health that says whether Redis is away: Options.Health, or the one that New made.
 func (l *Limiter) Health() *redishealth.Health { return l.health }
 
-// Degraded reports whether messages are decided without Redis, because Redis is away.
+// Degraded reports whether messages are decided without Redis, because Redis is away: on a Cluster, those whose keys are
+// on a node that is away; see [redishealth.Health.Nodes].
 func (l *Limiter) Degraded() bool { return l.health.Away() }
 
 // sinceStart converts a time to the fallback's clock.
 func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.start) }
 
 // AllowBatch sets the verdict of every request. All requests that must ask Redis share one pipelined round trip, with
-// one script call for each key and limit, in the order of the batch. The caller owns the windows; see Window.
+// one script call for each key and limit, in the order of the batch. Keys with admissions that Redis has not seen are
+// merged in a round trip before that. What Redis does not answer is asked again, [redishealth.Attempts] times at most;
+// then, and while the key's node is away, the policy decides. The caller owns the windows; see Window.
 //
 // A rejection is a verdict and not an error, also during an outage of Redis. After an error no verdict is valid.
 // Errors:
@@ -91,16 +95,26 @@ func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 			return fmt.Errorf("limiter: %w", err)
 		}
 	}
-	now := l.now()
 	r := rounds.Get().(*round)
 	defer r.recycle()
-	if rejects := l.decideLocally(r, batch, now); rejects > 0 {
+	if rejects := l.decideLocally(r, batch, l.now()); rejects > 0 {
 		l.m.localRejects.Add(float64(rejects))
 	}
-	if r.n == 0 || l.fallback.decideIfAway(r.inUse(), l.sinceStart(now)) {
+	if r.n == 0 {
 		return nil
 	}
-	return l.ask(ctx, r, now)
+	r.begin(l.o.Prefix)
+	for range redishealth.Attempts {
+		l.fallback.decideAway(r, l.sinceStart(l.now()))
+		if len(r.open) == 0 {
+			return nil
+		}
+		if err := l.ask(ctx, r); err != nil {
+			return err
+		}
+	}
+	l.giveUp(r)
+	return nil
 }
 
 // decideLocally decides the requests that need no Redis and puts all other requests into the round. It returns the
@@ -116,7 +130,7 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 			req.Verdict = noneVerdict(req.Limit)
 			continue
 		}
-		if !req.Repeated && !admitAll {
+		if !req.Repeated && !(admitAll && l.health.KeyAway(l.o.Prefix+req.Window.key)) {
 			if v, full := req.Window.Reject(req.Limit, now); full {
 				req.Verdict = v
 				rejects++
@@ -128,36 +142,50 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 	return rejects
 }
 
-// ask makes the batch's round trip. The policy decides on the calls that failed.
-func (l *Limiter) ask(ctx context.Context, r *round, sent time.Time) error {
-	calls := r.inUse()
-	err := l.health.Do(ctx, func(ctx context.Context) (failed error) {
-		l.exec(ctx, l.scripts.allow, r.prepare(l.scripts.allow, l.o.Prefix, l.clockArg()))
+// ask asks Redis once for the open calls, and leaves those open that Redis did not answer. An error is ctx's.
+func (l *Limiter) ask(ctx context.Context, r *round) error {
+	if err := l.mergeOpen(ctx, r); err != nil {
+		return err
+	}
+	calls := r.prepare(l.scripts.allow, l.clockArg())
+	if len(calls) == 0 {
+		return nil // no key could be merged
+	}
+	sent := l.now()
+	err := l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
+		l.exec(ctx, l.scripts.allow, calls)
 		received := l.now()
-		for _, c := range calls {
-			if c.applyReply(sent, received); c.unseen {
-				failed = c.err
+		for _, c := range r.open {
+			if c.cmd != nil { // it was asked
+				c.applyReply(sent, received)
+				t.Note(c.redisKey, c.err)
 			}
 		}
-		return failed
 	})
-	l.m.batchSize.Observe(float64(r.messages))
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
+	if err != nil {
+		return err
 	}
-	for _, c := range calls {
-		if !c.unseen && c.err != nil {
+	l.m.batchSize.Observe(float64(r.messages))
+	for _, c := range r.open {
+		if c.unusable() {
 			l.logUnusable(ctx, c.window.key, c.err)
 		}
 	}
-	l.fallback.recordOrDecide(calls, l.sinceStart(l.now()))
-	if err != nil {
-		select { // Run merges these admissions
-		case l.wake <- struct{}{}:
-		default:
-		}
-	}
+	l.sweeper.note(r.open, l.sinceStart(sent))
+	l.fallback.settle(r, l.sinceStart(l.now()))
 	return nil
+}
+
+// giveUp lets the policy decide on the calls that are still open, and tells Run to merge them.
+func (l *Limiter) giveUp(r *round) {
+	if len(r.open) == 0 {
+		return
+	}
+	l.fallback.decideOpen(r, l.sinceStart(l.now()))
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
 }
 
 // logUnusable logs that a key cannot be used, at most once in unusableInterval for each key.

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -10,83 +9,76 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// mergeKeys is how many calls of merge.lua go in one round trip.
-const mergeKeys = 64
+// mergeRuns is how many calls of merge.lua go in one round trip.
+const mergeRuns = 256
 
-// merge is a part of one key's admissions on its way to Redis.
+// merge is a part of one key's queue on its way to Redis. The queue keeps it until Redis has taken it. Redis may get a
+// part several times, from several shards or because an answer was lost; it takes an ID once.
 type merge struct {
 	scriptCall
-	key     string // without the prefix
-	limit   Limit
-	entries []queued
+	key    string // without the prefix
+	window *keyWindow
+	limit  Limit
+	part   []queued
 }
 
 // idle reports whether Run has nothing to do.
-func (f *fallback) idle() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.queued == 0 && f.merging == 0 && !f.health.Away()
-}
+func (f *fallback) idle() bool { return f.unmerged.Load() == 0 && !f.health.Away() }
 
-// backIfMerged makes messages ask Redis again if all admissions are merged. It reports whether all are merged, and
-// whether Redis was away until now.
-func (f *fallback) backIfMerged() (merged, was bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.queued > 0 {
-		return false, false
-	}
-	return true, f.health.Back()
-}
-
-// takeBatch removes the oldest admissions of up to mergeKeys keys from the queues. The caller must call ended or requeue
-// for each merge.
-func (f *fallback) takeBatch() []*merge {
+// take returns the oldest admissions of the keys that wait, for one round trip. The caller must call merged for all of
+// them.
+func (f *fallback) take(keys []string, now time.Duration) []*merge {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var merges []*merge
-	for key, w := range f.queues {
-		if len(merges) == mergeKeys {
-			break
+	for _, key := range keys {
+		w, ok := f.waiting[key]
+		if !ok {
+			continue
 		}
-		n := min(len(w.queue), callIDs(w.limit))
-		merges = append(merges, &merge{key: key, limit: w.limit, entries: slices.Clone(w.queue[:n])})
-		f.queued -= n
-		f.merging += n
-		if w.queue = w.queue[n:]; len(w.queue) == 0 {
-			w.queue = nil
-			delete(f.queues, key)
+		f.trimQueueLocked(key, w, now)
+		for part := range slices.Chunk(w.queue, callIDs(w.limit)) {
+			if len(merges) == mergeRuns {
+				return merges
+			}
+			w.merging++
+			merges = append(merges, &merge{key: key, window: w, limit: w.limit, part: slices.Clone(part)})
 		}
 	}
 	return merges
 }
 
-// ended ends a merge that Redis has taken, or that can never succeed.
-func (f *fallback) ended(m *merge) {
+// merged ends a merge. If it is done, its admissions leave the queue: Redis has taken them, or never will.
+func (f *fallback) merged(m *merge, done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.merging -= len(m.entries)
-}
-
-// requeue puts the admissions of a failed merge back to the front of their key's queue, to be merged later. If the key
-// has been forgotten in the meantime, the admissions are dropped.
-func (f *fallback) requeue(m *merge) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.merging -= len(m.entries)
+	m.window.merging--
 	w, ok := f.windows.Peek(m.key)
-	if !ok {
-		f.m.mergeDropped.Add(float64(len(m.entries)))
+	if !ok || !done {
 		return
 	}
-	w.queue = append(m.entries, w.queue...)
-	f.queues[m.key] = w
-	f.queued += len(m.entries)
+	last := m.part[len(m.part)-1].serial
+	n := 0
+	for n < len(w.queue) && w.queue[n].serial <= last {
+		n++
+	}
+	f.shortenLocked(m.key, w, n)
 }
 
-// Run recovers from outages until ctx ends. While Redis is away, Run probes Redis. When Redis is back, Run merges the
-// admissions of the outage and lets messages ask Redis again. Without Run, a Limiter that lost Redis stays degraded.
-// Run returns nil. The Limiter's owner calls Run once.
+// waitingKeys returns the keys that have admissions to be merged.
+func (f *fallback) waitingKeys() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keys := make([]string, 0, len(f.waiting))
+	for key := range f.waiting {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// Run recovers from outages until ctx ends. It probes the nodes that are away; without Run they stay away. It merges
+// the admissions of keys that get no further message; those of other keys are merged before their next question. Run
+// returns nil. The Limiter's owner calls Run once.
 func (l *Limiter) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.health.ProbeInterval())
 	defer tick.Stop()
@@ -96,66 +88,116 @@ func (l *Limiter) Run(ctx context.Context) error {
 			return nil
 		case <-l.wake:
 		case <-tick.C:
+			l.health.Recover(ctx)
+			l.sweep(ctx)
 		}
-		if !l.fallback.idle() {
-			_ = l.health.Recover(ctx, l.mergeAll) // Recover has logged the error; the next tick tries again
-		}
+		l.mergeWaiting(ctx)
 	}
 }
 
-// mergeAll merges all admissions, and then makes messages ask Redis again. An error is the server's.
-func (l *Limiter) mergeAll(ctx context.Context) error {
-	var total int64
-	for {
-		added, err := l.mergeRound(ctx)
-		total += added
+// mergeWaiting merges all admissions that wait for a node that is not away. What fails waits for the next time.
+func (l *Limiter) mergeWaiting(ctx context.Context) {
+	if l.fallback.unmerged.Load() == 0 {
+		return
+	}
+	keys := slices.DeleteFunc(l.fallback.waitingKeys(), func(key string) bool { return l.health.KeyAway(l.o.Prefix + key) })
+	added, _, err := l.mergeKeys(ctx, keys)
+	if added > 0 {
+		l.o.Logger.InfoContext(ctx, "admissions made without redis are merged", "added", added)
+	}
+	if err != nil {
+		l.o.Logger.DebugContext(ctx, "merge ended", "err", err)
+	}
+}
+
+// mergeOpen merges the admissions of the open calls' keys. It sets the error of each call whose key could not be merged,
+// and clears that of all others. An error is ctx's.
+//
+// This is a round trip of its own, and not a part of the question's pipeline: a client may repeat a single command of a
+// pipeline (a script that the server does not know, a slot that moves, a server that is loading), and then the question
+// could come before the merge.
+func (l *Limiter) mergeOpen(ctx context.Context, r *round) error {
+	for _, c := range r.open {
+		c.err = nil
+	}
+	if l.fallback.unmerged.Load() == 0 {
+		return nil
+	}
+	keys := make([]string, len(r.open))
+	for i, c := range r.open {
+		keys[i] = c.window.key
+	}
+	slices.Sort(keys)
+	_, failed, err := l.mergeKeys(ctx, slices.Compact(keys)) // a key may have several calls
+	for _, c := range r.open {
+		c.err = failed[c.window.key]
+	}
+	return err
+}
+
+// mergeKeys merges the admissions of the keys that wait. It returns how many were new to Redis, and the server's error
+// for each key that could not be merged. An error is ctx's.
+func (l *Limiter) mergeKeys(ctx context.Context, keys []string) (added int64, failed map[string]error, err error) {
+	for len(keys) > 0 && l.fallback.unmerged.Load() > 0 {
+		merges := l.fallback.take(keys, l.sinceStart(l.now()))
+		if len(merges) == 0 {
+			return added, failed, nil
+		}
+		n, fails, err := l.mergeOnce(ctx, merges)
+		added += n
 		if err != nil {
-			return err
+			return added, failed, err
 		}
-		if merged, was := l.fallback.backIfMerged(); merged {
-			if was {
-				l.o.Logger.WarnContext(ctx, "redis is back, limits are exact again", "merged", total)
+		if len(fails) > 0 {
+			if failed == nil {
+				failed = fails
 			}
-			return nil
+			for key, err := range fails {
+				failed[key] = err
+			}
+			keys = slices.DeleteFunc(keys, func(key string) bool { return fails[key] != nil })
 		}
 	}
+	return added, failed, nil
 }
 
-// mergeRound merges the admissions of one round trip and returns how many were new to Redis. If the server failed, the
-// admissions that it did not take are queued again, and the error says why.
-func (l *Limiter) mergeRound(ctx context.Context) (added int64, failed error) {
-	merges := l.fallback.takeBatch()
-	if len(merges) == 0 {
-		return 0, nil
-	}
+// mergeOnce makes one round trip of merges. It returns what mergeKeys does.
+func (l *Limiter) mergeOnce(ctx context.Context, merges []*merge) (added int64, failed map[string]error, err error) {
 	now := l.sinceStart(l.now())
 	clock := l.clockArg()
 	calls := make([]*scriptCall, 0, len(merges))
 	for _, m := range merges {
 		m.prepare(l.scripts.merge, l.o.Prefix+m.key)
 		m.args = append(m.args, m.limit.Max, m.limit.Window.Milliseconds(), clock)
-		for _, q := range m.entries {
+		for _, q := range m.part {
 			m.args = append(m.args, strconv.FormatInt((now-q.at).Milliseconds(), 10), q.id)
 		}
 		calls = append(calls, &m.scriptCall)
 	}
-	bounded, cancel := context.WithTimeout(ctx, l.health.Timeout())
-	l.exec(bounded, l.scripts.merge, calls)
-	cancel()
-	for _, m := range merges {
-		switch n, err := m.cmd.Int64(); {
-		case err == nil:
-			added += n
-			l.fallback.ended(m)
-		case redishealth.ServerFailed(err):
-			failed = fmt.Errorf("merge %q: %w", m.key, err)
-			l.fallback.requeue(m)
-		default:
-			l.fallback.ended(m)
-			l.logUnusable(ctx, m.key, err)
-			l.m.mergeDropped.Add(float64(len(m.entries)))
+	failed = make(map[string]error)
+	err = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
+		l.exec(ctx, l.scripts.merge, calls)
+		for _, m := range merges {
+			err := m.cmd.Err()
+			t.Note(m.redisKey, err)
+			if err != nil && !unusable(err) {
+				failed[m.key] = err
+			}
 		}
+	})
+	for _, m := range merges {
+		if m.cmd == nil || failed[m.key] != nil { // not sent, or a part of the key failed: this one comes again
+			l.fallback.merged(m, false)
+			continue
+		}
+		l.fallback.merged(m, true)
+		n, err := m.cmd.Int64()
+		if err != nil {
+			l.logUnusable(ctx, m.key, err)
+			l.m.mergeDropped.Add(float64(len(m.part)))
+		}
+		added += n
 	}
 	l.m.merged.Add(float64(added))
-	return added, failed
+	return added, failed, err
 }

@@ -49,6 +49,6 @@ if #add > 0 then
 end
 save(w)
 if added > 0 then
-  expire(w)
+  expire(w, max)
 end
 return added

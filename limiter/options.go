@@ -11,13 +11,13 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// Policy says what happens to messages while Redis is away.
+// Policy says what happens to messages while Redis is away, on a Cluster to those whose keys are on a node that is away.
 type Policy int
 
 // The policies.
 const (
 	// Local enforces the same limits from this process's memory. When Redis is back, the admissions are merged into
-	// Redis. During the outage, n processes can admit up to n times Max.
+	// Redis before it is asked. During the outage, n processes can admit up to n times Max.
 	Local Policy = iota
 	// Open admits every message. When Redis is back, the newest Max admissions of each key are merged into Redis.
 	Open
@@ -46,11 +46,12 @@ type Options struct {
 	// OnRedisDown says what happens to messages while Redis is away. Defaults to Local.
 	OnRedisDown Policy
 	// MaxKeys is how many keys are kept in memory for the time that Redis is away. A new key replaces the least
-	// recently used one. Defaults to 10,000.
+	// recently used one, whose admissions are then forgotten: its limit errs toward admitting. Defaults to 10,000.
 	MaxKeys int
-	// MaxQueued is how many admissions, over all keys, wait in memory to be merged into Redis. Further admissions are
-	// counted against the limit in memory, but are not merged. An admission takes about 100 bytes. Defaults to
-	// 250,000.
+	// MaxQueued is how many admissions, over all keys, wait in memory to be merged into Redis. Only those that are still
+	// in their window wait, and of a key the newest Max. Further admissions are counted against the limit in memory, but
+	// are not merged, so after the outage Redis may admit as many too many. An admission takes about 100 bytes. Defaults
+	// to 1,000,000: 20,000 a second with windows of 50 s.
 	MaxQueued int
 	// Health says whether Redis is away. Other users of the same Redis may share it, but not another Limiter. Defaults
 	// to a new Health with the defaults of [redishealth.Options].
@@ -65,7 +66,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Prefix = cmp.Or(o.Prefix, "ratelimit:")
 	o.MaxKeys = cmp.Or(o.MaxKeys, 10_000)
-	o.MaxQueued = cmp.Or(o.MaxQueued, 250_000)
+	o.MaxQueued = cmp.Or(o.MaxQueued, 1_000_000)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

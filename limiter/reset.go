@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -15,10 +16,12 @@ const scanCount = 1000
 
 // Reset forgets all admissions of the key, in Redis and in this process's memory. The owner of the key's Window must
 // also call Window.Forget, and other processes must call ForgetLocal. While Redis is away, only the memory is reset,
-// and Reset returns [redishealth.ErrAway].
+// and Reset returns [redishealth.ErrAway]. Admissions that are being merged at that moment may survive the reset; then
+// the key rejects too early rather than too late.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	l.fallback.forget(key)
-	err := l.health.Do(ctx, func(ctx context.Context) error { return l.rdb.Unlink(ctx, l.o.Prefix+key).Err() })
+	redisKey := l.o.Prefix + key
+	err := l.health.DoKey(ctx, redisKey, func(ctx context.Context) error { return l.rdb.Unlink(ctx, redisKey).Err() })
 	if err != nil {
 		return fmt.Errorf("reset %q: %w", key, err)
 	}
@@ -28,48 +31,61 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 }
 
 // ResetPrefix is Reset for all keys that begin with prefix. It scans every key in Redis, on every master of a cluster.
+// If a master is away, ResetPrefix resets the keys of the others and returns [redishealth.ErrAway].
 func (l *Limiter) ResetPrefix(ctx context.Context, prefix string) error {
-	if l.Degraded() {
-		return redishealth.ErrAway
-	}
 	l.fallback.forgetPrefix(prefix)
 	// Admissions that this process records until the keys are deleted were made before the reset.
 	defer l.fallback.forgetPrefix(prefix)
 	pattern := asPattern.Replace(l.o.Prefix+prefix) + "*"
+	var err error
 	if cluster, ok := l.rdb.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 			return l.unlinkMatching(ctx, master, pattern)
 		})
+	} else if l.Degraded() {
+		return redishealth.ErrAway
+	} else {
+		err = l.unlinkMatching(ctx, l.rdb, pattern)
 	}
-	return l.unlinkMatching(ctx, l.rdb, pattern)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && redishealth.ServerFailed(err):
+		err = fmt.Errorf("%w: %w", redishealth.ErrAway, err)
+	}
+	return fmt.Errorf("reset keys that match %q: %w", pattern, err)
 }
 
 // asPattern turns a text into a pattern of SCAN that matches only that text.
 var asPattern = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
-// unlinkMatching deletes the keys of one node that match.
+// unlinkMatching deletes the keys of one node that match. Its failures are not counted: they are not those of a key.
 func (l *Limiter) unlinkMatching(ctx context.Context, node redis.Cmdable, pattern string) error {
 	for cursor, more := uint64(0), true; more; more = cursor != 0 {
-		err := l.health.Do(ctx, func(ctx context.Context) error {
-			keys, next, err := node.Scan(ctx, cursor, pattern, scanCount).Result()
-			if err != nil {
-				return err
-			}
-			cursor = next
-			// One command for each key, because on a cluster the keys are in different slots.
-			_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for _, key := range keys {
-					p.Unlink(ctx, key)
-				}
-				return nil
-			})
+		var err error
+		if cursor, err = l.unlinkSome(ctx, node, cursor, pattern); err != nil {
 			return err
-		})
-		if err != nil {
-			return fmt.Errorf("reset keys that match %q: %w", pattern, err)
 		}
 	}
 	return nil
+}
+
+// unlinkSome deletes the keys that match in one step of a scan, and returns the cursor of the next step.
+func (l *Limiter) unlinkSome(ctx context.Context, node redis.Cmdable, cursor uint64, pattern string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.health.Timeout())
+	defer cancel()
+	keys, next, err := node.Scan(ctx, cursor, pattern, scanCount).Result()
+	if err != nil {
+		return 0, err
+	}
+	// One command for each key, because on a cluster the keys are in different slots.
+	_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range keys {
+			p.Unlink(ctx, key)
+		}
+		return nil
+	})
+	return next, err
 }
 
 // ForgetLocal drops the key from this process's memory, because another process has reset the key.
@@ -93,35 +109,42 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 
 // ReleaseBatch is Release for requests of any keys, in one round trip. It also calls Forget of the requests' Windows.
 func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	local := true
+	var failed error
+	var calls []*scriptCall
+	clock := l.clockArg()
 	for _, r := range batch {
 		r.Window.Forget()
-		local = l.fallback.release(r.Window.key, r.ID) && local
-	}
-	if local && l.Degraded() {
-		return nil
-	}
-	err := l.health.Do(ctx, func(ctx context.Context) error {
-		clock := l.clockArg()
-		calls := make([]*scriptCall, len(batch))
-		for i, r := range batch {
-			calls[i] = new(scriptCall)
-			calls[i].prepare(l.scripts.release, l.o.Prefix+r.Window.key)
-			calls[i].args = append(calls[i].args, maxWindow.Milliseconds(), clock, r.ID)
+		unseen := l.fallback.release(r.Window.key, r.ID)
+		switch key := l.o.Prefix + r.Window.key; {
+		case !l.health.KeyAway(key):
+			c := new(scriptCall)
+			c.prepare(l.scripts.release, key)
+			c.args = append(c.args, maxWindow.Milliseconds(), clock, r.ID)
+			calls = append(calls, c)
+		case !unseen:
+			failed = redishealth.ErrAway
 		}
-		l.exec(ctx, l.scripts.release, calls)
-		for _, c := range calls {
-			if err := c.cmd.Err(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("release %d permits: %w", len(batch), err)
+	}
+	if len(calls) > 0 {
+		failed = cmp.Or(l.release(ctx, calls), failed)
+	}
+	if failed != nil {
+		return fmt.Errorf("release %d permits: %w", len(batch), failed)
 	}
 	return nil
+}
+
+// release makes the round trip of the calls.
+func (l *Limiter) release(ctx context.Context, calls []*scriptCall) (failed error) {
+	err := l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
+		l.exec(ctx, l.scripts.release, calls)
+		for _, c := range calls {
+			if err := c.cmd.Err(); t.Note(c.redisKey, err) {
+				failed = fmt.Errorf("%w: %w", redishealth.ErrAway, err)
+			} else if err != nil {
+				failed = err
+			}
+		}
+	})
+	return cmp.Or(err, failed)
 }

@@ -25,6 +25,8 @@ var (
 	mergeFile string
 	//go:embed release.lua
 	releaseFile string
+	//go:embed sweep.lua
+	sweepFile string
 )
 
 // sizes bound the work of one call of a script, so that no call holds Redis up, whatever the limit and whatever has
@@ -64,7 +66,7 @@ type script struct {
 }
 
 // scripts are what a Limiter asks Redis with. They are immutable.
-type scripts struct{ allow, peek, merge, release script }
+type scripts struct{ allow, peek, merge, release, sweep script }
 
 // productionScripts are the scripts outside of tests.
 var productionScripts = newScripts(production)
@@ -82,6 +84,7 @@ func newScripts(n sizes) scripts {
 		peek:    join(subWindowsFile, peekFile),
 		merge:   join(subWindowsFile, mergeFile),
 		release: join(subWindowsFile, releaseFile),
+		sweep:   join(subWindowsFile, sweepFile),
 	}
 }
 

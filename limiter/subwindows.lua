@@ -28,6 +28,7 @@ local TICK = 10 -- ms
 local ENTRY = 12
 local DROP = 8 -- entries that are dropped at a time
 local SPLITS = 2 -- chunks that one call adds
+local GRACE = 60000 -- ms that the key stays after its newest admission has left the window
 
 local function num(x)
   return string.format('%.0f', x)
@@ -244,16 +245,24 @@ local function save(w)
   end
 end
 
--- Lets the key expire with its newest admission. It comes 100 ms late, as in allow.lua.
-local function expire(w)
-  local newest = 0
+-- The time from which the newest admission counts, 0 when there is none.
+local function newest(w)
+  local at = 0
   local count = redis.call('ZREVRANGEBYSCORE', w.key, num(LAST), num(COUNTS), 'LIMIT', 0, 1)[1]
   if count then
-    newest = tonumber(string.match(count, '%d+'))
+    at = tonumber(string.match(count, '%d+'))
   end
-  local last = redis.call('ZRANGE', w.key, -1, -1, 'WITHSCORES')[2]
-  newest = math.max(newest, tonumber(last or 0))
-  redis.call('PEXPIREAT', w.key, num(newest + w.window + 100))
+  return math.max(at, tonumber(redis.call('ZRANGE', w.key, -1, -1, 'WITHSCORES')[2] or 0))
+end
+
+-- Lets the key expire after its newest admission: that of a large limit late, for a process unlinks it before (see
+-- sweep.go), and any other as allow.lua does.
+local function expire(w, max)
+  local late = 100
+  if max > LOG_MAX then
+    late = GRACE
+  end
+  redis.call('PEXPIREAT', w.key, num(newest(w) + w.window + late))
 end
 
 -- The time from which the admission of a rank counts; rank 0 is the oldest.

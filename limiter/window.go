@@ -39,8 +39,8 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	}
 	// The block must not end too late. The times in the verdict must not end too early, because a caller that waits
 	// that long is to find a free permit.
-	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(w.blockedUntil.Sub(now)+replySlack+w.late, limit.Window)}
-	v.ResetAfter = min(w.resetAt.Sub(now)+w.late, limit.Window)
+	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(w.blockedUntil.Sub(now)+replySlack+w.late, limit.longest())}
+	v.ResetAfter = min(w.resetAt.Sub(now)+w.late, limit.longest())
 	if v.ResetAfter <= 0 {
 		v.ResetAfter = v.RetryAfter
 	}
@@ -48,15 +48,15 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 }
 
 // learn stores Redis's answer to a request that was sent and answered at the given times. The block is counted from the
-// time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts one window at
-// most, so that Redis is asked again even if its clock was set back.
+// time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts no longer than
+// an admission counts, so that Redis is asked again even if its clock was set back.
 func (w *Window) learn(limit Limit, s standing, sent, received time.Time) {
 	if s.count < limit.Max {
 		w.Forget()
 		return
 	}
 	w.limit = limit
-	w.blockedUntil = sent.Add(min(s.retryAfter, limit.Window) - replySlack)
-	w.resetAt = sent.Add(min(s.resetAfter, limit.Window))
+	w.blockedUntil = sent.Add(min(s.retryAfter, limit.longest()) - replySlack)
+	w.resetAt = sent.Add(min(s.resetAfter, limit.longest()))
 	w.late = received.Sub(sent)
 }

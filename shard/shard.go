@@ -149,19 +149,19 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 	if len(s.stale) == 0 {
 		return
 	}
-	tenants, ok := s.tenants.load(ctx, s.keys)
+	tenants := s.tenants.load(ctx, s.keys)
 	for i, e := range s.stale {
 		e.stale = false
-		switch {
-		case ok:
-			if e.tenant != nil && e.tenant.ID != tenants[i].ID {
+		switch t := tenants[i]; {
+		case t != nil:
+			if e.tenant != nil && e.tenant.ID != t.ID {
 				clear(e.windows[:]) // the windows are another community's
 			}
-			e.tenant = tenants[i]
+			e.tenant = t
 			// Up to a tenth early, so that tenants that were read together are not read together again.
 			e.expires = now.Add(s.ttl - rand.N(s.ttl/10+1)) //nolint:gosec // jitter
 		case e.tenant == nil:
-			e.tenant = s.tenants.unread(e.key)
+			e.tenant = s.tenants.free(e.key)
 		}
 	}
 	clear(s.stale)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -11,49 +12,75 @@ import (
 	"arrakis/tenant/store"
 )
 
+// unreadInterval is the time between two logs that tenants cannot be read.
+const unreadInterval = time.Minute
+
 // tenantReader reads tenants for the shards. It is safe for concurrent use.
 type tenantReader struct {
 	store  *store.Store
 	health *redishealth.Health
 	log    *slog.Logger
-	// retryAt is 0 unless the last read failed. After a failure it is the time, in Unix ns, from which one shard reads
-	// again. All other shards use the tenants that they have.
-	retryAt atomic.Int64
+	logged atomic.Int64 // when the log last said that tenants cannot be read, in Unix ns
 }
 
-// retryInterval is the time after a failed read in which tenants are not read again. Health stops reads only while no
-// round trip at all succeeds. Without retryInterval, if only tenants cannot be read, for example because one node of a
-// cluster hangs, every batch of every shard would wait for a time-out.
-const retryInterval = time.Second
+// load reads tenants. A tenant is nil if it cannot be read. No tenant is read whose node is away.
+func (r *tenantReader) load(ctx context.Context, ids []string) []*tenant.Tenant {
+	tenants := make([]*tenant.Tenant, len(ids))
+	var err error
+	for range redishealth.Attempts {
+		var again bool
+		if again, err = r.loadOnce(ctx, ids, tenants); !again {
+			break
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		r.logUnread(ctx, err)
+	}
+	return tenants
+}
 
-// load reads tenants. It returns false while tenants cannot be read.
-func (r *tenantReader) load(ctx context.Context, ids []string) ([]*tenant.Tenant, bool) {
-	later := func() int64 { return time.Now().Add(retryInterval).UnixNano() }
-	at := r.retryAt.Load()
-	if r.health.Away() || time.Now().UnixNano() < at {
-		return nil, false
+// logUnread logs that tenants cannot be read, at most once in unreadInterval.
+func (r *tenantReader) logUnread(ctx context.Context, err error) {
+	now, last := time.Now().UnixNano(), r.logged.Load()
+	if now-last >= int64(unreadInterval) && r.logged.CompareAndSwap(last, now) {
+		r.log.WarnContext(ctx, "some tenants cannot be read: if cached, they are used however old, else they have the free tier", "err", err)
 	}
-	if at != 0 && !r.retryAt.CompareAndSwap(at, later()) {
-		return nil, false // another shard is reading
+}
+
+// loadOnce makes one round trip for the tenants that are not read yet. It reports whether another may read more. An
+// error says why a tenant is not read.
+func (r *tenantReader) loadOnce(ctx context.Context, ids []string, tenants []*tenant.Tenant) (again bool, failed error) {
+	var ask []string
+	var places []int // index in ids of each that is asked for
+	for i, id := range ids {
+		switch {
+		case tenants[i] != nil:
+		case r.health.KeyAway(store.ConfigKey(id)):
+			failed = redishealth.ErrAway
+		default:
+			ask, places = append(ask, id), append(places, i)
+		}
 	}
-	var tenants []*tenant.Tenant
-	err := r.health.Do(ctx, func(ctx context.Context) (err error) {
-		tenants, err = r.store.Load(ctx, ids)
-		return err
+	if len(ask) == 0 {
+		return false, failed
+	}
+	err := r.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
+		loaded, errs := r.store.LoadEach(ctx, ask)
+		for i, err := range errs {
+			tenants[places[i]] = loaded[i]
+			if t.Note(store.ConfigKey(ask[i]), err) {
+				again = true
+			}
+			failed = cmp.Or(err, failed)
+		}
 	})
 	if err != nil {
-		if r.retryAt.Swap(later()) == 0 {
-			r.log.WarnContext(ctx, "tenants cannot be read: cached tenants are used however old, all others have the free tier", "err", err)
-		}
-		return nil, false
+		return false, err
 	}
-	if r.retryAt.Swap(0) != 0 {
-		r.log.InfoContext(ctx, "tenants can be read again")
-	}
-	return tenants, true
+	return again, failed
 }
 
-// unread is the free tenant that is used while a tenant cannot be read.
-func (r *tenantReader) unread(id string) *tenant.Tenant {
+// free is the free tenant that is used while a tenant cannot be read.
+func (r *tenantReader) free(id string) *tenant.Tenant {
 	return tenant.Resolve(id, nil, r.store.Tiers())
 }

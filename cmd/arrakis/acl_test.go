@@ -71,8 +71,10 @@ func TestRedisUserMayRunScripts(t *testing.T) {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join("../..", path))
+		missing := map[string]bool{}
 		for _, m := range regexp.MustCompile(`redis\.p?call\('(\w+)'`).FindAllSubmatch(text, -1) {
-			if rule := "+" + strings.ToLower(string(m[1])); !slices.Contains(rules, rule) {
+			if rule := "+" + strings.ToLower(string(m[1])); !slices.Contains(rules, rule) && !missing[rule] {
+				missing[rule] = true
 				t.Errorf("docs/security.md has no rule %s, which %s needs", rule, path)
 			}
 		}
@@ -89,10 +91,12 @@ func TestRedisUser(t *testing.T) {
 	t.Parallel()
 	for kind, servers := range map[string]func(*testing.T) (url string, servers []*testserver.RedisServer){
 		"single": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			s := testserver.Redis(t, redisUser(t, "pw")...)
 			return "redis://arrakis:pw@" + s.Addr(), []*testserver.RedisServer{s}
 		},
 		"cluster": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			masters := testserver.Cluster(t, 3)
 			var addrs []string
 			for _, m := range masters {
@@ -102,6 +106,7 @@ func TestRedisUser(t *testing.T) {
 			return "redis://arrakis:pw@" + strings.Join(addrs, ","), masters
 		},
 		"sentinel": func(t *testing.T) (string, []*testserver.RedisServer) {
+			t.Helper()
 			master := testserver.Redis(t, redisUser(t, "pw")...)
 			sentinel := testserver.Sentinel(t, "main", master)
 			addUser(t, sentinel, "arrakis-sentinel", "spw")

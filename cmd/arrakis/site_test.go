@@ -133,11 +133,11 @@ func (s *site) wantNoMarks(t *testing.T) {
 	for _, said := range s.said {
 		for _, secret := range s.secrets {
 			if i := strings.Index(said.text, secret); i >= 0 {
-				t.Errorf("%s holds the secret %.30s: …%s…", said.where, secret, said.text[max(0, i-100):min(len(said.text), i+100)])
+				t.Errorf("%s holds the secret %.30s: …%q…", said.where, secret, said.text[max(0, i-100):min(len(said.text), i+100)])
 			}
 		}
 		if i := strings.Index(said.text, markBody); i >= 0 && !said.letters {
-			t.Errorf("%s holds a user's token: …%s…", said.where, said.text[max(0, i-100):min(len(said.text), i+100)])
+			t.Errorf("%s holds a user's token: …%q…", said.where, said.text[max(0, i-100):min(len(said.text), i+100)])
 		}
 	}
 }

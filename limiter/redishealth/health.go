@@ -1,17 +1,10 @@
-// Package redishealth says whether Redis is away, for all code in a process that uses the same Redis. Only this package
-// decides that.
-//
-// Redis counts as away after Options.Failures round trips in a row have failed because of the server or the network,
-// and not because of a key ([ServerFailed]). From then on only probes ([Health.Recover]) ask Redis, so that nothing
-// waits for a time-out. Redis counts as back when a probe finds that it takes writes, and the admissions of the outage
-// are merged.
 package redishealth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,20 +16,25 @@ import (
 // ErrAway means that work was not done because Redis is away, or that it failed because of the server or the network.
 var ErrAway = errors.New("redis is away")
 
-// Health knows whether one Redis is away. It is safe for concurrent use.
+// Attempts is how often a caller asks Redis before it goes on without an answer, unless the node counts as away sooner.
+// So one failed round trip costs nothing. What callers ask can be asked again: a permit is known by its event ID.
+const Attempts = 3
+
+// Health knows which nodes of one Redis are away. It is safe for concurrent use.
 type Health struct {
 	// set by New, read-only
 	rdb       redis.UniversalClient
+	cluster   *redis.ClusterClient // rdb, if it is a Cluster's client; else nil
 	o         Options
 	roundTrip prometheus.Histogram
 
 	// Written under mu.
-	away    atomic.Bool
-	changes atomic.Int64 // how often away has changed; a round trip during which it changes is not counted
+	away     atomic.Pointer[awayNodes] // nil while no node is away
+	changes  atomic.Int64              // how often away has changed; a round trip during which it changes is not counted
+	troubled atomic.Int64              // len(nodes)
 
-	mu        sync.Mutex // protects the fields below
-	failures  int        // round trips that failed in a row since the last change
-	nextProbe time.Time  // while Redis is away, the earliest time of the next probe
+	mu    sync.Mutex       // protects nodes
+	nodes map[string]*node // nodes that failed last time, by name
 }
 
 // New returns a Health of the Redis behind the client, which the caller closes. It starts nothing and does not ask
@@ -46,202 +44,161 @@ func New(rdb redis.UniversalClient, o Options) (*Health, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("redis health options: %w", err)
 	}
-	h := &Health{rdb: rdb, o: o, roundTrip: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "arrakis_limiter_round_trip_seconds",
-		Help:    "Time of one round trip to Redis for a batch.",
-		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
-	})}
+	h := &Health{rdb: rdb, o: o, nodes: make(map[string]*node), roundTrip: newRoundTrip()}
+	h.cluster, _ = rdb.(*redis.ClusterClient)
 	if !obeysContext(rdb) {
 		o.Logger.Warn("redis client ignores the limiter's timeout, set ContextTimeoutEnabled", "timeout", o.Timeout)
 	}
 	return h, h.register(o.Registerer)
 }
 
-// register registers the metrics, unless reg is nil.
-func (h *Health) register(reg prometheus.Registerer) error {
-	if reg == nil {
-		return nil
-	}
-	return errors.Join(reg.Register(h.roundTrip), reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "arrakis_limiter_degraded",
-		Help: "1 while limits are decided without Redis, else 0.",
-	}, func() float64 {
-		if h.Away() {
-			return 1
-		}
-		return 0
-	})))
-}
-
-// obeysContext reports whether the client ends a round trip at its context's deadline.
-func obeysContext(rdb redis.UniversalClient) bool {
-	switch c := rdb.(type) {
-	case *redis.Client:
-		return c.Options().ContextTimeoutEnabled
-	case *redis.ClusterClient:
-		return c.Options().ContextTimeoutEnabled
-	default:
-		return true // unknown
-	}
-}
-
-// Away reports whether Redis is away, so that nothing may ask it.
-func (h *Health) Away() bool { return h.away.Load() }
-
 // Timeout returns the time that one round trip may take.
 func (h *Health) Timeout() time.Duration { return h.o.Timeout }
 
-// ProbeInterval returns the time between two probes while Redis is away.
+// ProbeInterval returns the time between two probes of a node that is away.
 func (h *Health) ProbeInterval() time.Duration { return h.o.ProbeInterval }
 
-// Do runs work, which makes one round trip to Redis, under the time limit, and counts its success or failure. Errors:
-//   - ErrAway while Redis is away; work does not run.
+// DoKey makes one round trip for one key: it runs work under the time limit, and counts its success or failure for the
+// node that owns the key. The key is the whole key in Redis. Errors:
+//   - ErrAway while that node is away; work does not run.
 //   - ctx's, if ctx ended; the round trip is not counted.
 //   - ErrAway joined with the error of work, if ServerFailed is true for the error of work.
-//   - The error of work otherwise, which concerns a key; the round trip counts as a success.
+//   - The error of work otherwise; the round trip counts as a success.
+func (h *Health) DoKey(ctx context.Context, key string, work func(context.Context) error) error {
+	if h.KeyAway(key) {
+		return cmp.Or(ctx.Err(), ErrAway)
+	}
+	return h.do(ctx, work, func(t *Trip, err error) { t.Note(key, err) })
+}
+
+// Do is DoKey for work on any keys. On a Cluster it does not say which node failed, so it is not counted there, and work
+// runs though some nodes are away.
 func (h *Health) Do(ctx context.Context, work func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if away := h.away.Load(); away != nil && (*away)[EveryKey] {
+		return cmp.Or(ctx.Err(), ErrAway)
 	}
-	if h.Away() {
-		return ErrAway
-	}
-	changes := h.changes.Load()
-	began := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, h.o.Timeout)
-	err := work(bounded)
-	cancel()
-	h.roundTrip.Observe(time.Since(began).Seconds())
-	failed := ServerFailed(err)
-	if failed && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	h.count(changes, failed)
-	if failed {
+	return h.do(ctx, work, func(t *Trip, err error) {
+		if h.cluster == nil {
+			t.Note("", err)
+		} else {
+			t.see(err)
+		}
+	})
+}
+
+func (h *Health) do(ctx context.Context, work func(context.Context) error, note func(*Trip, error)) error {
+	var err error
+	ended := h.Trip(ctx, func(ctx context.Context, t *Trip) {
+		err = work(ctx)
+		note(t, err)
+	})
+	switch {
+	case ended != nil:
+		return ended
+	case ServerFailed(err):
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
 	return err
 }
 
-// count counts a round trip. changes is the number of changes of away when the round trip began.
-func (h *Health) count(changes int64, failed bool) {
-	if h.countLocking(changes, failed) {
-		h.o.Logger.Warn("redis is away, limits are decided without it")
-	}
+// Trip is one round trip for several keys, which may be on several nodes. Only work uses it; see [Health.Trip].
+type Trip struct {
+	h       *Health
+	changes int64 // of h when the round trip began
+	results []result
+	lacks   bool // an answer of Redis
 }
 
-// countLocking counts a round trip as count does. It reports whether Redis counts as away because of this round trip.
-func (h *Health) countLocking(changes int64, failed bool) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.away.Load() || changes != h.changes.Load() {
-		return false
-	}
-	if !failed {
-		h.failures = 0
-		return false
-	}
-	if h.failures++; h.failures < h.o.Failures {
-		return false
-	}
-	h.setLocked(true)
-	return true
+// result is what one node has to say.
+type result struct {
+	node   string
+	failed bool // for one of its keys
 }
 
-// setLocked changes away. The caller must hold h.mu.
-func (h *Health) setLocked(away bool) {
-	h.away.Store(away)
-	h.changes.Add(1)
-	h.failures = 0
-	h.postponeProbeLocked()
-}
-
-// postponeProbeLocked delays the next probe by half of ProbeInterval, so that it does not follow at once but is due at
-// the next tick of Recover's caller. The caller must hold h.mu.
-func (h *Health) postponeProbeLocked() { h.nextProbe = time.Now().Add(h.o.ProbeInterval / 2) }
-
-// Recover probes Redis. If Redis takes writes, Recover runs catchUp, which writes to Redis what was decided without it
-// and then calls Back. The caller calls Recover every ProbeInterval while Redis is away or there is something to write.
-// While Redis is away, Recover does nothing if the last probe was just now. An error means that Redis did not take all
-// writes; Recover has counted and logged the error.
-func (h *Health) Recover(ctx context.Context, catchUp func(context.Context) error) error {
-	changes := h.changes.Load()
-	h.mu.Lock()
-	early := h.away.Load() && time.Now().Before(h.nextProbe)
-	h.mu.Unlock()
-	if early {
-		return nil
+// Trip runs work under the time limit. Work makes one round trip and calls Note for each of its keys; it must leave out
+// the keys for which KeyAway is true. Trip then counts success or failure for each node, once. An error is ctx's, if
+// ctx has ended and a key has no answer; then nothing is counted.
+func (h *Health) Trip(ctx context.Context, work func(context.Context, *Trip)) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	err := h.probe(ctx)
-	if err == nil {
-		err = catchUp(ctx)
+	t := &Trip{h: h, changes: h.changes.Load()}
+	began := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, h.o.Timeout)
+	work(bounded, t)
+	cancel()
+	h.roundTrip.Observe(time.Since(began).Seconds())
+	if t.lacks && ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if err != nil {
-		h.o.Logger.DebugContext(ctx, "redis probed", "err", err)
-		if ctx.Err() != nil {
-			return err // the caller gave up, so nothing is counted
-		}
-		h.mu.Lock()
-		h.postponeProbeLocked()
-		h.mu.Unlock()
-	}
-	h.count(changes, err != nil)
-	return err
-}
-
-// probe tests whether Redis takes writes. It changes nothing: ZADD XX adds no member. All masters of a cluster must
-// answer.
-func (h *Health) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, h.o.Timeout)
-	defer cancel()
-	if cluster, ok := h.rdb.(*redis.ClusterClient); ok {
-		err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() })
-		if err != nil {
-			return fmt.Errorf("ping masters: %w", err)
-		}
-	}
-	if err := h.rdb.ZAddXX(ctx, h.o.ProbeKey, redis.Z{Member: "probe"}).Err(); ServerFailed(err) {
-		return fmt.Errorf("probe: %w", err)
-	}
+	h.count(t)
 	return nil
 }
 
-// Back ends the time in which Redis is away, and reports whether Redis was away until now. catchUp calls Back at its
-// end, while it holds the lock under which it found nothing left to write. So nothing is decided without Redis after
-// the last write.
-func (h *Health) Back() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	was := h.away.Load()
-	if was {
-		h.setLocked(false)
+// Note says how the command for a key ended: nil or its error. It returns ServerFailed(err).
+func (t *Trip) Note(key string, err error) bool {
+	failed, answered := t.see(err)
+	switch {
+	case !failed && !answered:
+		return false // an error that is none of Redis says nothing about it
+	case !failed && t.h.troubled.Load() == 0:
+		return false // a success that ends no row of failures
+	case redis.HasErrorPrefix(err, "CLUSTERDOWN Hash slot not served"):
+		return true // a slot without an owner is the fault of no node
 	}
-	return was
-}
-
-// serverCodes are the error codes with which a Redis server says that it cannot serve any key now.
-var serverCodes = []string{
-	"LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "OOM", "BUSY",
-	"NOAUTH", "WRONGPASS", "NOPERM", "UNKILLABLE", "max number of clients reached",
-}
-
-// ServerFailed reports whether a command's error means that Redis as a whole cannot be used: an error of the network, a
-// time-out, a closed client, an exhausted pool, or a server that cannot serve now. Any other error in a server's reply
-// (a [redis.Error]) concerns only the command's key, for example because the key is of another type. ServerFailed is
-// false for nil.
-func ServerFailed(err error) bool {
-	if err == nil {
-		return false
-	}
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return true
-	}
-	for _, code := range serverCodes {
-		// Redis before 7 wraps the error of a script's command: "ERR Error running script ...: -READONLY ...".
-		if redis.HasErrorPrefix(err, code) || strings.Contains(err.Error(), "-"+code+" ") {
-			return true
+	name := t.h.owner(key)
+	for i := range t.results {
+		if t.results[i].node == name {
+			t.results[i].failed = t.results[i].failed || failed
+			return failed
 		}
 	}
-	return false
+	t.results = append(t.results, result{name, failed})
+	return failed
+}
+
+// see reports whether the error means that the server failed, and whether it answered.
+func (t *Trip) see(err error) (failed, answered bool) {
+	failed = ServerFailed(err)
+	answered = !failed && (err == nil || errors.As(err, new(redis.Error)))
+	t.lacks = t.lacks || !answered
+	return failed, answered
+}
+
+// count counts a round trip.
+func (h *Health) count(t *Trip) {
+	if len(t.results) == 0 {
+		return
+	}
+	for _, name := range h.countLocking(t) {
+		h.o.Logger.Warn("redis is away, limits are decided without it", "node", name)
+	}
+}
+
+// countLocking counts a round trip as count does. It returns the nodes that count as away because of it.
+func (h *Health) countLocking(t *Trip) (gone []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t.changes != h.changes.Load() {
+		return nil
+	}
+	for _, r := range t.results {
+		n := h.nodes[r.node]
+		switch {
+		case n != nil && n.away: // only a probe brings it back
+		case r.failed:
+			if n == nil {
+				n = new(node)
+				h.nodes[r.node] = n
+				h.troubled.Store(int64(len(h.nodes)))
+			}
+			if n.failures++; n.failures >= h.o.Failures {
+				h.setAwayLocked(n)
+				gone = append(gone, r.node)
+			}
+		case n != nil:
+			h.forgetLocked(r.node)
+		}
+	}
+	return gone
 }

@@ -3,9 +3,9 @@ package redishealth
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +15,11 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// errNetwork stands for any failure that is not a key's.
-var errNetwork = errors.New("connection refused")
+// errNetwork stands for any fault of the connection.
+var errNetwork error = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+
+// back makes Redis count as back, whatever it is.
+func back(h *Health) { h.back(context.Background(), EveryKey, "the test says so") }
 
 func newHealth(t *testing.T, rdb redis.UniversalClient, o Options) *Health {
 	t.Helper()
@@ -41,11 +44,12 @@ func TestAwayAfterFailuresInARow(t *testing.T) {
 		trips []error
 		away  bool
 	}{
-		"three":          {[]error{errNetwork, errNetwork, errNetwork}, true},
-		"two":            {[]error{errNetwork, errNetwork}, false},
-		"not in a row":   {[]error{errNetwork, errNetwork, nil, errNetwork, errNetwork}, false},
-		"a key's, never": {[]error{wrongType, wrongType, wrongType, wrongType}, false},
-		"a key's ends":   {[]error{errNetwork, errNetwork, wrongType, errNetwork}, false},
+		"three":                  {[]error{errNetwork, errNetwork, errNetwork}, true},
+		"two":                    {[]error{errNetwork, errNetwork}, false},
+		"not in a row":           {[]error{errNetwork, errNetwork, nil, errNetwork, errNetwork}, false},
+		"a key's, never":         {[]error{wrongType, wrongType, wrongType, wrongType}, false},
+		"a key's ends":           {[]error{errNetwork, errNetwork, wrongType, errNetwork}, false},
+		"no error of Redis (F1)": {[]error{errDocument, errDocument, errDocument, errDocument}, false},
 	} {
 		h := newHealth(t, nil, Options{})
 		do(h, tt.trips...)
@@ -113,10 +117,11 @@ func TestStragglersDoNotCount(t *testing.T) {
 		if !h.Away() {
 			t.Error("a round trip that began before brings Redis back")
 		}
-		h.Back()
+		back(h)
 		straggler()
 		do(h, errNetwork)
-		if !h.Back() || h.Away() {
+		back(h)
+		if h.Away() {
 			t.Error("Redis is not back")
 		}
 		end <- errNetwork
@@ -127,68 +132,24 @@ func TestStragglersDoNotCount(t *testing.T) {
 	})
 }
 
-// errClient is a client whose commands fail without a connection, after a while.
-func errClient(t *testing.T) redis.UniversalClient {
-	t.Helper()
-	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: true, MaxRetries: -1})
-	rdb.AddHook(failing{})
-	t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
-}
-
-type failing struct{ redis.Hook }
-
-func (failing) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(context.Context, redis.Cmder) error { return io.ErrUnexpectedEOF }
-}
-
-func (failing) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-// Between two probes that fail is about the interval, however often Recover is called.
-func TestProbesArePaced(t *testing.T) {
-	t.Parallel()
-	rdb := errClient(t)
-	synctest.Test(t, func(t *testing.T) {
-		h := newHealth(t, rdb, Options{Failures: 1, ProbeInterval: time.Second})
-		do(h, errNetwork)
-		probes := 0
-		for range 100 {
-			if h.Recover(t.Context(), func(context.Context) error { return nil }) != nil {
-				probes++
-			}
-			<-time.After(100 * time.Millisecond)
-		}
-		if probes < 10 || probes > 20 {
-			t.Errorf("%d probes in 10 s, want one or two a second", probes)
-		}
-	})
-}
-
 func TestRecover(t *testing.T) {
 	t.Parallel()
 	server := testserver.Miniredis(t)
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = rdb.Close() })
-	h := newHealth(t, rdb, Options{Failures: 1, ProbeInterval: time.Millisecond, Timeout: time.Minute})
+	h := newHealth(t, rdb, Options{Failures: 1, Timeout: time.Minute})
+	h.Recover(t.Context())
+	if n := server.CommandCount(); n != 0 {
+		t.Errorf("%d commands while nothing has failed, want none", n)
+	}
 	do(h, errNetwork)
-	recovered := func(catchUp error) error {
-		<-time.After(time.Millisecond) // the next probe is due
-		return h.Recover(t.Context(), func(context.Context) error {
-			if catchUp == nil {
-				h.Back()
-			}
-			return catchUp
-		})
+	server.SetError("LOADING Redis is loading the dataset in memory")
+	if h.Recover(t.Context()); !h.Away() {
+		t.Error("back while the probe fails")
 	}
-	if err := recovered(errNetwork); !errors.Is(err, errNetwork) || !h.Away() {
-		t.Errorf("catchUp failed: %v, away %t, want its error, away", err, h.Away())
-	}
-	if err := recovered(nil); err != nil || h.Away() {
-		t.Errorf("catchUp succeeded: %v, away %t, want back", err, h.Away())
+	server.SetError("")
+	if h.Recover(t.Context()); h.Away() {
+		t.Error("away though the probe succeeds")
 	}
 	if keys := server.Keys(); len(keys) != 0 {
 		t.Errorf("the probe wrote %v", keys)
@@ -200,37 +161,6 @@ type replyError string
 
 func (e replyError) Error() string { return string(e) }
 func (replyError) RedisError()     {}
-
-func TestServerFailed(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		err  error
-		want bool
-	}{
-		{nil, false},
-		{redis.Nil, false},
-		{replyError("WRONGTYPE Operation against a key holding the wrong kind of value"), false},
-		{replyError("ERR value is not an integer or out of range"), false},
-		{replyError("LOADING Redis is loading the dataset in memory"), true},
-		{replyError("READONLY You can't write against a read only replica."), true},
-		{replyError("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write"), true},
-		{replyError("OOM command not allowed when used memory > 'maxmemory'."), true},
-		{replyError("ERR max number of clients reached"), true},
-		{replyError("NOPERM this user has no permissions"), true},
-		{io.EOF, true},
-		{context.DeadlineExceeded, true},
-		{redis.ErrClosed, true},
-	} {
-		for _, err := range []error{tt.err, fmt.Errorf("wrapped: %w", tt.err)} {
-			if tt.err == nil {
-				err = nil
-			}
-			if got := ServerFailed(err); got != tt.want {
-				t.Errorf("%v: %t, want %t", err, got, tt.want)
-			}
-		}
-	}
-}
 
 func TestOptions(t *testing.T) {
 	t.Parallel()

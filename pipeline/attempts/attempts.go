@@ -77,7 +77,7 @@ func Key(stream string, sequence uint64, stored time.Time) string {
 // message. Errors: [redishealth.ErrAway] and ctx's; then the attempt does not count as begun.
 func (s *Store) Begin(ctx context.Context, key string, limit int, alone bool) (earlier Count, begins bool, err error) {
 	var reply []int64
-	err = s.do(ctx, func(ctx context.Context) (err error) {
+	err = s.do(ctx, key, func(ctx context.Context) (err error) {
 		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, limit, alone, int(lifetime.Seconds())).Int64Slice()
 		return err
 	})
@@ -92,7 +92,7 @@ func (s *Store) Begin(ctx context.Context, key string, limit int, alone bool) (e
 
 // Fail writes down that an attempt failed. begun says that Begin has written it down before.
 func (s *Store) Fail(ctx context.Context, key string, begun bool) error {
-	err := s.pipelined(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
 		if !begun {
 			p.HIncrBy(ctx, key, fieldBegun, 1)
 		}
@@ -107,7 +107,7 @@ func (s *Store) Fail(ctx context.Context, key string, begun bool) error {
 
 // Undo takes back a Begin, because the handler was interrupted.
 func (s *Store) Undo(ctx context.Context, key string) error {
-	err := s.pipelined(ctx, func(ctx context.Context, p redis.Pipeliner) {
+	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
 		p.HIncrBy(ctx, key, fieldBegun, -1)
 		p.Expire(ctx, key, lifetime)
 	})
@@ -119,16 +119,16 @@ func (s *Store) Undo(ctx context.Context, key string) error {
 
 // Forget deletes the record of a message that has ended.
 func (s *Store) Forget(ctx context.Context, key string) error {
-	err := s.do(ctx, func(ctx context.Context) error { return s.rdb.Unlink(ctx, key).Err() })
+	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.Unlink(ctx, key).Err() })
 	if err != nil {
 		return fmt.Errorf("forget the attempts: %w", err)
 	}
 	return nil
 }
 
-// pipelined sends commands in one round trip.
-func (s *Store) pipelined(ctx context.Context, commands func(context.Context, redis.Pipeliner)) error {
-	return s.do(ctx, func(ctx context.Context) error {
+// pipelined sends commands for a key in one round trip.
+func (s *Store) pipelined(ctx context.Context, key string, commands func(context.Context, redis.Pipeliner)) error {
+	return s.do(ctx, key, func(ctx context.Context) error {
 		_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 			commands(ctx, p)
 			return nil
@@ -137,9 +137,9 @@ func (s *Store) pipelined(ctx context.Context, commands func(context.Context, re
 	})
 }
 
-// do makes a round trip, with at most concurrency of them at the same time.
-func (s *Store) do(ctx context.Context, roundTrip func(context.Context) error) error {
-	if s.health.Away() {
+// do makes a round trip for a key, with at most concurrency of them at the same time.
+func (s *Store) do(ctx context.Context, key string, roundTrip func(context.Context) error) error {
+	if s.health.KeyAway(key) {
 		return redishealth.ErrAway
 	}
 	select {
@@ -148,5 +148,5 @@ func (s *Store) do(ctx context.Context, roundTrip func(context.Context) error) e
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.health.Do(ctx, roundTrip)
+	return s.health.DoKey(ctx, key, roundTrip)
 }

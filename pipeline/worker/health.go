@@ -3,10 +3,12 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/http/ops"
 )
 
@@ -51,10 +53,15 @@ func (w *Worker) checkRedis(ctx context.Context) ops.Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // less than the time-out of a health check
 	defer cancel()
-	if !w.limiter.Degraded() && w.o.Redis.Ping(ctx).Err() == nil {
+	switch away := w.limiter.Health().Nodes(); {
+	case len(away) == 0 && w.o.Redis.Ping(ctx).Err() == nil:
 		return ops.Result{Status: ops.OK}
+	case len(away) == 0, slices.Contains(away, redishealth.EveryKey):
+		return ops.Result{Status: ops.Degraded, Detail: "Redis does not answer: " + withoutRedis[w.o.OnRedisDown]}
+	default:
+		return ops.Result{Status: ops.Degraded, Detail: fmt.Sprintf(
+			"nodes of Redis do not answer (%s): of the keys on them, %s", strings.Join(away, ", "), withoutRedis[w.o.OnRedisDown])}
 	}
-	return ops.Result{Status: ops.Degraded, Detail: "Redis does not answer: " + withoutRedis[w.o.OnRedisDown]}
 }
 
 // checkConfig reports degraded while a document in Redis cannot be used, and names its key.

@@ -115,49 +115,83 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 // A community without a config is a free tenant. A config that cannot be used is logged; its tenant has the last usable
 // config that this store has seen, or is a free tenant if there was none. An error is Redis's or ctx's.
 func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
-	texts, err := s.texts(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("load %d tenants: %w", len(ids), err)
-	}
-	tiers := s.Tiers()
-	tenants := make([]*tenant.Tenant, len(ids))
-	for i, id := range ids {
-		config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
-		tenants[i] = tenant.Resolve(id, config, tiers)
+	tenants, errs := s.LoadEach(ctx, ids)
+	for _, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("load %d tenants: %w", len(ids), err)
+		}
 	}
 	return tenants, nil
 }
 
+// LoadEach is Load with an error for each id, because on a Cluster a part of the tenants may be readable. A tenant is
+// nil if there is an error for its id.
+func (s *Store) LoadEach(ctx context.Context, ids []string) ([]*tenant.Tenant, []error) {
+	texts, errs := s.textsEach(ctx, ids)
+	tiers := s.Tiers()
+	tenants := make([]*tenant.Tenant, len(ids))
+	for i, id := range ids {
+		if errs[i] == nil {
+			config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
+			tenants[i] = tenant.Resolve(id, config, tiers)
+		}
+	}
+	return tenants, errs
+}
+
+// ConfigKey returns the key in Redis of the config that is stored under id.
+func ConfigKey(id string) string { return configPrefix + id }
+
 // texts reads the stored texts of the configs of ids. The text is nil for an absent key, and for a key that does not
 // hold a string.
 func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
-	if len(ids) == 0 {
-		return nil, nil
+	texts, errs := s.textsEach(ctx, ids)
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
-	texts := make([]*string, len(ids))
-	if s.cluster {
-		return texts, s.textsBySlot(ctx, ids, texts)
+	return texts, nil
+}
+
+// textsEach is texts with an error for each id.
+func (s *Store) textsEach(ctx context.Context, ids []string) ([]*string, []error) {
+	texts, errs := make([]*string, len(ids)), make([]error, len(ids))
+	switch {
+	case len(ids) == 0:
+	case s.cluster:
+		s.textsBySlot(ctx, ids, texts, errs)
+	default:
+		if err := s.textsAtOnce(ctx, ids, texts); err != nil {
+			for i := range errs {
+				errs[i] = err
+			}
+		}
 	}
+	return texts, errs
+}
+
+func (s *Store) textsAtOnce(ctx context.Context, ids []string, texts []*string) error {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
 		keys[i] = configPrefix + id
 	}
 	values, err := s.rdb.MGet(ctx, keys...).Result()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(values) != len(keys) {
-		return nil, fmt.Errorf("MGET of %d keys returned %d values", len(keys), len(values))
+		return fmt.Errorf("MGET of %d keys returned %d values", len(keys), len(values))
 	}
 	for i, v := range values {
 		if text, ok := v.(string); ok {
 			texts[i] = &text
 		}
 	}
-	return texts, nil
+	return nil
 }
 
-func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) error {
+func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string, errs []error) {
 	cmds := make([]*redis.StringCmd, len(ids))
 	// Pipelined returns the first error of any command. The error of each command is checked below.
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -172,10 +206,9 @@ func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string) 
 		case err == nil:
 			texts[i] = &text
 		case !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, wrongType):
-			return err
+			errs[i] = err
 		}
 	}
-	return nil
 }
 
 // Get reads the config stored under id. It returns [ErrNotFound] if no config is stored, and a [*StoredError] together

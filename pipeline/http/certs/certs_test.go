@@ -104,7 +104,7 @@ func TestRenewal(t *testing.T) {
 		_, name, err := get(t.Context(), address, client)
 		return err == nil && name == "second"
 	})
-	old := &tls.Config{RootCAs: ca.Pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // must be refused
+	old := &tls.Config{RootCAs: ca.Pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if _, _, err := get(t.Context(), address, old); err == nil {
 		t.Error("TLS 1.1 is accepted")
 	}

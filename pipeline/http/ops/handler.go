@@ -105,7 +105,7 @@ func commandLine(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, os.Args[0]) // an error only means that the client is gone
+	_, _ = io.WriteString(w, os.Args[0]) //nolint:gosec // plain text; an error only means that the client is gone
 }
 
 // deny answers with p. An error only means that the client is gone.
