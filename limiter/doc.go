@@ -11,13 +11,32 @@
 // admits as many IDs as fit, and answers for all of them. A window is (t-W, t]: with a window of 60 s, an admission at
 // second 0 frees its permit at second 60, not before.
 //
+// # Large limits
+//
+// A limit above 10,000 permits counts admissions in sub-windows of a hundredth of the window, so that a key stays small
+// and a call short. An admission counts as if it had been made at the end of its sub-window: it errs only toward
+// rejecting, and by at most 1 % of the window. Event IDs are remembered as 64 bits of a salted hash, so one message is
+// charged once here too; two different IDs of a key with the same 64 bits would count as one. A key remembers its newest
+// 1,000,000 IDs or more. A message that comes again after more admissions than that is charged again, which errs toward
+// rejecting too. subwindows.lua describes what the sorted set then holds.
+//
+// When a limit crosses 10,000, in either direction and however often, nothing is converted: what was recorded in the
+// other form counts beside the new one until it has left the window. So no permit is lost or gained, also while processes
+// do not agree on the limit yet.
+//
+// No call of a script does more work than a bound allows: it takes at most 250 IDs, or 32 for a large limit, removes at
+// most 512 members that have left the window (those that stay behind are not counted), and reads counts instead of
+// members. That takes Redis less than a millisecond, for any limit and any backlog
+// (go test -run=- -bench='CallTime|Backlog' ./limiter). Redis frees a key that expires at once, and stands still for it.
+// So a key with a large limit expires a minute after its window, and before that Limiter.Run unlinks it.
+//
 // # What is exact and why
 //
 //   - In any window at most Max messages of a key are admitted, whatever the number of processes, because Redis
 //     runs one script at a time. The only clock for windows is the server's TIME, in whole milliseconds; the clocks
 //     of processes may be wrong.
 //   - A message is charged once in its window, however often it is delivered: its ID is the member of the set, and
-//     an ID that is a member already is admitted without a charge.
+//     an ID that is a member already is admitted without a charge. (For large limits see above.)
 //   - When the server's clock steps back, admissions with a later time count until the clock has passed them by a
 //     window: permits become free late, never early. When the clock steps forward, admissions that are then older
 //     than the window no longer count.
@@ -38,11 +57,12 @@
 //
 // # Ordering
 //
-// The requests of one key are decided in the order of the batch. One script call decides all requests of one key and
-// limit. A batch is one pipelined round trip. A further one comes before it if admissions must be merged, and after it
-// if the server lost the script or did not answer. Batches of several goroutines are decided in the order in which they
-// reach Redis. A [Limiter] is safe for concurrent use. A Window has no lock and belongs to one goroutine, which keeps a
-// Window for each of its keys.
+// The requests of one key are decided in the order of the batch. One script call decides up to 250 requests of one key
+// and limit (32 of a large limit); requests of other processes may be decided between two calls. A batch is one
+// pipelined round trip. A further one comes before it if admissions must be merged, and after it if the server lost the
+// script or did not answer. Batches of several goroutines are decided in the order in which they reach Redis. A
+// [Limiter] is safe for concurrent use. A Window has no lock and belongs to one goroutine, which keeps a Window for each
+// of its keys.
 //
 // # Degraded operation
 //
@@ -81,7 +101,8 @@
 //
 // Redis holds at most Max members for a key, and after an outage also those that other processes admitted. A key
 // expires when its newest member leaves the window. With UUIDs as IDs, a permit takes 52 to 57 bytes in a set of up to
-// 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter).
+// 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter). A
+// large limit takes 15 or 16 bytes a permit, and at most 27 MB, however large it is.
 //
 // A Window takes 104 bytes and the bytes of its key. The memory for outages keeps the Options.MaxKeys keys that were
 // used last. It takes 16 bytes for each of a key's newest 10,000 permits. Older permits are counted in sub-windows of a

@@ -14,8 +14,8 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// BenchmarkCallTime fills a window, slides it on by half a window in batches of 1,000, and reports how long Redis
-// worked on single calls meanwhile, from its slow log, and what the key takes then.
+// BenchmarkCallTime fills a window and slides it on by half a window, in batches of 1,000, and reports how long Redis
+// worked on one call of the script, and what the key takes then. With ARRAKIS_LONG_TESTS=1 also for 10,000,000 permits.
 func BenchmarkCallTime(b *testing.B) {
 	limits := []int64{10_000, 100_000, 1_000_000}
 	if longTests {
@@ -28,7 +28,7 @@ func BenchmarkCallTime(b *testing.B) {
 
 func benchmarkCallTime(b *testing.B, permits int64) {
 	b.Helper()
-	rdb := testserver.Redis(b, "--slowlog-max-len", "100000").Client(b)
+	rdb := testserver.Redis(b, "--slowlog-max-len", "1000000").Client(b)
 	l, err := New(rdb, Options{Health: patientHealth(b, rdb)})
 	if err != nil {
 		b.Fatal(err)
@@ -50,14 +50,14 @@ func benchmarkCallTime(b *testing.B, permits int64) {
 		}
 	}
 	for b.Loop() {
+		calls := watchCalls(b, rdb)
 		for range permits / 1000 {
 			batch()
 		}
-		slow := watchCalls(b, rdb)
-		for range max(10, min(permits/2000, 500)) {
+		for range max(10, permits/2000) {
 			batch()
 		}
-		slow.report(b)
+		calls.report(b)
 	}
 	n, err := rdb.MemoryUsage(b.Context(), "ratelimit:k", 0).Result()
 	if err != nil {
@@ -66,12 +66,12 @@ func benchmarkCallTime(b *testing.B, permits int64) {
 	b.ReportMetric(float64(n), "B/key")
 }
 
-// BenchmarkBacklog reports how long Redis works on single calls while 1,000,000 members of an older version, which kept
+// BenchmarkBacklog reports how long Redis works on one call while 1,000,000 members of an older version, which kept
 // every admission of a large limit, leave the window.
 func BenchmarkBacklog(b *testing.B) {
 	for _, limit := range []Limit{{Max: 10_000, Window: time.Minute}, {Max: 1_000_000, Window: time.Minute}} {
 		b.Run(fmt.Sprintf("limit=%d", limit.Max), func(b *testing.B) {
-			rdb := testserver.Redis(b, "--slowlog-max-len", "100000").Client(b)
+			rdb := testserver.Redis(b, "--slowlog-max-len", "1000000").Client(b)
 			l, err := New(rdb, Options{Health: patientHealth(b, rdb)})
 			if err != nil {
 				b.Fatal(err)
@@ -81,14 +81,14 @@ func BenchmarkBacklog(b *testing.B) {
 			for b.Loop() {
 				fillOldLog(b, rdb, "ratelimit:k", 1_000_000, now)
 				now += limit.Window.Milliseconds()
-				slow := watchCalls(b, rdb)
+				calls := watchCalls(b, rdb)
 				for i := range 2500 {
 					now++
 					if _, err := l.Allow(b.Context(), "k", limit, fmt.Sprint(now, "-", i)); err != nil {
 						b.Fatal(err)
 					}
 				}
-				slow.report(b)
+				calls.report(b)
 			}
 		})
 	}
@@ -118,70 +118,43 @@ func patientHealth(tb testing.TB, rdb redis.UniversalClient) *redishealth.Health
 	return h
 }
 
-// callTimes looks at what Redis says of the calls since it was made.
-type callTimes struct {
-	rdb *redis.Client
-	cpu float64 // seconds that Redis had used then
-}
-
-// cpuTime returns the seconds of CPU that Redis has used.
-func cpuTime(tb testing.TB, rdb *redis.Client) (seconds float64) {
-	tb.Helper()
-	info, err := rdb.InfoMap(context.Background(), "cpu").Result()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
-		s, err := strconv.ParseFloat(info["CPU"][field], 64)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		seconds += s
-	}
-	return seconds
-}
+// callTimes looks at what Redis says of the scripts' calls since it was made.
+type callTimes struct{ rdb *redis.Client }
 
 // watchCalls begins to look at the calls.
-func watchCalls(tb testing.TB, rdb *redis.Client) *callTimes {
+func watchCalls(tb testing.TB, rdb *redis.Client) callTimes {
 	tb.Helper()
 	ctx := context.Background()
 	for _, err := range []error{
 		rdb.ConfigResetStat(ctx).Err(), rdb.Do(ctx, "SLOWLOG", "RESET").Err(),
-		rdb.ConfigSet(ctx, "slowlog-log-slower-than", "0").Err(),
+		rdb.ConfigSet(ctx, "slowlog-log-slower-than", "2000").Err(),
+		rdb.ConfigSet(ctx, "latency-tracking-info-percentiles", "50 99 100").Err(),
 	} {
 		if err != nil {
 			tb.Fatal(err)
 		}
 	}
-	return &callTimes{rdb: rdb, cpu: cpuTime(tb, rdb)}
+	return callTimes{rdb}
 }
 
-// report reports the longest call, and how many took longer than 2 ms.
-func (c *callTimes) report(b *testing.B) {
+// report reports percentiles of Redis's time for a call, and how many calls its slow log has that took over 2 ms.
+func (c callTimes) report(b *testing.B) {
 	b.Helper()
-	ctx := context.Background()
-	cpu := cpuTime(b, c.rdb) - c.cpu
-	entries, err := c.rdb.SlowLogGet(ctx, 100_000).Result()
+	info, err := c.rdb.InfoMap(context.Background(), "latencystats").Result()
 	if err != nil {
 		b.Fatal(err)
 	}
-	var longest time.Duration
-	over, calls := 0, 0
-	var total time.Duration
-	for _, e := range entries {
-		if !strings.EqualFold(e.Args[0], "evalsha") {
-			continue
+	for _, p := range strings.Split(info["Latencystats"]["latency_percentiles_usec_evalsha"], ",") {
+		name, value, _ := strings.Cut(p, "=")
+		us, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			b.Fatalf("percentiles %q: %v", p, err)
 		}
-		calls++
-		total += e.Duration
-		longest = max(longest, e.Duration)
-		if e.Duration > 2*time.Millisecond {
-			over++
-		}
+		b.ReportMetric(us, name+"-µs")
 	}
-	b.ReportMetric(float64(longest.Microseconds()), "µs/longest")
-	b.ReportMetric(float64(total.Microseconds())/float64(calls), "µs/call")
-	b.ReportMetric(float64(over), "over-2ms")
-	b.ReportMetric(float64(calls), "calls")
-	b.ReportMetric(cpu*1e6/float64(calls), "cpu-µs/call")
+	slow, err := c.rdb.Do(context.Background(), "SLOWLOG", "LEN").Int()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(slow), "over-2ms")
 }

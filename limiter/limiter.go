@@ -78,9 +78,9 @@ func (l *Limiter) Degraded() bool { return l.health.Away() }
 func (l *Limiter) sinceStart(now time.Time) time.Duration { return now.Sub(l.start) }
 
 // AllowBatch sets the verdict of every request. All requests that must ask Redis share one pipelined round trip, with
-// one script call for each key and limit, in the order of the batch. Keys with admissions that Redis has not seen are
-// merged in a round trip before that. What Redis does not answer is asked again, [redishealth.Attempts] times at most;
-// then, and while the key's node is away, the policy decides. The caller owns the windows; see Window.
+// one script call or more for each key and limit, in the order of the batch. Keys with admissions that Redis has not
+// seen are merged in a round trip before that. What Redis does not answer is asked again, [redishealth.Attempts] times
+// at most; then, and while the key's node is away, the policy decides. The caller owns the windows; see Window.
 //
 // A rejection is a verdict and not an error, also during an outage of Redis. After an error no verdict is valid.
 // Errors:

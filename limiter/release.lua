@@ -7,6 +7,9 @@
 --
 -- Returns 1, or 0 when the ID has no permit.
 local key, id = KEYS[1], ARGV[3]
+if string.sub(id, 1, 1) == MARK then
+  return 0 -- no event ID
+end
 -- A member of the log may have left the window and still be there, beside an entry that counts. So both are removed.
 local released = redis.call('ZREM', key, id)
 if redis.call('ZCOUNT', key, num(STATE), num(STATE)) == 0 then

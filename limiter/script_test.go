@@ -62,11 +62,11 @@ var traces = []struct {
 	}},
 	{"downgrade and upgrade", time.Minute, 4, []event{
 		{at: 0, ids: "a", want: "1", left: 3},
-		{at: time.Second, ids: "b", want: "1", left: 2},
-		{at: 2 * time.Second, ids: "c d", want: "11"},
+		{at: 1200 * time.Millisecond, ids: "b", want: "1", left: 2},
+		{at: 2400 * time.Millisecond, ids: "c d", want: "11"},
 		{at: 3 * time.Second, max: 2, ids: "e d", want: "02"},
-		{at: 61 * time.Second, ids: "e", want: "0"},
-		{at: 62 * time.Second, ids: "e", want: "1", left: 1},
+		{at: 61_200 * time.Millisecond, ids: "e", want: "0"},
+		{at: 62_400 * time.Millisecond, ids: "e", want: "1", left: 1},
 		{at: 63 * time.Second, max: 5, ids: "f g h", want: "111", left: 1},
 	}},
 	{"clock steps back", time.Minute, 2, []event{
@@ -89,26 +89,36 @@ var traces = []struct {
 	}},
 }
 
+// TestTraces tells each trace to a log, and to sub-windows: where admissions are made at the end of a sub-window, both
+// decide alike.
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
-		for i, trace := range traces {
-			clock := newTestClock()
-			l := newLimiter(t, addr, settings{}, clock)
-			limit := Limit{Max: trace.max, Window: trace.window}
-			key := fmt.Sprintf("comm_%03d:command", i)
-			for _, e := range trace.events {
-				clock.millis.Store(year2100 + e.at.Milliseconds())
-				if e.max != 0 {
-					limit.Max = e.max
-				}
-				got, left := ask(t, l, key, limit, strings.Fields(e.ids)...)
-				if got != e.want || left != e.left {
-					t.Errorf("%s: at %v %q: verdicts %s, left %d, want %s, %d", trace.name, e.at, e.ids, got, left, e.want, e.left)
-				}
+		tellTraces(t, addr, "log", production)
+		tellTraces(t, addr, "sub-windows", sizes{log: 0, step: 512, fill: 64, most: 112, chunks: 16384})
+	})
+}
+
+// tellTraces tells every trace to a key of its own.
+func tellTraces(t *testing.T, addr, form string, n sizes) {
+	t.Helper()
+	for i, trace := range traces {
+		clock := newTestClock()
+		l := newLimiter(t, addr, settings{}, clock)
+		l.scripts = newScripts(n)
+		limit := Limit{Max: trace.max, Window: trace.window}
+		key := fmt.Sprintf("comm_%03d:%s", i, form)
+		for _, e := range trace.events {
+			clock.millis.Store(year2100 + e.at.Milliseconds())
+			if e.max != 0 {
+				limit.Max = e.max
+			}
+			got, left := ask(t, l, key, limit, strings.Fields(e.ids)...)
+			if got != e.want || left != e.left {
+				t.Errorf("%s, %s: at %v %q: verdicts %s, left %d, want %s, %d", trace.name, form, e.at, e.ids, got, left, e.want, e.left)
 			}
 		}
-	})
+	}
 }
 
 // ask returns the verdicts as the characters of allow.lua, and what the last one left.
@@ -441,6 +451,7 @@ func TestInvalidRequests(t *testing.T) {
 	for name, r := range map[string]*Request{
 		"no window": {Limit: minute, ID: "a"},
 		"no ID":     {Window: NewWindow("k"), Limit: minute},
+		"mark":      {Window: NewWindow("k"), Limit: minute, ID: "\x01a"},
 		"max":       {Window: NewWindow("k"), Limit: Limit{Max: -2, Window: time.Minute}, ID: "a"},
 		"short":     {Window: NewWindow("k"), Limit: Limit{Max: 1, Window: time.Millisecond}, ID: "a"},
 		"long":      {Window: NewWindow("k"), Limit: Limit{Max: 1, Window: 25 * time.Hour}, ID: "a"},
