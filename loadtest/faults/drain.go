@@ -190,6 +190,3 @@ func (r *run) audit(ctx context.Context, res *result) error {
 	}
 	return ctx.Err()
 }
-
-// excused is nil under the policy closed.
-func (r *run) excused() func(int64) bool { return nil }

@@ -183,6 +183,7 @@ func TestOptions(t *testing.T) {
 		{"--arrakis=a", "--messages=1"},
 		{"--arrakis=a", "--nodes=2"},
 		{"--arrakis=a", "--runs=0"},
+		{"--arrakis=a", "--on-redis-down=open"},
 		{"--arrakis=a", "--only=weather"},
 		{"--arrakis=a", "--no"},
 	} {

@@ -65,9 +65,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.nodes, "nodes", 1, "nats-servers: 1, or 3 with three replicas of every stream")
 	f.IntVar(&o.runs, "runs", 1, "how many runs, each with the next seed")
 	f.Uint64Var(&o.seed, "seed", 1, "what the faults and the messages are drawn from")
-	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report, faults-1.md or faults-3.md by the number of nodes")
+	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report: faults-1.md or faults-3.md by the number of nodes, or faults-1-local.md")
 	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of all processes, as a run that fails does")
-	f.StringVar(&o.onRedisDown, "on-redis-down", "closed", "LIMIT_ON_REDIS_DOWN of the workers: closed. Other policies allow what the audit looks for")
+	f.StringVar(&o.onRedisDown, "on-redis-down", "closed", "LIMIT_ON_REDIS_DOWN of the workers: closed, or local, under which admissions above a limit are\nexcused while a worker cannot reach Redis and five seconds after")
 	f.StringVar(&only, "only", "", "kinds of faults to draw from, comma-separated: "+strings.Join(kindNames(), ", "))
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
@@ -102,8 +102,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return wrong("--nodes is %d, want 1 or 3", o.nodes)
 	case o.runs < 1 || o.runs > 100:
 		return wrong("--runs is %d, want 1 to 100", o.runs)
-	case o.onRedisDown != "closed":
-		return wrong("--on-redis-down is %q, want closed", o.onRedisDown)
+	case o.onRedisDown != "closed" && o.onRedisDown != "local":
+		return wrong("--on-redis-down is %q, want closed or local", o.onRedisDown)
 	case o.arrakis == "":
 		return wrong("--arrakis is missing: use go run ./loadtest faults")
 	}

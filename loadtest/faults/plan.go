@@ -11,10 +11,11 @@ import (
 
 // faultKind is a kind of fault.
 type faultKind struct {
-	name  string
-	nodes int  // nats-servers that it needs at least
-	clock bool // needs a clock of Redis that can be stepped
-	slots int  // of time that it takes, 0 is 1
+	name      string
+	nodes     int  // nats-servers that it needs at least
+	clock     bool // needs a clock of Redis that can be stepped
+	redisAway bool // keeps a worker from Redis
+	slots     int  // of time that it takes, 0 is 1
 	// inject injects the fault and ends it. It names in f what it has hit, and returns when the fault is over.
 	inject func(ctx context.Context, r *run, draw *rand.Rand, f *fault) error
 }
@@ -35,16 +36,16 @@ var faultKinds = []faultKind{
 	{name: "worker drained", inject: drainWorker},
 	{name: "nats-server killed", inject: killNATS},
 	{name: "nats-server frozen", inject: freezeNATS},
-	{name: "redis-server killed", inject: killRedis},
-	{name: "redis-server frozen", inject: freezeRedis},
-	{name: "clock of Redis set forward", clock: true, inject: stepForward},
-	{name: "clock of Redis set back", clock: true, inject: stepBack},
+	{name: "redis-server killed", redisAway: true, inject: killRedis},
+	{name: "redis-server frozen", redisAway: true, inject: freezeRedis},
+	{name: "clock of Redis set forward", clock: true, redisAway: true, inject: stepForward},
+	{name: "clock of Redis set back", clock: true, redisAway: true, inject: stepBack},
 	{name: "worker cut off from NATS", inject: cutNATS},
-	{name: "worker cut off from Redis", inject: cutRedis},
+	{name: "worker cut off from Redis", redisAway: true, inject: cutRedis},
 	{name: "delay to NATS", inject: delayNATS},
-	{name: "delay to Redis", inject: delayRedis},
+	{name: "delay to Redis", redisAway: true, inject: delayRedis},
 	{name: "half-open to NATS", inject: silenceNATS},
-	{name: "half-open to Redis", inject: silenceRedis},
+	{name: "half-open to Redis", redisAway: true, inject: silenceRedis},
 	{name: "stream full", inject: fillStream},
 	{name: "handlers hang", inject: hangHandlers},
 	{name: "no handlers", inject: stopHandlers},

@@ -87,7 +87,11 @@ func (r *report) save() error {
 	if err := r.write(&b); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.o.out, fmt.Sprintf("faults-%d.md", r.o.nodes)), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
+	name := fmt.Sprintf("faults-%d", r.o.nodes)
+	if r.o.onRedisDown != "closed" {
+		name += "-" + r.o.onRedisDown
+	}
+	return os.WriteFile(filepath.Join(r.o.out, name+".md"), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
 }
 
 // write writes the report as Markdown, which is a table on a terminal too.
@@ -149,6 +153,9 @@ func (r *report) verdicts() [][]string {
 	count("admissions", func(res *result) int { return res.Windows.Admissions })
 	add("fullest window", func(res *result) string { return res.Windows.Fullest })
 	count("**over**", func(res *result) int { return res.Windows.Over })
+	if r.o.onRedisDown != "closed" {
+		count("over while Redis was away", func(res *result) int { return res.Windows.Excused })
+	}
 	count("**handled without a permit**", func(res *result) int { return len(res.Without) })
 	count("**wrong dead letters**", func(res *result) int { return len(res.Messages.Wrong) })
 	count("**processes that ended by themselves**", func(res *result) int { return len(res.Crashes) })

@@ -49,6 +49,8 @@ type run struct {
 	js      jetstream.JetStream
 
 	steps    []audit.Step
+	back     time.Duration // sum of steps
+	away     []outage      // of Redis, for any worker
 	plan     []faultKind
 	faults   []fault
 	killings atomic.Int64 // workers that messages have killed
@@ -176,7 +178,8 @@ func (r *run) startServers(ctx context.Context) (err error) {
 	for _, u := range urls[1:] {
 		urls[0] += "," + u
 	}
-	r.direct, err = nats.Connect(urls[0], nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.Name("faults"))
+	r.direct, err = nats.Connect(urls[0], nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.Name("faults"),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // publishers see what fails
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
@@ -329,10 +332,14 @@ func (r *run) strike(ctx context.Context, progress io.Writer) error {
 // hit injects one fault and waits until all is ready again.
 func (r *run) hit(ctx context.Context, k faultKind, draw *rand.Rand, began time.Time) (fault, error) {
 	f := fault{Kind: k.name, At: time.Since(began)}
+	from := r.auditTime()
 	err := k.inject(ctx, r, draw, &f)
 	f.For = time.Since(began) - f.At
 	if err == nil {
 		f.Recovered, err = r.recovered(ctx)
+	}
+	if k.redisAway {
+		r.away = append(r.away, outage{from: from, to: r.auditTime() + mergedWithin.Milliseconds()})
 	}
 	if err != nil {
 		return f, fmt.Errorf("fault %q, %s: %w; the logs are in %s", f.Kind, f.Target, err, r.dir)
@@ -360,6 +367,26 @@ func (r *run) stepBack(ctx context.Context, d time.Duration) error {
 	offset, err := r.redis.step(ctx, -d)
 	if err == nil {
 		r.steps = append(r.steps, audit.Step{Offset: offset, Back: d.Milliseconds()})
+		r.back += d
 	}
 	return err
+}
+
+// outage is a time in which a worker could not reach Redis, by the audit's clock.
+type outage struct{ from, to int64 }
+
+// mergedWithin is how long after an outage workers may take to tell Redis what they have admitted without it.
+const mergedWithin = 5 * time.Second
+
+// auditTime is the time now by the audit's clock: that of Redis, as if it had never been set back.
+func (r *run) auditTime() int64 { return time.Now().Add(r.redis.offset + r.back).UnixMilli() }
+
+// excused reports, under the policy local, whether Redis was away then. It is nil under the policy closed.
+func (r *run) excused() func(at int64) bool {
+	if r.o.onRedisDown == "closed" {
+		return nil
+	}
+	return func(at int64) bool {
+		return slices.ContainsFunc(r.away, func(o outage) bool { return o.from <= at && at <= o.to })
+	}
 }

@@ -23,7 +23,7 @@ type worker struct {
 // Settings of the workers. They are shorter than an operator's, so that a run sees what they lead to.
 const (
 	handlerTimeout = "2s"
-	commandTTL     = "20s"
+	commandTTL     = "6s"
 	maxAttempts    = 5
 )
 

@@ -52,6 +52,14 @@ func TestExceeded(t *testing.T) {
 	}
 }
 
+// What is excused is counted apart, and nothing else is.
+func TestExcused(t *testing.T) {
+	w, err := audit.Exceeded(admitted(1, 2, 3, 4, 5_001, 5_002, 5_003), limits, nobody, func(at int64) bool { return at < 4 })
+	if err != nil || w.Over != 2 || w.Excused != 1 {
+		t.Errorf("%d over, %d excused (%v); want 2 and 1", w.Over, w.Excused, err)
+	}
+}
+
 // A permit that was given back counts only if its message was handled nevertheless.
 func TestReleasedPermits(t *testing.T) {
 	as := admitted(1, 2, 3)
