@@ -34,6 +34,15 @@ type Admission struct {
 	user    *limiter.Request // for tenant.UserCommand; nil if that limit is not checked
 }
 
+// permitID is the ID under which the message is charged. Event IDs are unique for a tenant key. The permits of a tenant
+// with several keys are told apart, so that nobody sends one event ID under each of them for one permit.
+func (a *Admission) permitID() string {
+	if a.TenantKey == a.Tenant.ID {
+		return a.ID
+	}
+	return a.TenantKey + "/" + a.ID
+}
+
 // refusedByUser reports whether the user's own limit refused the message.
 func (a *Admission) refusedByUser() bool { return a.user != nil && !a.user.Verdict.Allowed }
 

@@ -27,7 +27,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
 			r := &a.request // set field by field, because Verdict is large and the limiter sets it
-			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.ID, a.Repeated
+			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.permitID(), a.Repeated
 			s.asks = append(s.asks, r)
 		}
 	}
@@ -59,7 +59,7 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 			continue
 		}
 		a.user = &limiter.Request{
-			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.ID, Repeated: a.Repeated,
+			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.permitID(), Repeated: a.Repeated,
 		}
 		s.asks = append(s.asks, a.user)
 	}

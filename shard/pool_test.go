@@ -235,6 +235,34 @@ func TestGuildMovesToAnotherCommunity(t *testing.T) {
 	}
 }
 
+// TestF6PermitsOfTwoTenantKeys guards against F6: an event ID that is sent under each tenant key of a community is
+// charged for each. A message that comes again under its own key is charged once.
+func TestF6PermitsOfTwoTenantKeys(t *testing.T) {
+	b := setup(t, Options{Shards: 2})
+	var notes []*note
+	for i := range 12 {
+		guild := fmt.Sprintf("guild%d", i)
+		if _, _, err := b.store.Put(t.Context(), guild, tenant.Config{CommunityID: "c1", Tier: tenant.Free}, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		notes = append(notes, commandOf(guild, "e1"))
+	}
+	if got := b.allowed(append(notes, commandOf("c1", "e1"))...); got != 10 {
+		t.Errorf("%d of 13 admitted under one event ID, want the community's limit of 10", got)
+	}
+	again := 0
+	for _, n := range notes {
+		if n.admission.Verdict.Allowed {
+			repeated := commandOf(n.admission.TenantKey, "e1")
+			repeated.admission.Repeated = true
+			again += b.allowed(repeated)
+		}
+	}
+	if again < 9 {
+		t.Errorf("%d messages that were delivered again found their permit, want all of at least 9", again)
+	}
+}
+
 func TestUserLimit(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
 	three := int64(3)

@@ -19,7 +19,7 @@ func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var batch []*limiter.Request
 	targets := make(map[string]struct{})
 	release := func(key string, a *Admission, action tenant.Action) {
-		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(key), ID: a.ID})
+		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(key), ID: a.permitID()})
 		targets[a.Tenant.ID+":"+action.String()] = struct{}{}
 	}
 	for _, a := range admissions {
