@@ -12,9 +12,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/limiter"
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/admin"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
 	"arrakis/shard"
@@ -26,8 +28,14 @@ func (w *Worker) addIngress() error {
 	if err != nil {
 		return err
 	}
+	remembered, err := idempotency.New(w.o.Redis, idempotency.Options{
+		Health: w.limiter.Health(), Closed: w.o.OnRedisDown == limiter.Closed, Logger: w.o.Logger, Registerer: w.o.Registry,
+	})
+	if err != nil {
+		return err
+	}
 	w.ingress, err = ingress.New(ingress.Options{
-		NATS: w.o.NATS, Bearer: bearer, DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
+		NATS: w.o.NATS, Bearer: bearer, Idempotency: remembered, DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {

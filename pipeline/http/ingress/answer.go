@@ -12,16 +12,20 @@ import (
 	"arrakis/tenant"
 )
 
-// badOutcome names the problem of an outcome that breaks the contract.
-const badOutcome = "bad-outcome"
+// Names of problems.
+const (
+	badOutcome       = "bad-outcome" // an outcome that breaks the contract
+	refusedByHandler = "refused-by-handler"
+)
 
 // answer is the HTTP answer to the client: a problem, or a status with a body. The zero value means that the client is
 // gone and gets no answer.
 type answer struct {
 	problem   *problem.Problem
 	status    int
-	body      []byte
+	body      []byte             // JSON; a problem if status is 400 or more
 	rateLimit contract.RateLimit // Action is "" if there is no rate limit
+	replayed  bool               // the answer was given before
 }
 
 // accepted is the answer for a stored message when the client does not wait for the outcome.
@@ -56,11 +60,10 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 		return problem.New(http.StatusBadGateway, badOutcome,
 			"The worker's outcome has the unknown status %.32q. Check that workers and ingress are of one version.", o.Status)
 	case o.Error.Code >= 400 && o.Error.Code <= 499:
-		return problem.New(o.Error.Code, "refused-by-handler", "%s", cmp.Or(o.Error.Message, "The handler gave no reason."))
+		return problem.New(o.Error.Code, refusedByHandler, "%s", cmp.Or(o.Error.Message, "The handler gave no reason."))
 	case o.Error.Code == http.StatusServiceUnavailable:
 		p := problem.New(http.StatusServiceUnavailable, "limits-unavailable",
-			"%s Repeat the request with the same event ID: it is charged once.",
-			cmp.Or(o.Error.Message, "Limits cannot be checked now."))
+			"%s Repeat the request later.", cmp.Or(o.Error.Message, "Limits cannot be checked now."))
 		p.RetryAfterMS = max(o.RateLimit.RetryAfterMS, retrySoon.Milliseconds())
 		return p
 	default:
@@ -91,12 +94,17 @@ func forMessage(p *problem.Problem, e contract.Envelope) *problem.Problem {
 func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	h := w.Header()
 	setRateLimit(h, a.rateLimit)
+	if a.replayed {
+		h.Set(replayedHeader, "true")
+	}
 	var err error
 	switch {
 	case a.problem != nil:
 		a.problem.RequestID = h.Get("X-Request-Id")
 		a.status = a.problem.Status
 		err = a.problem.Write(w)
+	case a.status >= 400:
+		err = problem.WriteEncoded(w, a.status, a.body)
 	case a.status != 0:
 		h.Set("Content-Type", "application/json")
 		h.Set("Content-Length", strconv.Itoa(len(a.body)))

@@ -14,12 +14,30 @@
 // The body is the envelope, at most MaxBody bytes. It is stored byte for byte, except that a missing event_id or
 // event_type is added in front. The added event ID is the value of the header Idempotency-Key (bare, or a quoted string
 // as in RFC 9651), or a new UUID if there is no such header. The added event type is the route's. An event_id in the
-// body wins over the header. A request that is repeated with the same event ID is charged once, but its handler may run
-// again.
+// body wins over the header.
 //
 // The headers X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) are copied to the message; an
 // invalid value is ignored. The response always carries X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202
 // once the message is stored.
+//
+// # Repeated requests
+//
+// A request whose event ID is the client's can be repeated ([Options.Idempotency]). An event ID belongs to the
+// community, the route and the message, byte for byte, of the first request with it; tokens and other headers do not
+// count.
+//
+//	answered before    the same status and body, with Idempotent-Replayed: true; nothing runs or is charged
+//	still running      409 still-running, with Retry-After; also after 504, or when the client has left
+//	another message    422 idempotency-key-reused
+//	anything else      runs
+//
+// Answers are kept for a day: 200, 202, and what a handler refuses for good, which is its 4xx other than 408, 425 and
+// 429. After 429, 410 expired and 5xx the request may be tried again; it is charged once. After 504 the outcome is waited
+// for, for up to 15 minutes, so that the repeated request gets it. An event ID that the ingress made up is told to the
+// client, but is refused with 422, because it is a permit already.
+//
+// While Redis is away, requests run at most once in each process, or are answered 503. Package idempotency says what is
+// lost, and when.
 //
 // # Outcomes
 //
@@ -36,9 +54,12 @@
 //	404  not-found
 //	405  method-not-allowed
 //	408  body-timed-out
+//	409  still-running                     the same request runs; with Retry-After
+//	409  answer-not-kept                   the same request has run, but its answer was too large to be kept
 //	410  expired
 //	413  too-large
 //	415  unsupported-media-type
+//	422  idempotency-key-reused            the event ID belongs to another request
 //	429  rate-limited                      with rate_limit and retry_after_ms
 //	4xx  refused-by-handler                the handler's permanent code
 //	502  handler-failed, bad-outcome
@@ -57,6 +78,10 @@
 // the body that has been read for the longest (408). A body is cut off after 10 s in any case; see [Ingress.Server]. So
 // thousands of clients that send nothing cannot keep out one that does. Neither can clients that only connect: of more than
 // MaxConnections connections, the one that has waited for a request for the longest is closed.
+//
+// A request whose event ID is remembered is followed to its end, also if its client leaves. As many requests as may be
+// in flight may be waited for after their client was answered 504, with the same share for a community; one more counts
+// as running for another minute.
 //
 // # Shutdown
 //

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 )
@@ -10,7 +11,11 @@ import (
 func newUUID() string {
 	var u [16]byte
 	rand.Read(u[:]) // never fails
-	u[6] = u[6]&0x0f | 0x40
+	return formatUUID(u, 4)
+}
+
+func formatUUID(u [16]byte, version byte) string {
+	u[6] = u[6]&0x0f | version<<4
 	u[8] = u[8]&0x3f | 0x80
 	var s [36]byte
 	hex.Encode(s[0:], u[0:4])
@@ -20,6 +25,32 @@ func newUUID() string {
 	hex.Encode(s[24:], u[10:])
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
 	return string(s[:])
+}
+
+// madeUpVersion is the version of event IDs that the ingress makes up: a UUID of a form of our own (RFC 9562, version
+// 8). Its last 48 bits are a checksum of the others, which are random.
+const madeUpVersion = 8
+
+// makeEventID makes up the event ID of a message whose client gave none. Such an ID is told to the client, but the
+// client cannot use it for a further message: the ID holds a permit already, so the message would not be charged.
+func makeEventID() string {
+	var u [16]byte
+	rand.Read(u[:]) // never fails
+	id := formatUUID(u, madeUpVersion)
+	return id[:checksumAt] + checksum(id)
+}
+
+// madeEventID reports whether an event ID is one of makeEventID, of any process. Any other ID is by a chance of 2^-48,
+// if it is a UUID of version 8.
+func madeEventID(id string) bool {
+	return len(id) == 36 && id[14] == '0'+madeUpVersion && id[checksumAt:] == checksum(id)
+}
+
+const checksumAt = 24 // in a UUID's text
+
+func checksum(id string) string {
+	sum := sha256.Sum256([]byte("arrakis " + id[:checksumAt]))
+	return hex.EncodeToString(sum[:6])
 }
 
 // prefersAsync reports whether the values of Prefer (RFC 7240) contain the preference respond-async, without a value or

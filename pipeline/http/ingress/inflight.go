@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -69,12 +70,15 @@ func (in *Ingress) acquireShare(community string) bool {
 		n = new(int)
 		in.perCommunity[strings.Clone(community)] = n // cloned, because community shares the memory of a body
 	}
-	if *n >= max(1, in.options.MaxInFlight/sharesInFlight) {
+	if *n >= in.share() {
 		return false
 	}
 	*n++
 	return true
 }
+
+// share is how many requests of one community may be in flight.
+func (in *Ingress) share() int { return max(1, in.options.MaxInFlight/sharesInFlight) }
 
 func (in *Ingress) releaseShare(community string) {
 	in.mu.Lock()
@@ -100,35 +104,57 @@ func (in *Ingress) closeIdleLocked() {
 	}
 }
 
+// waiter waits for the outcome of a message.
+type waiter struct {
+	outcome chan []byte // of capacity 1; sent to at most once
+	late    *late       // not nil if no request waits any more; protected by Ingress.mu
+}
+
 // addWaiter makes a token for a message, and the channel on which the message's outcome arrives. The caller must call
 // removeWaiter when it stops waiting.
 func (in *Ingress) addWaiter() (token string, outcome <-chan []byte) {
-	ch := make(chan []byte, 1)
+	w := &waiter{outcome: make(chan []byte, 1)}
 	token = nuid.Next()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.waiting[token] = ch
-	return token, ch
+	in.waiting[token] = w
+	return token, w.outcome
 }
 
+// removeWaiter removes a waiter, unless the outcome is waited for as a late one.
 func (in *Ingress) removeWaiter(token string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.waiting, token)
+	if w := in.waiting[token]; w != nil && w.late == nil {
+		delete(in.waiting, token)
+	}
 }
 
-// deliverOutcome passes an outcome to the waiting request. It never blocks: the channel has room for one outcome, and
-// the token is removed with the first outcome. An outcome without a waiting request is late, or is the second outcome
-// of a message that was delivered again.
-func (in *Ingress) deliverOutcome(m *nats.Msg) {
+// deliverOutcome passes an outcome to the waiting request. It does not block for long: the channel has room for one
+// outcome, and the token is removed with the first outcome. An outcome without a waiting request is late, or is the
+// second outcome of a message that was delivered again.
+func (in *Ingress) deliverOutcome(ctx context.Context, m *nats.Msg) {
 	token := m.Subject[len(in.inbox)+1:]
-	in.mu.Lock()
-	ch, ok := in.waiting[token]
-	delete(in.waiting, token)
-	in.mu.Unlock()
-	if !ok {
+	w := in.takeWaiter(token)
+	switch {
+	case w == nil:
 		in.metrics.unclaimed.Inc()
-		return
+	case w.late != nil:
+		w.late.end(ctx, m.Data)
+	default:
+		w.outcome <- m.Data
 	}
-	ch <- m.Data
+}
+
+// takeWaiter removes and returns the waiter of a token, or returns nil.
+func (in *Ingress) takeWaiter(token string) *waiter {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	w := in.waiting[token]
+	if w != nil && w.late != nil {
+		in.removeLateLocked(token, w.late)
+	} else {
+		delete(in.waiting, token)
+	}
+	return w
 }

@@ -18,6 +18,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/idempotency"
 )
 
 // Options are the settings of an [Ingress]. Every field but NATS may be zero.
@@ -27,6 +28,9 @@ type Options struct {
 	NATS *nats.Conn
 	// Bearer checks the tokens of requests. Defaults to none: every request is accepted.
 	Bearer auth.Bearer
+	// Idempotency remembers requests whose event ID is the client's. [Ingress.Run] runs it. Defaults to nil: a repeated
+	// request runs again.
+	Idempotency *idempotency.Store
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
 	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.
@@ -108,9 +112,12 @@ type Ingress struct {
 	mu           sync.Mutex // protects the fields below
 	phase        phase
 	inFlight     int
-	perCommunity map[string]*int        // requests in flight by community, above 0
-	idle         chan struct{}          // made by Run; closed when inFlight is 0 while draining
-	waiting      map[string]chan []byte // outcomes by token; each of capacity 1, sent to at most once
+	perCommunity map[string]*int    // requests in flight by community, above 0
+	idle         chan struct{}      // made by Run; closed when inFlight is 0 while draining
+	waiting      map[string]*waiter // by token
+
+	numLate          int            // waiters whose client was answered 504
+	latePerCommunity map[string]int // the same by community, above 0
 }
 
 // phase is the state of an Ingress's life.
@@ -144,7 +151,9 @@ func New(o Options) (*Ingress, error) {
 		readers:      &readers{bound: o.MaxReading, count: m.reading},
 		cutOff:       make(chan struct{}),
 		perCommunity: make(map[string]*int),
-		waiting:      make(map[string]chan []byte),
+		waiting:      make(map[string]*waiter),
+
+		latePerCommunity: make(map[string]int),
 	}, nil
 }
 
@@ -160,14 +169,21 @@ func (in *Ingress) Run(ctx context.Context) error {
 	in.idle = idle
 	in.mu.Unlock()
 
-	sub, err := in.options.NATS.Subscribe(in.inbox+".*", in.deliverOutcome)
+	lasting, stopRemembering := context.WithCancel(context.WithoutCancel(ctx))
+	var remembering sync.WaitGroup
+	defer remembering.Wait()
+	defer stopRemembering() // after the last request
+	if in.options.Idempotency != nil {
+		remembering.Go(func() { in.options.Idempotency.Run(lasting) })
+	}
+	sub, err := in.options.NATS.Subscribe(in.inbox+".*", func(m *nats.Msg) { in.deliverOutcome(lasting, m) })
 	if err != nil {
 		return fmt.Errorf("ingress: subscribe to outcomes: %w", err)
 	}
 	in.setPhase(running)
 	in.log.Info("ingress takes requests",
 		"max_in_flight", in.options.MaxInFlight, "wait", in.options.Wait.String(), "auth", in.options.Bearer.Required())
-	<-ctx.Done()
+	in.untilDone(ctx)
 
 	in.setPhase(draining)
 	in.log.Info("ingress drains", "drain_timeout", in.options.DrainTimeout.String())
@@ -182,6 +198,20 @@ func (in *Ingress) Run(ctx context.Context) error {
 		return fmt.Errorf("ingress: unsubscribe from outcomes: %w", err)
 	}
 	return nil
+}
+
+// untilDone returns when ctx ends. Until then it drops late answers that have become too old.
+func (in *Ingress) untilDone(ctx context.Context) {
+	ticker := time.NewTicker(lateFor / 15)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			in.dropLate(now)
+		}
+	}
 }
 
 // Server makes a server for h, which is [Ingress.Handler] or routes to it. The server's limits keep slow clients from

@@ -40,9 +40,9 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
+	var token string
 	var outcome <-chan []byte
 	if waits {
-		var token string
 		token, outcome = in.addWaiter()
 		defer in.removeWaiter(token)
 		m.setHeader(contract.HeaderReplyTo, in.inbox+"."+token)
@@ -52,6 +52,9 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 		return nil, &storeError{err}
 	}
 	data, err := in.await(ctx, ack, outcome)
+	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) {
+		data, err = <-outcome, nil
+	}
 	if (err == nil || errors.Is(err, errNoOutcome)) && in.failing.Load() && in.failing.CompareAndSwap(true, false) {
 		in.log.Info("messages are stored again")
 	}
@@ -113,13 +116,18 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 				RetryAfter(retryFull)
 			break
 		}
-		p = problem.New(http.StatusServiceUnavailable, "not-stored",
-			"NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once.").
-			RetryAfter(retrySoon)
+		detail := "NATS did not confirm that the message is stored. Repeat the request."
+		if m.repeatable() {
+			detail = "NATS did not confirm that the message is stored. Repeat the request with the same event ID: it is charged once."
+		}
+		p = problem.New(http.StatusServiceUnavailable, "not-stored", "%s", detail).RetryAfter(retrySoon)
 	case errors.Is(err, errNoOutcome):
+		detail := "Do not repeat the request, for it would run again. A request with an event_id of your own can be repeated."
+		if m.repeatable() {
+			detail = "Repeat the request later: it is answered 409 while the message is being handled, and then with the outcome."
+		}
 		p = problem.New(http.StatusGatewayTimeout, "no-outcome-yet",
-			"The message is stored and will still be handled, but its outcome did not come in time. "+
-				"Do not repeat the request, or use the same event ID: the message is then charged once.")
+			"The message is stored and will still be handled, but its outcome did not come in time. %s", detail)
 	default:
 		return nil
 	}

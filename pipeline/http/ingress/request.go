@@ -13,14 +13,21 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/body"
+	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/problem"
 )
 
 // message is the message that a request becomes.
 type message struct {
 	envelope contract.Envelope // complete, with event ID and type
+	kind     contract.Kind
+	idField  string // the member or header with the client's event ID; "" if the event ID was made up
 	msg      *nats.Msg
+	mark     *idempotency.Mark // while the event ID is looked up; else nil
 }
+
+// repeatable reports whether the client gave the event ID, so that it can repeat the request.
+func (m *message) repeatable() bool { return m.idField != "" }
 
 // sendLess says what to do about a message that is too large.
 const sendLess = "Send less in data, or a reference to it."
@@ -39,14 +46,17 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 	if e.EventType == "" && rt.EventType == "" {
 		return nil, forMessage(problem.Malformed("event_type", "is missing: expected a type such as member.join"), e)
 	}
+	idField := "event_id"
 	var missing []byte // members to add, each followed by a comma
 	if e.EventID == "" {
-		id, ok := eventID(r.Header.Values(idempotencyKey))
-		if !ok {
-			return nil, forMessage(problem.Malformed(idempotencyKey, "expected one value of 1 to 128 visible ASCII characters"), e)
+		if e.EventID, idField, p = eventID(r.Header.Values(idempotencyKey)); p != nil {
+			return nil, forMessage(p, e)
 		}
-		e.EventID = id
-		missing = fmt.Appendf(missing, `"event_id":%q,`, id) // visible ASCII; Go quotes it as JSON does
+		missing = fmt.Appendf(missing, `"event_id":%q,`, e.EventID) // visible ASCII; Go quotes it as JSON does
+	}
+	if idField != "" && madeEventID(e.EventID) {
+		return nil, forMessage(problem.New(http.StatusUnprocessableEntity, keyReused,
+			"This event ID was made up by arrakis for a request that had none. Use an event ID of your own.").About(idField), e)
 	}
 	if e.EventType == "" {
 		e.EventType = rt.EventType
@@ -56,7 +66,10 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 		start := bytes.IndexByte(data, '{') + 1
 		data = slices.Concat(data[:start], missing, data[start:])
 	}
-	m := &message{envelope: e, msg: &nats.Msg{Subject: rt.SubjectFor(&e), Header: make(nats.Header, 3), Data: data}}
+	m := &message{
+		envelope: e, kind: rt.Kind, idField: idField,
+		msg: &nats.Msg{Subject: rt.SubjectFor(&e), Header: make(nats.Header, 3), Data: data},
+	}
 	if parent := r.Header.Get(contract.HeaderTraceParent); validTraceParent(parent) {
 		m.setHeader(contract.HeaderTraceParent, parent)
 	}
@@ -65,6 +78,9 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 
 // setHeader sets a header under exactly this name, because the names of NATS headers are case-sensitive.
 func (m *message) setHeader(name, value string) { m.msg.Header[name] = []string{value} }
+
+// requestID is the request ID, once it is set.
+func (m *message) requestID() string { return m.msg.Header.Get(contract.HeaderRequestID) }
 
 // decodeProblem is the problem for a *contract.DecodeError.
 func decodeProblem(e contract.Envelope, err error) *problem.Problem {
@@ -83,18 +99,21 @@ func decodeProblem(e contract.Envelope, err error) *problem.Problem {
 // idempotencyKey is the header that may carry the event ID.
 const idempotencyKey = "Idempotency-Key"
 
-// eventID returns the event ID in the values of Idempotency-Key, which is bare or a quoted string without escapes. If
-// the header is missing, eventID makes a new ID.
-func eventID(values []string) (id string, ok bool) {
+// eventID returns the event ID in the values of Idempotency-Key, which is bare or a quoted string without escapes, and
+// the header's name. If the header is missing, eventID makes up an ID.
+func eventID(values []string) (id, field string, p *problem.Problem) {
 	if len(values) == 0 {
-		return newUUID(), true
+		return makeEventID(), "", nil
 	}
 	id = values[0]
 	if len(id) >= 2 && id[0] == '"' && id[len(id)-1] == '"' {
 		id = id[1 : len(id)-1]
 		if strings.ContainsAny(id, `"\`) {
-			return "", false
+			id = ""
 		}
 	}
-	return id, len(values) == 1 && contract.ValidEventID(id)
+	if len(values) > 1 || !contract.ValidEventID(id) {
+		return "", "", problem.Malformed(idempotencyKey, "expected one value of 1 to 128 visible ASCII characters")
+	}
+	return id, idempotencyKey, nil
 }

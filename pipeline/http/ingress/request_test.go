@@ -109,7 +109,7 @@ func TestBadFixtures(t *testing.T) {
 func TestMissingMembers(t *testing.T) {
 	b := newBed(t, nil)
 	b.work(t, echo)
-	const uuid = `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
+	const uuid = `[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
 	tests := []struct{ name, path, body, key, want string }{
 		{"both", "/v1/commands", `{"guild_id":"g" }`, "", `\{"event_id":"` + uuid + `","event_type":"interaction\.create","guild_id":"g" \}`},
 		{"white space stays", "/v1/commands", " {\n\"guild_id\":\"g\"}\n", "k", ` \{"event_id":"k","event_type":"interaction\.create",\n"guild_id":"g"\}\n`},

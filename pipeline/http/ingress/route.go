@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -51,8 +52,10 @@ func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
 //	  respond          token, slot and share
 //	    read           a place among the readers
 //	      newMessage   body and headers to a message for JetStream
-//	    publish        message to outcome
-//	    newAnswer      outcome to answer
+//	    unrepeated     an event ID of the client's: the answer, if there was one
+//	      run
+//	        publish    message to outcome
+//	        newAnswer  outcome to answer
 //	  write
 func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
@@ -104,13 +107,24 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 	m.setHeader(contract.HeaderRequestID, h.Get("X-Request-Id"))
 	preferAsync := prefersAsync(r.Header.Values("Prefer"))
 	waits := rt.Waits && !preferAsync
-	outcome, err := in.publish(r.Context(), m, waits)
+	var a answer
+	if m.repeatable() && in.options.Idempotency != nil {
+		a = in.unrepeated(r, m, waits)
+	} else {
+		a = in.run(r.Context(), m, waits)
+	}
+	if preferAsync && a.status == http.StatusAccepted {
+		h.Set("Preference-Applied", "respond-async")
+	}
+	return a
+}
+
+// run publishes the message and returns the answer.
+func (in *Ingress) run(ctx context.Context, m *message, waits bool) answer {
+	outcome, err := in.publish(ctx, m, waits)
 	switch {
 	case err != nil:
 		return answer{problem: in.unanswered(m, err)}
-	case preferAsync:
-		h.Set("Preference-Applied", "respond-async")
-		return accepted(m)
 	case !waits:
 		return accepted(m)
 	}

@@ -83,22 +83,34 @@ func MethodNotAllowed(h http.Header, r *http.Request, allow string) *Problem {
 	return New(http.StatusMethodNotAllowed, "method-not-allowed", "%.32q is not served here. Use %s.", r.Method, allow)
 }
 
-// Write writes the problem as the answer. An error means that the client is gone.
-func (p *Problem) Write(w http.ResponseWriter) error {
+// Encode returns the document.
+func (p *Problem) Encode() ([]byte, error) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
+	err := enc.Encode(p)
+	return body.Bytes(), err
+}
+
+// Write writes the problem as the answer. An error means that the client is gone.
+func (p *Problem) Write(w http.ResponseWriter) error {
+	body, err := p.Encode()
+	if err != nil {
 		return err
 	}
+	if p.RetryAfterMS > 0 || p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.FormatInt(max(1, (p.RetryAfterMS+999)/1000), 10))
+	}
+	return WriteEncoded(w, p.Status, body)
+}
+
+// WriteEncoded writes a document of [Problem.Encode] as the answer. An error means that the client is gone.
+func WriteEncoded(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
-	if p.RetryAfterMS > 0 || p.Status == http.StatusTooManyRequests {
-		h.Set("Retry-After", strconv.FormatInt(max(1, (p.RetryAfterMS+999)/1000), 10))
-	}
-	w.WriteHeader(p.Status)
-	_, err := w.Write(body.Bytes())
+	w.WriteHeader(status)
+	_, err := w.Write(body)
 	return err
 }

@@ -1,0 +1,224 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nuid"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/shard"
+)
+
+// Store remembers requests. It is safe for concurrent use.
+type Store struct {
+	// Set by New, read-only.
+	rdb     redis.UniversalClient
+	o       Options
+	metrics *metrics
+
+	calls  *shard.Mailbox[*call] // callers put, Run takes
+	memory *memory
+	// failing says whether Redis did not answer the last question. So only changes are logged.
+	failing atomic.Bool
+}
+
+// New makes a Store and starts nothing. The caller closes rdb after [Store.Run] has returned. The error names every bad
+// option, or says that the Registerer has the metrics already.
+func New(rdb redis.UniversalClient, o Options) (*Store, error) {
+	o = o.withDefaults()
+	err := o.validate()
+	if rdb == nil {
+		err = errors.Join(errors.New("the Redis client is nil"), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("idempotency options: %w", err)
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("idempotency metrics: %w", err)
+	}
+	return &Store{
+		rdb: rdb, o: o, metrics: m, calls: shard.NewMailbox[*call](maxQueued), memory: newMemory(o.MemoryBytes),
+	}, nil
+}
+
+// Result says what [Store.Begin] has found.
+type Result uint8
+
+// The results.
+const (
+	MayRun      Result = iota // nothing is known of the request; it holds Begun.Mark, which must be ended
+	Replayed                  // the request was answered; Begun.Answer is the answer
+	Mismatch                  // the event ID belongs to another message
+	Running                   // the request runs
+	Unavailable               // Redis is away, and Options.Closed is set
+	numResults  = iota
+)
+
+var resultNames = [numResults]string{"new", "replayed", "mismatch", "running", "unavailable"}
+
+// Begun is the answer of [Store.Begin].
+type Begun struct {
+	Result Result
+	Mark   *Mark  // for MayRun, else nil
+	Answer Answer // for Replayed
+}
+
+// Mark is the right of one request to run. Exactly one of its methods must be called, once. Until then Run renews the
+// mark in Redis.
+type Mark struct {
+	store *Store
+
+	// Set by Begin, read-only.
+	record      string // Redis key
+	index       string // Redis key
+	member      string // of the index
+	fingerprint string
+	token       string // differs from every other mark's
+
+	renewed time.Time // when the mark was last written to Redis; protected by the memory's lock
+}
+
+// value is the record of the running request.
+func (m *Mark) value() string { return m.fingerprint + " " + running + m.token }
+
+// Begin asks whether the request k with the given message may run. It waits for one round trip to Redis, unless the
+// request runs in this process. Run must be running.
+func (s *Store) Begin(ctx context.Context, k Key, message []byte) Begun {
+	member := k.member()
+	m := &Mark{
+		store: s, record: recordKey(k.Community, member), index: k.index(), member: member,
+		fingerprint: digest(message), token: nuid.Next(), renewed: time.Now(),
+	}
+	if other := s.memory.begin(m); other != nil {
+		result := Running
+		if other.fingerprint != m.fingerprint {
+			result = Mismatch
+		}
+		s.count(result)
+		return Begun{Result: result}
+	}
+	b, err := s.ask(ctx, m)
+	if b.Mark == nil {
+		s.memory.end(m)
+	}
+	if s.noteAnswered(err); err != nil && b.Result == MayRun {
+		s.count(Unavailable)
+	} else {
+		s.count(b.Result)
+	}
+	return b
+}
+
+func (s *Store) count(r Result) { s.metrics.results[r].Inc() }
+
+// ask asks Redis. If Redis does not know the request or does not say, the memory of this process decides, and err says
+// that Redis did not say.
+func (s *Store) ask(ctx context.Context, m *Mark) (b Begun, err error) {
+	reply, err := s.begin(ctx, m)
+	if err == nil {
+		if b, err = m.begun(reply); err == nil && b.Result != MayRun {
+			return b, nil
+		}
+	}
+	if known, ok := s.memory.answer(m.record, time.Now()); ok {
+		if err == nil { // Redis has not heard of it, or has lost it
+			s.put(ctx, m.keepCalls(known)...)
+		}
+		b, knownErr := known.begun(m)
+		return b, errors.Join(err, knownErr)
+	}
+	if err != nil && s.o.Closed {
+		return Begun{Result: Unavailable}, err
+	}
+	return Begun{Result: MayRun, Mark: m}, err
+}
+
+// begun reads the reply of begin.lua.
+func (m *Mark) begun(reply string) (Begun, error) {
+	switch {
+	case reply == replyNew:
+		return Begun{Result: MayRun, Mark: m}, nil
+	case reply == replyMismatch:
+		return Begun{Result: Mismatch}, nil
+	case len(reply) >= len(running) && reply[:len(running)] == running:
+		return Begun{Result: Running}, nil
+	}
+	a, err := parseAnswer(reply)
+	if err != nil {
+		return Begun{}, fmt.Errorf("key %s: %w", m.record, err)
+	}
+	return Begun{Result: Replayed, Answer: a}, nil
+}
+
+// begun is the result for a request whose key is remembered in memory.
+func (r *remembered) begun(m *Mark) (Begun, error) {
+	if r.fingerprint != m.fingerprint {
+		return Begun{Result: Mismatch}, nil
+	}
+	return m.begun(r.state)
+}
+
+// Keep keeps the answer of the request. The channel that it returns is closed when every process knows the answer, or
+// Redis did not take it; then only this process knows it.
+func (m *Mark) Keep(ctx context.Context, a Answer) <-chan struct{} {
+	r := remembered{
+		fingerprint: m.fingerprint, state: a.state(m.store.o.MaxAnswer), until: time.Now().Add(m.store.o.Keep),
+	}
+	m.store.memory.keep(m.record, r)
+	return m.end(ctx, m.keepCalls(r)...)
+}
+
+// Forget makes the request unknown: it may be tried again. The channel is as for Keep.
+func (m *Mark) Forget(ctx context.Context) <-chan struct{} {
+	return m.end(ctx, m.call(putScript, m.value(), putForget))
+}
+
+// Drop says that nobody here waits for the request's end any more. It counts as running until its mark expires.
+func (m *Mark) Drop() { m.store.memory.end(m) }
+
+// end queues the calls and then lets requests with the same key ask Redis, behind the calls.
+func (m *Mark) end(ctx context.Context, calls ...*call) <-chan struct{} {
+	m.store.put(ctx, calls...)
+	m.store.memory.end(m)
+	return calls[0].ended
+}
+
+// keepCalls are the calls that write an answer.
+func (m *Mark) keepCalls(r remembered) []*call {
+	o := &m.store.o
+	keep := o.Keep.Milliseconds()
+	return []*call{
+		m.call(putScript, m.value(), putKeep, keep, r.fingerprint+" "+r.state),
+		{
+			script: indexScript, key: m.index, ended: make(chan struct{}),
+			args: []any{m.member, max(1, (len(r.state)+1023)/1024), o.MaxPerCommunity, keep},
+		},
+	}
+}
+
+// call is a call of a script on the record.
+func (m *Mark) call(script *redis.Script, args ...any) *call {
+	return &call{script: script, key: m.record, args: args, ended: make(chan struct{})}
+}
+
+// noteAnswered logs when Redis begins to be unavailable, and when it answers again.
+func (s *Store) noteAnswered(err error) {
+	switch {
+	case err == nil && s.failing.Load():
+		if s.failing.CompareAndSwap(true, false) {
+			s.o.Logger.Info("event IDs of HTTP clients are looked up in redis again")
+		}
+	case errors.Is(err, shard.ErrClosed), errors.Is(err, context.Canceled): // the process ends
+	case err != nil && !s.failing.Swap(true):
+		consequence := "a repeated request runs again in each process that does not know it"
+		if s.o.Closed {
+			consequence = "requests with an event ID are refused"
+		}
+		s.o.Logger.Warn("event IDs of HTTP clients cannot be looked up", "consequence", consequence, "err", err)
+	}
+}

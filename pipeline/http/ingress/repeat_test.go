@@ -1,0 +1,423 @@
+package ingress
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/idempotency"
+)
+
+// remembering makes a bed's ingress remember event IDs in the Redis at addr.
+func remembering(t *testing.T, rdb redis.UniversalClient) func(*Options) {
+	t.Helper()
+	return func(o *Options) {
+		health, err := redishealth.New(rdb, redishealth.Options{Failures: 1, Timeout: testserver.Patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Idempotency, err = idempotency.New(rdb, idempotency.Options{Health: health}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// beside starts another ingress beside b's, on the same servers.
+func (b *bed) beside(t *testing.T, change func(*Options)) *bed {
+	t.Helper()
+	o := Options{NATS: connect(t, b.server), Wait: 10 * time.Second}
+	change(&o)
+	in, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &bed{server: b.server, worker: b.worker, js: b.js, in: in}
+	other.run(t)
+	other.serve(t, in.Server(in.Handler()))
+	return other
+}
+
+// counted counts the messages that a worker handles. Each outcome differs.
+func (b *bed) counted(t *testing.T) *atomic.Int64 {
+	t.Helper()
+	var n atomic.Int64
+	b.work(t, func(jetstream.Msg) []byte { return fmt.Appendf(nil, `{"status":"ok","result":%d}`, n.Add(1)) })
+	return &n
+}
+
+// TestF6OneKeyManyBodies guards against F6: an event ID is good for one body.
+func TestF6OneKeyManyBodies(t *testing.T) {
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		b := newBed(t, remembering(t, testserver.ConnectRedis(t, addr)))
+		handled := b.counted(t)
+		for i := range 40 {
+			want := http.StatusUnprocessableEntity
+			if i == 0 {
+				want = http.StatusOK
+			}
+			body := fmt.Sprintf(`{"guild_id":"g","data":{"n":%d}}`, i)
+			r := b.post(t, "/v1/commands", body, "Idempotency-Key", "k", "X-Request-Id", "r1")
+			if r.code != want {
+				t.Errorf("body %d: %d %s, want %d", i, r.code, r.body, want)
+			}
+			if i == 1 {
+				checkGolden(t, "422-reused", r)
+			}
+		}
+		if n := handled.Load(); n != 1 {
+			t.Errorf("%d bodies under one event ID were handled", n)
+		}
+	})
+}
+
+// TestF6OneBodyManyTimes guards against F6: of requests that are repeated at the same time, by two processes, one runs,
+// and all get its answer.
+func TestF6OneBodyManyTimes(t *testing.T) {
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		rdb := testserver.ConnectRedis(t, addr)
+		b := newBed(t, remembering(t, rdb))
+		beds := []*bed{b, b.beside(t, remembering(t, rdb))}
+		handled := b.counted(t)
+		var ran atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				testserver.Eventually(t, "the request is answered", func() bool {
+					r := beds[i%2].post(t, "/v1/commands", good)
+					if r.code == http.StatusConflict && r.header.Get("Retry-After") == "2" {
+						return false // as it runs
+					}
+					if r.code != http.StatusOK || r.body != `{"status":"ok","result":1}` {
+						t.Errorf("%d %s", r.code, r.body)
+					}
+					if r.header.Get("Idempotent-Replayed") != "true" {
+						ran.Add(1)
+					}
+					return true
+				})
+			})
+		}
+		wg.Wait()
+		if handled.Load() != 1 || ran.Load() != 1 {
+			t.Errorf("handled %d times, %d answers are not marked as replayed", handled.Load(), ran.Load())
+		}
+	})
+}
+
+// TestRemembered says which answers are given again, and which requests may be tried again.
+func TestRemembered(t *testing.T) {
+	failed := func(code int) string {
+		return fmt.Sprintf(`{"status":"error","error":{"code":%d,"message":"no"}}`, code)
+	}
+	tests := []struct {
+		name, path, outcome string
+		headers             []string
+		code                int
+		again               bool // it runs again
+	}{
+		{name: "200", outcome: `{"status":"ok","rate_limit":{"action":"command","limit":10,"remaining":9,"reset_ms":36001,"retry_after_ms":0}}`, code: 200},
+		{name: "202 async", headers: []string{"Prefer", "respond-async"}, code: 202},
+		{name: "202 sync", path: "/v1/eligibility/syncs", code: 202},
+		{name: "202 event", path: "/v1/events", code: 202},
+		{name: "a handler's 404", outcome: failed(404), code: 404},
+		{name: "a handler's 409", outcome: failed(409), code: 409},
+		{name: "a handler's 429", outcome: failed(429), code: 429, again: true},
+		{name: "a handler's 408", outcome: failed(408), code: 408, again: true},
+		{name: "over the limit", outcome: `{"status":"rate_limited",` + limited + `}`, code: 429, again: true},
+		{name: "expired", outcome: `{"status":"expired"}`, code: 410, again: true},
+		{name: "failed", outcome: failed(500), code: 502, again: true},
+		{name: "limits away", outcome: failed(503), code: 503, again: true},
+		{name: "odd", outcome: `{"status":"odd"}`, code: 502, again: true},
+	}
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	b := newBed(t, remembering(t, rdb))
+	other := b.beside(t, remembering(t, rdb))
+	var outcome atomic.Value
+	b.work(t, func(jetstream.Msg) []byte { return []byte(outcome.Load().(string)) })
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := b.published(t)
+			outcome.Store(tt.outcome)
+			path := orElse(tt.path, "/v1/commands")
+			body := fmt.Sprintf(`{"event_id":%q,"community_id":"c","check_type":"x","event_type":"x"}`, strings.ReplaceAll(tt.name, " ", "-"))
+			first := b.post(t, path, body, tt.headers...)
+			second := other.post(t, path, body, tt.headers...)
+			if first.code != tt.code || second.code != tt.code {
+				t.Fatalf("%d and then %d %s, want %d", first.code, second.code, second.body, tt.code)
+			}
+			if first.header.Get(replayedHeader) != "" || (second.header.Get(replayedHeader) == "true") == tt.again {
+				t.Errorf("replayed: %q and then %q", first.header.Get(replayedHeader), second.header.Get(replayedHeader))
+			}
+			want := uint64(1)
+			if tt.again {
+				want = 2
+			}
+			if n := b.published(t) - before; n != want {
+				t.Errorf("stored %d times, want %d", n, want)
+			}
+			if !tt.again {
+				checkSame(t, first, second)
+			}
+		})
+	}
+}
+
+// published is how many messages have ever been stored.
+func (b *bed) published(t *testing.T) (n uint64) {
+	t.Helper()
+	for _, name := range contract.Streams() {
+		s, err := b.js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += s.CachedInfo().State.LastSeq
+	}
+	return n
+}
+
+// checkSame checks that an answer is that of the first request.
+func checkSame(t *testing.T, first, again response) {
+	t.Helper()
+	if again.body != first.body {
+		t.Errorf("first %s\nagain %s", first.body, again.body)
+	}
+	for _, name := range []string{"Content-Type", "Preference-Applied", "Cache-Control"} {
+		if again.header.Get(name) != first.header.Get(name) {
+			t.Errorf("%s: first %q, again %q", name, first.header.Get(name), again.header.Get(name))
+		}
+	}
+	for _, name := range []string{"RateLimit", "RateLimit-Policy"} {
+		if v := again.header.Get(name); v != "" {
+			t.Errorf("%s: %q is of the first request, and may be wrong by now", name, v)
+		}
+	}
+}
+
+// TestStillRunning: a request that is repeated while it runs is told to come back.
+func TestStillRunning(t *testing.T) {
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	b := newBed(t, remembering(t, rdb))
+	other := b.beside(t, remembering(t, rdb))
+	held := b.hold(t.Context(), t)
+	for _, b := range []*bed{b, other} {
+		checkGolden(t, "409-running", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+	}
+	b.work(t, always(`{"status":"ok"}`))
+	if r := <-held; r.code != http.StatusOK {
+		t.Fatalf("%d %s", r.code, r.body)
+	}
+	checkGolden(t, "200-replayed", other.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+}
+
+// TestLateOutcome: after 504 the request counts as running, and when its outcome arrives the repeated request gets it.
+func TestLateOutcome(t *testing.T) {
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	b := newBed(t, func(o *Options) {
+		remembering(t, rdb)(o)
+		o.Wait = time.Second
+	})
+	other := b.beside(t, remembering(t, rdb))
+	for id, outcome := range map[string]string{"good": `{"status":"ok"}`, "refused": `{"status":"error","error":{"code":404,"message":"no"}}`} {
+		body := fmt.Sprintf(`{"event_id":%q,"guild_id":"g"}`, id)
+		if r := b.post(t, "/v1/commands", body); r.code != http.StatusGatewayTimeout {
+			t.Fatalf("%d %s", r.code, r.body)
+		}
+		for _, b := range []*bed{b, other} {
+			if r := b.post(t, "/v1/commands", body); r.code != http.StatusConflict {
+				t.Errorf("while it runs: %d %s", r.code, r.body)
+			}
+		}
+		b.workOnce(t, outcome)
+		testserver.Eventually(t, "the outcome is known", func() bool {
+			return other.post(t, "/v1/commands", body).code != http.StatusConflict
+		})
+		want := http.StatusOK
+		if id == "refused" {
+			want = http.StatusNotFound
+		}
+		if r := other.post(t, "/v1/commands", body); r.code != want || r.header.Get(replayedHeader) == "" {
+			t.Errorf("afterwards: %d %v %s", r.code, r.header, r.body)
+		}
+	}
+	if n := b.lates(); n != 0 {
+		t.Errorf("%d late answers are waited for after all have come", n)
+	}
+}
+
+// TestLateFailure: a message that fails after 504 may be tried again.
+func TestLateFailure(t *testing.T) {
+	b := newBed(t, func(o *Options) {
+		remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))(o)
+		o.Wait = time.Second
+	})
+	if r := b.post(t, "/v1/commands", good); r.code != http.StatusGatewayTimeout {
+		t.Fatalf("%d %s", r.code, r.body)
+	}
+	b.workOnce(t, `{"status":"error","error":{"code":500,"message":"no"}}`)
+	testserver.Eventually(t, "the failure is known", func() bool { return b.lates() == 0 })
+	b.work(t, always(`{"status":"ok"}`))
+	testserver.Eventually(t, "the request is tried again", func() bool { return b.post(t, "/v1/commands", good).code == http.StatusOK })
+}
+
+// TestInvariantBoundedLate checks I4 and I6: late answers are bounded, for a community and for all, and end.
+func TestInvariantBoundedLate(t *testing.T) {
+	b := newBed(t, func(o *Options) {
+		remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))(o)
+		o.Wait, o.MaxInFlight = 300*time.Millisecond, 4
+	})
+	post := func(community string, i int) {
+		body := fmt.Sprintf(`{"event_id":"%d","guild_id":%q}`, i, community)
+		if r := b.post(t, "/v1/commands", body); r.code != http.StatusGatewayTimeout {
+			t.Errorf("%s: %d %s", community, r.code, r.body)
+		}
+	}
+	post("a", 1)
+	post("a", 2) // is above the share of one
+	if n := b.lates(); n != 1 {
+		t.Errorf("%d late answers of one community, want its share of 1", n)
+	}
+	for _, community := range []string{"b", "c", "d", "e"} {
+		post(community, 1)
+	}
+	if n := b.lates(); n != 4 {
+		t.Errorf("%d late answers, want 4", n)
+	}
+	b.in.dropLate(time.Now().Add(lateFor - time.Minute))
+	if n := b.lates(); n != 4 {
+		t.Errorf("%d late answers are left before their time", n)
+	}
+	b.in.dropLate(time.Now().Add(lateFor + time.Minute))
+	b.in.mu.Lock()
+	defer b.in.mu.Unlock()
+	if len(b.in.waiting) != 0 || b.in.numLate != 0 || len(b.in.latePerCommunity) != 0 {
+		t.Errorf("%d waiters, %d late answers of %d communities are left after their time", len(b.in.waiting), b.in.numLate, len(b.in.latePerCommunity))
+	}
+}
+
+// lates is how many late answers are waited for.
+func (b *bed) lates() int {
+	b.in.mu.Lock()
+	defer b.in.mu.Unlock()
+	return b.in.numLate
+}
+
+// workOnce handles the message that waits.
+func (b *bed) workOnce(t *testing.T, outcome string) {
+	t.Helper()
+	c, err := b.js.CreateOrUpdateConsumer(t.Context(), contract.StreamCommands, jetstream.ConsumerConfig{Durable: "worker", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Next(jetstream.FetchMaxWait(testserver.Patience))
+	if err == nil {
+		err = b.worker.Publish(m.Headers().Get(contract.HeaderReplyTo), []byte(outcome))
+	}
+	if err == nil {
+		err = m.DoubleAck(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLeavingClient: a client that leaves and repeats its request gets the answer of the first one.
+func TestLeavingClient(t *testing.T) {
+	b := newBed(t, remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())))
+	ctx, leave := context.WithCancel(t.Context())
+	held := b.hold(ctx, t)
+	leave()
+	if r, ok := <-held; ok {
+		t.Fatalf("answered %d", r.code)
+	}
+	if r := b.post(t, "/v1/commands", good); r.code != http.StatusConflict {
+		t.Errorf("while it runs: %d %s", r.code, r.body)
+	}
+	handled := b.counted(t)
+	testserver.Eventually(t, "the answer is there", func() bool { return b.post(t, "/v1/commands", good).code == http.StatusOK })
+	if n := handled.Load(); n != 1 {
+		t.Errorf("handled %d times", n)
+	}
+	if n := counter(t, b, "arrakis_ingress_client_gone_total"); n != 1 {
+		t.Errorf("%v clients are counted as gone, want 1", n)
+	}
+}
+
+// TestF6MadeUpEventID guards against F6: an event ID that the ingress made up is no permit for a second message.
+func TestF6MadeUpEventID(t *testing.T) {
+	b := newBed(t, nil)
+	b.work(t, echo)
+	r := b.post(t, "/v1/commands", `{"guild_id":"g"}`)
+	var o struct {
+		Result struct {
+			EventID string `json:"event_id"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &o); err != nil || o.Result.EventID == "" {
+		t.Fatalf("%v in %s", err, r.body)
+	}
+	id := o.Result.EventID
+	for field, again := range map[string]response{
+		"Idempotency-Key": b.post(t, "/v1/commands", `{"guild_id":"g"}`, "Idempotency-Key", id),
+		"event_id":        b.post(t, "/v1/commands", fmt.Sprintf(`{"event_id":%q,"guild_id":"g"}`, id)),
+	} {
+		if p := problemOf(t, again); again.code != http.StatusUnprocessableEntity || p.Field != field {
+			t.Errorf("%s: %d %s", field, again.code, again.body)
+		}
+	}
+	for _, other := range []string{newUUID(), "00000000-0000-8000-8000-000000000000", id[:35] + "g", strings.ToUpper(id), id + "0"} {
+		if madeEventID(other) && other != id {
+			t.Errorf("%s counts as made up", other)
+		}
+	}
+}
+
+// TestTooLargeToKeep: an answer that is too large to be kept is told from one that is missing.
+func TestTooLargeToKeep(t *testing.T) {
+	b := newBed(t, remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())))
+	b.work(t, func(jetstream.Msg) []byte {
+		return bytes.Replace([]byte(`{"status":"ok","result":"x"}`), []byte("x"), bytes.Repeat([]byte("x"), 64<<10), 1)
+	})
+	if r := b.post(t, "/v1/commands", good); r.code != http.StatusOK {
+		t.Fatalf("%d %s", r.code, r.body)
+	}
+	checkGolden(t, "409-not-kept", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+}
+
+// TestRedisKilled: with Redis away a request runs once in each process, and a request without an event ID does not
+// notice.
+func TestRedisKilled(t *testing.T) {
+	server := testserver.Redis(t)
+	b := newBed(t, remembering(t, testserver.ConnectRedis(t, server.Addr())))
+	handled := b.counted(t)
+	before := strings.ReplaceAll(good, "e1", "before")
+	b.post(t, "/v1/commands", before)
+	server.Kill()
+	for _, body := range []string{before, good} {
+		first, again := b.post(t, "/v1/commands", body), b.post(t, "/v1/commands", body)
+		if first.code != http.StatusOK || again.code != http.StatusOK || again.body != first.body || again.header.Get(replayedHeader) == "" {
+			t.Errorf("%d %s\n%d %s", first.code, first.body, again.code, again.body)
+		}
+		if r := b.post(t, "/v1/commands", body+" "); r.code != http.StatusUnprocessableEntity {
+			t.Errorf("another body: %d %s", r.code, r.body)
+		}
+	}
+	if n := handled.Load(); n != 2 {
+		t.Errorf("handled %d times, want each of 2 requests once", n)
+	}
+	if r := b.post(t, "/v1/commands", `{"guild_id":"g"}`); r.code != http.StatusOK {
+		t.Errorf("without an event ID: %d %s", r.code, r.body)
+	}
+}
