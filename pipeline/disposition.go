@@ -81,12 +81,17 @@ func handled(err error, attempt, maxAttempts int) disposition {
 	}
 	var (
 		panicked *panicError
+		result   *resultError
 		handler  *HandlerError
 	)
 	switch {
 	case errors.As(err, &panicked):
 		d.failure.Message = panicked.Error()
 		d.settlement, d.reason, d.errorType = term, contract.ReasonPanic, errorPanic
+		return d
+	case errors.As(err, &result): // the handler has done its work, which must not be done again
+		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: result.Error()}
+		d.settlement, d.reason = term, contract.ReasonHandlerError
 		return d
 	case errors.As(err, &handler):
 		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}

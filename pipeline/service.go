@@ -3,13 +3,11 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -54,7 +52,7 @@ func (s *services) request(ctx context.Context, d *delivery, name string) (any, 
 	if err := serviceError(reply); err != nil {
 		return nil, err
 	}
-	return replyResult(reply.Data), nil
+	return replyResult(reply.Data)
 }
 
 // serviceError reads an error by the NATS micro convention.
@@ -68,15 +66,4 @@ func serviceError(reply *nats.Msg) error {
 		n = 500
 	}
 	return &HandlerError{Code: n, Message: cmp.Or(text, "the handler failed")}
-}
-
-// replyResult returns a reply's body as JSON. A body that is not JSON becomes a JSON string.
-func replyResult(body []byte) any {
-	if len(body) == 0 {
-		return nil
-	}
-	if utf8.Valid(body) && json.Valid(body) {
-		return json.RawMessage(body)
-	}
-	return strings.ToValidUTF8(string(body), "\uFFFD")
 }

@@ -2,9 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -134,24 +132,6 @@ func (s *handleStage) invoke(ctx context.Context, f Handler, d *delivery) (resul
 	}()
 	d.RequestID, d.features = d.requestID(), s.features
 	return f(ctx, &d.Message)
-}
-
-// encodeResult encodes a handler's result as JSON.
-func encodeResult(result any) (json.RawMessage, error) {
-	switch r := result.(type) {
-	case nil:
-		return nil, nil
-	case json.RawMessage:
-		if !json.Valid(r) {
-			return nil, errors.New("the handler's result is not JSON")
-		}
-		return r, nil
-	}
-	data, err := json.Marshal(result)
-	if err != nil {
-		return nil, fmt.Errorf("the handler's result: %w", err)
-	}
-	return data, nil
 }
 
 // tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress. It

@@ -223,7 +223,8 @@ func TestPublishedHeaders(t *testing.T) {
 }
 
 // FuzzIngress makes messages of any request: no panic, no 5xx, and what would be published is what was sent but for the
-// spliced members, is accepted by the worker, and goes where its route says. It stops short of NATS, whose coverage
+// spliced members, is accepted by the worker, and goes where its route says (F12). What is refused as malformed, the
+// worker refuses too. It stops short of NATS, whose coverage
 // differs from run to run, so that the fuzzer can learn. F17: the path is one of the routes, so that no input is skipped.
 func FuzzIngress(f *testing.F) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -251,10 +252,14 @@ func FuzzIngress(f *testing.F) {
 			r.ContentLength = -1
 		}
 		m, p := newMessage(httptest.NewRecorder(), r, rt, maxBody)
-		if p == nil {
+		_, refused := contract.Decode(rt.Kind, body)
+		switch {
+		case p == nil:
 			checkMessage(t, m, rt, body)
-		} else if p.Status < 400 || p.Status > 499 || p.Field == "" || p.Detail == "" {
+		case p.Status < 400 || p.Status > 499 || p.Field == "" || p.Detail == "":
 			t.Fatalf("%+v", p)
+		case p.Status == http.StatusBadRequest && refused == nil:
+			t.Fatalf("the ingress refuses what the worker accepts: %q: %+v", body, p)
 		}
 	})
 }
