@@ -382,23 +382,28 @@ func TestMergeKeepsTime(t *testing.T) {
 	})
 }
 
-// TestMergeAll: messages ask Redis again only when every key is merged, also when that takes several round trips.
+// TestMergeAll: every key is merged, also when that takes several round trips.
 func TestMergeAll(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		l := newLimiter(t, addr, quick(Local), nil)
 		lose(t, l)
-		limit := Limit{Max: 1, Window: time.Hour}
-		const keys = 2*mergeRuns + 1
+		limit := Limit{Max: 300, Window: time.Hour}
+		ids := make([]string, limit.Max)
+		for i := range ids {
+			ids[i] = fmt.Sprint("id-", i)
+		}
+		keys := 2*mergeIDs/len(ids) + 1
 		for i := range keys {
-			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a"); got != "1" {
-				t.Fatalf("verdict %s, want 1", got)
-			}
+			ask(t, l, fmt.Sprint("key-", i), limit, ids...)
 		}
 		find(t, l)
+		if n := roundTrips(t, l); n < 3 {
+			t.Errorf("%v round trips, want 3 or more", n)
+		}
 		for i := range keys {
-			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, "a", "b"); got != "20" {
-				t.Errorf("key-%d: verdicts %s after the merge, want 20", i, got)
+			if got, _ := ask(t, l, fmt.Sprint("key-", i), limit, ids[0], ids[len(ids)-1], "late"); got != "220" {
+				t.Errorf("key-%d: verdicts %s after the merge, want 220", i, got)
 			}
 		}
 	})

@@ -33,6 +33,7 @@ type Limiter struct {
 	sweeper  sweeper
 
 	unusable *lru.Cache[string, time.Time] // when a key was last logged as unusable
+	turns    chan struct{}                 // size mergeTrips: held by who merges
 	wake     chan struct{}                 // size 1: tells Run that admissions wait to be merged
 }
 
@@ -43,7 +44,10 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("limiter options: %w", err)
 	}
-	l := &Limiter{rdb: rdb, health: o.Health, o: o, now: time.Now, scripts: productionScripts, wake: make(chan struct{}, 1)}
+	l := &Limiter{
+		rdb: rdb, health: o.Health, o: o, now: time.Now, scripts: productionScripts,
+		turns: make(chan struct{}, mergeTrips), wake: make(chan struct{}, 1),
+	}
 	l.start = l.now()
 	var err error
 	if l.health == nil {

@@ -9,8 +9,12 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// mergeRuns is how many calls of merge.lua go in one round trip.
-const mergeRuns = 256
+// After an outage everything waits at once. These bounds keep Redis from being busy with merges for so long that round
+// trips time out.
+const (
+	mergeIDs   = 4096 // admissions in one round trip
+	mergeTrips = 4    // round trips of merges at the same time
+)
 
 // merge is a part of one key's queue on its way to Redis. The queue keeps it until Redis has taken it. Redis may get a
 // part several times, from several shards or because an answer was lost; it takes an ID once.
@@ -31,6 +35,7 @@ func (f *fallback) take(keys []string, now time.Duration) []*merge {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var merges []*merge
+	room := mergeIDs
 	for _, key := range keys {
 		w, ok := f.waiting[key]
 		if !ok {
@@ -38,9 +43,10 @@ func (f *fallback) take(keys []string, now time.Duration) []*merge {
 		}
 		f.trimQueueLocked(key, w, now)
 		for part := range slices.Chunk(w.queue, callIDs(w.limit)) {
-			if len(merges) == mergeRuns {
+			if room < len(part) {
 				return merges
 			}
+			room -= len(part)
 			w.merging++
 			merges = append(merges, &merge{key: key, window: w, limit: w.limit, part: slices.Clone(part)})
 		}
@@ -139,13 +145,9 @@ func (l *Limiter) mergeOpen(ctx context.Context, r *round) error {
 // for each key that could not be merged. An error is ctx's.
 func (l *Limiter) mergeKeys(ctx context.Context, keys []string) (added int64, failed map[string]error, err error) {
 	for len(keys) > 0 && l.fallback.unmerged.Load() > 0 {
-		merges := l.fallback.take(keys, l.sinceStart(l.now()))
-		if len(merges) == 0 {
-			return added, failed, nil
-		}
-		n, fails, err := l.mergeOnce(ctx, merges)
+		n, fails, more, err := l.mergeSome(ctx, keys)
 		added += n
-		if err != nil {
+		if err != nil || !more {
 			return added, failed, err
 		}
 		if len(fails) > 0 {
@@ -159,6 +161,22 @@ func (l *Limiter) mergeKeys(ctx context.Context, keys []string) (added int64, fa
 		}
 	}
 	return added, failed, nil
+}
+
+// mergeSome waits for its turn and makes one round trip. It returns what mergeKeys does, and false if nothing waited.
+func (l *Limiter) mergeSome(ctx context.Context, keys []string) (added int64, failed map[string]error, more bool, err error) {
+	select {
+	case l.turns <- struct{}{}:
+		defer func() { <-l.turns }()
+	case <-ctx.Done():
+		return 0, nil, false, ctx.Err()
+	}
+	merges := l.fallback.take(keys, l.sinceStart(l.now()))
+	if len(merges) == 0 {
+		return 0, nil, false, nil
+	}
+	added, failed, err = l.mergeOnce(ctx, merges)
+	return added, failed, true, err
 }
 
 // mergeOnce makes one round trip of merges. It returns what mergeKeys does.

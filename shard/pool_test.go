@@ -54,7 +54,7 @@ func full(o Options) Options {
 
 func setup(t *testing.T, o Options) *bundle {
 	t.Helper()
-	b := &bundle{t: t, redis: testserver.Miniredis(t), out: make(chan *note, 100_000)}
+	b := &bundle{t: t, redis: testserver.Miniredis(t)}
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	b.store = store.New(rdb, store.Options{Source: "test"})
@@ -65,7 +65,15 @@ func setup(t *testing.T, o Options) *bundle {
 	if b.limits, err = limiter.New(rdb, limiter.Options{Health: health}); err != nil {
 		t.Fatal(err)
 	}
+	return start(t, b, o)
+}
+
+// start runs a pool on the bundle's store and limits until the test ends.
+func start(t *testing.T, b *bundle, o Options) *bundle {
+	t.Helper()
+	b.out = make(chan *note, 100_000)
 	o.Tenants, o.Limits = b.store, b.limits
+	var err error
 	if b.pool, err = NewPool[*note](full(o)); err != nil {
 		t.Fatal(err)
 	}
