@@ -134,7 +134,8 @@ func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (reje
 			req.Verdict = noneVerdict(req.Limit)
 			continue
 		}
-		if !req.Repeated && !(admitAll && l.health.KeyAway(l.o.Prefix+req.Window.key)) {
+		mustAsk := req.Repeated || admitAll && l.health.KeyAway(l.o.Prefix+req.Window.key)
+		if !mustAsk {
 			if v, full := req.Window.Reject(req.Limit, now); full {
 				req.Verdict = v
 				rejects++

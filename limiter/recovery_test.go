@@ -240,7 +240,7 @@ func (tr *traffic) shard(ctx context.Context, name string) {
 	for i := 0; ctx.Err() == nil; i++ {
 		batch := make([]*Request, 50)
 		for j := range batch {
-			batch[j] = &Request{Window: windows[rand.N(tr.keys)], Limit: tr.limit, ID: fmt.Sprint(name, "-", i, "-", j)} //nolint:gosec // no secret
+			batch[j] = &Request{Window: windows[rand.N(tr.keys)], Limit: tr.limit, ID: fmt.Sprint(name, "-", i, "-", j)}
 		}
 		if err := tr.l.AllowBatch(context.Background(), batch); err != nil {
 			tr.t.Error(err)

@@ -24,7 +24,8 @@ const Attempts = 3
 type Health struct {
 	// set by New, read-only
 	rdb       redis.UniversalClient
-	cluster   *redis.ClusterClient // rdb, if it is a Cluster's client; else nil
+	cluster   *redis.ClusterClient    // rdb, if it is a Cluster's client; else nil
+	owner     func(key string) string // the name of the node that owns the key
 	o         Options
 	roundTrip prometheus.Histogram
 
@@ -44,8 +45,10 @@ func New(rdb redis.UniversalClient, o Options) (*Health, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("redis health options: %w", err)
 	}
-	h := &Health{rdb: rdb, o: o, nodes: make(map[string]*node), roundTrip: newRoundTrip()}
-	h.cluster, _ = rdb.(*redis.ClusterClient)
+	h := &Health{rdb: rdb, owner: allOwned, o: o, nodes: make(map[string]*node), roundTrip: newRoundTrip()}
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		h.cluster, h.owner = cluster, ownerIn(cluster)
+	}
 	if !obeysContext(rdb) {
 		o.Logger.Warn("redis client ignores the limiter's timeout, set ContextTimeoutEnabled", "timeout", o.Timeout)
 	}

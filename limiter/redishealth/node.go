@@ -17,23 +17,21 @@ type node struct {
 	away     bool
 }
 
-// ended is a context that has ended. With it the client tells the owner of a slot from what it knows, and asks nobody.
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
+// allOwned is the owner of every key of a Redis that is not a Cluster.
+func allOwned(string) string { return EveryKey }
 
-// owner returns the name of the node that owns the key: on a Cluster its address.
-func (h *Health) owner(key string) string {
-	if h.cluster == nil {
-		return EveryKey
+// ownerIn returns the function that returns the address of the node of a Cluster that owns a key. It tells from what
+// the client knows, and asks nobody: with a context that has ended, the client cannot.
+func ownerIn(cluster *redis.ClusterClient) func(key string) string {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	return func(key string) string {
+		master, err := cluster.MasterForKey(ended, key)
+		if err != nil {
+			return EveryKey // the client has seen no node yet
+		}
+		return master.Options().Addr
 	}
-	master, err := h.cluster.MasterForKey(ended, key)
-	if err != nil {
-		return EveryKey // the client has seen no node yet
-	}
-	return master.Options().Addr
 }
 
 // awayNodes is the set of nodes that are away. It is replaced, never changed.
