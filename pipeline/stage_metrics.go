@@ -38,7 +38,7 @@ type metricsStage struct {
 	permits  *permitReturner
 
 	ended       *shard.Mailbox[*delivery] // in
-	deadLetters chan *delivery            // run sends and closes, the writers receive
+	deadLetters chan *delivery            // what asks DEADLETTER before it ends; run sends and closes, the writers receive
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
 }
 
@@ -48,7 +48,12 @@ func (s *metricsStage) run(work context.Context) error {
 	for range deadLetterWriters {
 		writers.Go(func() error {
 			for d := range s.deadLetters {
-				s.deadLetter(work, d)
+				if d.settlement == term {
+					s.deadLetter(work, d)
+				} else {
+					s.endReplay(work, d)
+					s.answer(work, d)
+				}
 			}
 			return nil
 		})
@@ -78,19 +83,45 @@ func (s *metricsStage) run(work context.Context) error {
 func (s *metricsStage) end(work context.Context, d *delivery) {
 	switch d.settlement {
 	case term:
-		select {
-		case s.deadLetters <- d:
-		default:
-			s.nakLater(work, d)
-		}
+		s.write(work, d)
 	case ack:
-		s.reply(work, d)
-		s.settle(work, d)
 		s.permits.put(d)
+		if d.header(contract.HeaderReplay) != "" {
+			s.write(work, d)
+		} else {
+			s.answer(work, d)
+		}
 	case nak:
 		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a disposition")
+	}
+}
+
+// write hands d to a writer.
+func (s *metricsStage) write(work context.Context, d *delivery) {
+	select {
+	case s.deadLetters <- d:
+	default:
+		s.nakLater(work, d)
+	}
+}
+
+// answer sends the outcome and settles d.
+func (s *metricsStage) answer(work context.Context, d *delivery) {
+	s.reply(work, d)
+	s.settle(work, d)
+}
+
+// endReplay deletes the dead letter that d was replayed from, if an interrupted replay has left it. This comes before d
+// is settled: while d is in its stream, a repeated replay finds it there, and after that it finds no dead letter.
+func (s *metricsStage) endReplay(work context.Context, d *delivery) {
+	replay := d.header(contract.HeaderReplay)
+	if replay == "" {
+		return
+	}
+	if err := s.store.EndReplay(context.WithoutCancel(work), replay, d.Body); err != nil {
+		s.log.WarnContext(work, "if this dead letter is still there, replaying it again stores its message again", "err", err)
 	}
 }
 
@@ -166,8 +197,8 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 		slog.String("stream", d.source.route.Stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
 		slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
-	s.reply(work, d)
-	s.settle(work, d)
+	s.endReplay(work, d)
+	s.answer(work, d)
 	s.attempts.forget(context.WithoutCancel(work), d)
 }
 

@@ -184,8 +184,8 @@ func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
 	return letters[0]
 }
 
-// replays replays both letters and one that is not there. The command has a handler now; the bad message becomes dead
-// letter 3.
+// replays replays both letters and one that is not there. The command has a handler now; the bad message becomes a
+// dead letter again.
 func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry) {
 	t.Helper()
 	handled := make(chan string, 2)
@@ -212,7 +212,7 @@ func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry)
 	}
 	testserver.Eventually(t, "the bad message is a dead letter again", func() bool {
 		l, _ := listLetters(t, d.env())
-		return len(l) == 1 && l[0].Seq == 3
+		return len(l) == 1 && l[0].Seq > 2
 	})
 	if r := dlq(t, d.env(), exitFailed, "replay 2 --json"); !json.Valid([]byte(r.stdout)) || !strings.Contains(r.stdout, `"replayed": []`) {
 		t.Errorf("a second replay: %+v", r)

@@ -39,8 +39,8 @@ const (
 	HeaderTruncated = "Arrakis-Truncated"
 	// HeaderHeadersCut is how many headers a dead letter lacks, because they did not fit or NATS cannot carry their names.
 	HeaderHeadersCut = "Arrakis-Headers-Cut"
-	// HeaderReplay marks a dead letter that was replayed. Its event ID may still hold a permit, so the limiter asks
-	// Redis.
+	// HeaderReplay names the dead letter that a message was replayed from: its sequence and time. The message's event ID
+	// may still hold a permit, so the limiter asks Redis.
 	HeaderReplay = "Arrakis-Replay"
 
 	HeaderTraceParent = "traceparent"

@@ -237,10 +237,14 @@ func TestReplay(t *testing.T) {
 	if id := header.Get("Nats-Msg-Id"); !strings.HasPrefix(id, "replay:2:") {
 		t.Errorf("message ID %q", id)
 	}
+	if header.Get("Nats-Msg-Id") != "replay:"+header.Get(contract.HeaderReplay) {
+		t.Errorf("%s is %q", contract.HeaderReplay, header.Get(contract.HeaderReplay))
+	}
 	header.Del("Nats-Msg-Id")
 	header.Del("Nats-Expected-Stream")
+	header.Del(contract.HeaderReplay)
 	if diff := cmp.Diff(nats.Header{
-		contract.HeaderRequestID: {"r1"}, contract.HeaderReplay: {"2"}, "traceparent": {"00-1"}, "X-Mine": {"kept"},
+		contract.HeaderRequestID: {"r1"}, "traceparent": {"00-1"}, "X-Mine": {"kept"},
 	}, header); diff != "" {
 		t.Errorf("headers (-want +got)\n%s", diff)
 	}
@@ -300,6 +304,179 @@ func TestReplayIsStoredOnce(t *testing.T) {
 	got, err := b.letters.Replay(t.Context(), seq)
 	if err != nil || !got.Duplicate || len(b.stored(t, contract.StreamCommands)) != 2 || len(b.stored(t, contract.StreamDeadLetter)) != 0 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// interruptedReplay replays as a process does that dies before it deletes the dead letter.
+func (b *bed) interruptedReplay(t *testing.T, seq uint64) {
+	t.Helper()
+	letters, stored, err := b.letters.get(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.letters.mark(t.Context(), replayOf(stored), contract.StreamCommands); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.letters.republish(t.Context(), letters, stored, contract.StreamCommands); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgetIDs waits until COMMANDS knows none of the message IDs of before.
+func (b *bed) forgetIDs(t *testing.T) {
+	t.Helper()
+	s, err := b.js.Stream(t.Context(), contract.StreamCommands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	config.Duplicates = 100 * time.Millisecond
+	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "message IDs are forgotten", func() bool {
+		ack, err := b.js.Publish(t.Context(), "commands.probe", nil, jetstream.WithMsgID("probe"))
+		return err == nil && !ack.Duplicate && ack.Sequence > 1 && b.count(t, "commands.probe") > 1
+	})
+}
+
+// count returns how many messages COMMANDS has on a subject.
+func (b *bed) count(t *testing.T, subject string) int {
+	t.Helper()
+	n := 0
+	for _, m := range b.stored(t, contract.StreamCommands) {
+		if m.Subject == subject {
+			n++
+		}
+	}
+	return n
+}
+
+// F15: a replay that was interrupted before the dead letter was deleted is stored once, also when it is repeated after
+// JetStream has forgotten its message ID. The message is still in its stream.
+func TestF15ReplayRepeatedLate(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	header := map[string]string{contract.HeaderSubject: "commands.interaction"}
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	for range 3 { // others on the subject, before and after
+		if _, err := b.js.Publish(t.Context(), "commands.interaction", []byte(ping)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.interruptedReplay(t, seq)
+	for range 3 {
+		if _, err := b.js.Publish(t.Context(), "commands.interaction", []byte(ping)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.forgetIDs(t)
+	got, err := b.letters.Replay(t.Context(), seq)
+	want := Replayed{Seq: seq, Stream: "COMMANDS", Subject: "commands.interaction", Sequence: 4, Duplicate: true}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	if n := b.count(t, "commands.interaction"); n != 7 {
+		t.Errorf("%d messages are stored, want 7", n)
+	}
+	if left := b.stored(t, contract.StreamDeadLetter); len(left) != 0 {
+		t.Errorf("DEADLETTER still has %d messages, first %s", len(left), left[0].Subject)
+	}
+}
+
+// F15: as before, but the message was handled in the meantime, and the server has been restarted.
+func TestF15ReplayRepeatedAfterItsMessageWasHandled(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	b.interruptedReplay(t, seq)
+	c, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.letters.EndReplay(t.Context(), m.Headers().Get(contract.HeaderReplay), m.Data()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.forgetIDs(t)
+	if _, err := b.letters.Replay(t.Context(), seq); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the repetition: %v", err)
+	}
+	if n := b.count(t, "commands.interaction") + len(b.stored(t, contract.StreamDeadLetter)); n != 0 {
+		t.Errorf("%d messages are stored, want none", n)
+	}
+}
+
+// F15: a replay that marked and got no further is no replay: the repetition stores the message.
+func TestF15ReplayInterruptedBeforeItsMessageWasStored(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	_, stored, err := b.letters.get(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.letters.mark(t.Context(), replayOf(stored), contract.StreamCommands); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := b.letters.List(t.Context(), Query{}); err != nil || len(page.Entries) != 1 {
+		t.Errorf("the list shows %d entries, %v, want the dead letter and not the mark", len(page.Entries), err)
+	}
+	got, err := b.letters.Replay(t.Context(), seq)
+	if err != nil || got.Duplicate || b.count(t, "commands.interaction") != 1 || len(b.stored(t, contract.StreamDeadLetter)) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// The mark of a replay must not cost the dead letter: in a full stream it evicts the oldest, which is the one replayed.
+func TestReplayFromFullStream(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	header := map[string]string{contract.HeaderSubject: "commands.interaction"}
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	b.write(t, contract.StreamCommands, contract.ReasonPanic, header, ping)
+	s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := s.CachedInfo()
+	config := info.Config
+	config.MaxBytes = int64(info.State.Bytes)
+	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.letters.Replay(t.Context(), seq); err != nil || got.Sequence != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n := b.count(t, "commands.interaction"); n != 1 {
+		t.Errorf("%d messages are stored, want 1", n)
+	}
+}
+
+// Whoever may publish messages may not delete dead letters: a message that is no replay deletes nothing.
+func TestEndReplayOfOthers(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	_, stored, err := b.letters.get(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ replay, body string }{
+		{"", ping}, {"x", ping}, {"1", ping}, {"1:1", ping}, {"0:0", ping}, {"99:1", ping}, {"-1:1", ping}, {replayOf(stored), "another"},
+	} {
+		if err := b.letters.EndReplay(t.Context(), tt.replay, []byte(tt.body)); err != nil {
+			t.Errorf("%q: %v", tt.replay, err)
+		}
+	}
+	if n := len(b.stored(t, contract.StreamDeadLetter)); n != 1 {
+		t.Errorf("%d dead letters are left, want 1", n)
 	}
 }
 

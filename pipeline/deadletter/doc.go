@@ -10,8 +10,20 @@
 // because somebody clicked twice or an answer was lost, is kept once within the stream's duplicate window, which is
 // 2 minutes by JetStream's default.
 //
-// A process that dies in the middle of a replay leaves the dead letter behind. A later replay then stores the message
-// again. The limiter and handlers recognise the message by its event ID.
+// # Replays
+//
+// A replay is stored once, however late it is repeated, also if the process died between storing the message and deleting
+// the dead letter. Three things make it so:
+//
+//   - The first replay of a dead letter stores a mark in DEADLETTER, on the subject deadletter.replay.<sequence>.<time>:
+//     up to where the message's stream went then. A replay that finds a mark looks for the message behind that point.
+//   - A worker deletes the dead letter of a replayed message, if it is still there, before it settles the message. So a
+//     dead letter whose message is not in the stream has not been replayed.
+//   - Replays at the same moment have one message ID. A replay publishes within 5 s after it has seen the dead letter.
+//
+// The limits: a publish that the network or a frozen server holds back for longer than the duplicate window, while
+// another replay of the dead letter is handled; a worker that could not delete the dead letter (it logs that); a worker
+// older than this; and a replayed message that its stream dropped unread, by age or size, is stored again.
 //
 // # Errors
 //

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -52,7 +51,8 @@ type Replayed struct {
 // Replay publishes the message of the dead letter at seq to its original subject, waits until the message is stored,
 // and deletes the dead letter. The message has its original body and headers, and the header Arrakis-Replay. It has no
 // Arrakis-Reply-To, because the sender no longer waits. Errors: [ErrNotFound],
-// [*RefusedError]. After any other error Replay may be repeated, and the message is stored once.
+// [*RefusedError]. After any other error Replay may be repeated, however late, and the message is stored once; see the
+// package comment.
 func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 	done, err := s.replay(ctx, seq)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) Replay(ctx context.Context, seq uint64) (Replayed, error) {
 }
 
 func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
-	stream, stored, err := s.get(ctx, seq)
+	letters, stored, err := s.get(ctx, seq)
 	if err != nil {
 		return Replayed{}, err
 	}
@@ -71,30 +71,67 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 		Seq: seq, Subject: subject,
 		Truncated: stored.Header.Get(contract.HeaderTruncated), HeadersCut: stored.Header.Get(contract.HeaderHeadersCut),
 	}
-	origin, ok := originOf(subject)
+	route, ok := originOf(subject)
 	if !ok || refused.Truncated != "" || refused.HeadersCut != "" {
 		return Replayed{}, refused
 	}
-	ack, err := s.publish(ctx, restored(stored, subject),
-		jetstream.WithExpectStream(origin.Stream),
-		// The time is part of the ID, because a stream that was deleted and created again counts from 1 again.
-		jetstream.WithMsgID(fmt.Sprintf("replay:%d:%d", seq, stored.Time.UnixNano())))
+	done, err := s.storeOnce(ctx, letters, stored, route.Stream)
 	if tooLarge(err) || errors.Is(err, nats.ErrBadHeaderMsg) {
 		refused.Err = err
-		return Replayed{}, refused
+		err = refused
 	}
+	if err == nil {
+		if err := remove(ctx, letters, seq); err != nil {
+			return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", route.Stream, err)
+		}
+	}
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, refused) {
+		unmark(ctx, letters, replayOf(stored)) // the mark is of no use any more
+	}
+	return done, err
+}
+
+// storeOnce stores the message of a dead letter in its stream, unless an earlier replay has.
+func (s *Store) storeOnce(ctx context.Context, letters jetstream.Stream, stored *jetstream.RawStreamMsg, stream string) (Replayed, error) {
+	subject := stored.Header.Get(contract.HeaderSubject)
+	done := Replayed{Seq: stored.Sequence, Stream: stream, Subject: subject}
+	m, err := s.mark(ctx, replayOf(stored), stream)
+	if err != nil {
+		return Replayed{}, fmt.Errorf("mark the replay: %w", err)
+	}
+	if !m.first {
+		if done.Sequence, err = find(ctx, m.origin, subject, replayOf(stored), m.after); err != nil {
+			return Replayed{}, fmt.Errorf("look for the message in %s: %w", stream, err)
+		}
+		if done.Sequence > 0 {
+			done.Duplicate = true
+			return done, nil
+		}
+	}
+	ack, err := s.republish(ctx, letters, stored, stream)
 	if err != nil {
 		return Replayed{}, fmt.Errorf("publish to %s: %w", subject, err)
 	}
-	if err := remove(ctx, stream, seq); err != nil {
-		return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", ack.Stream, err)
+	done.Sequence, done.Duplicate = ack.Sequence, ack.Duplicate
+	return done, nil
+}
+
+// republish publishes the message of a dead letter, if the dead letter is still there. Both happen within timeout, so
+// that no replay publishes long after it has looked: what it looked at may have changed by then.
+func (s *Store) republish(ctx context.Context, letters jetstream.Stream, stored *jetstream.RawStreamMsg, stream string) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := message(ctx, letters, stored.Sequence)
+	if err != nil && !(errors.Is(err, ErrNotFound) && evicted(ctx, letters, stored.Sequence)) {
+		return nil, err
 	}
-	return Replayed{Seq: seq, Stream: ack.Stream, Subject: subject, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+	return s.publish(ctx, restored(stored),
+		jetstream.WithExpectStream(stream), jetstream.WithMsgID("replay:"+replayOf(stored)))
 }
 
 // restored is the original message of a dead letter.
-func restored(stored *jetstream.RawStreamMsg, subject string) *nats.Msg {
-	m := nats.NewMsg(subject)
+func restored(stored *jetstream.RawStreamMsg) *nats.Msg {
+	m := nats.NewMsg(stored.Header.Get(contract.HeaderSubject))
 	m.Data = stored.Data
 	maps.Copy(m.Header, stored.Header)
 	for _, name := range []string{
@@ -105,7 +142,7 @@ func restored(stored *jetstream.RawStreamMsg, subject string) *nats.Msg {
 	}
 	// These headers, such as the message ID, were meant for the stream DEADLETTER.
 	maps.DeleteFunc(m.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
-	m.Header[contract.HeaderReplay] = []string{strconv.FormatUint(stored.Sequence, 10)}
+	m.Header[contract.HeaderReplay] = []string{replayOf(stored)}
 	return m
 }
 

@@ -137,7 +137,7 @@ func (q *Query) subject() (string, error) {
 		return "", &QueryError{"reason", oneOf(reasons)}
 	}
 	if q.Stream == "" && q.Reason == "" {
-		return "deadletter.>", nil
+		return "deadletter.*.*", nil // not the marks of replays
 	}
 	return contract.DeadLetterSubject(cmp.Or(q.Stream, "*"), cmp.Or(q.Reason, "*")), nil
 }
