@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -99,7 +100,7 @@ func fillOldLog(tb testing.TB, rdb *redis.Client, key string, n int, at int64) {
 	tb.Helper()
 	const fill = `for i = tonumber(ARGV[1]), tonumber(ARGV[2]) do redis.call('ZADD', KEYS[1], ARGV[3], string.format('old-%012d', i)) end`
 	for from := 1; from <= n; from += 10_000 {
-		if err := rdb.Eval(tb.Context(), fill, []string{key}, from, min(from+9999, n), at).Err(); err != nil && err != redis.Nil {
+		if err := rdb.Eval(tb.Context(), fill, []string{key}, from, min(from+9999, n), at).Err(); !errors.Is(err, redis.Nil) && err != nil {
 			tb.Fatal(err)
 		}
 	}

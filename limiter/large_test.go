@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,7 +234,7 @@ func TestW4Property(t *testing.T) {
 }
 
 // TestW4BoundedTrim: 5,000 members of an older version leave the window at once. No call removes more than a step of
-// them, none of them counts, and they are all gone in the end.
+// them, none of them counts or makes its ID known, and they are all gone in the end.
 func TestW4BoundedTrim(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
@@ -247,7 +249,7 @@ func TestW4BoundedTrim(t *testing.T) {
 			clock.advance(limit.Window)
 			card := int64(old + 1)
 			for i := int64(1); i <= 20; i++ {
-				vs, err := l.Allow(t.Context(), key, limit, fmt.Sprint("new-", i), fmt.Sprint("old-", i))
+				vs, err := l.Allow(t.Context(), key, limit, fmt.Sprint("new-", i), fmt.Sprintf("old-%012d", old-i))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -347,7 +349,7 @@ func TestW4Memory(t *testing.T) {
 			t.Errorf("verdicts %s, want the newest known and the oldest charged again", got)
 		}
 		chunks, bytes := int64(0), 0
-		for _, m := range rdb.ZRangeByScore(t.Context(), "ratelimit:k", &redis.ZRangeBy{Min: "-1e9", Max: "-1"}).Val() {
+		for _, m := range rdb.ZRangeArgs(t.Context(), redis.ZRangeArgs{Key: "ratelimit:k", Start: "-1e9", Stop: "-1", ByScore: true}).Val() {
 			chunks, bytes = chunks+1, bytes+len(m)
 		}
 		if chunks != int64(few.chunks) || bytes > few.chunks*((few.most+1)*12+16) {
@@ -427,4 +429,54 @@ func TestW4Sweep(t *testing.T) {
 			t.Errorf("due %v; a small limit is left to its expiry", l.sweeper.due)
 		}
 	})
+}
+
+// TestW4SwitchUnderLoad: processes ask for one key at once while some of them see a limit that is a log and others one
+// that has sub-windows. As many messages are admitted as the higher limit has permits, and each is charged once.
+func TestW4SwitchUnderLoad(t *testing.T) {
+	t.Parallel()
+	addr := testserver.Redis(t).Addr() // miniredis sorts a whole set for each look at it
+	limits := []Limit{{Max: maxLog - 1000, Window: time.Hour}, {Max: maxLog + 1000, Window: time.Hour}}
+	const batches, size = 16, 500
+	var charged, held atomic.Int64
+	ask := func(l *Limiter, limit Limit, ids []string) {
+		vs, err := l.Allow(t.Context(), "k", limit, ids...)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		charged.Add(int64(strings.Count(spell(vs), "1")))
+		held.Add(int64(strings.Count(spell(vs), "2")))
+	}
+	var wg sync.WaitGroup
+	limiters := make([]*Limiter, 4)
+	for p := range limiters {
+		limiters[p] = newLimiter(t, addr, settings{}, nil)
+		wg.Go(func() {
+			for b := range batches {
+				ask(limiters[p], limits[(p+b)%2], batchIDs(p, b, size))
+			}
+		})
+	}
+	wg.Wait()
+	if n := charged.Load(); n != limits[1].Max || held.Load() != 0 {
+		t.Fatalf("%d admitted of a limit of %d, %d of them as if they held a permit", n, limits[1].Max, held.Load())
+	}
+	for p, l := range limiters {
+		for b := range batches {
+			ask(l, limits[b%2], batchIDs(p, b, size))
+		}
+	}
+	if charged.Load() != limits[1].Max || held.Load() != limits[1].Max {
+		t.Errorf("when all come again: %d charged, %d known, want %d each", charged.Load(), held.Load(), limits[1].Max)
+	}
+}
+
+// batchIDs are the event IDs of one process's batch.
+func batchIDs(process, batch, n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("event-%d-%d-%d", process, batch, i)
+	}
+	return ids
 }
