@@ -95,7 +95,7 @@ func BenchmarkPipeline(b *testing.B) {
 
 func (b *bundle) ensure() {
 	b.t.Helper()
-	if err := streams.Ensure(b.t.Context(), b.js, streams.Options{Storage: jetstream.MemoryStorage}, discard); err != nil {
+	if err := streams.Ensure(b.t.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, discard); err != nil {
 		b.t.Fatal(err)
 	}
 }

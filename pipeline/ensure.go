@@ -16,6 +16,7 @@ import (
 // same time, one of them creates it and the others wait.
 type ensurer struct {
 	js      jetstream.JetStream
+	records *streams.Records
 	options streams.Options
 	log     *slog.Logger
 
@@ -36,7 +37,7 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, 4*requestTimeout)
 	defer cancel()
-	err := streams.Ensure(limited, e.js, e.options, e.log)
+	err := streams.Ensure(limited, e.js, e.records, e.options, e.log)
 	if ctx.Err() != nil {
 		return err // the caller has given up: nothing is learned
 	}

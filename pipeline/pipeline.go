@@ -57,6 +57,7 @@ type Pipeline struct {
 	log     *slog.Logger
 	ensurer *ensurer
 	monitor *monitor
+	keeper  *streams.Keeper
 	config  *liveConfig
 
 	decode  *decodeStage
@@ -99,7 +100,7 @@ func New(o Options) (*Pipeline, error) {
 	// The queue has room for all messages that consumers made with these options may have unacknowledged. So a shard
 	// waits for handlers only at the queue's bound in bytes.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
-	ensure := &ensurer{js: js, options: o.Streams, log: o.Logger}
+	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis), options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, log)
@@ -126,8 +127,20 @@ func New(o Options) (*Pipeline, error) {
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
+	p.keep(o.Registerer)
 	registerGauges(o.Registerer, decode.sources, admitted, o.Tenants)
 	return p, nil
+}
+
+// keep makes the keeper of the streams, to which the sources count redeliveries.
+func (p *Pipeline) keep(reg prometheus.Registerer) {
+	p.keeper = streams.NewKeeper(streams.KeeperOptions{
+		JetStream: p.ensurer.js, Records: p.ensurer.records, DeadLetter: p.metrics.unread,
+		Logger: p.ensurer.log, Registerer: reg,
+	})
+	for _, s := range p.decode.sources {
+		s.redelivered = p.keeper.Redelivered(s.route.Stream)
+	}
 }
 
 // Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
@@ -205,6 +218,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
 	stages.Go(func() error { return p.monitor.run(intake) })
+	stages.Go(func() error { p.keeper.Run(intake); return nil })
 	return stages
 }
 

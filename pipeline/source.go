@@ -23,6 +23,8 @@ type source struct {
 	ttl      time.Duration                 // age past which a message is expired; 0: never
 	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
 	lost     chan error                    // size 1: callbacks and the monitor tell pull to end
+	// redelivered counts deliveries that are not the message's first, for package streams. Set by New.
+	redelivered *atomic.Int64
 
 	// Owned by decode.
 	backlog    uint64 // messages that JetStream has not delivered yet

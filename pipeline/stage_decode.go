@@ -75,6 +75,9 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		return nil
 	}
 	src.backlog = meta.pending
+	if meta.delivered > 1 {
+		src.redelivered.Add(1)
+	}
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
 	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
 	d.Attempt = 1 // the handle stage counts

@@ -202,6 +202,19 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	s.attempts.forget(context.WithoutCancel(work), d)
 }
 
+// unread stores a message as a dead letter that no consumer reads, because of its subject. It is called by package
+// streams, not by a stage.
+func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.RawStreamMsg) error {
+	err := s.store.Write(ctx, &deadletter.Record{
+		Stream: stream, Sequence: m.Sequence, Stored: m.Time, Subject: m.Subject, Headers: m.Header, Body: m.Data,
+		Reason: contract.ReasonMalformed, Cause: "no worker reads messages on the subject " + m.Subject,
+	})
+	if err == nil {
+		s.metrics.deadLetters.WithLabelValues(stream, string(contract.ReasonMalformed)).Inc()
+	}
+	return err
+}
+
 // record is the record of a message that becomes a dead letter.
 func (d *delivery) record() *deadletter.Record {
 	return &deadletter.Record{

@@ -32,6 +32,7 @@ type commands struct {
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
 
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
+	Status    statusCmd    `cmd:"" help:"Show the streams and consumers: what waits, what was dropped, what differs." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

@@ -16,7 +16,7 @@ func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "") // kong asks for the width
 	for _, command := range []string{
 		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant upgrade",
-		"tenant delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "provision", "version",
+		"tenant delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "status", "provision", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
 			r := arrakis(t, nil, append(strings.Fields(command), "--help")...)
@@ -86,6 +86,7 @@ func TestExitCodes(t *testing.T) {
 		{"no Redis", closed, "usage comm_001", exitFailed, "arrakis dev"},
 		{"no NATS", closed, "send comm_001 ping", exitFailed, "arrakis dev"},
 		{"no NATS to provision", closed, "provision", exitFailed, "NATS_URL"},
+		{"no NATS to look at", closed, "status", exitFailed, "NATS_URL"},
 		{"version", nil, "version", exitDone, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

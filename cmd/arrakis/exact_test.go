@@ -71,7 +71,7 @@ func newFlood(t *testing.T, processes int) *flood {
 	}
 	nc := f.nats.Connect(t)
 	f.js = testserver.JetStream(t, nc)
-	if err := streams.Ensure(t.Context(), f.js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+	if err := streams.Ensure(t.Context(), f.js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	tenants := store.New(f.rdb, store.Options{Source: "test"})

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -27,4 +29,19 @@ func (f *natsFlags) withJetStream(do func(*nats.Conn, jetstream.JetStream) error
 		return err
 	}
 	return streams.Explain(do(nc, js))
+}
+
+// withRecords is withJetStream for commands that also use what Redis knows of streams. Redis may be away.
+func (f *natsFlags) withRecords(do func(*nats.Conn, jetstream.JetStream, *streams.Records) error, s *redisSettings) error {
+	target, err := parseRedisURL(s.URL)
+	if err != nil {
+		return err
+	}
+	rdb := newRedis(target, 0)
+	defer rdb.Close() //nolint:errcheck // nothing is pending
+	return f.withJetStream(func(nc *nats.Conn, js jetstream.JetStream) error { return do(nc, js, streams.NewRecords(rdb)) })
+}
+
+func validateServers(p process, nats *natsFlags, redis *redisSettings) error {
+	return errors.Join(nats.validate(p), redis.validate())
 }

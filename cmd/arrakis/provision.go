@@ -12,7 +12,16 @@ import (
 type provisionCmd struct {
 	Apply bool `help:"Make the changes. Without this flag they are only listed."`
 	natsFlags
+	redisSettings
 	streamSettings
+}
+
+func (*provisionCmd) Help() string {
+	return `Redis holds where the consumers were: a consumer that is made again goes on there. Without Redis all other changes are made.`
+}
+
+func (c *provisionCmd) validate(p process) error {
+	return validateServers(p, &c.natsFlags, &c.redisSettings)
 }
 
 // options makes the options of package streams from the settings.
@@ -25,7 +34,7 @@ func (s *streamSettings) options() streams.Options {
 }
 
 func (c *provisionCmd) Run(ctx context.Context, p process) error {
-	return c.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error {
+	return c.withRecords(func(_ *nats.Conn, js jetstream.JetStream, r *streams.Records) error {
 		changes, err := streams.Plan(ctx, js, c.options())
 		if err != nil {
 			return err
@@ -44,6 +53,6 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 		if err != nil || !c.Apply {
 			return err
 		}
-		return streams.Apply(ctx, js, changes)
-	})
+		return streams.Apply(ctx, js, r, changes)
+	}, &c.redisSettings)
 }

@@ -33,7 +33,7 @@ func newHangingBed(t *testing.T, shutdownTimeout time.Duration) *hangingBed {
 		t.Fatal(err)
 	}
 	js := testserver.JetStream(t, nc)
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	// With such an ack wait, a message comes again within the test only if it is given back.

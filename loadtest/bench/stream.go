@@ -29,7 +29,7 @@ func (s *servers) newStream(ctx context.Context, storage jetstream.StorageType) 
 	if err := s.js.DeleteStream(ctx, contract.StreamCommands); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete the stream: %w", err)
 	}
-	err := streams.Ensure(ctx, s.js, streams.Options{Storage: storage}, slog.New(slog.DiscardHandler))
+	err := streams.Ensure(ctx, s.js, nil, streams.Options{Storage: storage}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func newBed(t *testing.T) *bed {
 	t.Helper()
 	server := testserver.NATS(t)
 	js := testserver.JetStream(t, server.Connect(t))
-	err := streams.Ensure(t.Context(), js, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
+	err := streams.Ensure(t.Context(), js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,21 +8,46 @@ import (
 )
 
 func createStream(want jetstream.StreamConfig) Change {
-	return Change{Stream: want.Name, apply: func(ctx context.Context, js jetstream.JetStream) error {
-		_, err := js.CreateStream(ctx, want)
+	return Change{Stream: want.Name, apply: func(ctx context.Context, js jetstream.JetStream, r *Records) error {
+		made, err := js.CreateStream(ctx, want)
 		if hasCode(err, codeServerStorage, codeServerMemory, codeAccountStorage) {
 			return fmt.Errorf("%w: the stream reserves %d bytes; give JetStream more (max_file_store, max_memory_store, or the "+
 				"account's limit), or create the stream with a smaller max_bytes, which arrakis then uses as it is", err, want.MaxBytes)
+		}
+		if err == nil && r != nil {
+			r.noteMade(want.Name, made.CachedInfo().Created)
 		}
 		return err
 	}}
 }
 
 func createConsumer(stream string, want jetstream.ConsumerConfig) Change {
-	return Change{Stream: stream, Consumer: want.Durable, apply: func(ctx context.Context, js jetstream.JetStream) error {
-		_, err := js.CreateConsumer(ctx, stream, want)
+	return Change{Stream: stream, Consumer: want.Durable, apply: func(ctx context.Context, js jetstream.JetStream, r *Records) error {
+		begin := want
+		if err := resume(ctx, js, r, stream, &begin); err != nil {
+			return err
+		}
+		_, err := js.CreateConsumer(ctx, stream, begin)
 		return err
 	}}
+}
+
+// resume makes a consumer that existed before go on after its ack floor. A work queue needs no floor, because it holds
+// only what is not acknowledged, and it takes consumers only from its beginning.
+func resume(ctx context.Context, js jetstream.JetStream, r *Records, stream string, c *jetstream.ConsumerConfig) error {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	info := s.CachedInfo()
+	if r == nil || info.Config.Retention == jetstream.WorkQueuePolicy || info.State.LastSeq == 0 {
+		return nil
+	}
+	floor, err := r.floor(ctx, stream, c.Durable, info.Created)
+	if err == nil && floor > 0 {
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
+	}
+	return err
 }
 
 // changes lists the settings of a stream or a consumer that differ from want. c names the stream or consumer.
@@ -35,7 +60,7 @@ func changes[Config any](c Change, settings []setting[Config], is, want *Config,
 		if c.Is == c.Wanted {
 			continue
 		}
-		c.apply = func(ctx context.Context, js jetstream.JetStream) error { return update(ctx, js, s) }
+		c.apply = func(ctx context.Context, js jetstream.JetStream, _ *Records) error { return update(ctx, js, s) }
 		changes = append(changes, c)
 	}
 	return changes
@@ -71,10 +96,14 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 	if err != nil && s.fixed {
 		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, wait until `arrakis status` "+
 			"shows nothing pending or unacknowledged, delete it with `nats stream rm %s` (all its messages go with it), and apply "+
-			"again; docs/operations.md has the steps", err, want.Name)
+			"again; docs/streams.md has the steps", err, want.Name)
 	}
 	return err
 }
+
+// madeAgain says where a consumer that is deleted and made again begins.
+const madeAgain = "the new one goes on after the acknowledged messages, as far as workers have kept that in Redis, " +
+	"and without it begins with the oldest message of the stream"
 
 // updateConsumer changes one setting of a consumer and leaves its other settings unchanged.
 func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, s setting[jetstream.ConsumerConfig], want *jetstream.ConsumerConfig) error {
@@ -87,7 +116,7 @@ func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	_, err = js.UpdateConsumer(ctx, stream, config)
 	if err != nil && s.fixed {
 		return fmt.Errorf("%w; JetStream cannot change it on a consumer that exists: delete it with "+
-			"`nats consumer rm %s %s` (messages not acknowledged are delivered again), and apply again", err, stream, want.Durable)
+			"`nats consumer rm %s %s` and apply again; "+madeAgain, err, stream, want.Durable)
 	}
 	return err
 }
@@ -96,8 +125,8 @@ func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 func pushConsumer(stream, name string) Change {
 	return Change{
 		Stream: stream, Consumer: name, Setting: "delivery", Is: "push", Wanted: "pull",
-		apply: func(context.Context, jetstream.JetStream) error {
-			return fmt.Errorf("a push consumer cannot be changed to a pull consumer: delete it with `nats consumer rm %s %s` and apply again", stream, name)
+		apply: func(context.Context, jetstream.JetStream, *Records) error {
+			return fmt.Errorf("a push consumer cannot be changed to a pull consumer: delete it with `nats consumer rm %s %s` and apply again; "+madeAgain, stream, name)
 		},
 	}
 }

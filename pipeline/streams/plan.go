@@ -18,7 +18,7 @@ type Change struct {
 	Is      string `json:"is,omitempty"`
 	Wanted  string `json:"wanted,omitempty"`
 
-	apply func(ctx context.Context, js jetstream.JetStream) error
+	apply func(ctx context.Context, js jetstream.JetStream, r *Records) error
 }
 
 // Creates reports whether the change creates a stream or a consumer. Otherwise it changes an existing one.
@@ -36,9 +36,10 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
 }
 
-// Ensure creates missing streams and consumers. Existing ones are used as they are, and their differences from o are
-// logged. Several processes may call Ensure at the same time.
-func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Logger) error {
+// Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
+// it. Existing streams and consumers are used as they are, and their differences from o are logged. Several processes may
+// call Ensure at the same time.
+func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options, log *slog.Lo
 			continue
 		}
 		created = true
-		switch err := c.apply(ctx, js); {
+		switch err := c.apply(ctx, js, r); {
 		case existsAlready(err):
 		case err != nil:
 			return fmt.Errorf("%s: %w", c, err)
@@ -122,12 +123,12 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 	return consumerChanges(stream, &is, &want), nil
 }
 
-// Apply makes the changes, which must come from [Plan]. After a change that JetStream refuses, it continues with the
+// Apply makes the changes, which must come from [Plan], with the floors of consumers that r knows. After a change that JetStream refuses, it continues with the
 // other changes. The error has a line for each refused change, with advice.
-func Apply(ctx context.Context, js jetstream.JetStream, changes []Change) error {
+func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change) error {
 	var errs error
 	for _, c := range changes {
-		if err := c.apply(ctx, js); err != nil && !existsAlready(err) {
+		if err := c.apply(ctx, js, r); err != nil && !existsAlready(err) {
 			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
 		}
 	}

@@ -1,9 +1,15 @@
-// Package streams creates the JetStream streams and consumers of arrakis, and compares existing ones with the settings.
+// Package streams creates the JetStream streams and consumers of arrakis, compares existing ones with the settings, and
+// keeps watch over them.
 //
 // A worker calls [Ensure] at start. Ensure creates missing streams and consumers. It logs each difference of an
 // existing one and does not change it, because an operator may have set it on purpose. `arrakis provision` calls
-// [Plan] and [Apply]; only Apply changes what exists. All three functions may run in several processes at the same
-// time.
+// [Plan] and [Apply]; only Apply changes what exists. `arrakis status` calls [Look], which changes nothing. All may run
+// in several processes at the same time.
+//
+// While workers run, one [Keeper] at a time looks at the streams every few seconds and keeps in [Records], that is in
+// Redis: the ack floor of each consumer, so that one that is lost goes on where it was, and the number of messages that a
+// stream has dropped before a worker saw them, which the comment of tally explains. It also makes dead letters of messages
+// whose subject nobody reads. docs/streams.md says what users may rely on.
 package streams
 
 import (

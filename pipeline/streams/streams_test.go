@@ -55,7 +55,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 	t.Parallel()
 	js := jetStream(t)
 	log, out := lines()
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, log); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, log); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "WARN") {
@@ -115,13 +115,13 @@ func TestEnsureTwiceAndAtOnce(t *testing.T) {
 	var g errgroup.Group
 	for range 4 {
 		g.Go(func() error {
-			return streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler))
+			return streams.Ensure(t.Context(), js, nil, streams.Options{}, slog.New(slog.DiscardHandler))
 		})
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatalf("four at once: %v", err)
 	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, log); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, log); err != nil {
 		t.Fatal(err)
 	}
 	if out.Len() > 0 {
@@ -158,7 +158,7 @@ func TestEnsureLogsDifferencesAndLeavesThem(t *testing.T) {
 	t.Parallel()
 	js := differ(t)
 	log, out := lines()
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, log); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, log); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -218,7 +218,7 @@ func TestPlanAndApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = streams.Apply(t.Context(), js, changes)
+	err = streams.Apply(t.Context(), js, nil, changes)
 	if err == nil {
 		t.Fatal("Apply: no error though JetStream cannot change retention, storage and ack policy")
 	}
@@ -246,7 +246,7 @@ func TestPlanAndApply(t *testing.T) {
 func TestPlanSeesPushConsumer(t *testing.T) {
 	t.Parallel()
 	js := jetStream(t)
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if err := js.DeleteConsumer(t.Context(), "EVENTS", "event-worker"); err != nil {
@@ -267,7 +267,7 @@ func TestPlanSeesPushConsumer(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	js := jetStream(t)
-	if err := streams.Ensure(t.Context(), js, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	changes, err := streams.Plan(t.Context(), js, streams.Options{MaxAckPending: 500})
@@ -277,7 +277,7 @@ func TestOptions(t *testing.T) {
 	if len(changes) != 4 {
 		t.Errorf("%d changes, want max_ack_pending of four consumers", len(changes))
 	}
-	if err := streams.Apply(t.Context(), js, changes); err != nil {
+	if err := streams.Apply(t.Context(), js, nil, changes); err != nil {
 		t.Error(err)
 	}
 	if left := plan(t, js, streams.Options{MaxAckPending: 500}); left != nil {
@@ -298,7 +298,7 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 	js := jetStream(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := streams.Ensure(ctx, js, streams.Options{}, slog.New(slog.DiscardHandler)); err == nil {
+	if err := streams.Ensure(ctx, js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("no error though ctx has ended")
 	}
 }

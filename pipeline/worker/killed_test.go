@@ -58,7 +58,7 @@ func runAsWorker() error {
 func TestWorkerKilled(t *testing.T) {
 	nc := testserver.ConnectNATS(t, testserver.NATS(t).URL())
 	js := testserver.JetStream(t, nc)
-	if err := streams.Ensure(t.Context(), js, streams.Options{}.WithDefaults(), Defaults().Logger); err != nil {
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}.WithDefaults(), Defaults().Logger); err != nil {
 		t.Fatal(err)
 	}
 	consumer, err := js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)

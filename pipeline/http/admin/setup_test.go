@@ -59,7 +59,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	b.limits = &shard.Limits{Tenants: b.store, Limiter: l}
 	b.nats = testserver.NATS(tb)
 	b.js = testserver.JetStream(tb, b.nats.Connect(tb))
-	err = streams.Ensure(tb.Context(), b.js, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
+	err = streams.Ensure(tb.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
 	}

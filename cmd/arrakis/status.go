@@ -1,0 +1,100 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/streams"
+	"arrakis/pipeline/view"
+)
+
+type statusCmd struct {
+	natsFlags
+	redisSettings
+	streamSettings
+}
+
+func (*statusCmd) Help() string {
+	return `PENDING messages were not delivered to a worker yet; UNACKED ones are with a worker, or wait to be delivered again. ` +
+		`OLDEST is the age of the oldest message that the stream keeps. ` +
+		`DROPPED messages reached their stream's bound of age or size before any worker saw them: they are lost. ` +
+		`That count is in Redis; without Redis it is "?", and everything else is shown. ` +
+		`COMMANDS and ELIGIBILITY refuse new messages when they are full. ` +
+		`"arrakis provision" shows how a stream that "differs" differs from the settings.`
+}
+
+func (c *statusCmd) validate(p process) error {
+	return validateServers(p, &c.natsFlags, &c.redisSettings)
+}
+
+func (c *statusCmd) Run(ctx context.Context, p process) error {
+	return c.withRecords(func(_ *nats.Conn, js jetstream.JetStream, r *streams.Records) error {
+		all, err := streams.Look(ctx, js, r, c.options())
+		if err != nil {
+			return err
+		}
+		document := view.NewStreams(all)
+		return c.print(p.stdout, document, func(t *table) { statusTable(t, document.Streams) })
+	}, &c.redisSettings)
+}
+
+// statusTable fits into 80 columns.
+func statusTable(t *table, all []view.Stream) {
+	t.row("STREAM", "MESSAGES", "BYTES", "BOUND", "OLDEST", "DROPPED", "SETTINGS")
+	for _, s := range all {
+		if !s.Exists {
+			t.row(s.Stream, "-", "-", "-", "-", "-", "missing")
+			continue
+		}
+		bound, dropped, settings := "-", "-", "as wanted"
+		if s.MaxBytes != nil {
+			bound = size(uint64(*s.MaxBytes)) //nolint:gosec // above 0
+		}
+		if len(s.Consumers) > 0 {
+			dropped = "?"
+		}
+		if s.UnreadDropped != nil {
+			dropped = strconv.FormatUint(*s.UnreadDropped, 10)
+		}
+		if len(s.Differs) > 0 {
+			settings = "differs"
+		}
+		oldest := "-"
+		if s.Messages > 0 {
+			oldest = short((time.Duration(s.OldestMS) * time.Millisecond).Truncate(time.Second))
+		}
+		t.row(s.Stream, strconv.FormatUint(s.Messages, 10), size(s.Bytes), bound, oldest, dropped, settings)
+	}
+	t.flush()
+	t.row("")
+	t.row("CONSUMER", "PENDING", "UNACKED", "REDELIVERED", "LEADER")
+	for _, s := range all {
+		for _, c := range s.Consumers {
+			if c.Fault != "" {
+				t.row(c.Consumer, c.Fault)
+				continue
+			}
+			t.row(c.Consumer, strconv.FormatUint(c.Pending, 10), strconv.Itoa(c.Unacked), strconv.Itoa(c.Redelivered),
+				clip(cmp.Or(c.Leader, "-"), 30))
+		}
+	}
+}
+
+// size returns a number of bytes for people, with at most four digits.
+func size(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	value, unit := float64(n)/1024, 0
+	for value >= 1023.95 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}

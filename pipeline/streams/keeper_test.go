@@ -1,0 +1,407 @@
+package streams_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/streams"
+)
+
+// world is a NATS server, a Redis, and the keepers of some processes.
+type world struct {
+	t       *testing.T
+	js      jetstream.JetStream
+	rdb     *redis.Client
+	records *streams.Records
+	metrics *prometheus.Registry // of the first keeper
+	logged  *safeLines
+	letters chan string // subjects of the messages that became dead letters
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, js: jetStream(t), letters: make(chan string, 10_000), logged: &safeLines{}}
+	w.rdb = redis.NewClient(&redis.Options{Addr: testserver.Miniredis(t).Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = w.rdb.Close() })
+	w.records = streams.NewRecords(w.rdb)
+	return w
+}
+
+// stream makes a stream of the contract in memory, with changes, and then all that is missing.
+func (w *world) stream(name string, change func(*jetstream.StreamConfig)) {
+	w.t.Helper()
+	c := jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name) + ".>"}, Storage: jetstream.MemoryStorage}
+	change(&c)
+	if _, err := w.js.CreateStream(w.t.Context(), c); err != nil {
+		w.t.Fatal(err)
+	}
+	w.ensure()
+}
+
+func (w *world) ensure() {
+	w.t.Helper()
+	err := streams.Ensure(w.t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// keep runs a keeper until the returned function is called.
+func (w *world) keep() (stop func()) {
+	registry := prometheus.NewRegistry()
+	if w.metrics == nil {
+		w.metrics = registry
+	}
+	k := streams.NewKeeper(streams.KeeperOptions{
+		JetStream: w.js, Records: w.records, Registerer: registry, Interval: 100 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(w.logged, nil)),
+		DeadLetter: func(_ context.Context, _ string, m *jetstream.RawStreamMsg) error {
+			w.letters <- m.Subject
+			return nil
+		},
+	})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { k.Run(ctx) })
+	stop = func() { cancel(); wg.Wait() }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *world) publish(subject string, n int) {
+	w.t.Helper()
+	for range n {
+		if _, err := w.js.Publish(w.t.Context(), subject, make([]byte, 1_000)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// take delivers n messages to a worker, which acknowledges them if it should.
+func (w *world) take(stream, consumer string, n int, ack bool) (sequences []uint64) {
+	w.t.Helper()
+	c, err := w.js.Consumer(w.t.Context(), stream, consumer)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for range n {
+		m, err := c.Next(jetstream.FetchMaxWait(testserver.Patience))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		sequences = append(sequences, meta.Sequence.Stream)
+		if ack {
+			if err := m.DoubleAck(w.t.Context()); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	return sequences
+}
+
+func (w *world) dropped(stream string) uint64 {
+	w.t.Helper()
+	n, err := w.records.Dropped(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+func (w *world) field(stream, name string) string {
+	return w.rdb.HGet(w.t.Context(), "arrakis:stream:"+stream, name).Val()
+}
+
+// looks waits until two looks at a stream that began after now are stored.
+func (w *world) looks(stream string) {
+	w.t.Helper()
+	version := func() int {
+		n, _ := strconv.Atoi(w.field(stream, "version")) // 0 before the first look
+		return n
+	}
+	before := version()
+	testserver.Eventually(w.t, "a keeper looks", func() bool { return version() >= before+3 }) // the first may have begun before
+}
+
+// messages waits until a stream holds n messages.
+func (w *world) messages(stream string, n uint64) {
+	w.t.Helper()
+	testserver.Eventually(w.t, fmt.Sprintf("%s holds %d messages", stream, n), func() bool {
+		s, err := w.js.Stream(w.t.Context(), stream)
+		return err == nil && s.CachedInfo().State.Msgs == n
+	})
+}
+
+// safeLines is a log that several goroutines write.
+type safeLines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *safeLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *safeLines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
+}
+
+// F4: a consumer that was deleted begins where it was, although its stream still holds all messages and no process
+// remembers it.
+func TestF4LostConsumerGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		stream, consumer, subject string
+		change                    func(*jetstream.StreamConfig)
+	}{
+		{"EVENTS", "event-worker", "events.member.join", func(*jetstream.StreamConfig) {}},
+		// As arrakis made it before, and as it stays until somebody migrates it.
+		{"ELIGIBILITY", "eligibility-worker", "eligibility.check.single", func(*jetstream.StreamConfig) {}},
+	} {
+		t.Run(tt.stream, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.stream(tt.stream, tt.change)
+			stop := w.keep()
+			w.publish(tt.subject, 10)
+			w.take(tt.stream, tt.consumer, 6, true)
+			testserver.Eventually(t, "the floor is kept", func() bool {
+				return strings.HasSuffix(w.field(tt.stream, "floor:"+tt.consumer), " 6")
+			})
+			stop() // no worker runs when it happens
+			if err := w.js.DeleteConsumer(t.Context(), tt.stream, tt.consumer); err != nil {
+				t.Fatal(err)
+			}
+			w.records = streams.NewRecords(w.rdb) // another process makes it again
+			w.ensure()
+			if got := w.take(tt.stream, tt.consumer, 1, true); got[0] != 7 {
+				t.Errorf("it begins with message %d, want 7", got[0])
+			}
+		})
+	}
+}
+
+// F4: the floor belongs to one stream. After a stream was made again, an old floor must not skip its first messages.
+func TestF4FloorOfAnEarlierStreamIsNotUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure()
+	w.keep()
+	w.publish("events.member.join", 5)
+	w.take("EVENTS", "event-worker", 5, true)
+	testserver.Eventually(t, "the floor is kept", func() bool { return strings.HasSuffix(w.field("EVENTS", "floor:event-worker"), " 5") })
+	if err := w.js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "EVENTS", Subjects: []string{"events.>"}, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish("events.member.join", 3)
+	w.ensure()
+	if got := w.take("EVENTS", "event-worker", 1, true); got[0] != 1 {
+		t.Errorf("it begins with message %d, want 1", got[0])
+	}
+}
+
+// F4: where the consumer was is not guessed. Without Redis it is made again only by a process that knows.
+func TestF4WithoutRedis(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure()
+	w.keep()
+	w.publish("events.member.join", 5)
+	w.take("EVENTS", "event-worker", 5, true)
+	testserver.Eventually(t, "the floor is kept", func() bool { return strings.HasSuffix(w.field("EVENTS", "floor:event-worker"), " 5") })
+	if err := w.rdb.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.js.DeleteConsumer(t.Context(), "EVENTS", "event-worker"); err != nil {
+		t.Fatal(err)
+	}
+	w.publish("events.member.join", 1)
+	knows := w.records
+	w.records = streams.NewRecords(w.rdb)
+	err := streams.Ensure(t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
+	if !errors.Is(err, redis.ErrClosed) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
+		t.Errorf("a process that does not know: %v", err)
+	}
+	w.records = knows
+	w.ensure()
+	if got := w.take("EVENTS", "event-worker", 1, true); got[0] != 6 {
+		t.Errorf("a process that knows: it begins with message %d, want 6", got[0])
+	}
+}
+
+// F5: what ages out before a worker saw it is counted, once over all processes, and logged once. A message that a worker
+// has seen is not counted.
+func TestF5UnreadMessagesThatAgeOutAreCounted(t *testing.T) {
+	t.Parallel()
+	for _, retention := range []jetstream.RetentionPolicy{jetstream.WorkQueuePolicy, jetstream.LimitsPolicy} {
+		t.Run(retention.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.stream("ELIGIBILITY", func(c *jetstream.StreamConfig) {
+				c.Retention, c.MaxAge, c.Discard = retention, 3*time.Second, jetstream.DiscardNew
+			})
+			for range 3 {
+				w.keep()
+			}
+			w.looks("ELIGIBILITY")
+			w.publish("eligibility.check.single", 20)
+			w.publish("eligibility.sync.all", 10)
+			w.take("ELIGIBILITY", "eligibility-worker", 5, true)
+			w.take("ELIGIBILITY", "sync-worker", 2, false)
+			w.messages("ELIGIBILITY", 0)
+			testserver.Eventually(t, "15 checks and 8 syncs are counted", func() bool { return w.dropped("ELIGIBILITY") >= 23 })
+			w.publish("eligibility.check.single", 4) // and they are handled
+			w.take("ELIGIBILITY", "eligibility-worker", 4, true)
+			w.looks("ELIGIBILITY")
+			if got := w.dropped("ELIGIBILITY"); got != 23 {
+				t.Errorf("%d are counted in the end, want 23", got)
+			}
+			if got := w.logged.count("that no worker has seen"); got != 1 {
+				t.Errorf("logged %d times, want once", got)
+			}
+		})
+	}
+}
+
+// F5: a stream that discards old messages when it is full counts those that no worker has seen, and no others.
+func TestF5UnreadMessagesEvictedBySizeAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stream("EVENTS", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 100, jetstream.DiscardOld })
+	w.keep()
+	w.publish("events.member.join", 100)
+	w.take("EVENTS", "event-worker", 40, true)
+	w.publish("events.member.join", 40) // evicts what was read
+	w.looks("EVENTS")
+	if got := w.dropped("EVENTS"); got != 0 {
+		t.Fatalf("%d are counted though all had been read", got)
+	}
+	w.publish("events.member.join", 30)
+	testserver.Eventually(t, "30 are counted", func() bool { return w.dropped("EVENTS") == 30 })
+	w.take("EVENTS", "event-worker", 10, true)
+	w.publish("events.member.join", 50) // evicts the 10 and 40 more
+	testserver.Eventually(t, "70 are counted", func() bool { return w.dropped("EVENTS") == 70 })
+	w.take("EVENTS", "event-worker", 60, true)
+	w.looks("EVENTS")
+	if got := w.dropped("EVENTS"); got != 70 {
+		t.Errorf("%d are counted in the end, want 70", got)
+	}
+	if got, err := testutil.GatherAndCount(w.metrics, "arrakis_unread_dropped_total"); err != nil || got != 3 {
+		t.Errorf("%d series, want one for each stream of the routes (%v)", got, err)
+	}
+}
+
+// F5: messages that age out while no worker runs are counted by the next one.
+func TestF5DropsWhileNoWorkerRunsAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stream("COMMANDS", func(c *jetstream.StreamConfig) {
+		c.Retention, c.Discard, c.MaxAge = jetstream.WorkQueuePolicy, jetstream.DiscardNew, 2*time.Second
+	})
+	stop := w.keep()
+	w.publish("commands.interaction", 7)
+	w.take("COMMANDS", "command-worker", 7, true)
+	w.looks("COMMANDS")
+	stop()
+	w.publish("commands.interaction", 9)
+	w.messages("COMMANDS", 0)
+	w.keep()
+	testserver.Eventually(t, "9 are counted", func() bool { return w.dropped("COMMANDS") == 9 })
+}
+
+// F5: a purge, and a work queue that is simply worked off, are no drops.
+func TestF5WorkAndPurgesAreNotDrops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure()
+	w.keep()
+	w.publish("commands.interaction", 50)
+	w.take("COMMANDS", "command-worker", 50, true)
+	w.publish("commands.interaction", 5)
+	w.looks("COMMANDS")
+	s, err := w.js.Stream(t.Context(), "COMMANDS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.looks("COMMANDS")
+	w.looks("COMMANDS")
+	if got := w.dropped("COMMANDS"); got != 0 {
+		t.Errorf("%d are counted", got)
+	}
+}
+
+// F15: what a stream takes and nobody reads becomes a dead letter, and what a consumer has does not.
+func TestF15UnreadSubjectsBecomeDeadLetters(t *testing.T) {
+	t.Parallel()
+	for _, retention := range []jetstream.RetentionPolicy{jetstream.WorkQueuePolicy, jetstream.LimitsPolicy} {
+		t.Run(retention.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.stream("ELIGIBILITY", func(c *jetstream.StreamConfig) {
+				c.Retention, c.MaxAge = retention, time.Hour
+				c.Subjects = append(c.Subjects, "orders.*") // an operator's
+			})
+			s, err := w.js.Stream(t.Context(), "ELIGIBILITY")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+				Durable: "theirs", FilterSubject: "eligibility.theirs.>", AckPolicy: jetstream.AckExplicitPolicy,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.publish("eligibility.check.single", 3)
+			w.publish("eligibility.theirs.a", 3)
+			w.publish("eligibility.other.x.y", 2)
+			w.publish("eligibility.check", 1)
+			w.publish("orders.new", 1)
+			w.keep()
+			w.keep()
+			w.messages("ELIGIBILITY", 6)
+			got := map[string]int{}
+			for len(w.letters) > 0 {
+				got[<-w.letters]++
+			}
+			if got["eligibility.other.x.y"] < 2 || got["eligibility.check"] < 1 || got["orders.new"] < 1 || len(got) != 3 {
+				t.Errorf("dead letters: %v", got)
+			}
+			w.looks("ELIGIBILITY")
+			if n := w.dropped("ELIGIBILITY"); n != 0 {
+				t.Errorf("%d of them count as dropped", n)
+			}
+			w.take("ELIGIBILITY", "eligibility-worker", 3, true)
+			w.take("ELIGIBILITY", "theirs", 3, true)
+		})
+	}
+}

@@ -1,0 +1,175 @@
+package streams
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed look.lua
+var lookSource string
+
+//go:embed save.lua
+var saveSource string
+
+var (
+	lookScript = redis.NewScript(lookSource)
+	saveScript = redis.NewScript(saveSource)
+)
+
+const (
+	recordPrefix = "arrakis:stream:"
+	// recordTimeout bounds one round trip to Redis.
+	recordTimeout = 2 * time.Second
+
+	fieldTally       = "tally"
+	fieldRedelivered = "redelivered"
+	fieldSwept       = "swept"
+	fieldFloor       = "floor:" // followed by the consumer's name
+)
+
+// Records keeps in Redis what must survive the loss of a consumer: the ack floor of each consumer, and how many messages
+// each stream has dropped unread. The record of a stream is a hash at arrakis:stream:<stream>. What Redis loses is
+// written again within seconds; only a consumer that is lost at the same time begins at the stream's beginning.
+//
+// Records is safe for concurrent use.
+type Records struct {
+	rdb redis.UniversalClient
+
+	mu     sync.Mutex       // protects the fields below
+	floors map[string]place // by stream and consumer: what this process knows without Redis
+	made   map[string]time.Time
+}
+
+// place is a position in one stream. A stream that is deleted and made again begins at 1 again; the time at which it was
+// created tells one from the other.
+type place struct {
+	created time.Time // of the stream
+	floor   uint64    // all messages up to this sequence are acknowledged
+}
+
+// NewRecords returns the Records in rdb. Redis may be away.
+func NewRecords(rdb redis.UniversalClient) *Records {
+	return &Records{rdb: rdb, floors: map[string]place{}, made: map[string]time.Time{}}
+}
+
+func recordKey(stream string) string { return recordPrefix + stream }
+
+// noteMade remembers a stream that this process has just created. No consumer of it has a floor yet.
+func (r *Records) noteMade(stream string, created time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made[stream] = created
+}
+
+func (r *Records) note(stream, consumer string, p place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.floors[stream+"/"+consumer] = p
+}
+
+// floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or Redis
+// has lost its data. An error means that Redis does not answer and that this process does not know the floor either.
+func (r *Records) floor(ctx context.Context, stream, consumer string, created time.Time) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	text, err := r.rdb.HGet(ctx, recordKey(stream), fieldFloor+consumer).Result()
+	r.mu.Lock()
+	known, made := r.floors[stream+"/"+consumer], r.made[stream]
+	r.mu.Unlock()
+	var floor uint64
+	if known.created.Equal(created) {
+		floor = known.floor
+	}
+	if err != nil && !errors.Is(err, redis.Nil) && floor == 0 && !made.Equal(created) {
+		return 0, fmt.Errorf("where consumer %s/%s was is not known until Redis answers: %w", stream, consumer, err)
+	}
+	if kept, err := parsePlace(text); err == nil && kept.created.Equal(created) {
+		floor = max(floor, kept.floor)
+	}
+	return floor, nil
+}
+
+// The form of a place in Redis: when the stream was created, in unix ns, and the floor.
+
+func (p place) String() string { return fmt.Sprintf("%d %d", p.created.UnixNano(), p.floor) }
+
+func parsePlace(text string) (place, error) {
+	created, floor, _ := strings.Cut(text, " ")
+	ns, errCreated := strconv.ParseInt(created, 10, 64)
+	n, errFloor := strconv.ParseUint(floor, 10, 64)
+	return place{created: time.Unix(0, ns), floor: n}, errors.Join(errCreated, errFloor)
+}
+
+// turn is the right to look at a stream and to store what was found, and what the record held then.
+type turn struct {
+	version     string // of the record; "" if another process has begun to look a moment ago
+	tally       string // JSON, or ""
+	redelivered int64
+	swept       int64
+}
+
+// look takes the turn, if it is free.
+func (r *Records) look(ctx context.Context, stream string, every time.Duration) (turn, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	fields, err := lookScript.Run(ctx, r.rdb, []string{recordKey(stream)}, every.Milliseconds()).StringSlice()
+	if err != nil || len(fields) != 4 {
+		return turn{}, err
+	}
+	t := turn{version: fields[0], tally: fields[1]}
+	t.redelivered, _ = strconv.ParseInt(fields[2], 10, 64) // 0 if it is missing
+	t.swept, _ = strconv.ParseInt(fields[3], 10, 64)       // likewise
+	return t, nil
+}
+
+// save stores fields of the record. It returns false, and has stored nothing, if another look was stored since.
+func (r *Records) save(ctx context.Context, stream string, t turn, fields ...any) (bool, error) {
+	if len(fields) == 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	n, err := saveScript.Run(ctx, r.rdb, []string{recordKey(stream)}, append([]any{t.version}, fields...)...).Int()
+	return n == 1, err
+}
+
+// add adds n to a number of the record.
+func (r *Records) add(ctx context.Context, stream, field string, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	return r.rdb.HIncrBy(ctx, recordKey(stream), field, n).Err()
+}
+
+// number returns a number of the record.
+func (r *Records) number(ctx context.Context, stream, field string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	n, err := r.rdb.HGet(ctx, recordKey(stream), field).Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return n, err
+}
+
+// Dropped returns how many messages the stream has dropped unread, as far as they are counted.
+func (r *Records) Dropped(ctx context.Context, stream string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	text, err := r.rdb.HGet(ctx, recordKey(stream), fieldTally).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	t, err := parseTally(text)
+	return t.Dropped, err
+}

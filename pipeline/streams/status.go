@@ -1,0 +1,109 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Status is what is known of a stream at one moment.
+type Status struct {
+	Stream   string
+	Exists   bool // the fields below are zero if it does not
+	Messages uint64
+	Bytes    uint64
+	MaxBytes int64         // below 1: no bound
+	Oldest   time.Duration // age of the oldest message by the server's clock; 0 without messages
+	Leader   string        // server that leads the stream; "" if it has no replicas
+	// Dropped is how many messages the stream has dropped unread. It is nil if Redis does not answer.
+	Dropped   *uint64
+	Consumers []ConsumerStatus
+	Changes   []Change // differences from the settings, with those of the consumers
+}
+
+// ConsumerStatus is what is known of a consumer of a route.
+type ConsumerStatus struct {
+	Consumer    string
+	Fault       string // "" if the consumer answers; the fields below are zero if it does not
+	Pending     uint64 // messages that were not delivered yet
+	Unacked     int    // messages that were delivered and not acknowledged
+	Redelivered int    // those of them that were delivered more than once
+	Leader      string // server that leads the consumer; "" if its stream has no replicas
+}
+
+// Look returns the status of every stream of the contract, in a fixed order. o are the settings to compare with. Redis may
+// be away, and a stream or consumer that does not exist or does not answer is no error.
+func Look(ctx context.Context, js jetstream.JetStream, r *Records, o Options) ([]Status, error) {
+	var all []Status
+	redisAway := false
+	for _, want := range wanted(o) {
+		s, err := lookAt(ctx, js, want)
+		if err != nil {
+			return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+		}
+		if len(want.consumers) > 0 && !redisAway {
+			dropped, err := r.Dropped(ctx, s.Stream)
+			if redisAway = err != nil; !redisAway {
+				s.Dropped = &dropped
+			}
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func lookAt(ctx context.Context, js jetstream.JetStream, want stream) (Status, error) {
+	status := Status{Stream: want.config.Name}
+	s, err := js.Stream(ctx, status.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return status, nil
+	}
+	if err != nil {
+		return status, err
+	}
+	info := s.CachedInfo()
+	status.Exists, status.Messages, status.Bytes = true, info.State.Msgs, info.State.Bytes
+	status.MaxBytes, status.Leader = info.Config.MaxBytes, leader(info.Cluster)
+	if info.State.Msgs > 0 {
+		status.Oldest = max(0, info.TimeStamp.Sub(info.State.FirstTime))
+	}
+	status.Changes = streamChanges(&info.Config, &want.config)
+	for _, c := range want.consumers {
+		at, changes := lookAtConsumer(ctx, s, c)
+		status.Consumers = append(status.Consumers, at)
+		status.Changes = append(status.Changes, changes...)
+	}
+	return status, nil
+}
+
+func lookAtConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) (ConsumerStatus, []Change) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout) // a consumer without a leader does not answer
+	defer cancel()
+	status := ConsumerStatus{Consumer: want.Durable}
+	c, err := s.Consumer(ctx, want.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		status.Fault = "does not exist"
+		return status, nil
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		status.Fault = "is a push consumer"
+		return status, []Change{pushConsumer(s.CachedInfo().Config.Name, want.Durable)}
+	case err != nil:
+		status.Fault = "does not answer: has it a leader?"
+		return status, nil
+	}
+	info := c.CachedInfo()
+	status.Pending, status.Unacked, status.Redelivered = info.NumPending, info.NumAckPending, info.NumRedelivered
+	status.Leader = leader(info.Cluster)
+	return status, consumerChanges(s.CachedInfo().Config.Name, &info.Config, &want)
+}
+
+func leader(c *jetstream.ClusterInfo) string {
+	if c == nil {
+		return ""
+	}
+	return c.Leader
+}
