@@ -40,6 +40,7 @@ var commandLines = map[string][]string{
 	"dlq replay":     {"1", "999"},
 	"dlq purge":      {"", "--reason malformed --yes"},
 	"provision":      {"", "--json", "--apply"},
+	"status":         {"", "--json"},
 	"version":        {"", "--json"},
 	"dev":            {"--http-addr=nowhere"}, // TestMarkedSecretsInDev starts it
 	"serve":          {"--http-addr=nowhere"}, // it runs all the time
