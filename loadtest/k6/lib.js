@@ -66,10 +66,11 @@ export function withDefaults(own) {
 }
 
 // request are the arguments of http.post and, after the method, http.asyncRequest.
-function request(community, tags) {
+function request(community, tags, { data = { command_name: 'ping' }, key } = {}) {
   const headers = { 'Content-Type': 'application/json' };
   if (__ENV.TOKEN) headers.Authorization = `Bearer ${__ENV.TOKEN}`;
-  const body = JSON.stringify({ community_id: community.id, data: { command_name: 'ping' } });
+  if (key) headers['Idempotency-Key'] = key;
+  const body = JSON.stringify({ community_id: community.id, data });
   return [`${BASE_URL}/v1/commands`, body, { headers, tags: { tier: community.tier, ...tags } }];
 }
 
@@ -83,6 +84,16 @@ export function send(community, tags) {
 export async function sendAsync(community) {
   const sent = Date.now();
   return count(community, await http.asyncRequest('POST', ...request(community)), sent);
+}
+
+// sendKeyed sends a command with data under an idempotency key, and returns its answer. What is answered again counts as
+// an answer, but not as admitted.
+export async function sendKeyed(community, key, data) {
+  const response = await http.asyncRequest('POST', ...request(community, {}, { data, key }));
+  const replayed = response.headers['Idempotent-Replayed'] === 'true';
+  answers[statusClass(response.status)].add(1);
+  admitted.add(response.status === 200 && !replayed ? 1 : 0, { tier: community.tier, community: community.id });
+  return { status: response.status, body: response.body, retryAfter: response.headers['Retry-After'], replayed };
 }
 
 // sendInTurn sends for the next of the communities, over all users of the
@@ -138,6 +149,17 @@ export function residentBytes() {
   const response = http.get(`${OPS_URL}/metrics`, { tags: { who: 'metrics' } });
   const found = /^process_resident_memory_bytes (\S+)$/m.exec(String(response.body));
   return found ? Number(found[1]) : null;
+}
+
+// handled is how many messages of a command have ended well, from the worker's metrics, or null when they cannot be read.
+export function handled(command) {
+  const response = http.get(`${OPS_URL}/metrics`, { tags: { who: 'metrics' } });
+  if (response.status !== 200) return null;
+  let sum = 0;
+  for (const [, labels, value] of String(response.body).matchAll(/^arrakis_tenant_commands_total\{(.*)\} (\S+)$/gm)) {
+    if (labels.includes(`command="${command}"`) && labels.includes('status="success"')) sum += Number(value);
+  }
+  return sum;
 }
 
 // summary makes the handleSummary of the scenario: a table for people, and
