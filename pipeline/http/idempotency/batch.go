@@ -19,6 +19,8 @@ const (
 	maxQueued = 16_384
 	// maxBatch is how many calls share a round trip at most.
 	maxBatch = 256
+	// finish is how long Run makes further round trips after its context has ended, because Redis may not answer.
+	finish = 250 * time.Millisecond
 )
 
 //go:embed begin.lua
@@ -84,8 +86,8 @@ func (s *Store) begin(ctx context.Context, m *Mark) (string, error) {
 	return c.cmd.Text()
 }
 
-// Run answers calls until ctx ends and no call waits. Calls after that fail as if Redis were away. Run may be called
-// once.
+// Run answers calls until ctx ends and no call waits. If Redis does not answer then, Run returns after the round trip
+// under way, and the calls fail as if Redis were away, like those after Run. Run may be called once.
 func (s *Store) Run(ctx context.Context) {
 	var renewing sync.WaitGroup
 	defer renewing.Wait()
@@ -93,7 +95,9 @@ func (s *Store) Run(ctx context.Context) {
 		defer s.calls.Close()
 		s.renew(ctx)
 	})
-	lasting := context.WithoutCancel(ctx)
+	lasting, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finish, giveUp) })()
 	var batch []*call
 	var deletes []*call // sent along with what comes next
 	for {
@@ -161,7 +165,7 @@ func (s *Store) attempt(ctx context.Context, calls []*call) (failed []*call) {
 		return nil
 	}
 	began := time.Now()
-	_ = s.o.Health.Trip(ctx, func(ctx context.Context, trip *redishealth.Trip) { // fails if ctx ends, which it does not
+	_ = s.o.Health.Trip(ctx, func(ctx context.Context, trip *redishealth.Trip) { // fails if ctx ends; the calls then say it
 		s.send(ctx, sent, (*call).evalSHA)
 		var unknown []*call
 		for _, c := range sent {

@@ -12,11 +12,11 @@ import (
 )
 
 // roundTrips is how many round trips a store has made.
-func roundTrips(t *testing.T, s *Store) uint64 {
-	t.Helper()
+func roundTrips(tb testing.TB, s *Store) uint64 {
+	tb.Helper()
 	var m dto.Metric
 	if err := s.metrics.roundTrip.Write(&m); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return m.GetHistogram().GetSampleCount()
 }

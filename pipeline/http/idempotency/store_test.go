@@ -412,6 +412,37 @@ func TestAfterRun(t *testing.T) {
 	replayed(t, s, key, first, pong)
 }
 
+// TestEndsWhileRedisStalls: at its end Run waits for the round trip under way, but asks a Redis that does not answer no
+// further time.
+func TestEndsWhileRedisStalls(t *testing.T) {
+	t.Parallel()
+	proxy := testserver.Proxy(t, testserver.Miniredis(t).Addr())
+	rdb := testserver.ConnectRedis(t, proxy.Addr())
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: 2 * time.Second, Failures: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(rdb, Options{Health: health})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var ending sync.WaitGroup
+	ending.Go(func() { s.Run(ctx) })
+	proxy.Stall()
+	ending.Go(func() {
+		if b := s.Begin(ctx, key, first); b.Result != MayRun {
+			t.Errorf("%s, want as if Redis were away", resultNames[b.Result])
+		}
+	})
+	testserver.Eventually(t, "the request asks", func() bool { return runs(s) == 1 && s.calls.Len() == 0 })
+	cancel()
+	ending.Wait()
+	if n := roundTrips(t, s); n != 1 {
+		t.Errorf("%d round trips, want 1", n)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	_, err := New(nil, Options{Keep: -2, Lease: -1, MaxAnswer: -1, MaxPerCommunity: -1, MemoryBytes: -1})
