@@ -55,7 +55,8 @@ type call struct {
 	err    error      // why there is no answer; nil: there is one, or nobody has asked yet
 }
 
-// unanswered reports whether there is no answer. The server may have done what it was asked: the admissions are in doubt.
+// unanswered reports whether there is no answer. The server may have done what it was asked: the admissions are in
+// doubt.
 func (c *call) unanswered() bool { return c.err != nil && !unusable(c.err) }
 
 // unusable reports whether the key cannot be used, though the server answers.
@@ -63,6 +64,9 @@ func (c *call) unusable() bool { return unusable(c.err) }
 
 // unusable reports whether the error is a server's reply that concerns the key alone.
 func unusable(err error) bool {
+	if err == nil {
+		return false // errors.As would allocate
+	}
 	return errors.As(err, new(redis.Error)) && !redishealth.ServerFailed(err)
 }
 
