@@ -172,7 +172,7 @@ func (r *run) audit(ctx context.Context, res *result) error {
 		return err
 	}
 	defer func() { _ = file.Close() }() // it is read
-	admissions, err := audit.ReadLog(file, "ratelimit:", r.steps)
+	admissions, err := audit.ReadLog(file, limitPrefix, r.steps)
 	if err != nil {
 		return fmt.Errorf("the admissions of Redis: %w", err)
 	}

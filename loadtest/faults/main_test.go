@@ -116,7 +116,7 @@ func exceedLimit(ctx context.Context, r *run, _ *rand.Rand, _ *fault) error {
 	if err != nil {
 		return err
 	}
-	const key = "ratelimit:tight_0:sync_request"
+	key := limitKey("tight_0", syncing.action)
 	file, err := r.redis.appendOnly()
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func exceedLimit(ctx context.Context, r *run, _ *rand.Rand, _ *fault) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // it is read
-	admissions, err := audit.ReadLog(log, "ratelimit:", nil)
+	admissions, err := audit.ReadLog(log, limitPrefix, nil)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// stopWithin is how long a process may take to end before it is killed.
-const stopWithin = 40 * time.Second
+// stopWithin is how long a process may take to end before it is killed: twice the SHUTDOWN_TIMEOUT of workers, because
+// the machine is busy.
+const stopWithin = 20 * time.Second
 
 // process is a program that is started, killed, frozen and started again, with the same arguments each time. What it
 // writes goes to a file, one run behind the other. Its methods are safe for concurrent use.
@@ -172,18 +173,22 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// poll calls check every 20 ms until it returns nil, or ctx ends. Its error is the last of check.
+// poll calls check every 20 ms until it returns nil, or ctx ends. Its error has the last one of check before that.
 func poll(ctx context.Context, check func() error) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}

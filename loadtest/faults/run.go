@@ -52,7 +52,6 @@ type run struct {
 	back     time.Duration // sum of steps
 	away     []outage      // of Redis, for any worker
 	plan     []faultKind
-	faults   []fault
 	killings atomic.Int64 // workers that messages have killed
 	teardown []func()
 
@@ -62,6 +61,7 @@ type run struct {
 	current int        // slots of the fault that is on
 	began   time.Time  // of the current slot
 	now     string     // the fault that is on
+	faults  []fault    // that are over
 	dropped map[string]uint64
 }
 
@@ -279,114 +279,4 @@ func (r *run) eachConsumer(ctx context.Context, f func(jetstream.Stream, *jetstr
 		}
 	}
 	return names.Err()
-}
-
-// quota is how many messages may be published by now: as large a part of them as of the faults.
-func (r *run) quota() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.slots >= r.all {
-		return r.o.messages
-	}
-	if r.began.IsZero() {
-		return 0
-	}
-	part := float64(time.Since(r.began)) / float64(slot)
-	return int(float64(r.o.messages) * (float64(r.slots) + min(part, float64(r.current))) / float64(r.all))
-}
-
-// strike waits until all is ready, and then injects the faults while the load is published. It returns when both are
-// over.
-func (r *run) strike(ctx context.Context, progress io.Writer) error {
-	if _, err := r.recovered(ctx); err != nil {
-		return fmt.Errorf("before the first fault: %w; the logs are in %s", err, r.dir)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.load.run(ctx) })
-	g.Go(func() error {
-		began := time.Now()
-		draw := rand.New(rand.NewPCG(r.o.seed, 2)) //nolint:gosec // a plan, not a secret
-		for _, k := range r.plan {
-			r.enter(k)
-			until := time.Now().Add(time.Duration(k.slots) * slot)
-			if err := pause(ctx, between(draw, 0, slot/4)); err != nil {
-				return err
-			}
-			f, err := r.hit(ctx, k, draw, began)
-			if err != nil {
-				return err
-			}
-			r.faults = append(r.faults, f)
-			r.say(progress, fmt.Sprintf("%-26s %-40s for %5.1fs, all ready after %4.1fs",
-				f.Kind, f.Target, f.For.Seconds(), f.Recovered.Seconds()))
-			if err := pause(ctx, time.Until(until)); err != nil {
-				return err
-			}
-			r.leave(k)
-		}
-		return nil
-	})
-	return g.Wait()
-}
-
-// hit injects one fault and waits until all is ready again.
-func (r *run) hit(ctx context.Context, k faultKind, draw *rand.Rand, began time.Time) (fault, error) {
-	f := fault{Kind: k.name, At: time.Since(began)}
-	from := r.auditTime()
-	err := k.inject(ctx, r, draw, &f)
-	f.For = time.Since(began) - f.At
-	if err == nil {
-		f.Recovered, err = r.recovered(ctx)
-	}
-	if k.redisAway {
-		r.away = append(r.away, outage{from: from, to: r.auditTime() + mergedWithin.Milliseconds()})
-	}
-	if err != nil {
-		return f, fmt.Errorf("fault %q, %s: %w; the logs are in %s", f.Kind, f.Target, err, r.dir)
-	}
-	return f, nil
-}
-
-// recovered waits until all servers and workers are ready, and returns how long that took.
-func (r *run) recovered(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, recoverWithin, fmt.Errorf("not within %v", recoverWithin))
-	defer cancel()
-	err := poll(ctx, func() error {
-		errs := []error{r.serversAnswer(ctx)}
-		for _, w := range r.workers {
-			errs = append(errs, w.ready(ctx))
-		}
-		return errors.Join(errs...)
-	})
-	return time.Since(began), err
-}
-
-// stepBack sets the clock of Redis back, and notes where.
-func (r *run) stepBack(ctx context.Context, d time.Duration) error {
-	offset, err := r.redis.step(ctx, -d)
-	if err == nil {
-		r.steps = append(r.steps, audit.Step{Offset: offset, Back: d.Milliseconds()})
-		r.back += d
-	}
-	return err
-}
-
-// outage is a time in which a worker could not reach Redis, by the audit's clock.
-type outage struct{ from, to int64 }
-
-// mergedWithin is how long after an outage workers may take to tell Redis what they have admitted without it.
-const mergedWithin = 5 * time.Second
-
-// auditTime is the time now by the audit's clock: that of Redis, as if it had never been set back.
-func (r *run) auditTime() int64 { return time.Now().Add(r.redis.offset + r.back).UnixMilli() }
-
-// excused reports, under the policy local, whether Redis was away then. It is nil under the policy closed.
-func (r *run) excused() func(at int64) bool {
-	if r.o.onRedisDown == "closed" {
-		return nil
-	}
-	return func(at int64) bool {
-		return slices.ContainsFunc(r.away, func(o outage) bool { return o.from <= at && at <= o.to })
-	}
 }

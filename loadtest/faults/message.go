@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"arrakis/loadtest/faults/audit"
+)
+
+// What the communities may do. Windows of an hour and a day do not end within a run, so that all that was admitted in
+// them must fit into one limit; those of a minute pass several times.
+const (
+	openCommunities  = 10 // without limits
+	wideCommunities  = 10 // with limits that are never reached
+	tightCommunities = 20 // with limits that are used up again and again
+
+	wideLimit                              = 9_000
+	tightCommands, tightChecks, tightSyncs = 20, 50, 10
+)
+
+// communities returns the limits, by the key that holds each in Redis, and the documents of the tenants, by theirs.
+func communities() (limits map[string]audit.Limit, tenants map[string]string) {
+	limits, tenants = map[string]audit.Limit{}, map[string]string{}
+	add := func(id string, commands, checks, syncs int) {
+		tenants["tenant:config:"+id] = fmt.Sprintf(`{"communityId":%q,"guildId":%[1]q,"tier":"pro",`+
+			`"rateLimits":{"commandsPerMinute":%d,"eligibilityChecksPerHour":%d,"syncRequestsPerDay":%d}}`, id, commands, checks, syncs)
+		if commands > 0 {
+			limits[limitKey(id, command.action)] = audit.Limit{Max: commands, Window: 60_000}
+			limits[limitKey(id, check.action)] = audit.Limit{Max: checks, Window: 3_600_000}
+			limits[limitKey(id, syncing.action)] = audit.Limit{Max: syncs, Window: 86_400_000}
+		}
+	}
+	for i := range openCommunities {
+		add(fmt.Sprintf("open_%d", i), -1, -1, -1)
+	}
+	for i := range wideCommunities {
+		add(fmt.Sprintf("wide_%d", i), wideLimit, wideLimit, wideLimit)
+	}
+	for i := range tightCommunities {
+		add(fmt.Sprintf("tight_%d", i), tightCommands, tightChecks, tightSyncs)
+	}
+	return limits, tenants
+}
+
+// kind is a kind of message, as publishers see it.
+type kind struct {
+	stream, subject, path string
+	eventType, checkType  string
+	action                string // of its limit; "" if it has none
+}
+
+// The kinds.
+var (
+	command = kind{
+		stream: "COMMANDS", subject: "commands.interaction", path: "/v1/commands",
+		eventType: "interaction.create", action: "command",
+	}
+	check = kind{
+		stream: "ELIGIBILITY", subject: "eligibility.check.single", path: "/v1/eligibility/checks",
+		eventType: "eligibility.check", checkType: "single", action: "eligibility_check",
+	}
+	syncing = kind{
+		stream: "ELIGIBILITY", subject: "eligibility.sync.community_sync", path: "/v1/eligibility/syncs",
+		eventType: "eligibility.sync", checkType: "community_sync", action: "sync_request",
+	}
+	event = kind{stream: "EVENTS", subject: "events.guild.join", path: "/v1/events", eventType: "guild.join"}
+)
+
+// What a message makes its handler do. It is a part of the event ID, which is all that a handler needs to know.
+const (
+	works     = "ok"
+	refuses   = "refused"
+	stumbles  = "flaky"     // fails once
+	fails     = "broken"    // fails every time
+	malformed = "malformed" // has no handler
+	kills     = "poison"    // kills the worker that hands it to a handler
+)
+
+// message is one message of the load.
+type message struct {
+	audit.Message
+	kind
+	behaviour string
+	community string
+	viaHTTP   bool
+	async     bool // over HTTP: 202 once it is stored
+	body      []byte
+}
+
+// newMessage returns message i of the load with the seed. The broken ones are in the first half, so that their attempts
+// are over when the load is.
+func newMessage(seed uint64, i, total int) *message {
+	draw := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // a load, not a secret; i is not negative
+	m := &message{behaviour: works}
+	switch n := draw.IntN(1_000); {
+	case n < 20:
+		m.behaviour = refuses
+	case n < 30:
+		m.behaviour = stumbles
+	case n < 32 && i < total/2:
+		m.behaviour = fails
+	case n < 34:
+		m.behaviour = malformed
+	}
+	switch n := draw.IntN(100); {
+	case n < 70:
+		m.kind = command
+	case n < 85:
+		m.kind = check
+	case n < 90:
+		m.kind = syncing
+	default:
+		m.kind = event
+	}
+	switch n := draw.IntN(100); {
+	case n < 35:
+		m.community = fmt.Sprintf("open_%d", draw.IntN(openCommunities))
+	case n < 70:
+		m.community = fmt.Sprintf("wide_%d", draw.IntN(wideCommunities))
+	default:
+		m.community = fmt.Sprintf("tight_%d", draw.IntN(tightCommunities))
+	}
+	tight := strings.HasPrefix(m.community, "tight")
+	m.viaHTTP = draw.IntN(100) < 15 && m.behaviour != malformed
+	// A message that can be over its limit or too old waits for its outcome, which is told to nobody else. Over HTTP,
+	// syncs and events never wait.
+	switch waits := tight || m.kind == command; {
+	case m.kind == event:
+		m.async = m.viaHTTP
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
+	case waits && m.kind == syncing:
+		m.viaHTTP, m.Replies = false, true
+	case waits:
+		m.Replies = !m.viaHTTP
+	default:
+		m.async = m.viaHTTP && (m.kind == syncing || draw.IntN(2) == 0)
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
+	}
+	m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
+	return m
+}
+
+// complete gives the message its ID and its body.
+func (m *message) complete(id string) {
+	m.ID, m.Stream = id, m.stream
+	checkType := ""
+	if m.checkType != "" {
+		checkType = fmt.Sprintf(`"check_type":%q,`, m.checkType)
+	}
+	m.body = fmt.Appendf(nil, `{"event_id":%q,"event_type":%q,"guild_id":%q,%s"data":{"command_name":"work"}}`,
+		id, m.eventType, m.community, checkType)
+	switch m.behaviour {
+	case malformed:
+		m.Reason, m.body = "malformed", m.body[:len(m.body)-1]
+	case kills:
+		m.Reason = "worker_killed"
+	}
+}
+
+// limitKey is the key of the limit that the message is under.
+func (m *message) limitKey() string { return limitKey(m.community, m.action) }
+
+func limitKey(community, action string) string { return limitPrefix + community + ":" + action }
+
+// limitPrefix is that of the keys of limits in Redis.
+const limitPrefix = "ratelimit:"
