@@ -24,6 +24,7 @@ type document interface {
 // lenient one reads the same; what either accepts stays itself when it is written and read again. use must take any
 // accepted document.
 func fuzzDocument[T document](f *testing.F, parse func([]byte) (T, error), use func(*T) error, seeds ...string) {
+	f.Helper()
 	for _, seed := range append(seeds, `[[[[`, `null`, ``, `{"x":{"y":[1,"\ud800"]}}`, `{"x":1,"x":2}`) {
 		f.Add([]byte(seed))
 	}

@@ -70,8 +70,8 @@ func (w *Worker) waitForRedis(ctx context.Context) error {
 		return retry(ctx, w.o.Logger, "Redis", ask)
 	}
 	if err := ask(ctx); err != nil && ctx.Err() == nil {
-		w.o.Logger.WarnContext(ctx, "starting without Redis: until it answers, communities have the free tier, and "+
-			withoutRedis[w.o.OnRedisDown], "policy", w.o.OnRedisDown.String(), "err", err)
+		w.o.Logger.WarnContext(ctx, "starting without Redis: until it answers, communities have the free tier",
+			"policy", w.o.OnRedisDown.String(), "meanwhile", withoutRedis[w.o.OnRedisDown], "err", err)
 	}
 	return ctx.Err()
 }
