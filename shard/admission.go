@@ -40,7 +40,7 @@ func (a *Admission) permitID() string {
 	if a.TenantKey == a.Tenant.ID {
 		return a.ID
 	}
-	return a.TenantKey + "/" + a.ID
+	return a.TenantKey + " " + a.ID // no event ID has a space
 }
 
 // refusedByUser reports whether the user's own limit refused the message.

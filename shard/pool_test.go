@@ -258,6 +258,9 @@ func TestF6PermitsOfTwoTenantKeys(t *testing.T) {
 	if got := b.allowed(append(notes, commandOf("c1", "e1"))...); got != 10 {
 		t.Errorf("%d of 13 admitted under one event ID, want the community's limit of 10", got)
 	}
+	if id := notes[0].admission.permitID(); !strings.Contains(id, " ") {
+		t.Errorf("the permit %q can be an event ID of the community's own key", id)
+	}
 	again := 0
 	for _, n := range notes {
 		if n.admission.Verdict.Allowed {
