@@ -53,7 +53,8 @@ func TestF9JetStreamOff(t *testing.T) {
 	if !b.nc.IsConnected() {
 		t.Error("NATS is not connected either: the test shows nothing")
 	}
-	b.server.EnableJetStream()
+	b.server.Stop()
+	b.server.Start()
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
 	testserver.Eventually(t, "the log says so", func() bool { return count(log, "JetStream works again") == 1 })
 	if n := count(log, "JetStream does not work: not ready"); n != 1 {
@@ -158,6 +159,10 @@ func TestF9NoLeader(t *testing.T) {
 		t.Error("NATS is not connected either: the test shows nothing")
 	}
 	nodes[1].Start()
+	testserver.Succeeds(t, "the two have elected leaders", func() error {
+		_, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+		return err
+	})
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
 	if count(log, "JetStream does not work: not ready") == 0 {
 		t.Error("the log does not say so")

@@ -68,23 +68,11 @@ func (s *NATSServer) Stop() {
 	s.server.WaitForShutdown()
 }
 
-// DisableJetStream ends JetStream. The server and its connections stay.
+// DisableJetStream ends JetStream. The server and its connections stay. Stop and Start bring JetStream back.
 func (s *NATSServer) DisableJetStream() {
 	s.tb.Helper()
 	if err := s.server.DisableJetStream(); err != nil {
 		s.tb.Fatalf("disable JetStream: %v", err)
-	}
-}
-
-// EnableJetStream starts JetStream again, with the streams that are on disk.
-func (s *NATSServer) EnableJetStream() {
-	s.tb.Helper()
-	o := &s.options
-	err := s.server.EnableJetStream(&server.JetStreamConfig{
-		MaxMemory: o.JetStreamMaxMemory, MaxStore: o.JetStreamMaxStore, StoreDir: o.StoreDir,
-	})
-	if err != nil {
-		s.tb.Fatalf("enable JetStream: %v", err)
 	}
 }
 

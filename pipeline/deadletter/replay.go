@@ -122,7 +122,8 @@ func (s *Store) republish(ctx context.Context, letters jetstream.Stream, stored 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_, err := message(ctx, letters, stored.Sequence)
-	if err != nil && !(errors.Is(err, ErrNotFound) && evicted(ctx, letters, stored.Sequence)) {
+	gone := errors.Is(err, ErrNotFound)
+	if gone && !evicted(ctx, letters, stored.Sequence) || err != nil && !gone {
 		return nil, err
 	}
 	return s.publish(ctx, restored(stored),

@@ -72,6 +72,15 @@ func newWorker(t *testing.T, o Options) *Worker {
 	return w
 }
 
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func TestRunTwice(t *testing.T) {
 	w := newWorker(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,16 +118,9 @@ func TestRunEndsWithItsConnection(t *testing.T) {
 // F9: without JetStream both addresses say so, though NATS is connected; liveness does not depend on it.
 func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	server := testserver.NATS(t)
-	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
 	o := Options{
 		NATS: server.Connect(t), Redis: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()),
-		HTTP: listen(), Ops: listen(),
+		HTTP: listen(t), Ops: listen(t),
 	}
 	w, err := New(o)
 	if err != nil {
@@ -159,7 +161,8 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	await(http.StatusOK, `"consumers":{"status":"ok"}`)
 	server.DisableJetStream()
 	await(http.StatusServiceUnavailable, "consumer command-worker of COMMANDS: JetStream does not answer")
-	server.EnableJetStream()
+	server.Stop()
+	server.Start()
 	await(http.StatusOK, `"consumers":{"status":"ok"}`)
 	cancel()
 	if err := <-done; err != nil {
@@ -170,13 +173,6 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 // F15: ShutdownTimeout is the whole of a shutdown, with a handler that ignores its context and a request that waits for it.
 func TestF15RunReturnsWithinShutdownTimeout(t *testing.T) {
 	const timeout = 6 * time.Second // Run is expected to return after 4.7 s
-	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
 	running, release := make(chan struct{}), make(chan struct{})
 	handlers := pipeline.NewHandlers()
 	handlers.Command("deaf", func(context.Context, *pipeline.Message) (any, error) {
@@ -184,7 +180,7 @@ func TestF15RunReturnsWithinShutdownTimeout(t *testing.T) {
 		<-release
 		return nil, nil
 	})
-	o := Options{HTTP: listen(), Ops: listen(), Handlers: handlers, ShutdownTimeout: timeout}
+	o := Options{HTTP: listen(t), Ops: listen(t), Handlers: handlers, ShutdownTimeout: timeout}
 	w := newWorker(t, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
