@@ -67,7 +67,7 @@ func statusTable(t *table, all []view.Stream) {
 		}
 		oldest := "-"
 		if s.Messages > 0 {
-			oldest = short((time.Duration(s.OldestMS) * time.Millisecond).Truncate(time.Second))
+			oldest = age(milliseconds(s.OldestMS))
 		}
 		t.row(s.Stream, strconv.FormatUint(s.Messages, 10), size(s.Bytes), bound, oldest, dropped, settings)
 	}
@@ -81,8 +81,23 @@ func statusTable(t *table, all []view.Stream) {
 				continue
 			}
 			t.row(c.Consumer, strconv.FormatUint(c.Pending, 10), strconv.Itoa(c.Unacked), strconv.Itoa(c.Redelivered),
-				clip(cmp.Or(c.Leader, "-"), 30))
+				clip(cmp.Or(c.Leader, "-"), 24))
 		}
+	}
+}
+
+// age returns d for people, rounded down to one unit.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/day)
 	}
 }
 
@@ -93,8 +108,11 @@ func size(n uint64) string {
 		return strconv.FormatUint(n, 10) + " B"
 	}
 	value, unit := float64(n)/1024, 0
-	for value >= 1023.95 && unit < len(units)-1 {
+	for value >= 1023.5 && unit < len(units)-1 {
 		value, unit = value/1024, unit+1
+	}
+	if value >= 99.95 {
+		return fmt.Sprintf("%.0f %ciB", value, units[unit])
 	}
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }

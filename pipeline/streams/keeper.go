@@ -84,9 +84,8 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) look(ctx context.Context, stream string) error {
 	k.countRedelivered(ctx, stream)
 	// A little less than the interval, so that a process whose ticks come early does not miss every second one.
-	mine, err := k.o.Records.look(ctx, stream, k.o.Interval*4/5)
-	away := err != nil
-	if !away && mine.version == "" {
+	mine, away := k.o.Records.look(ctx, stream, k.o.Interval*4/5)
+	if away == nil && mine.version == "" {
 		return nil
 	}
 	s, all, err := k.sample(ctx, stream)
@@ -94,8 +93,8 @@ func (k *Keeper) look(ctx context.Context, stream string) error {
 		return err
 	}
 	fields := k.floors(s)
-	if away {
-		return nil
+	if away != nil {
+		return away
 	}
 	if s.missing { // what it has delivered is not known
 		_, err := k.o.Records.save(ctx, stream, mine, fields...)
@@ -119,7 +118,7 @@ func (k *Keeper) look(ctx context.Context, stream string) error {
 // of them first, because on some streams they look like dropped ones.
 func (k *Keeper) count(ctx context.Context, s *sample, all []string, before *tally, mine turn) (after tally, added uint64, err error) {
 	after, added = before.next(s, mine.redelivered, mine.swept)
-	if !k.shouldSearch(s, all, before, added+uint64(after.Excess)) {
+	if !k.shouldSearch(s, all, before, signed(added)+after.Excess) {
 		return after, added, nil
 	}
 	swept, ended, err := k.sweep(ctx, s, all)

@@ -22,7 +22,7 @@ const (
 
 // shouldSearch says whether the stream may hold messages that nobody reads. all are the filters of all its consumers;
 // found is how many messages seem to have been dropped.
-func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found uint64) bool {
+func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int64) bool {
 	if !before.Stream.Equal(s.stream.Created) {
 		return false // the first look is where the count begins
 	}

@@ -65,15 +65,18 @@ const ageSlack = time.Second
 
 func (s *sample) workQueue() bool { return s.stream.Config.Retention == jetstream.WorkQueuePolicy }
 
+// signed converts a count or a sequence, which stays below 2^63.
+func signed(n uint64) int64 { return int64(n) } //nolint:gosec // see above
+
 // gone is how many messages the stream held once and does not any more.
 func gone(s *jetstream.StreamState) uint64 { return s.LastSeq - s.Msgs }
 
 // strays is how many messages of a work queue are on no consumer's list. Messages on their way make it wrong for a
 // moment, either way.
 func (s *sample) strays() int64 {
-	n := int64(s.stream.State.Msgs)
+	n := signed(s.stream.State.Msgs)
 	for _, c := range s.consumers {
-		n -= int64(c.NumPending) + int64(c.NumAckPending)
+		n -= signed(c.NumPending) + int64(c.NumAckPending)
 	}
 	return n
 }
@@ -85,16 +88,16 @@ func (s *sample) balance() (low, high int64) {
 }
 
 func (s *sample) balanceWith(state *jetstream.StreamState) int64 {
-	n := int64(state.LastSeq)
+	n := signed(state.LastSeq)
 	if s.workQueue() {
-		n = int64(gone(state))
+		n = signed(gone(state))
 	}
 	for _, c := range s.consumers {
-		n -= int64(c.Delivered.Consumer)
+		n -= signed(c.Delivered.Consumer)
 		if s.workQueue() {
 			n += int64(c.NumAckPending) // delivered, but not gone
 		} else {
-			n -= int64(c.NumPending)
+			n -= signed(c.NumPending)
 		}
 	}
 	return n
@@ -190,7 +193,7 @@ func (t tally) next(s *sample, redelivered, swept int64) (after tally, added uin
 	default:
 		after.Base = min(t.Base, high+correction)
 	}
-	after.Base += int64(added)
+	after.Base += signed(added)
 	after.Dropped += added
 	if added > 0 {
 		after.Dropping, after.DropAt = true, after.At
@@ -207,7 +210,7 @@ func (s *sample) leftSince(t *tally) int64 {
 		return 0
 	}
 	if s.workQueue() {
-		return max(0, int64(gone(&s.stream.State))-int64(t.Gone))
+		return max(0, signed(gone(&s.stream.State))-signed(t.Gone))
 	}
-	return max(0, int64(s.stream.State.FirstSeq)-1-int64(t.Read))
+	return max(0, signed(s.stream.State.FirstSeq)-1-signed(t.Read))
 }

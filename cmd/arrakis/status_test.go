@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/streams"
+	"arrakis/pipeline/view"
+)
+
+// nearly are NATS and Redis, with the streams provisioned.
+func nearly(t *testing.T) (environment, jetstream.JetStream, string) {
+	t.Helper()
+	nats, redis := testserver.NATS(t), testserver.Miniredis(t)
+	env := environment{"NATS_URL": nats.URL(), "REDIS_URL": "redis://" + redis.Addr(), "STREAM_STORAGE": "memory"}
+	if r := arrakis(t, env, "provision", "--apply"); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	return env, testserver.JetStream(t, nats.Connect(t)), redis.Addr()
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	env, js, _ := nearly(t)
+	for range 3 {
+		if _, err := js.Publish(t.Context(), "commands.interaction", []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteConsumer(t.Context(), "ELIGIBILITY", "sync-worker"); err != nil {
+		t.Fatal(err)
+	}
+	env["MAX_ACK_PENDING"] = "7"
+	r := arrakis(t, env, "status")
+	lines := strings.Split(r.stdout, "\n")
+	for _, want := range [][]string{
+		{"STREAM", "MESSAGES", "BYTES", "BOUND", "OLDEST", "DROPPED", "SETTINGS"},
+		{"COMMANDS", "3", "B", "4.0 GiB", "0", "differs"},
+		{"EVENTS", "missing"},
+		{"ELIGIBILITY", "0", "1.0 GiB"},
+		{"DEADLETTER", "as wanted"},
+		{"command-worker", "3", "0", "-"},
+		{"sync-worker", "does not exist"},
+	} {
+		if !hasLine(lines, want) {
+			t.Errorf("no line with %q", want)
+		}
+	}
+	if r.code != exitDone || t.Failed() {
+		t.Errorf("exit code %d, stderr %q\n%s", r.code, r.stderr, r.stdout)
+	}
+
+	var document view.Streams
+	r = arrakis(t, env, "status", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &document); err != nil {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	if s := document.Streams[0]; s.Stream != "COMMANDS" || s.Messages != 3 || *s.MaxBytes != 4<<30 || *s.UnreadDropped != 0 ||
+		s.Consumers[0].Pending != 3 || s.Differs[0].Setting != "max_ack_pending" {
+		t.Errorf("%s", r.stdout)
+	}
+
+	env["REDIS_URL"] = "redis://127.0.0.1:1"
+	r = arrakis(t, env, "status")
+	if r.code != exitDone || !hasLine(strings.Split(r.stdout, "\n"), []string{"COMMANDS", "3", "?"}) {
+		t.Errorf("without Redis: %+v", r)
+	}
+}
+
+func hasLine(lines, parts []string) bool {
+	for _, line := range lines {
+		rest, all := line, true
+		for _, part := range parts {
+			_, after, ok := strings.Cut(rest, part)
+			rest, all = after, all && ok
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// The table fits into 80 columns, with numbers as large as they may be in practice.
+func TestStatusFits(t *testing.T) {
+	t.Parallel()
+	huge, bound := uint64(99_999_999_999), int64(1000<<30)
+	all := []view.Stream{
+		{
+			Stream: "ELIGIBILITY", Exists: true, Messages: huge, Bytes: 1023 << 30, MaxBytes: &bound, OldestMS: 30*24*3600*1000 - 1, UnreadDropped: &huge,
+			Differs: []streams.Change{{}}, Consumers: []view.Consumer{
+				{Consumer: "eligibility-worker", Pending: huge, Unacked: 1_000_000, Redelivered: 1_000_000, Leader: strings.Repeat("n", 300)},
+				{Consumer: "sync-worker", Fault: "does not answer: has it a leader?"},
+			},
+		},
+	}
+	var b bytes.Buffer
+	table := newTable(&b)
+	statusTable(table, all)
+	table.flush()
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, " \n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 100 << 10: "100 KiB", 1<<20 - 1: "1.0 MiB", 1 << 30: "1.0 GiB", math.MaxUint64: "16.0 EiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %s, want %s", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m", 119 * time.Minute: "119m", 47 * time.Hour: "47h", 7 * 24 * time.Hour: "7d",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("age(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// F5: a command that a full stream refuses is an error that says so.
+func TestF5SendToAFullStream(t *testing.T) {
+	t.Parallel()
+	env, js, _ := nearly(t)
+	s, err := js.Stream(t.Context(), "COMMANDS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxMsgs = 1
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "commands.interaction", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	r := arrakis(t, env, "send", "comm_001", "ping")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "stream is full") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// F4: what provision says about deleting a consumer is true: it goes on where it was.
+func TestF4ProvisionMakesAConsumerAgain(t *testing.T) {
+	t.Parallel()
+	env, js, redis := nearly(t)
+	for range 5 {
+		if _, err := js.Publish(t.Context(), "events.member.join", []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := js.Stream(t.Context(), "EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	floor := fmt.Sprintf("%d 3", s.CachedInfo().Created.UnixNano()) // as workers keep it
+	if err := testserver.ConnectRedis(t, redis).HSet(t.Context(), "arrakis:stream:EVENTS", "floor:event-worker", floor).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteConsumer(t.Context(), "EVENTS", "event-worker"); err != nil {
+		t.Fatal(err)
+	}
+	away := environment{"NATS_URL": env["NATS_URL"], "STREAM_STORAGE": "memory", "REDIS_URL": "redis://127.0.0.1:1", "MAX_ACK_PENDING": "50"}
+	r := arrakis(t, away, "provision", "--apply")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "consumer EVENTS/event-worker was is not known until Redis answers") ||
+		strings.Contains(r.stderr, "max_ack_pending") {
+		t.Errorf("without Redis: %+v", r)
+	}
+	if r := arrakis(t, env, "provision", "--apply"); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	consumer, err := s.Consumer(t.Context(), "event-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := consumer.Next(jetstream.FetchMaxWait(testserver.Patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream != 4 {
+		t.Errorf("it begins with %+v (%v), want message 4", meta, err)
+	}
+}
