@@ -94,13 +94,10 @@ func (c *liveConfig) refreshLate(ctx context.Context) {
 // recheckTenants tells the shards of tenants that have a usable config again.
 func (c *liveConfig) recheckTenants(ctx context.Context) {
 	var mended []string
-	err := c.health.Do(ctx, func(ctx context.Context) (err error) {
+	_ = c.health.Do(ctx, func(ctx context.Context) (err error) { // after an error the next tick tries again
 		mended, err = c.store.RecheckTenants(ctx)
 		return err
 	})
-	if err != nil {
-		return // the next tick tries again
-	}
 	for _, id := range mended {
 		_ = c.shards.Notify(ctx, tenant.Event{Type: tenant.TenantChanged, TargetID: id}) // an error is ctx's
 	}

@@ -41,21 +41,20 @@ func (s *Store) Unusable() [numDocuments]Unusable {
 }
 
 // RecheckTenants reads configs that cannot be used again, up to 100 of them, in one round trip. It returns the IDs of
-// those that were mended or deleted. An error is Redis's or ctx's.
+// those that were mended or deleted, also with an error, which is Redis's or ctx's: on a Cluster some nodes may answer.
 func (s *Store) RecheckTenants(ctx context.Context) (mended []string, err error) {
 	_, keys := s.configs.unusableKeys(recheckedAtOnce)
 	ids := make([]string, len(keys))
 	for i, key := range keys {
 		ids[i] = strings.TrimPrefix(key, configPrefix)
 	}
-	texts, err := s.texts(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("read %d unusable tenants again: %w", len(ids), err)
-	}
+	texts, errs := s.textsEach(ctx, ids)
 	for i, key := range keys {
-		if _, usable := s.configs.read(ctx, key, texts[i]); usable {
+		if errs[i] != nil {
+			err = fmt.Errorf("read unusable tenants again: %w", errs[i])
+		} else if _, usable := s.configs.read(ctx, key, texts[i]); usable {
 			mended = append(mended, ids[i])
 		}
 	}
-	return mended, nil
+	return mended, err
 }
