@@ -20,11 +20,16 @@ type node struct {
 // allOwned is the owner of every key of a Redis that is not a Cluster.
 func allOwned(string) string { return EveryKey }
 
-// ownerIn returns the function that returns the address of the node of a Cluster that owns a key. It tells from what
-// the client knows, and asks nobody: with a context that has ended, the client cannot.
-func ownerIn(cluster *redis.ClusterClient) func(key string) string {
-	ended, end := context.WithCancel(context.Background())
+// ended is a context that has ended. With it, a client tells what it knows and cannot ask a server.
+var ended = func() context.Context {
+	ctx, end := context.WithCancel(context.Background())
 	end()
+	return ctx
+}()
+
+// ownerIn returns the function that returns the address of the node of a Cluster that owns a key. It tells from what
+// the client knows, and asks nobody.
+func ownerIn(cluster *redis.ClusterClient) func(key string) string {
 	return func(key string) string {
 		master, err := cluster.MasterForKey(ended, key)
 		if err != nil {

@@ -25,6 +25,7 @@ type bundle struct {
 }
 
 func setup(t *testing.T, addr string) *bundle {
+	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
 	health, err := redishealth.New(rdb, redishealth.Options{})

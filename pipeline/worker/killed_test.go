@@ -35,12 +35,12 @@ func runAsWorker() error {
 	}
 	handlers := pipeline.NewHandlers()
 	handlers.Command("poison", func(context.Context, *pipeline.Message) (any, error) {
-		time.Sleep(50 * time.Millisecond) // the others are running by now
+		<-time.After(50 * time.Millisecond) // the others are running by now
 		os.Exit(1)
 		return nil, nil
 	})
 	handlers.Command("innocent", func(context.Context, *pipeline.Message) (any, error) {
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		return "done", nil
 	})
 	w, err := New(Options{
@@ -138,6 +138,7 @@ func lastDeadLetter(t *testing.T, js jetstream.JetStream) (*jetstream.RawStreamM
 // superviseWorker runs a worker as a process of its own, and another one whenever it has died. The function that it
 // returns ends that, and returns how many workers have died by themselves.
 func superviseWorker(t *testing.T, natsURL, redisAddr string) (stop func() (deaths int)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan int, 1)
 	go func() {
