@@ -60,7 +60,7 @@ type monitor struct {
 	ensurer *ensurer
 	log     *slog.Logger
 	targets []*target     // set by newMonitor, read-only
-	missing chan struct{} // size 1: looks tell mend that a stream does not exist
+	missing chan struct{} // size 1: rounds tell mend that a stream may not exist
 }
 
 // target is a stream or a consumer that the monitor looks at.
@@ -125,6 +125,9 @@ func (m *monitor) round(ctx context.Context) {
 	if ctx.Err() == nil {
 		m.logChanges(ctx)
 	}
+	if m.ensurer.failure.Load() != nil {
+		m.ensure() // what it failed for may be well again by itself, and then nobody else would try
+	}
 }
 
 // judge takes the result of a look. A consumer's pull requests may be lost when JetStream was silent or stalled, and the
@@ -157,12 +160,17 @@ func (m *monitor) lookAtStream(ctx context.Context, name string) *fault {
 	}
 	f := faultOf(err)
 	if f.what == faultGone {
-		select {
-		case m.missing <- struct{}{}:
-		default:
-		}
+		m.ensure()
 	}
 	return f
+}
+
+// ensure lets mend create and check the streams.
+func (m *monitor) ensure() {
+	select {
+	case m.missing <- struct{}{}:
+	default: // mend is about to
+	}
 }
 
 // mend creates missing streams until ctx ends.

@@ -119,6 +119,39 @@ func TestF9StreamCannotBeCreated(t *testing.T) {
 	}
 }
 
+// F9: streams could not be created, and then all is well without the worker. Nothing makes it try again, as after a
+// cluster lost its leader for a while, but the worker must notice.
+func TestF9StreamsMendedByOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p, _ := b.start()
+	ctx := t.Context()
+	stream, err := b.js.Stream(ctx, contract.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	other := jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other"}, Storage: jetstream.MemoryStorage}
+	if _, err := b.js.CreateStream(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.js.DeleteStream(ctx, contract.StreamDeadLetter); err != nil {
+		t.Fatal(err)
+	}
+	other.Subjects = config.Subjects
+	if _, err := b.js.UpdateStream(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	unready(t, p, "cannot be created", "create stream DEADLETTER", "overlap")
+	if err := b.js.DeleteStream(ctx, "OTHER"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.js.CreateOrUpdateStream(ctx, config); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Succeeds(t, "the worker is ready again", p.Ready)
+}
+
 // F9: messages are pending, and none is delivered.
 func TestF9Stall(t *testing.T) {
 	t.Parallel()
