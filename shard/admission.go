@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"strings"
+
 	"arrakis/limiter"
 	"arrakis/tenant"
 )
@@ -35,9 +37,10 @@ type Admission struct {
 }
 
 // permitID is the ID under which the message is charged. Event IDs are unique for a tenant key. The permits of a tenant
-// with several keys are told apart, so that nobody sends one event ID under each of them for one permit.
+// with several keys are told apart, so that nobody sends one event ID under each of them for one permit. A tenant key
+// has no slash, so an ID with a slash gets a key in any case: else guild/e of the tenant would be e of the guild.
 func (a *Admission) permitID() string {
-	if a.TenantKey == a.Tenant.ID {
+	if a.TenantKey == a.Tenant.ID && !strings.Contains(a.ID, "/") {
 		return a.ID
 	}
 	return a.TenantKey + " " + a.ID // no event ID has a space

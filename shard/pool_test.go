@@ -274,6 +274,23 @@ func TestF6PermitsOfTwoTenantKeys(t *testing.T) {
 	}
 }
 
+// TestF6PermitNamedLikeAnother guards against F6: an event ID of the community that begins like a guild is not the
+// guild's event ID.
+func TestF6PermitNamedLikeAnother(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	if _, _, err := b.store.Put(t.Context(), "guild", tenant.Config{CommunityID: "c1", Tier: tenant.Free}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	admitted := 0
+	for i := range 10 {
+		id := fmt.Sprintf("e%d", i)
+		admitted += b.allowed(commandOf("guild", id), commandOf("c1", "guild/"+id))
+	}
+	if admitted != 10 {
+		t.Errorf("%d of 20 messages admitted, want the community's limit of 10", admitted)
+	}
+}
+
 func TestUserLimit(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
 	three := int64(3)
