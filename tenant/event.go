@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // EventType says what has changed.
@@ -47,12 +48,23 @@ func ParseEvent(data []byte) (Event, error) {
 		Timestamp int64 `json:"timestamp"` // unix ms
 	}
 	if err := json.Unmarshal(data, &published); err != nil {
-		return Event{}, fmt.Errorf("event is not JSON of the right shape: %w", err)
+		return Event{}, notAnEvent(err)
 	}
 	ev := published.Event
 	ev.At = time.UnixMilli(published.Timestamp).UTC()
 	ev.Source = shorten(ev.Source)
 	return ev, ev.validate()
+}
+
+// notAnEvent says where the JSON of an event is wrong. It does not repeat err, which quotes the event's member names.
+func notAnEvent(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("event is not JSON: byte %d is wrong", syntax.ByteOffset)
+	}
+	if shape, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("event is not JSON of the right shape: the value at byte %d is of the wrong type", shape.ByteOffset)
+	}
+	return errors.New("event is not JSON: it ends too early")
 }
 
 // Reset reads the target of a LimitReset event, which is "<community>" for all actions or "<community>:<action>". A
