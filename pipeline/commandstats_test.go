@@ -138,9 +138,10 @@ func TestInvariantLittleRedis(t *testing.T) {
 		b.start()
 		calls, n := b.spent(func() { b.process("hot", messages, tenants) })
 		t.Logf("%.2f commands for 1,000 messages: %v", float64(n)*1000/messages, calls)
-		// Each tenant is read once, or twice if the test takes longer than the cache keeps it.
-		if n > calls["mget"] || n == 0 || n > 2*tenants {
-			t.Errorf("%d commands, want the tenants' MGET alone: %v", n, calls)
+		// Each tenant is read once, or twice if the test takes longer than the cache keeps it. The records of streams are
+		// written at times, whatever the number of messages.
+		if reads := calls["mget"]; reads == 0 || reads > 2*tenants || n-reads > messages/100 {
+			t.Errorf("%d commands, want the tenants' MGET and next to nothing else: %v", n, calls)
 		}
 	})
 }
