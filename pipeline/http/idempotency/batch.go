@@ -61,8 +61,8 @@ type call struct {
 
 // put queues calls. Run answers them in this order.
 func (s *Store) put(ctx context.Context, calls ...*call) {
-	if err := s.calls.Put(ctx, calls...); err != nil {
-		for _, c := range calls {
+	for _, c := range calls { // one by one, to know which of them Run will not see
+		if err := s.calls.Put(ctx, c); err != nil {
 			c.end(err)
 		}
 	}

@@ -455,3 +455,35 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestClosedWhileFull: calls that wait for room when Run ends are answered once, and those that found room as well.
+func TestClosedWhileFull(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nobody listens
+	t.Cleanup(func() { _ = rdb.Close() })
+	health, err := redishealth.New(rdb, redishealth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(rdb, Options{Health: health})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newCall := func() *call { return &call{script: putScript, key: "k", ended: make(chan struct{})} }
+	for range maxQueued - 1 {
+		s.put(t.Context(), &call{script: putScript, key: "k"})
+	}
+	keep, index := newCall(), newCall()
+	var putting sync.WaitGroup
+	putting.Go(func() { s.put(t.Context(), keep, index) })
+	testserver.Eventually(t, "one of two calls has found room", func() bool { return s.calls.Len() == maxQueued })
+	s.calls.Close()
+	putting.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Run(ctx)
+	<-keep.ended
+	<-index.ended
+	if keep.err == nil || index.err == nil {
+		t.Errorf("errors %v and %v, want one for both calls", keep.err, index.err)
+	}
+}
