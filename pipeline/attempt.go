@@ -32,16 +32,16 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 	if d.delivered == 1 {
 		return true
 	}
-	alone := false
-	select {
-	case c.suspect <- struct{}{}:
-		alone = true
-	default:
-	}
-	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), c.max, alone)
-	if alone && (earlier.Died == 0 || !begins) {
-		<-c.suspect
-		alone = false
+	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), c.max, false)
+	if err == nil && !begins && earlier.All() < c.max {
+		select {
+		case c.suspect <- struct{}{}:
+			earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), c.max, true)
+			if d.suspected = begins && err == nil; !d.suspected {
+				<-c.suspect
+			}
+		default: // another one runs
+		}
 	}
 	if err != nil {
 		// The attempts are not known, so none of them is the last. JetStream's count makes the delays grow.
@@ -52,7 +52,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 	d.Attempt = earlier.All() + 1
 	switch {
 	case begins:
-		d.counted, d.suspected = true, alone
+		d.counted = true
 		return true
 	case earlier.All() >= c.max:
 		d.Attempt = earlier.All()
