@@ -27,7 +27,8 @@ type permitSum struct {
 }
 
 // permitLog is one key's sliding window log in memory (Figma's "sliding window log"; older admissions are counted in
-// fixed sub-windows, as in Cloudflare's counters, and as subwindows.lua does for large limits). It is pure: now is an argument, and need not grow from call to call.
+// fixed sub-windows, as in Cloudflare's counters, and as subwindows.lua does for large limits). It is pure: now is an
+// argument, and need not grow from call to call.
 //
 // The newest exactPermits admissions are exact. Older admissions are summed in sub-windows of 1/subWindows of the
 // window and leave with the end of their sub-window. So the log errs only toward rejecting, and by at most 1 % of the

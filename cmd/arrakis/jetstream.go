@@ -32,14 +32,14 @@ func (f *natsFlags) withJetStream(do func(*nats.Conn, jetstream.JetStream) error
 }
 
 // withRecords is withJetStream for commands that also use what Redis knows of streams. Redis may be away.
-func (f *natsFlags) withRecords(do func(*nats.Conn, jetstream.JetStream, *streams.Records) error, s *redisSettings) error {
+func (f *natsFlags) withRecords(s *redisSettings, do func(jetstream.JetStream, *streams.Records) error) error {
 	target, err := parseRedisURL(s.URL)
 	if err != nil {
 		return err
 	}
 	rdb := newRedis(target, 0)
 	defer rdb.Close() //nolint:errcheck // nothing is pending
-	return f.withJetStream(func(nc *nats.Conn, js jetstream.JetStream) error { return do(nc, js, streams.NewRecords(rdb)) })
+	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return do(js, streams.NewRecords(rdb)) })
 }
 
 func validateServers(p process, nats *natsFlags, redis *redisSettings) error {

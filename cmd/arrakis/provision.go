@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/streams"
@@ -34,7 +33,7 @@ func (s *streamSettings) options() streams.Options {
 }
 
 func (c *provisionCmd) Run(ctx context.Context, p process) error {
-	return c.withRecords(func(_ *nats.Conn, js jetstream.JetStream, r *streams.Records) error {
+	return c.withRecords(&c.redisSettings, func(js jetstream.JetStream, r *streams.Records) error {
 		changes, err := streams.Plan(ctx, js, c.options())
 		if err != nil {
 			return err
@@ -54,5 +53,5 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 			return err
 		}
 		return streams.Apply(ctx, js, r, changes)
-	}, &c.redisSettings)
+	})
 }

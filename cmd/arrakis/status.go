@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/streams"
@@ -34,14 +33,14 @@ func (c *statusCmd) validate(p process) error {
 }
 
 func (c *statusCmd) Run(ctx context.Context, p process) error {
-	return c.withRecords(func(_ *nats.Conn, js jetstream.JetStream, r *streams.Records) error {
+	return c.withRecords(&c.redisSettings, func(js jetstream.JetStream, r *streams.Records) error {
 		all, err := streams.Look(ctx, js, r, c.options())
 		if err != nil {
 			return err
 		}
 		document := view.NewStreams(all)
 		return c.print(p.stdout, document, func(t *table) { statusTable(t, document.Streams) })
-	}, &c.redisSettings)
+	})
 }
 
 // statusTable fits into 80 columns.

@@ -123,8 +123,9 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 	return consumerChanges(stream, &is, &want), nil
 }
 
-// Apply makes the changes, which must come from [Plan], with the floors of consumers that r knows. After a change that JetStream refuses, it continues with the
-// other changes. The error has a line for each refused change, with advice.
+// Apply makes the changes, which must come from [Plan]. A consumer that existed before goes on after its ack floor, as r
+// knows it. After a change that JetStream refuses, Apply continues with the other changes. The error has a line for each
+// refused change, with advice.
 func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change) error {
 	var errs error
 	for _, c := range changes {

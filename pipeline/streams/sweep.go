@@ -39,8 +39,8 @@ func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int6
 }
 
 // sweep makes dead letters of the messages that no consumer reads, and returns how many, and whether it has come to the
-// end of them. The dead letter is stored first, under an ID made of the message's sequence, and then the message is deleted. So several processes may sweep,
-// and one that dies in between loses nothing.
+// end of them. The dead letter is stored first, under an ID made of the message's sequence, and then the message is
+// deleted. So several processes may sweep, and one that dies in between loses nothing.
 func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int64, ended bool, err error) {
 	name := s.stream.Config.Name
 	handle, err := k.o.JetStream.Stream(ctx, name)

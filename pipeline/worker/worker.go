@@ -159,8 +159,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.opsServer != nil {
 		part("ops", func() error { return w.serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
+	return w.await(&g, &running, late)
+}
+
+// await waits for all parts. When late is closed, it returns an error that names the running ones.
+func (w *Worker) await(parts *errgroup.Group, running *sync.Map, late <-chan struct{}) error {
 	ended := make(chan error, 1)
-	go func() { ended <- g.Wait() }() // outlives Run only if a part does not end in time
+	go func() { ended <- parts.Wait() }() // outlives Run only if a part does not end in time
 	select {
 	case err := <-ended:
 		return err
