@@ -29,6 +29,8 @@ var ended = func() context.Context {
 
 // ownerIn returns the function that returns the address of the node of a Cluster that owns a key. It tells from what
 // the client knows, and asks nobody.
+//
+//nolint:contextcheck,nolintlint // no caller's context is needed, because no server is asked
 func ownerIn(cluster *redis.ClusterClient) func(key string) string {
 	return func(key string) string {
 		master, err := cluster.MasterForKey(ended, key)
