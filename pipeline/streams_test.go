@@ -63,3 +63,33 @@ func TestF15UnreadSubjectBecomesADeadLetter(t *testing.T) {
 		return err == nil && s.CachedInfo().State.Msgs == 0
 	})
 }
+
+// F5: the migration of docs/streams.md turns an ELIGIBILITY with limits, which keeps what was handled, into a work queue.
+func TestF5MigrationOfEligibility(t *testing.T) {
+	b := setup(t)
+	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: contract.StreamEligibility, Subjects: []string{"eligibility.>"}, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.handlers.Eligibility("single", func(context.Context, *Message) (any, error) { return "ok", nil })
+	p, _ := b.start()
+	check := []byte(`{"event_id":"e","event_type":"eligibility.check","community_id":"c1","check_type":"single","data":{}}`)
+	handled := func(when string) {
+		t.Helper()
+		if o := b.outcome(b.publish("eligibility.check.single", check)); o.Status != contract.StatusOK {
+			t.Errorf("%s: %+v", when, o)
+		}
+	}
+	handled("before")
+	testserver.Eventually(t, "nothing is pending", func() bool { return b.left(contract.StreamEligibility, contract.ConsumerEligibility) == 0 })
+	if err := b.js.DeleteStream(t.Context(), contract.StreamEligibility); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "a work queue takes its place", func() bool {
+		s, err := b.js.Stream(t.Context(), contract.StreamEligibility)
+		return err == nil && s.CachedInfo().Config.Retention == jetstream.WorkQueuePolicy && p.Ready() == nil
+	})
+	handled("after")
+}

@@ -38,13 +38,14 @@ type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
+	warned  map[string]time.Time     // by stream: when a sweep was last logged; owned by Run
 }
 
 // NewKeeper makes a Keeper and registers its metric. It starts nothing.
 func NewKeeper(o KeeperOptions) *Keeper {
 	o.Interval = cmp.Or(o.Interval, 5*time.Second)
 	k := &Keeper{
-		o: o, again: map[string]*atomic.Int64{},
+		o: o, again: map[string]*atomic.Int64{}, warned: map[string]time.Time{},
 		dropped: promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "arrakis_unread_dropped_total",
 			Help: "Messages that a stream dropped by age or size before a worker saw them. Each is counted by one process.",

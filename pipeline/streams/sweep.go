@@ -41,6 +41,9 @@ func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int6
 // sweep makes dead letters of the messages that no consumer reads, and returns how many, and whether it has come to the
 // end of them. The dead letter is stored first, under an ID made of the message's sequence, and then the message is
 // deleted. So several processes may sweep, and one that dies in between loses nothing.
+//
+// A stream that keeps messages for no consumer on purpose, as one with scheduled messages does, must not be swept. No
+// route has such a stream.
 func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int64, ended bool, err error) {
 	name := s.stream.Config.Name
 	handle, err := k.o.JetStream.Stream(ctx, name)
@@ -48,7 +51,8 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 		return 0, false, err
 	}
 	defer func() {
-		if swept > 0 {
+		if now := time.Now(); swept > 0 && now.Sub(k.warned[name]) > searchEvery {
+			k.warned[name] = now
 			k.o.Logger.WarnContext(ctx, "messages that nobody reads became dead letters: no consumer has their subject",
 				"stream", name, "messages", swept)
 		}
