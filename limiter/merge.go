@@ -26,9 +26,6 @@ type merge struct {
 	part   []queued
 }
 
-// idle reports whether Run has nothing to do.
-func (f *fallback) idle() bool { return f.unmerged.Load() == 0 && !f.health.Away() }
-
 // take returns the oldest admissions of the keys that wait, for one round trip. The caller must call merged for all of
 // them.
 func (f *fallback) take(keys []string, now time.Duration) []*merge {

@@ -141,3 +141,6 @@ func find(t *testing.T, l *Limiter) {
 
 // onDisk are settings of a Redis that finds its keys again after a crash.
 var onDisk = []string{"--appendonly", "yes", "--appendfsync", "no"}
+
+// idle reports whether Run has nothing to do.
+func (f *fallback) idle() bool { return f.unmerged.Load() == 0 && !f.health.Away() }

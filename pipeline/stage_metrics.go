@@ -86,11 +86,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 		s.write(work, d)
 	case ack:
 		s.permits.put(d)
-		if d.header(contract.HeaderReplay) != "" {
-			s.write(work, d)
-		} else {
-			s.answer(work, d)
-		}
+		s.endAck(work, d)
 	case nak:
 		s.settle(work, d)
 	case undecided:
@@ -98,7 +94,23 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	}
 }
 
-// write hands d to a writer.
+// endAck ends a message that is done. The writers end a replayed one. It is done all the same if they have no room: it
+// must not be handled again.
+func (s *metricsStage) endAck(work context.Context, d *delivery) {
+	if d.header(contract.HeaderReplay) == "" {
+		s.answer(work, d)
+		return
+	}
+	select {
+	case s.deadLetters <- d:
+	default:
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", d.header(contract.HeaderReplay),
+			"err", "too many dead letters wait to be stored")
+		s.answer(work, d)
+	}
+}
+
+// write hands a dead letter to a writer.
 func (s *metricsStage) write(work context.Context, d *delivery) {
 	select {
 	case s.deadLetters <- d:
@@ -113,6 +125,8 @@ func (s *metricsStage) answer(work context.Context, d *delivery) {
 	s.settle(work, d)
 }
 
+const replayNotEnded = "if this dead letter is still there, replaying it again stores its message again"
+
 // endReplay deletes the dead letter that d was replayed from, if an interrupted replay has left it. This comes before d
 // is settled: while d is in its stream, a repeated replay finds it there, and after that it finds no dead letter.
 func (s *metricsStage) endReplay(work context.Context, d *delivery) {
@@ -121,7 +135,7 @@ func (s *metricsStage) endReplay(work context.Context, d *delivery) {
 		return
 	}
 	if err := s.store.EndReplay(context.WithoutCancel(work), replay, d.Body); err != nil {
-		s.log.WarnContext(work, "if this dead letter is still there, replaying it again stores its message again", "err", err)
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay, "err", err)
 	}
 }
 

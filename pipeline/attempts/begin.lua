@@ -10,7 +10,7 @@ local begun = tonumber(redis.call('HGET', KEYS[1], 'begun') or 0)
 local failed = tonumber(redis.call('HGET', KEYS[1], 'failed') or 0)
 local died = math.max(0, begun - failed)
 if failed + died >= tonumber(ARGV[1]) or (died > 0 and ARGV[2] == '0') then
-	return {failed, died, 0}
+  return {failed, died, 0}
 end
 redis.call('HINCRBY', KEYS[1], 'begun', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[3])

@@ -7,12 +7,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last = tonumber(redis.call('HGET', KEYS[1], 'looked') or 0)
 if now >= last and now - last < tonumber(ARGV[1]) then
-	return {}
+  return {}
 end
 redis.call('HSET', KEYS[1], 'looked', string.format('%.0f', now))
 local version = redis.call('HGET', KEYS[1], 'version') or '0'
 local fields = {version}
 for i, name in ipairs({'tally', 'redelivered', 'swept'}) do
-	fields[i + 1] = redis.call('HGET', KEYS[1], name) or ''
+  fields[i + 1] = redis.call('HGET', KEYS[1], name) or ''
 end
 return fields

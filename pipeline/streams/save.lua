@@ -5,7 +5,7 @@
 -- ARGV[2]  field, ARGV[3] value, and so on
 -- Returns  1, or 0 if it was too late
 if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
-	return 0
+  return 0
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('HINCRBY', KEYS[1], 'version', 1)
