@@ -242,12 +242,18 @@ func TestF4WithoutRedis(t *testing.T) {
 	if err := w.js.DeleteConsumer(t.Context(), "EVENTS", "event-worker"); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.js.DeleteStream(t.Context(), "DEADLETTER"); err != nil {
+		t.Fatal(err)
+	}
 	w.publish("events.member.join", 1)
 	knows := w.records
 	w.records = streams.NewRecords(w.rdb)
 	err := streams.Ensure(t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
 	if !errors.Is(err, redis.ErrClosed) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
 		t.Errorf("a process that does not know: %v", err)
+	}
+	if _, err := w.js.Stream(t.Context(), "DEADLETTER"); err != nil {
+		t.Errorf("what does not wait for Redis is created: %v", err)
 	}
 	w.records = knows
 	w.ensure()

@@ -37,26 +37,17 @@ func (c Change) String() string {
 }
 
 // Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
-// it. Existing streams and consumers are used as they are, and their differences from o are logged. Several processes may
-// call Ensure at the same time.
+// it. Existing streams and consumers are used as they are, and their differences from o are logged. What cannot be created
+// keeps nothing else from being created; the error has a line for each. Several processes may call Ensure at the same
+// time.
 func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
 		return err
 	}
-	created := false
-	for _, c := range changes {
-		if !c.Creates() {
-			continue
-		}
-		created = true
-		switch err := c.apply(ctx, js, r); {
-		case existsAlready(err):
-		case err != nil:
-			return fmt.Errorf("%s: %w", c, err)
-		default:
-			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
-		}
+	created, err := create(ctx, js, r, changes, log)
+	if err != nil {
+		return err
 	}
 	if created {
 		if changes, err = Plan(ctx, js, o); err != nil {
@@ -69,6 +60,29 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 			"hint", "`arrakis provision --apply` changes it")
 	}
 	return nil
+}
+
+// create makes the changes that create something, and reports whether there are any.
+func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (created bool, errs error) {
+	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
+	for _, c := range changes {
+		if !c.Creates() || missing[c.Stream] {
+			continue
+		}
+		created = true
+		switch err := c.apply(ctx, js, r); {
+		case existsAlready(err):
+		case err != nil:
+			missing[c.Stream] = c.Consumer == ""
+			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
+			if ctx.Err() != nil {
+				return created, errs // everything else would fail as well
+			}
+		default:
+			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
+		}
+	}
+	return created, errs
 }
 
 // existsAlready reports whether a create failed because another process created the same stream or consumer a moment
