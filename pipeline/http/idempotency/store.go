@@ -80,38 +80,56 @@ type Mark struct {
 	fingerprint string
 	token       string // differs from every other mark's
 
+	asked chan struct{} // closed when Begin knows its result
+	found Begun         // that result; read-only once asked is closed
+
 	renewed time.Time // when the mark was last written to Redis; protected by the memory's lock
 }
 
 // value is the record of the running request.
 func (m *Mark) value() string { return m.fingerprint + " " + running + m.token }
 
-// Begin asks whether the request k with the given message may run. It waits for one round trip to Redis, unless the
+// Begin asks whether the request k with the given message may run. It waits for a round trip to Redis, unless the
 // request runs in this process. Run must be running.
 func (s *Store) Begin(ctx context.Context, k Key, message []byte) Begun {
 	member := k.member()
 	m := &Mark{
 		store: s, record: recordKey(k.Community, member), index: k.index(), member: member,
-		fingerprint: digest(message), token: nuid.Next(), renewed: time.Now(),
+		fingerprint: digest(message), token: nuid.Next(), renewed: time.Now(), asked: make(chan struct{}),
 	}
-	if other := s.memory.begin(m); other != nil {
-		result := Running
-		if other.fingerprint != m.fingerprint {
-			result = Mismatch
+	for other := s.memory.begin(m); other != nil; other = s.memory.begin(m) {
+		<-other.asked // before that it may be a repetition itself, or have a message that is not the one that ran
+		if b, ok := m.like(other); ok {
+			s.count(b.Result)
+			return b
 		}
-		s.count(result)
-		return Begun{Result: result}
 	}
 	b, err := s.ask(ctx, m)
 	if b.Mark == nil {
 		s.memory.end(m)
 	}
+	m.found = b
+	close(m.asked)
 	if s.noteAnswered(err); err != nil && b.Result == MayRun {
 		s.count(Unavailable)
 	} else {
 		s.count(b.Result)
 	}
 	return b
+}
+
+// like is m's result after other's, which has the same event ID. It reports false if m must ask by itself: other was
+// not let run, and has another message.
+func (m *Mark) like(other *Mark) (Begun, bool) {
+	same := other.fingerprint == m.fingerprint
+	switch {
+	case other.found.Result != MayRun:
+		return other.found, same
+	case same:
+		return Begun{Result: Running}, true
+	default:
+		return Begun{Result: Mismatch}, true
+	}
 }
 
 func (s *Store) count(r Result) { s.metrics.results[r].Inc() }

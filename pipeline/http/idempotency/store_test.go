@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -114,6 +115,32 @@ func TestOneOfManyRuns(t *testing.T) {
 			<-mark.Keep(t.Context(), pong)
 			replayed(t, stores[0], k, first, pong)
 			replayed(t, stores[1], k, first, pong)
+		}
+	})
+}
+
+// TestF6RepeatedAtTheSameTime guards against F6: whoever repeats an answered request gets its answer, also while others
+// repeat it, with the same message or with another one.
+func TestF6RepeatedAtTheSameTime(t *testing.T) {
+	testserver.BothRedises(t, func(t *testing.T, addr string) {
+		s := start(t, testserver.ConnectRedis(t, addr), Options{})
+		<-begin(t, s, key, first, MayRun).Mark.Keep(t.Context(), pong)
+		other := []byte("other")
+		for range 20 {
+			var wg sync.WaitGroup
+			for range 10 {
+				wg.Go(func() {
+					if b := s.Begin(t.Context(), key, first); b.Result != Replayed || !bytes.Equal(b.Answer.Body, pong.Body) {
+						t.Errorf("repeated: %s %q, want the answer", resultNames[b.Result], b.Answer.Body)
+					}
+				})
+				wg.Go(func() {
+					if b := s.Begin(t.Context(), key, other); b.Result != Mismatch {
+						t.Errorf("another message: %s, want a mismatch", resultNames[b.Result])
+					}
+				})
+			}
+			wg.Wait()
 		}
 	})
 }
