@@ -434,6 +434,32 @@ func TestF15ReplayInterruptedBeforeItsMessageWasStored(t *testing.T) {
 	}
 }
 
+// A repetition of a replay does not search a backlog without end, and does not store the message without knowing.
+func TestReplaySearchIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+	_, stored, err := b.letters.get(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.letters.mark(t.Context(), replayOf(stored), contract.StreamCommands); err != nil {
+		t.Fatal(err)
+	}
+	for range maxSearched {
+		if _, err := b.js.PublishAsync("commands.interaction", []byte(ping), jetstream.WithStallWait(testserver.Patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-b.js.PublishAsyncComplete()
+	if _, err := b.letters.Replay(t.Context(), seq); err == nil || !strings.Contains(err.Error(), "try again when") {
+		t.Errorf("Replay: %v, want an error that says what to do", err)
+	}
+	if n := b.count(t, "commands.interaction"); n != maxSearched {
+		t.Errorf("%d messages are stored, want %d", n, maxSearched)
+	}
+}
+
 // The mark of a replay must not cost the dead letter: in a full stream it evicts the oldest, which is the one replayed.
 func TestReplayFromFullStream(t *testing.T) {
 	t.Parallel()

@@ -75,10 +75,14 @@ func unmark(ctx context.Context, letters jetstream.Stream, replay string) {
 	_ = letters.Purge(ctx, jetstream.WithPurgeSubject(markSubject(replay)))
 }
 
+// maxSearched is how many messages find looks at.
+const maxSearched = 10_000
+
 // find looks for the message of a replay in its stream, after a sequence. It returns 0 if the message is not there. It
-// makes one request for each message on the subject.
+// makes one request for each message on the subject, and gives up after maxSearched.
 func find(ctx context.Context, origin jetstream.Stream, subject, replay string, after uint64) (uint64, error) {
-	for next := after + 1; ; {
+	next := after + 1
+	for range maxSearched {
 		m, err := message(ctx, origin, next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, ErrNotFound) {
 			return 0, nil
@@ -91,6 +95,8 @@ func find(ctx context.Context, origin jetstream.Stream, subject, replay string, 
 		}
 		next = m.Sequence + 1
 	}
+	return 0, fmt.Errorf("the replay was interrupted before, and whether its message was stored is not among the next %d on %s: "+
+		"try again when the stream has fewer waiting", maxSearched, subject)
 }
 
 // evicted reports whether a dead letter that is gone has made room for the mark of its replay: it was the oldest of a
