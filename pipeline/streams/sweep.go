@@ -71,7 +71,7 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 				if swept >= maxSwept || time.Now().After(enough) {
 					return swept, false, nil
 				}
-				more, err := k.bury(ctx, handle, subject)
+				more, err := k.deadLetter(ctx, handle, subject)
 				if err != nil {
 					return swept, false, fmt.Errorf("make a dead letter of a message on %s: %w", subject, err)
 				}
@@ -85,8 +85,8 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 	return swept, true, nil
 }
 
-// bury makes a dead letter of the first message on a subject. It returns false if there is none.
-func (k *Keeper) bury(ctx context.Context, stream jetstream.Stream, subject string) (bool, error) {
+// deadLetter makes a dead letter of the first message on a subject. It returns false if there is none.
+func (k *Keeper) deadLetter(ctx context.Context, stream jetstream.Stream, subject string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*recordTimeout)
 	defer cancel()
 	name := stream.CachedInfo().Config.Name
