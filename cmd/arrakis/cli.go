@@ -40,7 +40,8 @@ type commands struct {
 const description = `Arrakis runs the commands of a multi-tenant bot or SaaS. For every message it finds the tenant,
 what the tenant may do, and how much of that is used up. Start with "arrakis dev".
 
-Every setting is a flag and an environment variable; the flag wins.`
+Every setting is a flag and an environment variable; the flag wins. The exit code is 0 if the command is done,
+1 if it failed, and 2 if its arguments or settings are wrong.`
 
 // newParser makes the parser that fills grammar and f. It calls exit after --help.
 func newParser(grammar *commands, f *faults, p process, exit func()) *kong.Kong {
