@@ -6,10 +6,10 @@
 -- ARGV[3]  lease in ms
 --
 -- Returns 'new' if the request may run, and has then written the record; 'mismatch' if the record is of another
--- message; else the state of the record.
+-- message; else the state of the record. The same message may run again if its state is 'failed'.
 local record = redis.call('GET', KEYS[1])
 local mine = ARGV[1] .. ' ' .. ARGV[2]
-if not record or record == mine then -- mine: this call is repeated, because its answer was lost
+if not record or record == ARGV[1] .. ' failed' or record == mine then -- mine: this call is repeated, because its answer was lost
   redis.call('SET', KEYS[1], mine, 'PX', ARGV[3])
   return 'new'
 end

@@ -10,7 +10,8 @@
 //	             same message, runs          Running
 //	             another message             Mismatch
 //	Mark.Keep    the answer is kept for Options.Keep
-//	Mark.Forget  nothing is kept: the request may be tried again
+//	Mark.Fail    the same message may run again, for Options.Keep; another is a Mismatch
+//	Mark.Forget  nothing is kept: any message may run
 //	Mark.Drop    the request runs on, but nobody here waits for its end
 //
 // # Redis

@@ -46,8 +46,9 @@ type Answer struct {
 }
 
 // A record is the fingerprint of a message, a space and a state. The state is one of these words and what belongs to
-// it: the mark's token, or the status and, after a space, the body.
+// it: the mark's token, or the status and, after a space, the body. begin.lua knows failed too.
 const (
+	failed   = "failed"
 	running  = "running "
 	answered = "answered "
 	tooLarge = "too-large "

@@ -143,7 +143,7 @@ func (s *Store) ask(ctx context.Context, m *Mark) (b Begun, err error) {
 			return b, nil
 		}
 	}
-	if known, ok := s.memory.answer(m.record, time.Now()); ok {
+	if known, ok := s.memory.answer(m.record, time.Now()); ok && !known.mayRun(m) {
 		if err == nil { // Redis has not heard of it, or has lost it
 			s.put(ctx, m.keepCalls(known)...)
 		}
@@ -173,6 +173,9 @@ func (m *Mark) begun(reply string) (Begun, error) {
 	return Begun{Result: Replayed, Answer: a}, nil
 }
 
+// mayRun reports whether the message of m has failed before, and so may run again.
+func (r *remembered) mayRun(m *Mark) bool { return r.state == failed && r.fingerprint == m.fingerprint }
+
 // begun is the result for a request whose key is remembered in memory.
 func (r *remembered) begun(m *Mark) (Begun, error) {
 	if r.fingerprint != m.fingerprint {
@@ -184,14 +187,21 @@ func (r *remembered) begun(m *Mark) (Begun, error) {
 // Keep keeps the answer of the request. The channel that it returns is closed when every process knows the answer, or
 // Redis did not take it; then only this process knows it.
 func (m *Mark) Keep(ctx context.Context, a Answer) <-chan struct{} {
-	r := remembered{
-		fingerprint: m.fingerprint, state: a.state(m.store.o.MaxAnswer), until: time.Now().Add(m.store.o.Keep),
-	}
+	return m.keep(ctx, a.state(m.store.o.MaxAnswer))
+}
+
+// Fail says that the message ran and failed, so that it holds its permit. It may be tried again, but no other message
+// may use its event ID: that one would not be charged. The channel is as for Keep.
+func (m *Mark) Fail(ctx context.Context) <-chan struct{} { return m.keep(ctx, failed) }
+
+// keep keeps a state of the record.
+func (m *Mark) keep(ctx context.Context, state string) <-chan struct{} {
+	r := remembered{fingerprint: m.fingerprint, state: state, until: time.Now().Add(m.store.o.Keep)}
 	m.store.memory.keep(m.record, r)
 	return m.end(ctx, m.keepCalls(r)...)
 }
 
-// Forget makes the request unknown: it may be tried again. The channel is as for Keep.
+// Forget makes the request unknown: it was not charged, and may be tried again with any message. The channel is as for Keep.
 func (m *Mark) Forget(ctx context.Context) <-chan struct{} {
 	return m.end(ctx, m.call(putScript, m.value(), putForget))
 }

@@ -89,6 +89,28 @@ func TestOneRequest(t *testing.T) {
 	})
 }
 
+// F6: what failed may be tried again, but no other message under its event ID, which would not be charged. That holds in
+// other processes, and in the one where it failed also while Redis knows nothing.
+func TestF6OtherMessageAfterFailure(t *testing.T) {
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		k := Key{Community: "comm_failed", Route: "command", EventID: "e1"}
+		a, b := start(t, rdb, Options{}), start(t, rdb, Options{})
+		<-begin(t, a, k, first, MayRun).Mark.Fail(t.Context())
+		for _, s := range []*Store{a, b} {
+			begin(t, s, k, []byte("other"), Mismatch)
+			mark := begin(t, s, k, first, MayRun).Mark
+			begin(t, s, k, first, Running)
+			<-mark.Fail(t.Context())
+		}
+		if err := rdb.Del(t.Context(), recordKey(k.Community, k.member())).Err(); err != nil {
+			t.Fatal(err)
+		}
+		begin(t, a, k, []byte("other"), Mismatch)
+		<-begin(t, a, k, first, MayRun).Mark.Keep(t.Context(), pong)
+		replayed(t, b, k, first, pong)
+	})
+}
+
 // TestOneOfManyRuns: of many requests at the same time, in two processes, one runs.
 func TestOneOfManyRuns(t *testing.T) {
 	testserver.BothRedises(t, func(t *testing.T, addr string) {

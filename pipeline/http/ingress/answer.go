@@ -16,6 +16,7 @@ import (
 const (
 	badOutcome       = "bad-outcome" // an outcome that breaks the contract
 	refusedByHandler = "refused-by-handler"
+	handlerFailed    = "handler-failed"
 )
 
 // answer is the HTTP answer to the client: a problem, or a status with a body. The zero value means that the client is
@@ -67,7 +68,7 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 		p.RetryAfterMS = max(o.RateLimit.RetryAfterMS, retrySoon.Milliseconds())
 		return p
 	default:
-		return problem.New(http.StatusBadGateway, "handler-failed", "%s", cmp.Or(o.Error.Message, "The handler gave no reason."))
+		return problem.New(http.StatusBadGateway, handlerFailed, "%s", cmp.Or(o.Error.Message, "The handler gave no reason."))
 	}
 }
 

@@ -46,6 +46,9 @@ func (a *answer) end(ctx context.Context, mark *idempotency.Mark, requestID stri
 	if kept, ok := a.remembered(requestID); ok {
 		return mark.Keep(ctx, kept)
 	}
+	if a.problem != nil && (a.problem.Type == problem.TypePrefix+handlerFailed || a.problem.Type == problem.TypePrefix+refusedByHandler) {
+		return mark.Fail(ctx)
+	}
 	return mark.Forget(ctx)
 }
 

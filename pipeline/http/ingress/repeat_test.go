@@ -127,6 +127,7 @@ func TestRemembered(t *testing.T) {
 		headers             []string
 		code                int
 		again               bool // it runs again
+		free                bool // it was not charged, so that another body may run
 	}{
 		{name: "200", outcome: `{"status":"ok","rate_limit":{"action":"command","limit":10,"remaining":9,"reset_ms":36001,"retry_after_ms":0}}`, code: 200},
 		{name: "202 async", headers: []string{"Prefer", "respond-async"}, code: 202},
@@ -136,11 +137,11 @@ func TestRemembered(t *testing.T) {
 		{name: "a handler's 409", outcome: failed(409), code: 409},
 		{name: "a handler's 429", outcome: failed(429), code: 429, again: true},
 		{name: "a handler's 408", outcome: failed(408), code: 408, again: true},
-		{name: "over the limit", outcome: `{"status":"rate_limited",` + limited + `}`, code: 429, again: true},
-		{name: "expired", outcome: `{"status":"expired"}`, code: 410, again: true},
+		{name: "over the limit", outcome: `{"status":"rate_limited",` + limited + `}`, code: 429, again: true, free: true},
+		{name: "expired", outcome: `{"status":"expired"}`, code: 410, again: true, free: true},
 		{name: "failed", outcome: failed(500), code: 502, again: true},
-		{name: "limits away", outcome: failed(503), code: 503, again: true},
-		{name: "odd", outcome: `{"status":"odd"}`, code: 502, again: true},
+		{name: "limits away", outcome: failed(503), code: 503, again: true, free: true},
+		{name: "odd", outcome: `{"status":"odd"}`, code: 502, again: true, free: true},
 	}
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	b := newBed(t, remembering(t, rdb))
@@ -170,6 +171,14 @@ func TestRemembered(t *testing.T) {
 			}
 			if !tt.again {
 				checkSame(t, first, second)
+			}
+			// F6: an event ID that holds a permit is good for one body.
+			wantOther := http.StatusUnprocessableEntity
+			if tt.free {
+				wantOther = tt.code
+			}
+			if r := b.post(t, path, " "+body, tt.headers...); r.code != wantOther {
+				t.Errorf("another body: %d %s, want %d", r.code, r.body, wantOther)
 			}
 		})
 	}
