@@ -29,27 +29,31 @@ type options struct {
 
 const help = `go run ./loadtest faults [flags]
 
-Runs arrakis while its servers, its workers and the network between them fail, and
-then shows that nothing was lost and no limit was exceeded.
+Runs arrakis while its servers, its workers and the network between them fail,
+and then shows that nothing was lost and no limit was exceeded.
 
-It starts nats-server (one, or a cluster of three with three replicas), redis-server
-and three workers (arrakis serve), each a process of its own, on free ports of the
-loopback interface. Publishers send messages over NATS and HTTP, each until it is
-acknowledged. Meanwhile faults are drawn at random from the seed: kills, freezes,
-drains, cuts, delays, half-open connections, lost leaders, a stepped clock, a full
-stream, handlers that hang, and a message that kills every worker that takes it.
-Afterwards an audit follows every message to its end, and every permit through the
-append-only file of Redis.
+It starts nats-server (one, or a cluster of three with three replicas),
+redis-server and three workers (arrakis serve), each a process of its own, on
+free ports of the loopback interface. Publishers send messages over NATS and
+HTTP, each until it is acknowledged. Meanwhile faults are drawn at random from
+the seed: kills, freezes, drains, cuts, delays, half-open connections, lost
+leaders, a stepped clock, a full stream, handlers that hang, and a message that
+kills every worker that takes it. Afterwards an audit follows every message to
+its end, and every permit through the append-only file of Redis.
 
-It needs Go and redis-server 7 or later, and libfaketime to step the clock of Redis
-(apt-get install redis-server libfaketime; without it, that fault is left out).
+It needs Go and redis-server 7 or later, and libfaketime to step the clock of
+Redis (apt-get install redis-server libfaketime; without it, that fault is left
+out).
 
-Exit code: 0 if nothing was lost and no limit exceeded, 1 if not, 2 for wrong usage.
+Exit code: 0 if nothing was lost and no limit exceeded, 1 if not, 2 for wrong
+usage.
 
-  go run ./loadtest faults                              about three minutes
-  go run ./loadtest faults --nodes 3 --runs 3           a cluster, three times
-  go run ./loadtest faults --messages 5000 --faults 6   half a minute, to try it
-  go run ./loadtest faults --seed 42                    the same faults again
+To try it, in a minute or two; the report in the repository stays as it is:
+  go run ./loadtest faults --messages 5000 --faults 6 --out /tmp
+About three minutes; a cluster, three times; the same faults again:
+  go run ./loadtest faults
+  go run ./loadtest faults --nodes 3 --runs 3
+  go run ./loadtest faults --seed 42
 
 Flags:
 `
@@ -60,15 +64,15 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var only string
 	f := flag.NewFlagSet("faults", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.IntVar(&o.faults, "faults", 20, "how many faults, one after the other; each kind comes before one comes again")
+	f.IntVar(&o.faults, "faults", 20, "how many faults, one after the other; each kind comes before one comes\nagain")
 	f.IntVar(&o.messages, "messages", 100_000, "how many messages, spread over the faults")
 	f.IntVar(&o.nodes, "nodes", 1, "nats-servers: 1, or 3 with three replicas of every stream")
 	f.IntVar(&o.runs, "runs", 1, "how many runs, each with the next seed")
 	f.Uint64Var(&o.seed, "seed", 1, "what the faults and the messages are drawn from")
-	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report: faults-1.md or faults-3.md by the number of nodes, or faults-1-local.md")
+	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report: faults-1.md or faults-3.md by the number of\nnodes, or faults-1-local.md")
 	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of all processes, as a run that fails does")
-	f.StringVar(&o.onRedisDown, "on-redis-down", "closed", "LIMIT_ON_REDIS_DOWN of the workers: closed, or local, under which admissions above a limit are\nexcused while a worker cannot reach Redis and five seconds after")
-	f.StringVar(&only, "only", "", "kinds of faults to draw from, comma-separated: "+strings.Join(kindNames(), ", "))
+	f.StringVar(&o.onRedisDown, "on-redis-down", "closed", "LIMIT_ON_REDIS_DOWN of the workers: closed, or local, under which\nadmissions above a limit are excused while a worker cannot reach Redis\nand five seconds after")
+	f.StringVar(&only, "only", "", "kinds of faults to draw from, comma-separated:\n"+strings.Join(kindNames(), ",\n"))
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
 	f.Usage = func() {
