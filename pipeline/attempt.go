@@ -4,10 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"time"
 
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 )
+
+// abortedTime is the time for writing down how an attempt ended after an abort: a Redis that hangs must not hold up the
+// shutdown.
+const abortedTime = 500 * time.Millisecond
 
 // attemptCounter counts the attempts of messages, so that each has MaxAttempts and no more. A message that is delivered
 // for the first time costs nothing unless its handler fails.
@@ -17,12 +22,13 @@ import (
 type attemptCounter struct {
 	store   *attempts.Store
 	max     int
-	suspect chan struct{} // size 1: full while a suspect runs
+	suspect suspectPlace
 	log     *slog.Logger
 }
 
-func newAttemptCounter(store *attempts.Store, limit int, log *slog.Logger) *attemptCounter {
-	return &attemptCounter{store: store, max: limit, suspect: make(chan struct{}, 1), log: log}
+// timeout is the time for one handler.
+func newAttemptCounter(store *attempts.Store, limit int, timeout time.Duration, log *slog.Logger) *attemptCounter {
+	return &attemptCounter{store: store, max: limit, suspect: suspectPlace{lasts: 2 * timeout}, log: log}
 }
 
 // begin sets the number of the attempt that is about to begin. It returns false if the handler must not run now; then d
@@ -33,14 +39,9 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 		return true
 	}
 	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), c.max, false)
-	if err == nil && !begins && earlier.All() < c.max {
-		select {
-		case c.suspect <- struct{}{}:
-			earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), c.max, true)
-			if d.suspected = begins && err == nil; !d.suspected {
-				<-c.suspect
-			}
-		default: // another one runs
+	if err == nil && !begins && earlier.All() < c.max && c.suspect.take(d, time.Now()) {
+		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), c.max, true); err != nil || !begins {
+			c.suspect.leave(d)
 		}
 	}
 	if err != nil {
@@ -65,10 +66,17 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 }
 
 // end writes down how the attempt ended. The record of a message that becomes a dead letter is kept until the dead
-// letter is stored.
-func (c *attemptCounter) end(ctx context.Context, d *delivery) {
-	if d.suspected {
-		<-c.suspect
+// letter is stored. After an abort, when work has ended, Redis has only abortedTime to answer.
+func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
+	if d.delivered == 1 && d.settlement == ack {
+		return // nothing is written down of nearly all messages
+	}
+	c.suspect.leave(d)
+	ctx := finishing
+	if work.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(finishing, abortedTime)
+		defer cancel()
 	}
 	var err error
 	switch {

@@ -73,7 +73,6 @@ type delivery struct {
 
 	// Set by the attempt counter, see there.
 	counted     bool // this attempt is written down in Redis
-	suspected   bool // the message holds the place of the one suspect
 	maxAttempts int  // after which the message becomes a dead letter
 }
 

@@ -103,7 +103,7 @@ func New(o Options) (*Pipeline, error) {
 	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis), options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
-	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, log)
+	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	decode := &decodeStage{
 		ensure: ensure.ensure, metrics: m, log: log, shards: shards, ended: ended,
 	}

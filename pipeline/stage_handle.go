@@ -87,7 +87,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
 	if !s.attempts.begin(work, d) {
 		return
 	}
-	defer s.attempts.end(finishing, d)
+	defer s.attempts.end(work, finishing, d)
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
 	defer cancel()
