@@ -345,24 +345,32 @@ func TestF5DropsWhileNoWorkerRunsAreCounted(t *testing.T) {
 // F5: a purge, and a work queue that is simply worked off, are no drops.
 func TestF5WorkAndPurgesAreNotDrops(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ensure()
-	w.keep()
-	w.publish("commands.interaction", 50)
-	w.take("COMMANDS", "command-worker", 50, true)
-	w.publish("commands.interaction", 5)
-	w.looks("COMMANDS")
-	s, err := w.js.Stream(t.Context(), "COMMANDS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Purge(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.looks("COMMANDS")
-	w.looks("COMMANDS")
-	if got := w.dropped("COMMANDS"); got != 0 {
-		t.Errorf("%d are counted", got)
+	for _, tt := range []struct{ stream, consumer, subject string }{
+		{"COMMANDS", "command-worker", "commands.interaction"},
+		{"EVENTS", "event-worker", "events.guild.join"}, // drops its oldest, but is far from full
+	} {
+		t.Run(tt.stream, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.ensure()
+			w.keep()
+			w.publish(tt.subject, 50)
+			w.take(tt.stream, tt.consumer, 50, true)
+			w.publish(tt.subject, 5)
+			w.looks(tt.stream)
+			s, err := w.js.Stream(t.Context(), tt.stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Purge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.looks(tt.stream)
+			w.looks(tt.stream)
+			if got := w.dropped(tt.stream); got != 0 {
+				t.Errorf("%d are counted", got)
+			}
+		})
 	}
 }
 

@@ -30,6 +30,8 @@ type tally struct {
 	Oldest time.Time `json:"oldest,omitzero"`  // when the oldest message was stored
 	Read   uint64    `json:"read"`             // every message up to this sequence had been delivered
 	Gone   uint64    `json:"gone"`             // messages that were stored once and are not any more
+	Msgs   uint64    `json:"msgs"`             // in the stream
+	Bytes  uint64    `json:"bytes"`            // of these
 	Base   int64     `json:"base"`             // the balance at which nothing is left to be counted
 	Excess int64     `json:"excess,omitempty"` // what the last look has found at most, to be confirmed by the next
 
@@ -143,7 +145,7 @@ func (s *sample) mayHaveDropped(t *tally) bool {
 	if s.after.State.FirstSeq <= t.Read+1 && !bySubject {
 		return false
 	}
-	if bySubject || c.Discard == jetstream.DiscardOld && (c.MaxBytes > 0 || c.MaxMsgs > 0) {
+	if bySubject || c.Discard == jetstream.DiscardOld && s.wasFull(t) {
 		return true
 	}
 	if c.MaxAge <= 0 {
@@ -157,12 +159,23 @@ func (s *sample) mayHaveDropped(t *tally) bool {
 	return now.Sub(oldest) >= c.MaxAge
 }
 
+// wasFull says whether the stream may have reached its bound in bytes or messages since the look of t. A stream that
+// drops by size stays about full until its messages get too old, so half full is full enough. A work queue may have
+// been full and worked off since.
+func (s *sample) wasFull(t *tally) bool {
+	c := &s.stream.Config
+	before, after := &s.stream.State, &s.after.State
+	half := func(bound int64, most uint64) bool { return bound > 0 && (s.workQueue() || signed(most) >= bound/2) }
+	return half(c.MaxBytes, max(t.Bytes, before.Bytes, after.Bytes)) || half(c.MaxMsgs, max(t.Msgs, before.Msgs, after.Msgs))
+}
+
 // next is the tally after a look. added is how many dropped messages it adds. redelivered is how often messages were
 // delivered again, and swept how many became dead letters because nobody reads them.
 func (t tally) next(s *sample, redelivered, swept int64) (after tally, added uint64) {
 	after = t
 	after.Stream, after.Consumers = s.stream.Created, s.created()
 	after.At, after.Oldest, after.Read, after.Gone = s.stream.TimeStamp, s.stream.State.FirstTime, s.read(), gone(&s.stream.State)
+	after.Msgs, after.Bytes = s.stream.State.Msgs, s.stream.State.Bytes
 	after.Strays = s.strays()
 	after.Excess = 0
 	if s.stream.State.Msgs == 0 {
