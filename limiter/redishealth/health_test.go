@@ -162,6 +162,20 @@ type replyError string
 func (e replyError) Error() string { return string(e) }
 func (replyError) RedisError()     {}
 
+// A process that ends while Redis is away says nothing of Redis.
+func TestRecoverThatIsEnded(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, "127.0.0.1:1")
+	h := newHealth(t, rdb, Options{})
+	do(h, errNetwork, errNetwork, errNetwork)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	h.Recover(ended)
+	if !h.Away() {
+		t.Error("Redis counts as back, though nobody has asked it")
+	}
+}
+
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	newHealth(t, nil, Options{})

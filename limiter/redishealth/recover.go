@@ -2,6 +2,7 @@ package redishealth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -72,8 +73,10 @@ func (h *Health) probe(ctx context.Context, name, key string) error {
 		}
 		return nil
 	}
-	if err := h.rdb.ZAddXX(ctx, key, redis.Z{Member: "probe"}).Err(); ServerFailed(err) {
-		return fmt.Errorf("probe: %w", err)
+	err := h.rdb.ZAddXX(ctx, key, redis.Z{Member: "probe"}).Err()
+	var reply redis.Error
+	if err == nil || errors.As(err, &reply) && !saysUnable(reply) { // a server that refuses only this key takes writes
+		return nil
 	}
-	return nil
+	return fmt.Errorf("probe: %w", err)
 }
