@@ -98,6 +98,9 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		ID:        d.EventID,
 		Repeated:  d.delivered > 1 || d.header(contract.HeaderReplay) != "",
 	}
+	if run := d.header(contract.HeaderRun); !d.admission.Repeated && contract.ValidEventID(run) {
+		d.admission.Run = run
+	}
 	sorter.Add(d)
 	return nil
 }

@@ -22,6 +22,9 @@ type Admission struct {
 	ID string
 	// Repeated says that the message was delivered before and may hold its permit already.
 	Repeated bool
+	// Run tells this message from earlier ones with the same ID: if ID holds a permit already, the message needs one of
+	// its own. "" is a message that may use the permit.
+	Run string
 
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant

@@ -37,12 +37,37 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	if err := s.limits.AllowBatch(ctx, s.asks); err != nil {
 		return fmt.Errorf("decide on %d messages: %w", len(s.asks), err)
 	}
+	if err := s.decideRuns(ctx); err != nil {
+		return err
+	}
 	for _, m := range s.batch {
 		if a := m.Admission(); a.Limited && !a.refusedByUser() {
 			a.Verdict = a.request.Verdict
 		}
 	}
 	return s.releaseUsers(ctx)
+}
+
+// decideRuns asks for a permit of its own for each message that was admitted with the permit of an earlier message, and
+// may not use it.
+func (s *shard[M]) decideRuns(ctx context.Context) error {
+	s.clearAsks()
+	for _, m := range s.batch {
+		a := m.Admission()
+		r := &a.request
+		if a.Run == "" || !a.Limited || a.refusedByUser() || !r.Verdict.Allowed || r.Verdict.Charged || r.Limit.Max == limiter.Unlimited {
+			continue
+		}
+		r.ID += " " + a.Run // no event ID has a space
+		s.asks = append(s.asks, r)
+	}
+	if len(s.asks) == 0 {
+		return nil
+	}
+	if err := s.limits.AllowBatch(ctx, s.asks); err != nil {
+		return fmt.Errorf("decide on %d messages with event IDs of others: %w", len(s.asks), err)
+	}
+	return nil
 }
 
 // decideUsers checks the users' limits, for tenants that limit their users. It skips a message that is known to be over

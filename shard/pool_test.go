@@ -291,6 +291,37 @@ func TestF6PermitNamedLikeAnother(t *testing.T) {
 	}
 }
 
+// TestF6RunHasItsOwnPermit guards against F6: a message that may not use the permit of an earlier one with its event ID
+// is charged, until the limit is used up. When it is delivered again, it is not charged again.
+func TestF6RunHasItsOwnPermit(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	run := func(i int, repeated bool) *note {
+		n := commandOf("c1", "e1")
+		n.admission.Repeated = repeated
+		if !repeated {
+			n.admission.Run = fmt.Sprint("run", i)
+		}
+		return n
+	}
+	admitted := 0
+	for i := range 15 {
+		admitted += b.allowed(run(i, false))
+		if i < 10 && b.allowed(run(i, true)) != 1 {
+			t.Errorf("run %d was delivered again and not admitted", i)
+		}
+	}
+	if admitted != 10 {
+		t.Errorf("%d of 15 runs admitted, want the limit of 10", admitted)
+	}
+	last := b.send(run(15, false))[0].admission.Verdict
+	if last.Allowed || last.RetryAfter <= 0 {
+		t.Errorf("%+v, want a rejection", last)
+	}
+	if members, err := b.redis.ZMembers("ratelimit:c1:command"); err != nil || len(members) != 10 || !slices.Contains(members, "e1") {
+		t.Errorf("permits %q, %v; want 10, the first under the event ID", members, err)
+	}
+}
+
 func TestUserLimit(t *testing.T) {
 	b := setup(t, Options{Shards: 2})
 	three := int64(3)

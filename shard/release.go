@@ -18,16 +18,16 @@ func (a *Admission) Charged() bool {
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var batch []*limiter.Request
 	targets := make(map[string]struct{})
-	release := func(key string, a *Admission, action tenant.Action) {
-		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(key), ID: a.permitID()})
+	release := func(key, id string, a *Admission, action tenant.Action) {
+		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(key), ID: id})
 		targets[a.Tenant.ID+":"+action.String()] = struct{}{}
 	}
 	for _, a := range admissions {
 		if a.Verdict.Charged {
-			release(Key(a.Tenant.ID, a.Action), a, a.Action)
+			release(Key(a.Tenant.ID, a.Action), a.request.ID, a, a.Action)
 		}
 		if a.user != nil && a.user.Verdict.Charged {
-			release(a.user.Window.Key(), a, tenant.UserCommand)
+			release(a.user.Window.Key(), a.user.ID, a, tenant.UserCommand)
 		}
 	}
 	if err := p.limits.ReleaseBatch(ctx, batch); err != nil {

@@ -42,6 +42,9 @@ const (
 	// HeaderReplay names the dead letter that a message was replayed from: its sequence and time. The message's event ID
 	// may still hold a permit, so the limiter asks Redis.
 	HeaderReplay = "Arrakis-Replay"
+	// HeaderRun identifies a run that the ingress has begun of a request whose event ID it did not know, or not any more.
+	// Such a message does not use a permit that its event ID already holds.
+	HeaderRun = "Arrakis-Run"
 
 	HeaderTraceParent = "traceparent"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.

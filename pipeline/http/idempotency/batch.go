@@ -42,6 +42,7 @@ var (
 // What begin.lua returns, beside the state of a record, and what put.lua is told to do.
 const (
 	replyNew      = "new"
+	replyAgain    = "again"
 	replyMismatch = "mismatch"
 	putKeep       = "keep"
 	putForget     = "forget"

@@ -5,13 +5,14 @@
 -- ARGV[2]  state of a request that runs: 'running ' and its token
 -- ARGV[3]  lease in ms
 --
--- Returns 'new' if the request may run, and has then written the record; 'mismatch' if the record is of another
--- message; else the state of the record. The same message may run again if its state is 'failed'.
+-- Returns 'new' if the request may run, or 'again' if its message has failed before and may run again, and has then
+-- written the record; 'mismatch' if the record is of another message; else the state of the record.
 local record = redis.call('GET', KEYS[1])
 local mine = ARGV[1] .. ' ' .. ARGV[2]
-if not record or record == ARGV[1] .. ' failed' or record == mine then -- mine: this call is repeated, because its answer was lost
+local failed = record == ARGV[1] .. ' failed'
+if not record or failed or record == mine then -- mine: this call is repeated, because its answer was lost
   redis.call('SET', KEYS[1], mine, 'PX', ARGV[3])
-  return 'new'
+  return failed and 'again' or 'new'
 end
 if string.sub(record, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then
   return 'mismatch'

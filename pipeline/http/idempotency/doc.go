@@ -41,5 +41,6 @@
 //     When Redis is back, an answer that it does not know is stored with the next request under its event ID.
 //   - Redis loses its data, or evicts keys: as if it were away, for these keys.
 //
-// A request that runs again has the same event ID, so it is charged once in each window, and its handler can tell.
+// A request that runs again has the same event ID, so its handler can tell. It is charged again, unless it is known to
+// have failed: Begun.Again.
 package idempotency

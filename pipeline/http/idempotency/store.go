@@ -65,6 +65,7 @@ var resultNames = [numResults]string{"new", "replayed", "mismatch", "running", "
 type Begun struct {
 	Result Result
 	Mark   *Mark  // for MayRun, else nil
+	Again  bool   // for MayRun: the same message ran before and failed, so it may hold its permit
 	Answer Answer // for Replayed
 }
 
@@ -143,7 +144,9 @@ func (s *Store) ask(ctx context.Context, m *Mark) (b Begun, err error) {
 			return b, nil
 		}
 	}
-	if known, ok := s.memory.answer(m.record, time.Now()); ok && !known.mayRun(m) {
+	known, remembers := s.memory.answer(m.record, time.Now())
+	failed := remembers && known.mayRun(m)
+	if remembers && !failed {
 		if err == nil { // Redis has not heard of it, or has lost it
 			s.put(ctx, m.keepCalls(known)...)
 		}
@@ -153,14 +156,14 @@ func (s *Store) ask(ctx context.Context, m *Mark) (b Begun, err error) {
 	if err != nil && s.o.Closed {
 		return Begun{Result: Unavailable}, err
 	}
-	return Begun{Result: MayRun, Mark: m}, err
+	return Begun{Result: MayRun, Mark: m, Again: b.Again || failed}, err
 }
 
 // begun reads the reply of begin.lua.
 func (m *Mark) begun(reply string) (Begun, error) {
 	switch {
-	case reply == replyNew:
-		return Begun{Result: MayRun, Mark: m}, nil
+	case reply == replyNew, reply == replyAgain:
+		return Begun{Result: MayRun, Mark: m, Again: reply == replyAgain}, nil
 	case reply == replyMismatch:
 		return Begun{Result: Mismatch}, nil
 	case len(reply) >= len(running) && reply[:len(running)] == running:
@@ -183,6 +186,9 @@ func (r *remembered) begun(m *Mark) (Begun, error) {
 	}
 	return m.begun(r.state)
 }
+
+// Run identifies this run of the request among all with its event ID.
+func (m *Mark) Run() string { return m.token }
 
 // Keep keeps the answer of the request. The channel that it returns is closed when every process knows the answer, or
 // Redis did not take it; then only this process knows it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/problem"
 )
@@ -30,6 +31,9 @@ func (in *Ingress) unrepeated(r *http.Request, m *message, waits bool) answer {
 		return answer{problem: m.notRun(begun.Result)}
 	}
 	m.mark = begun.Mark
+	if !begun.Again {
+		m.setHeader(contract.HeaderRun, begun.Mark.Run())
+	}
 	a := in.run(ctx, m, waits)
 	if m.mark != nil { // nil: see keepLate
 		// The client gets its answer when all processes know it, so that it may repeat the request at once, anywhere.

@@ -184,6 +184,23 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
+// TestF6RunIsNamed guards against F6: what the ingress knows to have failed may use its permit again, and nothing else.
+func TestF6RunIsNamed(t *testing.T) {
+	b := newBed(t, remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())))
+	runs := make(chan string, 3)
+	b.work(t, func(m jetstream.Msg) []byte {
+		runs <- m.Headers().Get(contract.HeaderRun)
+		return []byte(`{"status":"error","error":{"code":500,"message":"no"}}`)
+	})
+	for range 2 {
+		b.post(t, "/v1/commands", good)
+	}
+	b.post(t, "/v1/commands", `{"guild_id":"g"}`) // an event ID that the ingress makes up
+	if first, again, madeUp := <-runs, <-runs, <-runs; first == "" || again != "" || madeUp != "" {
+		t.Errorf("runs %q, %q and %q, want the first named", first, again, madeUp)
+	}
+}
+
 // published is how many messages have ever been stored.
 func (b *bed) published(t *testing.T) (n uint64) {
 	t.Helper()
