@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,20 +40,34 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 		if err != nil {
 			return err
 		}
+		var refused error
+		if c.Apply {
+			refused = streams.Apply(ctx, js, r, changes)
+		}
 		err = c.print(p.stdout, map[string]any{"changes": changes, "applied": c.Apply}, func(t *table) {
 			for _, change := range changes {
 				t.row(change.String())
 			}
-			switch {
-			case len(changes) == 0:
-				t.row("streams and consumers are as the settings want them")
-			case !c.Apply:
-				t.row("nothing is changed yet: `arrakis provision --apply` makes these changes")
-			}
+			t.row(c.conclusion(changes, refused))
 		})
-		if err != nil || !c.Apply {
-			return err
-		}
-		return streams.Apply(ctx, js, r, changes)
+		return errors.Join(err, refused)
 	})
+}
+
+// conclusion is the last line for people.
+func (c *provisionCmd) conclusion(changes []streams.Change, refused error) string {
+	fixed := func(change streams.Change) bool { return change.Fixed }
+	switch {
+	case len(changes) == 0:
+		return "streams and consumers are as the settings want them"
+	case refused != nil:
+		return "JetStream refused some of these changes, see below; the others are made"
+	case c.Apply:
+		return "all changes are made"
+	case slices.ContainsFunc(changes, fixed):
+		return "nothing is changed yet: `arrakis provision --apply` makes those changes that\n" +
+			"JetStream can make, and says what to do about the others"
+	default:
+		return "nothing is changed yet: `arrakis provision --apply` makes these changes"
+	}
 }

@@ -56,7 +56,7 @@ func changes[Config any](c Change, settings []setting[Config], is, want *Config,
 ) []Change {
 	var changes []Change
 	for _, s := range settings {
-		c.Setting, c.Is, c.Wanted = s.name, s.show(is), s.show(want)
+		c.Setting, c.Is, c.Wanted, c.Fixed = s.name, s.show(is), s.show(want), s.fixed
 		if c.Is == c.Wanted {
 			continue
 		}
@@ -124,7 +124,7 @@ func updateConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 // pushConsumer is the change for a push consumer, which no update can turn into a pull consumer.
 func pushConsumer(stream, name string) Change {
 	return Change{
-		Stream: stream, Consumer: name, Setting: "delivery", Is: "push", Wanted: "pull",
+		Stream: stream, Consumer: name, Setting: "delivery", Is: "push", Wanted: "pull", Fixed: true,
 		apply: func(context.Context, jetstream.JetStream, *Records) error {
 			return fmt.Errorf("a push consumer cannot be changed to a pull consumer: delete it with `nats consumer rm %s %s` and apply again; "+madeAgain, stream, name)
 		},

@@ -17,6 +17,9 @@ type Change struct {
 	Setting string `json:"setting,omitempty"`
 	Is      string `json:"is,omitempty"`
 	Wanted  string `json:"wanted,omitempty"`
+	// Fixed says that JetStream cannot change the setting, or not to every value. Then the stream or consumer must be
+	// deleted and made again.
+	Fixed bool `json:"fixed,omitempty"`
 
 	apply func(ctx context.Context, js jetstream.JetStream, r *Records) error
 }
@@ -55,9 +58,12 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 		}
 	}
 	for _, c := range changes {
+		hint := "`arrakis provision --apply` changes it"
+		if c.Fixed {
+			hint = "JetStream may not be able to change it: `arrakis provision --apply` says what to do, and docs/streams.md"
+		}
 		log.Warn("stream differs from the settings and is used as it is",
-			"stream", c.Stream, "consumer", c.Consumer, "setting", c.Setting, "is", c.Is, "wanted", c.Wanted,
-			"hint", "`arrakis provision --apply` changes it")
+			"stream", c.Stream, "consumer", c.Consumer, "setting", c.Setting, "is", c.Is, "wanted", c.Wanted, "hint", hint)
 	}
 	return nil
 }
@@ -142,8 +148,13 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 // refused change, with advice.
 func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change) error {
 	var errs error
+	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
+		if missing[c.Stream] {
+			continue
+		}
 		if err := c.apply(ctx, js, r); err != nil && !existsAlready(err) {
+			missing[c.Stream] = c.Creates() && c.Consumer == ""
 			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
 		}
 	}
