@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,10 +148,16 @@ func parseCluster(u *url.URL, hosts []string) (*redis.ClusterOptions, error) {
 	return o, withoutValues(u, err)
 }
 
+// masterName is what Sentinel takes as the name of a master.
+var masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
 func parseSentinel(u *url.URL, hosts []string) (*redis.FailoverOptions, error) {
 	master, db, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
 	if master == "" {
 		return nil, errors.New("expected the master's name as the path, such as redis+sentinel://host:26379/mymaster")
+	}
+	if !masterName.MatchString(master) { // not repeated: without its "?", a query with a password looks like a name
+		return nil, errors.New("the master's name in the path has other characters than letters, digits, '.', '-' and '_'; is a '?' missing?")
 	}
 	if err := validDatabase(db); err != nil {
 		return nil, err
