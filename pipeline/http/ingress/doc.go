@@ -33,9 +33,9 @@
 //
 // Answers are kept for a day: 200, 202, and what a handler refuses for good, which is its 4xx other than 408, 425 and
 // 429. After 429, 410 expired and 5xx the request may be tried again. If its handler ran, it must be the same message,
-// which is not charged again. After 504 the outcome is waited for, for up to 15 minutes, so that
-// the repeated request gets it. An event ID that the ingress made up is told to the
-// client, but is refused with 422, because it is a permit already.
+// which is not charged again. After 504 the outcome is waited for, for up to 15 minutes, so that the repeated request
+// gets it. An event ID that the ingress made up is told to the client, but is refused with 422, because it is a permit
+// already.
 //
 // While Redis is away, requests run at most once in each process, or are answered 503. Package idempotency says what is
 // lost, and when.
