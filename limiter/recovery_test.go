@@ -153,28 +153,6 @@ func TestF3Blip(t *testing.T) {
 	})
 }
 
-// TestMergeAgain: a merge whose answer was lost is sent again, and counts once.
-func TestMergeAgain(t *testing.T) {
-	t.Parallel()
-	testserver.BothRedises(t, func(t *testing.T, addr string) {
-		n := new(network)
-		l := onNetwork(t, addr, settings{}, n)
-		lose(t, l)
-		limit := Limit{Max: 3, Window: time.Hour}
-		if got, _ := ask(t, l, "k", limit, "a", "b"); got != "11" {
-			t.Fatalf("verdicts %s without Redis, want 11", got)
-		}
-		l.health.Recover(t.Context())
-		n.lose.Store(1)
-		if got, _ := ask(t, l, "k", limit, "a", "c", "d"); got != "210" {
-			t.Errorf("verdicts %s, want 210", got)
-		}
-		if !l.fallback.idle() || members(t, addr) != 3 {
-			t.Errorf("%d unmerged, Redis holds %d, want none and 3", l.fallback.unmerged.Load(), members(t, addr))
-		}
-	})
-}
-
 // TestSharedKeyAfterOutage: several shards ask for one key at the same time after an outage. Each merges what waits
 // before its own question.
 func TestSharedKeyAfterOutage(t *testing.T) {
