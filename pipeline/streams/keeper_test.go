@@ -1,171 +1,19 @@
 package streams_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/streams"
 )
-
-// world is a NATS server, a Redis, and the keepers of some processes.
-type world struct {
-	t       *testing.T
-	js      jetstream.JetStream
-	rdb     *redis.Client
-	records *streams.Records
-	metrics *prometheus.Registry // of the first keeper
-	logged  *safeLines
-	letters chan string // subjects of the messages that became dead letters
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	w := &world{t: t, js: jetStream(t), letters: make(chan string, 10_000), logged: &safeLines{}}
-	w.rdb = redis.NewClient(&redis.Options{Addr: testserver.Miniredis(t).Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = w.rdb.Close() })
-	w.records = streams.NewRecords(w.rdb)
-	return w
-}
-
-// stream makes a stream of the contract in memory, with changes, and then all that is missing.
-func (w *world) stream(name string, change func(*jetstream.StreamConfig)) {
-	w.t.Helper()
-	c := jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name) + ".>"}, Storage: jetstream.MemoryStorage}
-	change(&c)
-	if _, err := w.js.CreateStream(w.t.Context(), c); err != nil {
-		w.t.Fatal(err)
-	}
-	w.ensure()
-}
-
-func (w *world) ensure() {
-	w.t.Helper()
-	err := streams.Ensure(w.t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// keep runs a keeper until the returned function is called.
-func (w *world) keep() (stop func()) {
-	registry := prometheus.NewRegistry()
-	if w.metrics == nil {
-		w.metrics = registry
-	}
-	k := streams.NewKeeper(streams.KeeperOptions{
-		JetStream: w.js, Records: w.records, Registerer: registry, Interval: 100 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(w.logged, nil)),
-		DeadLetter: func(_ context.Context, _ string, m *jetstream.RawStreamMsg) error {
-			w.letters <- m.Subject
-			return nil
-		},
-	})
-	ctx, cancel := context.WithCancel(w.t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { k.Run(ctx) })
-	stop = func() { cancel(); wg.Wait() }
-	w.t.Cleanup(stop)
-	return stop
-}
-
-func (w *world) publish(subject string, n int) {
-	w.t.Helper()
-	for range n {
-		if _, err := w.js.Publish(w.t.Context(), subject, make([]byte, 1_000)); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-}
-
-// take delivers n messages to a worker, which acknowledges them if it should.
-func (w *world) take(stream, consumer string, n int, ack bool) (sequences []uint64) {
-	w.t.Helper()
-	c, err := w.js.Consumer(w.t.Context(), stream, consumer)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for range n {
-		m, err := c.Next(jetstream.FetchMaxWait(testserver.Patience))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		sequences = append(sequences, meta.Sequence.Stream)
-		if ack {
-			if err := m.DoubleAck(w.t.Context()); err != nil {
-				w.t.Fatal(err)
-			}
-		}
-	}
-	return sequences
-}
-
-func (w *world) dropped(stream string) uint64 {
-	w.t.Helper()
-	n, err := w.records.Dropped(w.t.Context(), stream)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return n
-}
-
-func (w *world) field(stream, name string) string {
-	return w.rdb.HGet(w.t.Context(), "arrakis:stream:"+stream, name).Val()
-}
-
-// looks waits until two looks at a stream that began after now are stored.
-func (w *world) looks(stream string) {
-	w.t.Helper()
-	version := func() int {
-		n, _ := strconv.Atoi(w.field(stream, "version")) // 0 before the first look
-		return n
-	}
-	before := version()
-	testserver.Eventually(w.t, "a keeper looks", func() bool { return version() >= before+3 }) // the first may have begun before
-}
-
-// messages waits until a stream holds n messages.
-func (w *world) messages(stream string, n uint64) {
-	w.t.Helper()
-	testserver.Eventually(w.t, fmt.Sprintf("%s holds %d messages", stream, n), func() bool {
-		s, err := w.js.Stream(w.t.Context(), stream)
-		return err == nil && s.CachedInfo().State.Msgs == n
-	})
-}
-
-// safeLines is a log that several goroutines write.
-type safeLines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *safeLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *safeLines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
-}
 
 // F4: a consumer that was deleted begins where it was, although its stream still holds all messages and no process
 // remembers it.

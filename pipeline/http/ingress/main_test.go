@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,4 +213,46 @@ func (b *bed) stored(tb testing.TB, stream string) uint64 {
 		tb.Fatal(err)
 	}
 	return info.State.Msgs
+}
+
+func counter(t *testing.T, b *bed, name string) float64 {
+	t.Helper()
+	families, err := b.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// hold sends a request that waits for an outcome, and returns once it does.
+func (b *bed) hold(ctx context.Context, t *testing.T) <-chan response {
+	t.Helper()
+	_, before := b.counts()
+	r := b.request(t, http.MethodPost, "/v1/commands", strings.NewReader(good)).WithContext(ctx)
+	answered := make(chan response, 1)
+	var wg sync.WaitGroup
+	t.Cleanup(wg.Wait)
+	wg.Go(func() {
+		defer close(answered)
+		resp, err := client.Do(r)
+		if err != nil {
+			return
+		}
+		defer resp.Body.Close() //nolint:errcheck // only read
+		body, err := io.ReadAll(resp.Body)
+		if err == nil {
+			answered <- response{resp.StatusCode, resp.Header, string(body)}
+		}
+	})
+	testserver.Eventually(t, "the request waits, stored", func() bool {
+		_, waiting := b.counts()
+		return waiting == before+1 && b.stored(t, contract.StreamCommands) > 0
+	})
+	return answered
 }
