@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
@@ -25,7 +28,10 @@ const (
 	asWorkerRedis = "ARRAKIS_TEST_WORKER_REDIS"
 )
 
-const killedAttempts = 2 // MaxAttempts of these workers
+const (
+	killedAttempts = 2  // MaxAttempts of these workers
+	innocents      = 20 // messages that are handled beside the poison
+)
 
 // runAsWorker is the main function of such a worker. It returns only if the worker cannot run.
 func runAsWorker() error {
@@ -33,24 +39,68 @@ func runAsWorker() error {
 	if err != nil {
 		return err
 	}
+	p := &poisoned{registry: prometheus.NewRegistry(), begun: map[string]bool{}}
 	handlers := pipeline.NewHandlers()
-	handlers.Command("poison", func(context.Context, *pipeline.Message) (any, error) {
-		<-time.After(50 * time.Millisecond) // the others are running by now
-		os.Exit(1)
-		return nil, nil
-	})
-	handlers.Command("innocent", func(context.Context, *pipeline.Message) (any, error) {
-		<-time.After(100 * time.Millisecond)
-		return "done", nil
-	})
+	handlers.Command("poison", p.poison)
+	handlers.Command("innocent", p.innocent)
 	w, err := New(Options{
 		NATS: nc, Redis: redis.NewClient(&redis.Options{Addr: os.Getenv(asWorkerRedis), ContextTimeoutEnabled: true}),
-		Handlers: handlers, MaxAttempts: killedAttempts,
+		Handlers: handlers, MaxAttempts: killedAttempts, Registry: p.registry,
 	})
 	if err != nil {
 		return err
 	}
 	return w.Run(context.Background())
+}
+
+// poisoned is the process of such a worker, as its handlers see it.
+type poisoned struct {
+	registry *prometheus.Registry
+	striking atomic.Bool // the poison is being handled
+
+	mu    sync.Mutex      // protects the fields below
+	begun map[string]bool // event IDs of the innocent messages that were handled
+}
+
+// poison kills the process once each innocent message has begun or was put off, and when its time is up in any case.
+func (p *poisoned) poison(ctx context.Context, _ *pipeline.Message) (any, error) {
+	p.striking.Store(true)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for p.seen() < innocents && ctx.Err() == nil {
+		<-look.C
+	}
+	os.Exit(1)
+	return nil, nil
+}
+
+// innocent is killed in its first attempt, and in a later one if the poison is handled beside it.
+func (p *poisoned) innocent(ctx context.Context, m *pipeline.Message) (any, error) {
+	p.mu.Lock()
+	p.begun[m.EventID] = true
+	p.mu.Unlock()
+	if m.Attempt == 1 || p.striking.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return "done", nil
+}
+
+// seen counts the innocent messages that have begun, and how often one was put off.
+func (p *poisoned) seen() int {
+	p.mu.Lock()
+	n := len(p.begun)
+	p.mu.Unlock()
+	families, err := p.registry.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "arrakis_retries_total" {
+			n += int(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	return n
 }
 
 // A message that kills its worker each time becomes a dead letter, and the messages that were being handled beside it
@@ -76,7 +126,6 @@ func TestWorkerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const innocents = 20
 	publish(t, js, inbox.Subject, "poison", 0)
 	for i := range innocents {
 		publish(t, js, inbox.Subject, "innocent", i+1)
