@@ -16,19 +16,19 @@
 // A limit above 10,000 permits counts admissions in sub-windows of a hundredth of the window, so that a key stays small
 // and a call short. An admission counts as if it had been made at the end of its sub-window: it errs only toward
 // rejecting, and by at most 1 % of the window. Event IDs are remembered as 64 bits of a salted hash, so one message is
-// charged once here too; two different IDs of a key with the same 64 bits would count as one. A key remembers its newest
-// 1,000,000 IDs or more. A message that comes again after more admissions than that is charged again, which errs toward
-// rejecting too. subwindows.lua describes what the sorted set then holds.
+// charged once here too; two different IDs of a key with the same 64 bits would count as one. A key remembers its
+// newest 1,000,000 IDs or more. A message that comes again after more admissions than that is charged again, which errs
+// toward rejecting too. subwindows.lua describes what the sorted set then holds.
 //
 // When a limit crosses 10,000, in either direction and however often, nothing is converted: what was recorded in the
-// other form counts beside the new one until it has left the window. So no permit is lost or gained, also while processes
-// do not agree on the limit yet.
+// other form counts beside the new one until it has left the window. So no permit is lost or gained, also while
+// processes do not agree on the limit yet.
 //
 // No call of a script does more work than a bound allows: it takes at most 250 IDs, or 32 for a large limit, removes at
 // most 512 members that have left the window (those that stay behind are not counted), and reads counts instead of
 // members. That takes Redis less than a millisecond, for any limit and any backlog
-// (go test -run=- -bench='CallTime|Backlog' ./limiter). Redis frees a key that expires at once, and stands still for it.
-// So a key with a large limit expires a minute after its window, and before that Limiter.Run unlinks it.
+// (go test -run=- -bench='CallTime|Backlog' ./limiter). Redis frees a key that expires at once, and stands still for
+// it. So a key with a large limit expires a minute after its window, and before that Limiter.Run unlinks it.
 //
 // # What is exact and why
 //
@@ -61,23 +61,23 @@
 // and limit (32 of a large limit); requests of other processes may be decided between two calls. A batch is one
 // pipelined round trip. A further one comes before it if admissions must be merged, and after it if the server lost the
 // script or did not answer. Batches of several goroutines are decided in the order in which they reach Redis. A
-// [Limiter] is safe for concurrent use. A Window has no lock and belongs to one goroutine, which keeps a Window for each
-// of its keys.
+// [Limiter] is safe for concurrent use. A Window has no lock and belongs to one goroutine, which keeps a Window for
+// each of its keys.
 //
 // # Degraded operation
 //
 // Package redishealth says whether Redis is away: on a Cluster, whether the node that owns a key is. A message is asked
 // for [redishealth.Attempts] times until Redis answers, so a round trip that fails once costs nothing. After that, and
-// while the node is away, the [Policy] decides, and the verdict is Degraded. While the node is away, no message asks it,
-// so no message waits for a time-out. Keys on other nodes are not affected.
+// while the node is away, the [Policy] decides, and the verdict is Degraded. While the node is away, no message asks
+// it, so no message waits for a time-out. Keys on other nodes are not affected.
 //
 // Under Local the process enforces the same windows from its memory of its own admissions, which it also records before
 // an outage. It does not know the admissions of other processes, so n processes may admit n times Max. Limiter.Run
-// probes the node. As soon as the node takes writes again, limits are exact: the admissions of the outage that are still
-// in their window are merged into Redis, each with its age, before the next question for their key, and by Run for keys
-// that get no further message. An admission is merged by its ID and therefore counts once, however often the merge is
-// sent, and even if the round trip that seemed to fail had reached Redis. After the merge a key may hold more than Max
-// admissions; it then admits nothing until fewer than Max are left.
+// probes the node. As soon as the node takes writes again, limits are exact: the admissions of the outage that are
+// still in their window are merged into Redis, each with its age, before the next question for their key, and by Run
+// for keys that get no further message. An admission is merged by its ID and therefore counts once, however often the
+// merge is sent, and even if the round trip that seemed to fail had reached Redis. After the merge a key may hold more
+// than Max admissions; it then admits nothing until fewer than Max are left.
 //
 // Options.MaxQueued and Options.MaxKeys bound what waits for the merge. What they drop is counted
 // (arrakis_limiter_merge_dropped_total), and Redis never learns of it: the limits of those keys then err toward

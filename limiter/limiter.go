@@ -74,8 +74,8 @@ func New(rdb redis.UniversalClient, o Options) (*Limiter, error) {
 // Health returns the Health that says whether Redis is away: Options.Health, or the one that New made.
 func (l *Limiter) Health() *redishealth.Health { return l.health }
 
-// Degraded reports whether messages are decided without Redis, because Redis is away: on a Cluster, those whose keys are
-// on a node that is away; see [redishealth.Health.Nodes].
+// Degraded reports whether messages are decided without Redis, because Redis is away: on a Cluster, those whose keys
+// are on a node that is away; see [redishealth.Health.Nodes].
 func (l *Limiter) Degraded() bool { return l.health.Away() }
 
 // sinceStart converts a time to the fallback's clock.

@@ -66,7 +66,7 @@ func (c *lostMaster) decide(id string) []Verdict {
 	return verdicts
 }
 
-// want compares the verdict on one message of every key, as spelled, for the keys on the lost master and for all others.
+// want compares the verdict on one message of every key, as spelled, for the keys on the lost master and for the rest.
 func (c *lostMaster) want(id, lost, others string) {
 	c.t.Helper()
 	for i, v := range c.decide(id) {

@@ -113,8 +113,8 @@ func (l *Limiter) mergeWaiting(ctx context.Context) {
 	}
 }
 
-// mergeOpen merges the admissions of the open calls' keys. It sets the error of each call whose key could not be merged,
-// and clears that of all others. An error is ctx's.
+// mergeOpen merges the admissions of the open calls' keys. It sets the error of each call whose key could not be
+// merged, and clears that of all others. An error is ctx's.
 //
 // This is a round trip of its own, and not a part of the question's pipeline: a client may repeat a single command of a
 // pipeline (a script that the server does not know, a slot that moves, a server that is loading), and then the question

@@ -11,7 +11,7 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// Policy says what happens to messages while Redis is away, on a Cluster to those whose keys are on a node that is away.
+// Policy says what happens to messages while Redis is away, or the node of a Cluster that has their keys.
 type Policy int
 
 // The policies.

@@ -250,9 +250,9 @@ func (tr *traffic) await(what string, n int64, counter *atomic.Int64) {
 	testserver.Eventually(tr.t, what, func() bool { return counter.Load()-from >= n })
 }
 
-// TestF2ExactUnderLoad: with 20,000 messages a second, most of them admitted, and 5 ms to Redis, an outage ends although
-// admissions go on, and no key is over its limit at any time: what was admitted without Redis counts from the first
-// answer on.
+// TestF2ExactUnderLoad: with 20,000 messages a second, most of them admitted, and 5 ms to Redis, an outage ends
+// although admissions go on, and no key is over its limit at any time: what was admitted without Redis counts from the
+// first answer on.
 func TestF2ExactUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)

@@ -117,8 +117,8 @@ func handled(err error, attempt, maxAttempts int) disposition {
 	return d
 }
 
-// exhausted is the disposition of a message that comes again although it has had all its attempts. A message that was in
-// progress when its workers died, one after the other, has most likely killed them.
+// exhausted is the disposition of a message that comes again although it has had all its attempts. A message that was
+// in progress when its workers died, one after the other, has most likely killed them.
 func exhausted(earlier attempts.Count) disposition {
 	d := disposition{
 		settlement: term, reason: contract.ReasonAttemptsExhausted, status: contract.StatusError, errorType: errorHandler,

@@ -8,7 +8,8 @@
 //
 // The four stages run under one errgroup. Each has its own file: stage_decode.go, stage_limit.go, stage_handle.go and
 // stage_metrics.go. A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every
-// message ends in the metrics stage, but for those that a source gives back after an abort because they are not decoded yet.
+// message ends in the metrics stage, but for those that a source gives back after an abort because they are not
+// decoded yet.
 //
 // # Backpressure
 //
@@ -19,8 +20,8 @@
 // # Shutdown
 //
 // There are two contexts. The context given to [Pipeline.Run] stops the sources when it ends. The stages end front to
-// back, each after the stage before it. Work in flight runs under a second context, which ends before ShutdownTimeout is
-// over. Then each stage gives its messages back instead of passing them on: they are not acknowledged, and JetStream
+// back, each after the stage before it. Work in flight runs under a second context, which ends before ShutdownTimeout
+// is over. Then each stage gives its messages back instead of passing them on: they are not acknowledged, and JetStream
 // delivers them to another process at once. That includes the message of a handler that ignores its context.
 //
 // # Errors

@@ -115,9 +115,9 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 	}
 }
 
-// F15: handlers that ignore their context do not hold the process, and whatever it has is given back: what they run, and
-// what waits for a handler, for room in the fair queue, in the shards, for the decoder, and in the NATS library. Another
-// process gets it at once, and not after the ack wait.
+// F15: handlers that ignore their context do not hold the process, and whatever it has is given back: what they run,
+// and what waits for a handler, for room in the fair queue, in the shards, for the decoder, and in the NATS library.
+// Another process gets it at once, and not after the ack wait.
 func TestF15ShutdownGivesEverythingBack(t *testing.T) {
 	t.Run("from all queues", func(t *testing.T) {
 		giveBackAll(t, 3_000, func(s *source) bool { return s.messages.Len() == pullBatch })

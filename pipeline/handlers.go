@@ -10,12 +10,12 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// Handler handles one message. The result is marshalled to JSON, or is a json.RawMessage; [contract.Result] says what can
-// be sent. A result that cannot be sent counts as an error with code 502, but its message is not tried again. ctx ends
-// when the handler's time is up, and the handler must return then. A handler that does not return occupies a worker, and
-// makes a shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any other error
-// counts as code 500. A message whose error has a code 4xx, or whose handler panics, is not tried again. Any other failed
-// message is delivered again until its handler has failed MaxAttempts times.
+// Handler handles one message. The result is marshalled to JSON, or is a json.RawMessage; [contract.Result] says what
+// can be sent. A result that cannot be sent counts as an error with code 502, but its message is not tried again. ctx
+// ends when the handler's time is up, and the handler must return then. A handler that does not return occupies a
+// worker, and makes a shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any
+// other error counts as code 500. A message whose error has a code 4xx, or whose handler panics, is not tried again.
+// Any other failed message is delivered again until its handler has failed MaxAttempts times.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)

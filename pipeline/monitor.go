@@ -130,8 +130,8 @@ func (m *monitor) round(ctx context.Context) {
 	}
 }
 
-// judge takes the result of a look. A consumer's pull requests may be lost when JetStream was silent or stalled, and the
-// NATS library notices it half a minute later; so they are made again at once.
+// judge takes the result of a look. A consumer's pull requests may be lost when JetStream was silent or stalled, and
+// the NATS library notices it half a minute later; so they are made again at once.
 func (t *target) judge(f *fault) {
 	before := t.fault.Load()
 	switch {

@@ -144,8 +144,8 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 }
 
 // Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
-// front to back, and returns nil. shutdown is ctx, or a context that ends earlier: ShutdownTimeout after its end Run has
-// returned. The last part of that time is for what is not finished by then: handlers are aborted, and messages are
+// front to back, and returns nil. shutdown is ctx, or a context that ends earlier: ShutdownTimeout after its end Run
+// has returned. The last part of that time is for what is not finished by then: handlers are aborted, and messages are
 // given back to JetStream, which delivers them to another process at once.
 // Run returns an error only if the process cannot go on, or if a handler does not return after its context has ended.
 func (p *Pipeline) Run(ctx, shutdown context.Context) error {

@@ -36,8 +36,8 @@ func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
 	return c.shards.Notify(ctx, e)
 }
 
-// refresh reads tiers and flags, each for itself. On an error, which is Redis's, those in force stay, and keepFresh tries
-// again. A document that cannot be used is no error; see [store.Store.Unusable].
+// refresh reads tiers and flags, each for itself. On an error, which is Redis's, those in force stay, and keepFresh
+// tries again. A document that cannot be used is no error; see [store.Store.Unusable].
 func (c *liveConfig) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -61,8 +61,8 @@ func (c *liveConfig) refresh(ctx context.Context) {
 	}
 }
 
-// keepFresh repeats a failed refresh each second, and reads documents that cannot be used again, until ctx ends. So what
-// was mended is in force within a second, even if nobody announced it.
+// keepFresh repeats a failed refresh each second, and reads documents that cannot be used again, until ctx ends. So
+// what was mended is in force within a second, even if nobody announced it.
 func (c *liveConfig) keepFresh(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -30,7 +30,7 @@ func outcomeOf(t *testing.T, result any) ([]byte, error) {
 	return data, err
 }
 
-// F12: what a handler returns ends the same in the worker and in the ingress, as a success or as an error that says why.
+// F12: what a handler returns ends the same in the worker and in the ingress, as a success or an error that says why.
 func TestF12Results(t *testing.T) {
 	t.Parallel()
 	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
@@ -105,8 +105,8 @@ func TestF12RefusedResult(t *testing.T) {
 	}
 }
 
-// FuzzResult holds the worker's results against the ingress: whatever a handler answers, the published outcome is strict
-// JSON that the ingress reads as the worker meant it.
+// FuzzResult holds the worker's results against the ingress: whatever a handler answers, the published outcome is
+// strict JSON that the ingress reads as the worker meant it.
 func FuzzResult(f *testing.F) {
 	for _, body := range []string{
 		`{"text":"\ud83d"}`, `{"a":1,"a":2}`, `{"\ud83d":1,"\ud83e":2}`, "\xff", `"\u2028<&>"`, `[1e400,-0,""]`, ``, ` null `, "{\"a\":\"\xed\xa0\x80\"}",

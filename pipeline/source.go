@@ -189,8 +189,8 @@ func (s *source) restart(err error) {
 	}
 }
 
-// receive returns what the consumer calls with each message. It blocks while decode is behind; that is the backpressure.
-// When work has ended, messages for which there is no room are given back.
+// receive returns what the consumer calls with each message. It blocks while decode is behind; that is the
+// backpressure. When work has ended, messages for which there is no room are given back.
 func (s *source) receive(work context.Context) jetstream.MessageHandler {
 	return func(m jetstream.Msg) {
 		if err := s.messages.Put(work, m); err != nil {

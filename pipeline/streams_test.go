@@ -64,7 +64,8 @@ func TestF15UnreadSubjectBecomesADeadLetter(t *testing.T) {
 	})
 }
 
-// F5: the migration of docs/streams.md turns an ELIGIBILITY with limits, which keeps what was handled, into a work queue.
+// F5: the migration of docs/streams.md turns an ELIGIBILITY with limits, which keeps what was handled, into a
+// work queue.
 func TestF5MigrationOfEligibility(t *testing.T) {
 	b := setup(t)
 	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{

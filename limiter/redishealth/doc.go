@@ -10,9 +10,9 @@
 // # By node
 //
 // On a Cluster each node counts for itself: the keys of one master can be away while all others are used. A key belongs
-// to the master that owns its slot now, so when a replica takes over, the keys come back by themselves. A single server,
-// or the one that Sentinels have elected, is one node that owns all keys. So are all nodes of a Cluster of which the
-// client has not seen any.
+// to the master that owns its slot now, so when a replica takes over, the keys come back by themselves. A single
+// server, or the one that Sentinels have elected, is one node that owns all keys. So are all nodes of a Cluster of
+// which the client has not seen any.
 //
 // A node counts as away after Options.Failures failed round trips in a row. From then on only probes ([Health.Recover])
 // ask it, so that nothing waits for a time-out. It counts as back when a probe finds that it takes writes.

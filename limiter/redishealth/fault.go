@@ -64,9 +64,9 @@ func connectionFailed(err error) bool {
 	return ofClient(err)
 }
 
-// ofClient reports whether the error is one that go-redis makes itself: an unusable connection, an answer that cannot be
-// read, no reachable Sentinel, no known node. Most of these errors have no name; their texts begin with "redis: ". Each
-// wrapped error is looked at by itself, because a text in the middle may be anybody's.
+// ofClient reports whether the error is one that go-redis makes itself: an unusable connection, an answer that cannot
+// be read, no reachable Sentinel, no known node. Most of these errors have no name; their texts begin with "redis: ".
+// Each wrapped error is looked at by itself, because a text in the middle may be anybody's.
 func ofClient(err error) bool {
 	if err == nil {
 		return false

@@ -74,8 +74,8 @@ func (h *Health) DoKey(ctx context.Context, key string, work func(context.Contex
 	return h.do(ctx, work, func(t *Trip, err error) { t.Note(key, err) })
 }
 
-// Do is DoKey for work on any keys. On a Cluster it does not say which node failed, so it is not counted there, and work
-// runs though some nodes are away.
+// Do is DoKey for work on any keys. On a Cluster it does not say which node failed, so it is not counted there, and
+// work runs though some nodes are away.
 func (h *Health) Do(ctx context.Context, work func(context.Context) error) error {
 	if away := h.away.Load(); away != nil && (*away)[EveryKey] {
 		return cmp.Or(ctx.Err(), ErrAway)

@@ -85,8 +85,8 @@ func DeadLetterSubject(stream string, r Reason) string {
 	return "deadletter." + stream + "." + string(r)
 }
 
-// ValidSubject reports whether a message can be published to subject: non-empty tokens of visible ASCII, joined by dots,
-// without a wildcard.
+// ValidSubject reports whether a message can be published to subject: non-empty tokens of visible ASCII, joined by
+// dots, without a wildcard.
 func ValidSubject(subject string) bool {
 	last := byte('.')
 	for i := range len(subject) {

@@ -12,11 +12,12 @@
 //
 // # Replays
 //
-// A replay is stored once, however late it is repeated, also if the process died between storing the message and deleting
-// the dead letter. Three things make it so:
+// A replay is stored once, however late it is repeated, also if the process died between storing the message and
+// deleting the dead letter. Three things make it so:
 //
-//   - The first replay of a dead letter stores a mark in DEADLETTER, on the subject deadletter.replay.<sequence>.<time>:
-//     up to where the message's stream went then. A replay that finds a mark looks for the message behind that point.
+//   - The first replay of a dead letter stores a mark in DEADLETTER, on the subject
+//     deadletter.replay.<sequence>.<time>: up to where the message's stream went then. A replay that finds a mark looks
+//     for the message behind that point.
 //   - A worker deletes the dead letter of a replayed message, if it is still there, before it settles the message. So a
 //     dead letter whose message is not in the stream has not been replayed.
 //   - Replays at the same moment have one message ID. A replay publishes within 5 s after it has seen the dead letter.

@@ -14,8 +14,8 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// mark says that a replay of a dead letter has begun. It is a message in DEADLETTER, on a subject of its own, which only
-// the first replay of the dead letter can store.
+// mark says that a replay of a dead letter has begun. It is a message in DEADLETTER, on a subject of its own, which
+// only the first replay of the dead letter can store.
 type mark struct {
 	first  bool             // no replay has begun before
 	origin jetstream.Stream // where the message is stored
@@ -112,8 +112,8 @@ func evicted(ctx context.Context, letters jetstream.Stream, seq uint64) bool {
 	return full && is.FirstSeq > seq
 }
 
-// EndReplay deletes the dead letter of a replayed message, if it is still there because the replay was interrupted. Workers
-// call it before they settle the message. replay is the message's header Arrakis-Replay, and body its body: a
+// EndReplay deletes the dead letter of a replayed message, if it is still there because the replay was interrupted.
+// Workers call it before they settle the message. replay is the message's header Arrakis-Replay, and body its body: a
 // message that claims to be a replay without being one deletes nothing.
 func (s *Store) EndReplay(ctx context.Context, replay string, body []byte) error {
 	token, _, _ := strings.Cut(replay, ":")

@@ -115,8 +115,8 @@ func (k *Keeper) look(ctx context.Context, stream string) error {
 	return errors.Join(errSweep, err)
 }
 
-// count returns the tally after the look s. Where the stream may hold messages that nobody reads, count makes dead letters
-// of them first, because on some streams they look like dropped ones.
+// count returns the tally after the look s. Where the stream may hold messages that nobody reads, count makes dead
+// letters of them first, because on some streams they look like dropped ones.
 func (k *Keeper) count(ctx context.Context, s *sample, all []string, before *tally, mine turn) (after tally, added uint64, err error) {
 	after, added = before.next(s, mine.redelivered, mine.swept)
 	if !k.shouldSearch(s, all, before, signed(added)+after.Excess) {

@@ -110,8 +110,8 @@ func TestF4WithoutRedis(t *testing.T) {
 	}
 }
 
-// F5: what ages out before a worker saw it is counted, once over all processes, and logged once. A message that a worker
-// has seen is not counted.
+// F5: what ages out before a worker saw it is counted, once over all processes, and logged once. A message that a
+// worker has seen is not counted.
 func TestF5UnreadMessagesThatAgeOutAreCounted(t *testing.T) {
 	t.Parallel()
 	for _, retention := range []jetstream.RetentionPolicy{jetstream.WorkQueuePolicy, jetstream.LimitsPolicy} {

@@ -40,9 +40,9 @@ func (c Change) String() string {
 }
 
 // Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
-// it. Existing streams and consumers are used as they are, and their differences from o are logged. What cannot be created
-// keeps nothing else from being created; the error has a line for each. Several processes may call Ensure at the same
-// time.
+// it. Existing streams and consumers are used as they are, and their differences from o are logged. What cannot be
+// created keeps nothing else from being created; the error has a line for each. Several processes may call Ensure at
+// the same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
@@ -143,9 +143,9 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 	return consumerChanges(stream, &is, &want), nil
 }
 
-// Apply makes the changes, which must come from [Plan]. A consumer that existed before goes on after its ack floor, as r
-// knows it. After a change that JetStream refuses, Apply continues with the other changes. The error has a line for each
-// refused change, with advice.
+// Apply makes the changes, which must come from [Plan]. A consumer that existed before goes on after its ack floor, as
+// r knows it. After a change that JetStream refuses, Apply continues with the other changes. The error has a line for
+// each refused change, with advice.
 func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change) error {
 	var errs error
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers

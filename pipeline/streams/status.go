@@ -34,8 +34,8 @@ type ConsumerStatus struct {
 	Leader      string // server that leads the consumer; "" if its stream has no replicas
 }
 
-// Look returns the status of every stream of the contract, in a fixed order. o are the settings to compare with. Redis may
-// be away, and a stream or consumer that does not exist or does not answer is no error.
+// Look returns the status of every stream of the contract, in a fixed order. o are the settings to compare with. Redis
+// may be away, and a stream or consumer that does not exist or does not answer is no error.
 func Look(ctx context.Context, js jetstream.JetStream, r *Records, o Options) ([]Status, error) {
 	var all []Status
 	redisAway := false

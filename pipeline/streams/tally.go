@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// tally is the count of the messages that a stream has dropped before a worker saw them. JetStream does not tell, so they
-// are counted by difference: of the messages that were stored, those that were neither delivered once nor are waiting.
-// The difference is kept between two looks, and so is the time at which it was right.
+// tally is the count of the messages that a stream has dropped before a worker saw them. JetStream does not tell, so
+// they are counted by difference: of the messages that were stored, those that were neither delivered once nor are
+// waiting. The difference is kept between two looks, and so is the time at which it was right.
 //
 // Between two looks between which the stream cannot have dropped an unread message the difference is set to zero. That
 // keeps errors of the past (deliveries that a killed worker did not count, a state that a killed server lost, a purge)
@@ -50,8 +50,8 @@ func parseTally(text string) (t tally, err error) {
 	return t, nil
 }
 
-// sample is what a look at a stream and its consumers finds. The stream is read before and after the consumers: messages
-// that are stored or acknowledged in between make the balance too small with the one, and too large with the other.
+// sample is what a look at a stream and its consumers finds. The stream is read before and after the consumers:
+// messages that are stored or acknowledged in between make the balance too small with the one, too large with the other.
 type sample struct {
 	stream    *jetstream.StreamInfo // before
 	after     *jetstream.StreamInfo

@@ -42,8 +42,8 @@ func TestSubjects(t *testing.T) {
 // begun is when the stream of these tests and its consumer were created.
 var begun = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// queue is a look at a work queue that keeps messages for an hour, at a time since begun. oldest is the age of its oldest
-// message.
+// queue is a look at a work queue that keeps messages for an hour, at a time since begun. oldest is the age of its
+// oldest message.
 func queue(at time.Duration, last, msgs, delivered uint64, pending int, oldest time.Duration) *sample {
 	info := &jetstream.StreamInfo{
 		Config:    jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxBytes: 1, MaxAge: time.Hour},

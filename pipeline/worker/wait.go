@@ -23,8 +23,8 @@ const (
 	answerTimeout = 5 * time.Second // how long a server has to answer one try; also the longest delay of a start without Redis
 )
 
-// waitForServers waits until NATS and JetStream answer. It waits for Redis only under the policy Closed, which could not
-// handle anything without it. An error is ctx's.
+// waitForServers waits until NATS and JetStream answer. It waits for Redis only under the policy Closed, which could
+// not handle anything without it. An error is ctx's.
 func (w *Worker) waitForServers(ctx context.Context) error {
 	js, err := jetstream.New(w.o.NATS)
 	if err != nil {

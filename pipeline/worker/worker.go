@@ -99,16 +99,16 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 	}
 }
 
-// ShutdownTimeout is divided into three parts: ingressDrain, in which requests in flight can get their outcome; the time
-// of the pipeline, which includes what the ingress did not need, and the time to give messages back; lastAnswers, the last
-// part, in which the HTTP servers send their last bytes and everything is closed.
+// ShutdownTimeout is divided into three parts: ingressDrain, in which requests in flight can get their outcome; the
+// time of the pipeline, which includes what the ingress did not need, and the time to give messages back; lastAnswers,
+// the last part, in which the HTTP servers send their last bytes and everything is closed.
 
 func ingressDrain(shutdown time.Duration) time.Duration { return max(1, shutdown/3) } // 0 would be the default
 
 func lastAnswers(shutdown time.Duration) time.Duration { return min(shutdown/10, time.Second) }
 
-// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended, within ShutdownTimeout; see
-// the package comment. It closes the listeners.
+// Run runs all parts until ctx ends or one part fails. It returns when all parts have ended, within ShutdownTimeout;
+// see the package comment. It closes the listeners.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return errors.New("worker: Run was called before")
@@ -191,8 +191,8 @@ func (w *Worker) watchConnection(ctx context.Context) error {
 	return errors.New("the connection is closed and does not reconnect; see Options.NATS")
 }
 
-// work waits for the servers, and then runs the pipeline until ctx ends. The time of the shutdown counts from the end of
-// shutdown.
+// work waits for the servers, and then runs the pipeline until ctx ends. The time of the shutdown counts from the end
+// of shutdown.
 func (w *Worker) work(ctx, shutdown context.Context) error {
 	if err := w.waitForServers(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -210,8 +210,8 @@ func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
 	}
 }
 
-// Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream or
-// consumer does not work, and why.
+// Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream
+// or consumer does not work, and why.
 func (w *Worker) Ready() error { return w.pipeline.Ready() }
 
 // AwaitReady waits until Ready returns nil. It returns an error when ctx ends or Run returns before that. The error

@@ -170,7 +170,8 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	}
 }
 
-// F15: ShutdownTimeout is the whole of a shutdown, with a handler that ignores its context and a request that waits for it.
+// F15: ShutdownTimeout is the whole of a shutdown, also with a handler that ignores its context and a request that
+// waits for it.
 func TestF15RunReturnsWithinShutdownTimeout(t *testing.T) {
 	const timeout = 6 * time.Second // Run is expected to return after 4.7 s
 	running, release := make(chan struct{}), make(chan struct{})

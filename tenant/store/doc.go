@@ -9,8 +9,8 @@
 //	arrakis:config:reload    pub/sub     a [tenant.Event] as JSON
 //
 // Reading never writes. Other writers may use these keys too; members that arrakis does not know survive the writes of
-// arrakis. A document that arrakis cannot use affects only what it is about, a tenant, a flag or the tiers, which has the
-// last usable document that this store has seen, or its default if there was none. [Store.Unusable] names its key.
+// arrakis. A document that arrakis cannot use affects only what it is about, a tenant, a flag or the tiers, which has
+// the last usable document that this store has seen, or its default if there was none. [Store.Unusable] names its key.
 //
 // # Consistency
 //

@@ -85,8 +85,8 @@ var paths = [...]string{
 
 var methods = [...]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete, "X"}
 
-// FuzzRequests: whatever a request's path, query and headers are, the API neither panics nor fails, and answers with JSON.
-// NATS is away, and Redis knows documents only, so that requests for anything else are answered 503.
+// FuzzRequests: whatever a request's path, query and headers are, the API neither panics nor fails, and answers with
+// JSON. NATS is away, and Redis knows documents only, so that requests for anything else are answered 503.
 func FuzzRequests(f *testing.F) {
 	stored := keyspace{}
 	h := storeHandler(f, stored.client(f))

@@ -72,13 +72,13 @@
 // # Backpressure
 //
 // At most MaxInFlight requests are in flight: being stored, or waiting for their outcome. A further request is answered
-// 503 at once. So the same number bounds waiting goroutines and unacknowledged publishes. One community may have a fourth
-// of MaxInFlight, so that a community with slow handlers leaves room for other communities.
+// 503 at once. So the same number bounds waiting goroutines and unacknowledged publishes. One community may have a
+// fourth of MaxInFlight, so that a community with slow handlers leaves room for other communities.
 //
 // A request whose body is not there yet is not in flight. At most MaxReading bodies are read at once; one more cuts off
 // the body that has been read for the longest (408). A body is cut off after 10 s in any case; see [Ingress.Server]. So
-// thousands of clients that send nothing cannot keep out one that does. Neither can clients that only connect: of more than
-// MaxConnections connections, the one that has waited for a request for the longest is closed.
+// thousands of clients that send nothing cannot keep out one that does. Neither can clients that only connect: of more
+// than MaxConnections connections, the one that has waited for a request for the longest is closed.
 //
 // A request whose event ID is remembered is followed to its end, also if its client leaves. As many requests as may be
 // in flight may be waited for after their client was answered 504, with the same share for a community; one more counts
@@ -87,6 +87,6 @@
 // # Shutdown
 //
 // When the context of [Ingress.Run] ends, new requests are answered 503, as are those whose bodies are not there yet.
-// Requests in flight may wait for their outcome for DrainTimeout. Then waiting requests are answered 504, or 503 if their
-// message is not yet stored. Shut the http.Server down after Run has returned.
+// Requests in flight may wait for their outcome for DrainTimeout. Then waiting requests are answered 504, or 503 if
+// their message is not yet stored. Shut the http.Server down after Run has returned.
 package ingress

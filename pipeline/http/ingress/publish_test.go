@@ -118,8 +118,8 @@ func TestNoOutcomeYet(t *testing.T) {
 	}
 }
 
-// TestF5FullStreamIs503 guards against F5: a full stream refuses the next message instead of evicting an old one, and the
-// client is told when to come back.
+// TestF5FullStreamIs503 guards against F5: a full stream refuses the next message instead of evicting an old one, and
+// the client is told when to come back.
 func TestF5FullStreamIs503(t *testing.T) {
 	b := newBed(t, nil)
 	s, err := b.js.Stream(t.Context(), contract.StreamCommands)

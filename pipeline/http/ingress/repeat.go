@@ -74,8 +74,8 @@ func (a *answer) remembered(requestID string) (idempotency.Answer, bool) {
 	return idempotency.Answer{Status: a.problem.Status, Body: body}, err == nil
 }
 
-// replay is an answer that was given before: the same status and body. The state of the limit may have changed since, so
-// its headers are left out.
+// replay is an answer that was given before: the same status and body. The state of the limit may have changed since,
+// so its headers are left out.
 func (m *message) replay(known idempotency.Answer) answer {
 	if known.TooLarge {
 		p := problem.New(http.StatusConflict, "answer-not-kept",

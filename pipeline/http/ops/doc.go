@@ -10,6 +10,6 @@
 // Guarded paths need an admin token. Where no token is set, they answer only on a loopback address.
 //
 // Requests for a foreign host, and those that a browser sends for a page of another site, are refused with 403, with or
-// without a token; see [auth.Hosts]. Two kinds of paths are excepted: health, which the ingress serves to everybody, and
-// /metrics on an address that is not loopback.
+// without a token; see [auth.Hosts]. Two kinds of paths are excepted: health, which the ingress serves to everybody,
+// and /metrics on an address that is not loopback.
 package ops
