@@ -177,7 +177,7 @@ func aborted() disposition { return disposition{settlement: nak} }
 const (
 	firstDelay       = time.Second      // before the second attempt
 	longestDelay     = 30 * time.Second // the longest delay before an attempt
-	unavailableDelay = 5 * time.Second  // before the next try of a message that could not be checked, because Redis is away
+	unavailableDelay = 5 * time.Second  // before the next try of a message that could not be checked: Redis is away
 )
 
 // backoff is the delay after an attempt; attempts count from 1. The delay doubles from firstDelay up to longestDelay.

@@ -32,10 +32,10 @@ type source struct {
 
 	stall stall // owned by look
 
-	gathered atomic.Int64           // messages to gather while the source is behind; written by pull and look, read by decode
+	gathered atomic.Int64           // messages to gather while it is behind; written by pull and look, read by decode
 	ackWait  atomic.Int64           // ns; written by pull and look, read by the handle stage
 	pulling  atomic.Bool            // written by run and pull, read by Ready
-	trouble  atomic.Pointer[string] // why the source does not pull; nil while it pulls; written by run and pull, read by Ready
+	trouble  atomic.Pointer[string] // why it does not pull; nil while it pulls; written by run and pull, read by Ready
 	pending  atomic.Int64           // messages not yet delivered; written by pull and look, read by the metrics
 	ahead    atomic.Int64           // ns by which the server's clock is ahead of this process's; written by pull and look
 }

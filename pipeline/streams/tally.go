@@ -36,7 +36,7 @@ type tally struct {
 	Excess int64     `json:"excess,omitempty"` // what the last look has found at most, to be confirmed by the next
 
 	Strays   int64     `json:"strays,omitempty"`  // messages that no consumer has, at the last look; see sweep
-	Searched time.Time `json:"searched,omitzero"` // when subjects that nobody reads were last looked for, and none were found
+	Searched time.Time `json:"searched,omitzero"` // when subjects that nobody reads were last looked for in vain
 	Last     uint64    `json:"last,omitempty"`    // last sequence of the stream when they were last looked for to the end
 }
 

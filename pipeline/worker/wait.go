@@ -20,7 +20,8 @@ const (
 	firstRetry = 250 * time.Millisecond // the first wait between two tries
 	lastRetry  = 5 * time.Second        // the longest wait
 
-	answerTimeout = 5 * time.Second // how long a server has to answer one try; also the longest delay of a start without Redis
+	// answerTimeout is how long a server has to answer one try, and the longest delay of a start without Redis.
+	answerTimeout = 5 * time.Second
 )
 
 // waitForServers waits until NATS and JetStream answer. It waits for Redis only under the policy Closed, which could
