@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 // Request is one message that asks for one permit.
@@ -47,7 +48,7 @@ func (r *Request) validate() error {
 
 // call holds a batch's requests of one key and limit.
 type call struct {
-	scriptCall
+	redisscript.Call
 	window *Window
 	limit  Limit
 	millis int64      // the limit's window
@@ -76,7 +77,7 @@ type round struct {
 	n        int
 	open     []*call // the calls that are not decided yet
 	messages int     // in all open calls, when they were prepared
-	scripts  []*scriptCall
+	scripts  []*redisscript.Call
 }
 
 var rounds = sync.Pool{New: func() any { return new(round) }}
@@ -99,24 +100,23 @@ func (r *round) add(req *Request) {
 // begin opens all calls. No call is added after that.
 func (r *round) begin(prefix string) {
 	for _, c := range r.calls[:r.n] {
-		c.redisKey = prefix + c.window.key
+		c.RedisKey = prefix + c.window.key
 		r.open = append(r.open, c)
 	}
 }
 
 // prepare makes the script calls for a round trip: those of the open calls without an error.
-func (r *round) prepare(allow script, clock string) []*scriptCall {
+func (r *round) prepare(allow *redisscript.Script, clock string) []*redisscript.Call {
 	r.clearScripts()
 	for _, c := range r.open {
-		if c.cmd = nil; c.err != nil {
+		if c.Cmd = nil; c.err != nil {
 			continue
 		}
-		c.prepare(allow, c.redisKey)
-		c.args = append(c.args, &c.limit.Max, &c.millis, clock)
+		c.Prepare(allow, c.RedisKey, &c.limit.Max, &c.millis, clock)
 		for _, req := range c.reqs {
-			c.args = append(c.args, &req.ID) // a pointer: boxing the string would allocate
+			c.Append(&req.ID) // a pointer: boxing the string would allocate
 		}
-		r.scripts = append(r.scripts, &c.scriptCall)
+		r.scripts = append(r.scripts, &c.Call)
 		r.messages += len(c.reqs)
 	}
 	return r.scripts
@@ -145,8 +145,8 @@ func (r *round) recycle() {
 	for _, c := range r.calls[:r.n] {
 		c.window.call = nil
 		clear(c.reqs)
-		clear(c.args)
-		*c = call{scriptCall: scriptCall{args: c.args[:0]}, reqs: c.reqs[:0]}
+		c.Reset()
+		*c = call{Call: c.Call, reqs: c.reqs[:0]}
 	}
 	clear(r.open)
 	r.open, r.n = r.open[:0], 0
@@ -156,7 +156,7 @@ func (r *round) recycle() {
 
 // applyReply sets the verdicts of a call from its reply. If the reply is an error, it sets the call's error.
 func (c *call) applyReply(sent, received time.Time) {
-	reply, err := c.windowReply(len(c.reqs), c.limit.Window)
+	reply, err := readWindowReply(c.Cmd, len(c.reqs), c.limit.Window)
 	if c.err = err; err != nil {
 		return
 	}

@@ -12,7 +12,7 @@ func TestDeps(t *testing.T) {
 	t.Parallel()
 	for _, dep := range goList(t, "-deps", ".") {
 		switch {
-		case dep == "arrakis/limiter", dep == "arrakis/limiter/redishealth":
+		case dep == "arrakis/limiter", dep == "arrakis/limiter/redishealth", dep == "arrakis/limiter/redisscript":
 		case strings.HasPrefix(dep, "arrakis/"):
 			t.Errorf("depends on %s: imports point from shard to limiter only", dep)
 		case strings.HasPrefix(dep, "github.com/nats-io/"):

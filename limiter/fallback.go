@@ -115,7 +115,7 @@ func (f *fallback) windowLocked(key string, limit Limit, now time.Duration) *key
 // decideAway decides, by the policy, on the open calls whose node is away.
 func (f *fallback) decideAway(r *round, now time.Duration) {
 	if f.health.Away() {
-		f.decide(r, now, func(c *call) bool { return f.health.KeyAway(c.redisKey) })
+		f.decide(r, now, func(c *call) bool { return f.health.KeyAway(c.RedisKey) })
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 // Query asks for the usage of one key.
@@ -135,26 +136,25 @@ func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []ke
 		return false, err
 	}
 	clock := l.clockArg()
-	calls := make([]*scriptCall, len(places))
+	calls := make([]*redisscript.Call, len(places))
 	for i, place := range places {
 		q := &queries[place]
-		calls[i] = new(scriptCall)
-		calls[i].prepare(l.scripts.peek, l.o.Prefix+q.Key)
-		calls[i].args = append(calls[i].args, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
+		calls[i] = new(redisscript.Call)
+		calls[i].Prepare(l.scripts.peek, l.o.Prefix+q.Key, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
 	}
-	err = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
-		l.exec(ctx, l.scripts.peek, calls)
-		for i, place := range places {
-			reply, err := calls[i].windowReply(0, queries[place].Limit.Window)
-			switch failed := t.Note(calls[i].redisKey, err); {
-			case err == nil:
-				found[place] = keyStanding{standing: reply.standing}
-			case failed:
-				again = true
-			default:
-				l.logUnusable(ctx, queries[place].Key, err)
-			}
+	if err := redisscript.Run(ctx, l.rdb, l.health, calls); err != nil {
+		return false, err
+	}
+	for i, place := range places {
+		reply, err := readWindowReply(calls[i].Cmd, 0, queries[place].Limit.Window)
+		switch {
+		case err == nil:
+			found[place] = keyStanding{standing: reply.standing}
+		case redishealth.ServerFailed(err):
+			again = true
+		default:
+			l.logUnusable(ctx, queries[place].Key, err)
 		}
-	})
-	return again, err
+	}
+	return again, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"arrakis/limiter/redisscript"
 	"arrakis/loadtest/testserver"
 )
 
@@ -163,22 +164,23 @@ func (w *largeWorld) release(t *rapid.T) {
 func (w *largeWorld) merge(t *rapid.T) {
 	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
 	l, now := w.limiters[p], w.clock.millis.Load()
-	var c scriptCall
-	c.prepare(l.scripts.merge, l.o.Prefix+w.key)
-	c.args = append(c.args, w.limits[p].Max, w.oracle.window, l.clockArg())
+	var c redisscript.Call
+	c.Prepare(l.scripts.merge, l.o.Prefix+w.key, w.limits[p].Max, w.oracle.window, l.clockArg())
 	for range rapid.IntRange(1, 4).Draw(t, "merged") {
 		id, age := w.id(t), int64(rapid.IntRange(0, 1100).Draw(t, "age"))
 		at, known := w.oracle.admitted[id]
 		if known && at <= now-w.oracle.window && at > now-w.oracle.window-w.oracle.slack {
 			continue // either answer is right: its permit may count a little longer, or it gets a new one
 		}
-		c.args = append(c.args, age, id)
+		c.Append(age, id)
 		if age < w.oracle.window && (!known || at <= now-w.oracle.window) {
 			w.oracle.admitted[id] = now - age
 		}
 	}
-	l.exec(context.Background(), l.scripts.merge, []*scriptCall{&c})
-	if err := c.cmd.Err(); err != nil {
+	if err := redisscript.Run(context.Background(), l.rdb, l.health, []*redisscript.Call{&c}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Cmd.Err(); err != nil {
 		t.Fatal(err)
 	}
 }

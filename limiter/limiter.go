@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 const (
@@ -157,21 +158,15 @@ func (l *Limiter) ask(ctx context.Context, r *round) error {
 		return nil // no key could be merged
 	}
 	sent := l.now()
-	err := l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
-		l.exec(ctx, l.scripts.allow, calls)
-		received := l.now()
-		for _, c := range r.open {
-			if c.cmd != nil { // it was asked
-				c.applyReply(sent, received)
-				t.Note(c.redisKey, c.err)
-			}
-		}
-	})
-	if err != nil {
+	if err := redisscript.Run(ctx, l.rdb, l.health, calls); err != nil {
 		return err
 	}
+	received := l.now()
 	l.m.batchSize.Observe(float64(r.messages))
 	for _, c := range r.open {
+		if c.Cmd != nil { // it was asked
+			c.applyReply(sent, received)
+		}
 		if c.unusable() {
 			l.logUnusable(ctx, c.window.key, c.err)
 		}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 // After an outage everything waits at once. These bounds keep Redis from being busy with merges for so long that round
@@ -19,7 +19,7 @@ const (
 // merge is a part of one key's queue on its way to Redis. The queue keeps it until Redis has taken it. Redis may get a
 // part several times, from several shards or because an answer was lost; it takes an ID once.
 type merge struct {
-	scriptCall
+	redisscript.Call
 	key    string // without the prefix
 	window *keyWindow
 	limit  Limit
@@ -180,33 +180,30 @@ func (l *Limiter) mergeSome(ctx context.Context, keys []string) (added int64, fa
 func (l *Limiter) mergeOnce(ctx context.Context, merges []*merge) (added int64, failed map[string]error, err error) {
 	now := l.sinceStart(l.now())
 	clock := l.clockArg()
-	calls := make([]*scriptCall, 0, len(merges))
+	calls := make([]*redisscript.Call, 0, len(merges))
 	for _, m := range merges {
-		m.prepare(l.scripts.merge, l.o.Prefix+m.key)
-		m.args = append(m.args, m.limit.Max, m.limit.Window.Milliseconds(), clock)
+		m.Prepare(l.scripts.merge, l.o.Prefix+m.key, m.limit.Max, m.limit.Window.Milliseconds(), clock)
 		for _, q := range m.part {
-			m.args = append(m.args, strconv.FormatInt((now-q.at).Milliseconds(), 10), q.id)
+			m.Append(strconv.FormatInt((now-q.at).Milliseconds(), 10), q.id)
 		}
-		calls = append(calls, &m.scriptCall)
+		calls = append(calls, &m.Call)
 	}
 	failed = make(map[string]error)
-	err = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
-		l.exec(ctx, l.scripts.merge, calls)
-		for _, m := range merges {
-			err := m.cmd.Err()
-			t.Note(m.redisKey, err)
-			if err != nil && !unusable(err) {
-				failed[m.key] = err
-			}
-		}
-	})
+	err = redisscript.Run(ctx, l.rdb, l.health, calls)
 	for _, m := range merges {
-		if m.cmd == nil || failed[m.key] != nil { // not sent, or a part of the key failed: this one comes again
+		if m.Cmd == nil { // not sent
+			failed[m.key] = err
+		} else if err := m.Cmd.Err(); err != nil && !unusable(err) {
+			failed[m.key] = err
+		}
+	}
+	for _, m := range merges {
+		if failed[m.key] != nil { // a part of the key failed: this one comes again
 			l.fallback.merged(m, false)
 			continue
 		}
 		l.fallback.merged(m, true)
-		n, err := m.cmd.Int64()
+		n, err := m.Cmd.Int64()
 		if err != nil {
 			l.logUnusable(ctx, m.key, err)
 			l.m.mergeDropped.Add(float64(len(m.part)))

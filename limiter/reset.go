@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 // scanCount is how many keys Redis looks at for one SCAN.
@@ -110,16 +111,15 @@ func (l *Limiter) Release(ctx context.Context, key string, ids ...string) error 
 // ReleaseBatch is Release for requests of any keys, in one round trip. It also calls Forget of the requests' Windows.
 func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 	var failed error
-	var calls []*scriptCall
+	var calls []*redisscript.Call
 	clock := l.clockArg()
 	for _, r := range batch {
 		r.Window.Forget()
 		unseen := l.fallback.release(r.Window.key, r.ID)
 		switch key := l.o.Prefix + r.Window.key; {
 		case !l.health.KeyAway(key):
-			c := new(scriptCall)
-			c.prepare(l.scripts.release, key)
-			c.args = append(c.args, maxWindow.Milliseconds(), clock, r.ID)
+			c := new(redisscript.Call)
+			c.Prepare(l.scripts.release, key, maxWindow.Milliseconds(), clock, r.ID)
 			calls = append(calls, c)
 		case !unseen:
 			failed = redishealth.ErrAway
@@ -135,16 +135,16 @@ func (l *Limiter) ReleaseBatch(ctx context.Context, batch []*Request) error {
 }
 
 // release makes the round trip of the calls.
-func (l *Limiter) release(ctx context.Context, calls []*scriptCall) (failed error) {
-	err := l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
-		l.exec(ctx, l.scripts.release, calls)
-		for _, c := range calls {
-			if err := c.cmd.Err(); t.Note(c.redisKey, err) {
-				failed = fmt.Errorf("%w: %w", redishealth.ErrAway, err)
-			} else if err != nil {
-				failed = err
-			}
+func (l *Limiter) release(ctx context.Context, calls []*redisscript.Call) (failed error) {
+	if err := redisscript.Run(ctx, l.rdb, l.health, calls); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		if err := c.Cmd.Err(); redishealth.ServerFailed(err) {
+			failed = fmt.Errorf("%w: %w", redishealth.ErrAway, err)
+		} else if err != nil {
+			failed = err
 		}
-	})
-	return cmp.Or(err, failed)
+	}
+	return failed
 }

@@ -1,14 +1,14 @@
 package limiter
 
 import (
-	"context"
 	_ "embed" // the scripts
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redisscript"
 )
 
 // The files that the scripts are made of.
@@ -59,14 +59,8 @@ func callIDs(limit Limit) int {
 	return logIDs
 }
 
-// script is a script with its source.
-type script struct {
-	*redis.Script
-	source string
-}
-
 // scripts are what a Limiter asks Redis with. They are immutable.
-type scripts struct{ allow, peek, merge, release, sweep script }
+type scripts struct{ allow, peek, merge, release, sweep *redisscript.Script }
 
 // productionScripts are the scripts outside of tests.
 var productionScripts = newScripts(production)
@@ -74,9 +68,8 @@ var productionScripts = newScripts(production)
 // newScripts returns the scripts with the given sizes.
 func newScripts(n sizes) scripts {
 	constants := fmt.Sprintf("local LOG_MAX, STEP, FILL, MOST, CHUNKS = %d, %d, %d, %d, %d", n.log, n.step, n.fill, n.most, n.chunks)
-	join := func(files ...string) script {
-		source := constants + "\n" + strings.Join(files, "\n")
-		return script{redis.NewScript(source), source}
+	join := func(files ...string) *redisscript.Script {
+		return redisscript.New(constants + "\n" + strings.Join(files, "\n"))
 	}
 	return scripts{
 		// A log is decided before the functions of sub-windows are defined.
@@ -102,65 +95,6 @@ func (replyError) RedisError() {}
 // badReply returns a replyError.
 func badReply(format string, args ...any) error { return replyError(fmt.Sprintf(format, args...)) }
 
-// scriptCall is one run of a script on one key, as part of a pipeline.
-type scriptCall struct {
-	redisKey string // with the prefix
-	args     []any  // EVALSHA and its arguments; they may point into the owner, which must outlive the round trip
-	cmd      *redis.Cmd
-}
-
-// argument positions of EVALSHA and EVAL.
-const (
-	argCommand = iota
-	argScript
-	argKeys
-	argKey
-	argFirst
-)
-
-// prepare sets the arguments up to the key. The caller appends the script's arguments. prepare reuses args.
-func (c *scriptCall) prepare(s script, redisKey string) {
-	c.redisKey, c.cmd = redisKey, nil
-	c.args = append(c.args[:0], "evalsha", s.Hash(), 1, &c.redisKey)
-}
-
-// exec runs all calls in one pipelined round trip. ctx must have a deadline. Each call's result or error is in its cmd;
-// exec itself cannot fail. Calls whose script the server does not know are run again with the source of the script.
-func (l *Limiter) exec(ctx context.Context, s script, calls []*scriptCall) {
-	l.pipeline(ctx, calls)
-	var unknown []*scriptCall
-	for _, c := range calls {
-		if errors.Is(c.cmd.Err(), redis.ErrNoScript) || redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-			c.args[argCommand], c.args[argScript] = "eval", s.source
-			unknown = append(unknown, c)
-		}
-	}
-	if len(unknown) == 0 {
-		return
-	}
-	l.o.Logger.DebugContext(ctx, "script sent again", "script", s.Hash(), "calls", len(unknown))
-	l.pipeline(ctx, unknown)
-}
-
-// pipeline sends the calls as they are.
-func (l *Limiter) pipeline(ctx context.Context, calls []*scriptCall) {
-	pipe := l.rdb.Pipeline()
-	for _, c := range calls {
-		c.cmd = redis.NewCmd(ctx, c.args...)
-		c.cmd.SetFirstKeyPos(argKey)
-		if err := pipe.Process(ctx, c.cmd); err != nil {
-			c.cmd.SetErr(err)
-		}
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		for _, c := range calls {
-			if c.cmd.Err() == nil && c.cmd.Val() == nil {
-				c.cmd.SetErr(err) // the client gave up before this command
-			}
-		}
-	}
-}
-
 // windowReply is the reply of allow.lua and peek.lua, checked.
 type windowReply struct {
 	verdicts string // a verdict character for each ID
@@ -174,9 +108,9 @@ const (
 	replyHeld     = '2'
 )
 
-// windowReply returns the checked reply to a call about ids IDs. An error is Redis's, or a replyError.
-func (c *scriptCall) windowReply(ids int, window time.Duration) (windowReply, error) {
-	reply, err := c.cmd.Result()
+// readWindowReply checks the reply to a call about ids IDs. An error is Redis's, or a replyError.
+func readWindowReply(cmd *redis.Cmd, ids int, window time.Duration) (windowReply, error) {
+	reply, err := cmd.Result()
 	if err != nil {
 		return windowReply{}, err
 	}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 const (
@@ -71,29 +71,23 @@ func (l *Limiter) sweep(ctx context.Context) {
 	now := l.sinceStart(l.now())
 	due := l.sweeper.take(now)
 	clock := l.clockArg()
-	calls := make([]*scriptCall, 0, len(due))
+	calls := make([]*redisscript.Call, 0, len(due))
 	keys := make([]string, 0, len(due))
 	for key, w := range due {
 		if l.health.KeyAway(l.o.Prefix + key) {
 			continue // it expires
 		}
-		c := new(scriptCall)
-		c.prepare(l.scripts.sweep, l.o.Prefix+key)
-		c.args = append(c.args, w.limit.Window.Milliseconds(), clock)
+		c := new(redisscript.Call)
+		c.Prepare(l.scripts.sweep, l.o.Prefix+key, w.limit.Window.Milliseconds(), clock)
 		calls, keys = append(calls, c), append(keys, key)
 	}
-	if len(calls) == 0 {
+	if len(calls) == 0 || redisscript.Run(ctx, l.rdb, l.health, calls) != nil {
 		return
 	}
-	_ = l.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) { // what fails expires
-		l.exec(ctx, l.scripts.sweep, calls)
-		for i, c := range calls {
-			left, err := c.cmd.Int64()
-			t.Note(c.redisKey, err)
-			if err == nil && left > 0 { // admitted by another process
-				limit := due[keys[i]].limit
-				l.sweeper.add(keys[i], sweep{limit: limit, at: now + time.Duration(left)*time.Millisecond})
-			}
+	for i, c := range calls {
+		if left, err := c.Cmd.Int64(); err == nil && left > 0 { // admitted by another process
+			limit := due[keys[i]].limit
+			l.sweeper.add(keys[i], sweep{limit: limit, at: now + time.Duration(left)*time.Millisecond})
 		}
-	})
+	}
 }

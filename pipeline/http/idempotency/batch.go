@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 const (
@@ -32,11 +31,10 @@ var putSource string
 //go:embed index.lua
 var indexSource string
 
-// The scripts. A *redis.Script is immutable.
 var (
-	beginScript = redis.NewScript(beginSource)
-	putScript   = redis.NewScript(putSource)
-	indexScript = redis.NewScript(indexSource)
+	beginScript = redisscript.New(beginSource)
+	putScript   = redisscript.New(putSource)
+	indexScript = redisscript.New(indexSource)
 )
 
 // What begin.lua returns, beside the state of a record, and what put.lua is told to do.
@@ -49,15 +47,17 @@ const (
 	putRenew      = "renew"
 )
 
-// call is one call of a script on its way to Redis and back. The sender sets it, Run answers it.
+// call is one call of a script on its way to Redis and back. The sender prepares it, Run answers it.
 type call struct {
-	script *redis.Script // nil deletes the key
-	key    string
-	args   []any // after the key
-
-	cmd   *redis.Cmd    // with the reply
+	redisscript.Call
 	err   error         // why there is no reply
-	ended chan struct{} // closed by Run when cmd and err are set; nil if nobody waits
+	ended chan struct{} // closed by Run when Cmd and err are set; nil if nobody waits
+}
+
+func newCall(script *redisscript.Script, redisKey string, args ...any) *call {
+	c := &call{ended: make(chan struct{})}
+	c.Prepare(script, redisKey, args...)
+	return c
 }
 
 // put queues calls. Run answers them in this order.
@@ -78,13 +78,13 @@ func (c *call) end(err error) {
 
 // begin calls begin.lua and waits for its reply.
 func (s *Store) begin(ctx context.Context, m *Mark) (string, error) {
-	c := m.call(beginScript, m.fingerprint, running+m.token, s.o.Lease.Milliseconds())
+	c := newCall(beginScript, m.record, m.fingerprint, running+m.token, s.o.Lease.Milliseconds())
 	s.put(ctx, c)
 	<-c.ended
 	if c.err != nil {
 		return "", c.err
 	}
-	return c.cmd.Text()
+	return c.Cmd.Text()
 }
 
 // Run answers calls until ctx ends and no call waits. If Redis does not answer then, Run returns after the round trip
@@ -125,7 +125,7 @@ func (s *Store) renew(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			for _, m := range s.memory.due(now.Add(-every), now) {
-				c := m.call(putScript, m.value(), putRenew, s.o.Lease.Milliseconds())
+				c := newCall(putScript, m.record, m.value(), putRenew, s.o.Lease.Milliseconds())
 				c.ended = nil
 				s.put(ctx, c)
 			}
@@ -136,7 +136,10 @@ func (s *Store) renew(ctx context.Context) {
 // roundTrip sends the calls in one round trip, and again those that failed because of the server. It returns the
 // deletions that follow from the replies.
 func (s *Store) roundTrip(ctx context.Context, calls []*call) (deletes []*call) {
-	failed := calls
+	failed := make([]*redisscript.Call, len(calls))
+	for i, c := range calls {
+		failed[i] = &c.Call
+	}
 	for range redishealth.Attempts {
 		if failed = s.attempt(ctx, failed); len(failed) == 0 {
 			break
@@ -144,93 +147,44 @@ func (s *Store) roundTrip(ctx context.Context, calls []*call) (deletes []*call) 
 	}
 	for _, c := range calls {
 		switch {
-		case c.cmd == nil:
+		case c.Cmd == nil:
 			c.end(redishealth.ErrAway)
-		case c.cmd.Err() != nil:
-			c.end(fmt.Errorf("key %s: %w", c.key, c.cmd.Err()))
+		case c.Cmd.Err() != nil:
+			c.end(fmt.Errorf("key %s: %w", c.RedisKey, c.Cmd.Err()))
 		default:
-			if c.script == indexScript {
-				deletes = append(deletes, c.deletes()...)
-			}
+			deletes = append(deletes, c.deletes()...)
 			c.end(nil)
 		}
 	}
 	return deletes
 }
 
-// attempt makes one round trip, and a second one for scripts that Redis does not know yet. It returns the calls that
-// failed because of the server. Calls whose node is away are not sent.
-func (s *Store) attempt(ctx context.Context, calls []*call) (failed []*call) {
-	sent := slices.DeleteFunc(slices.Clone(calls), func(c *call) bool { return s.o.Health.KeyAway(c.key) })
-	if len(sent) == 0 {
+// attempt makes one round trip and returns the calls that failed because of the server. Calls whose node is away are not
+// sent. It reuses calls.
+func (s *Store) attempt(ctx context.Context, calls []*redisscript.Call) (failed []*redisscript.Call) {
+	calls = slices.DeleteFunc(calls, func(c *redisscript.Call) bool { return s.o.Health.KeyAway(c.RedisKey) })
+	if len(calls) == 0 {
 		return nil
 	}
 	began := time.Now()
-	_ = s.o.Health.Trip(ctx, func(ctx context.Context, trip *redishealth.Trip) { // fails if ctx ends; the calls then say it
-		s.send(ctx, sent, (*call).evalSHA)
-		var unknown []*call
-		for _, c := range sent {
-			if redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-				unknown = append(unknown, c)
-			}
-		}
-		if len(unknown) > 0 {
-			s.send(ctx, unknown, (*call).eval)
-		}
-		for _, c := range sent {
-			if trip.Note(c.key, c.cmd.Err()) {
-				failed = append(failed, c)
-			}
-		}
-	})
+	err := redisscript.Run(ctx, s.rdb, s.o.Health, calls)
 	s.metrics.roundTrip.Observe(time.Since(began).Seconds())
-	return failed
-}
-
-// send sends calls in one pipeline.
-func (s *Store) send(ctx context.Context, calls []*call, command func(*call, context.Context) *redis.Cmd) {
-	pipe := s.rdb.Pipeline()
-	for _, c := range calls {
-		c.cmd = command(c, ctx)
-		if err := pipe.Process(ctx, c.cmd); err != nil {
-			c.cmd.SetErr(err)
-		}
+	if err != nil {
+		return nil // ctx has ended; the calls say it
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		for _, c := range calls {
-			if c.cmd.Err() == nil && c.cmd.Val() == nil {
-				c.cmd.SetErr(err) // the client gave up before this command
-			}
-		}
-	}
+	return slices.DeleteFunc(calls, func(c *redisscript.Call) bool { return !redishealth.ServerFailed(c.Cmd.Err()) })
 }
 
-const firstKeyPos = 3 // in EVALSHA and EVAL
-
-func (c *call) evalSHA(ctx context.Context) *redis.Cmd {
-	if c.script == nil {
-		return redis.NewCmd(ctx, "unlink", c.key)
-	}
-	return c.command(ctx, "evalsha", c.script.Hash())
-}
-
-func (c *call) eval(ctx context.Context) *redis.Cmd { return c.command(ctx, "eval", sources[c.script]) }
-
-func (c *call) command(ctx context.Context, name, script string) *redis.Cmd {
-	cmd := redis.NewCmd(ctx, append([]any{name, script, 1, c.key}, c.args...)...)
-	cmd.SetFirstKeyPos(firstKeyPos)
-	return cmd
-}
-
-var sources = map[*redis.Script]string{beginScript: beginSource, putScript: putSource, indexScript: indexSource}
-
-// deletes are the deletions of the records that index.lua took out of the index.
+// deletes are the deletions of the records that index.lua took out of the index, if c is a call of it.
 func (c *call) deletes() []*call {
-	entries, err := c.cmd.Slice()
+	community, isIndex := strings.CutPrefix(c.RedisKey, indexPrefix)
+	if !isIndex {
+		return nil
+	}
+	entries, err := c.Cmd.Slice()
 	if err != nil {
 		return nil // unexpected, and the records expire
 	}
-	community := strings.TrimPrefix(c.key, indexPrefix)
 	var deletes []*call
 	var last string
 	for i := 0; i < len(entries); i += 2 { // each is followed by its score
@@ -240,7 +194,9 @@ func (c *call) deletes() []*call {
 			continue // the KiB of an answer are neighbours
 		}
 		last = entry[:end]
-		deletes = append(deletes, &call{key: recordKey(community, last)})
+		d := new(call)
+		d.Unlink(recordKey(community, last))
+		deletes = append(deletes, d)
 	}
 	return deletes
 }

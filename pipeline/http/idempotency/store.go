@@ -209,7 +209,7 @@ func (m *Mark) keep(ctx context.Context, state string) <-chan struct{} {
 
 // Forget makes the request unknown: it was not charged, and may be tried again with any message. The channel is as for Keep.
 func (m *Mark) Forget(ctx context.Context) <-chan struct{} {
-	return m.end(ctx, m.call(putScript, m.value(), putForget))
+	return m.end(ctx, newCall(putScript, m.record, m.value(), putForget))
 }
 
 // Drop says that nobody here waits for the request's end any more. It counts as running until its mark expires.
@@ -227,17 +227,9 @@ func (m *Mark) keepCalls(r remembered) []*call {
 	o := &m.store.o
 	keep := o.Keep.Milliseconds()
 	return []*call{
-		m.call(putScript, m.value(), putKeep, keep, r.fingerprint+" "+r.state),
-		{
-			script: indexScript, key: m.index, ended: make(chan struct{}),
-			args: []any{m.member, max(1, (len(r.state)+1023)/1024), o.MaxPerCommunity, keep},
-		},
+		newCall(putScript, m.record, m.value(), putKeep, keep, r.fingerprint+" "+r.state),
+		newCall(indexScript, m.index, m.member, max(1, (len(r.state)+1023)/1024), o.MaxPerCommunity, keep),
 	}
-}
-
-// call is a call of a script on the record.
-func (m *Mark) call(script *redis.Script, args ...any) *call {
-	return &call{script: script, key: m.record, args: args, ended: make(chan struct{})}
 }
 
 // noteAnswered logs when Redis begins to be unavailable, and when it answers again.

@@ -287,7 +287,7 @@ func TestRenewed(t *testing.T) {
 		t.Errorf("%s is renewed, although it has ended", late.record)
 	}
 	// A renewal that comes too late does not bring the mark back.
-	c := mark.call(putScript, mark.value(), putRenew, 60_000)
+	c := newCall(putScript, mark.record, mark.value(), putRenew, 60_000)
 	s.put(t.Context(), c)
 	<-c.ended
 	if m.Exists(mark.record) {
@@ -517,11 +517,10 @@ func TestClosedWhileFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newCall := func() *call { return &call{script: putScript, key: "k", ended: make(chan struct{})} }
 	for range maxQueued - 1 {
-		s.put(t.Context(), &call{script: putScript, key: "k"})
+		s.put(t.Context(), newCall(putScript, "k"))
 	}
-	keep, index := newCall(), newCall()
+	keep, index := newCall(putScript, "k"), newCall(putScript, "k")
 	var putting sync.WaitGroup
 	putting.Go(func() { s.put(t.Context(), keep, index) })
 	testserver.Eventually(t, "one of two calls has found room", func() bool { return s.calls.Len() == maxQueued })
