@@ -216,12 +216,11 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	s.attempts.forget(context.WithoutCancel(work), d)
 }
 
-// unread stores a message as a dead letter that no consumer reads, because of its subject. It is called by package
-// streams, not by a stage.
-func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.RawStreamMsg) error {
+// unread stores a message as a dead letter that no worker gets. It is called by package streams, not by a stage.
+func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.RawStreamMsg, cause string) error {
 	err := s.store.Write(ctx, &deadletter.Record{
 		Stream: stream, Sequence: m.Sequence, Stored: m.Time, Subject: m.Subject, Headers: m.Header, Body: m.Data,
-		Reason: contract.ReasonMalformed, Cause: "no worker reads messages on the subject " + m.Subject,
+		Reason: contract.ReasonMalformed, Cause: cause,
 	})
 	if err == nil {
 		s.metrics.deadLetters.WithLabelValues(stream, string(contract.ReasonMalformed)).Inc()

@@ -247,3 +247,14 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// A message in DEADLETTER whose headers cannot be decoded made every list end with an error.
+func TestListShowsUnreadableHeaders(t *testing.T) {
+	b := newBed(t)
+	testserver.PublishRaw(t, b.server.URL(), contract.DeadLetterSubject("COMMANDS", contract.ReasonMalformed), "no colon", "theirs")
+	seq := b.write(t, "COMMANDS", contract.ReasonMalformed, nil, "ours")
+	page, err := b.letters.List(t.Context(), Query{})
+	if err != nil || len(page.Entries) != 2 || page.Entries[0].Body != "theirs" || page.Entries[1].Seq != seq {
+		t.Errorf("%+v, %v", page.Entries, err)
+	}
+}

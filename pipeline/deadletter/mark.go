@@ -52,7 +52,7 @@ func (s *Store) mark(ctx context.Context, replay, stream string) (mark, error) {
 	if err != nil {
 		return mark{}, err
 	}
-	earlier, err := message(ctx, letters, 1, jetstream.WithGetMsgSubject(markSubject(replay)))
+	earlier, err := s.message(ctx, letters, 1, markSubject(replay))
 	if err != nil {
 		return mark{}, err // another replay has ended in this moment, and a repetition finds no dead letter
 	}
@@ -80,10 +80,10 @@ const maxSearched = 10_000
 
 // find looks for the message of a replay in its stream, after a sequence. It returns 0 if the message is not there. It
 // makes one request for each message on the subject, and gives up after maxSearched.
-func find(ctx context.Context, origin jetstream.Stream, subject, replay string, after uint64) (uint64, error) {
+func (s *Store) find(ctx context.Context, origin jetstream.Stream, subject, replay string, after uint64) (uint64, error) {
 	next := after + 1
 	for range maxSearched {
-		m, err := message(ctx, origin, next, jetstream.WithGetMsgSubject(subject))
+		m, err := s.message(ctx, origin, next, subject)
 		if errors.Is(err, ErrNotFound) {
 			return 0, nil
 		}
@@ -126,7 +126,7 @@ func (s *Store) EndReplay(ctx context.Context, replay string, body []byte) error
 		return nil
 	}
 	if err == nil {
-		err = remove(ctx, letters, seq)
+		err = s.remove(ctx, letters, seq)
 	}
 	if err != nil {
 		return fmt.Errorf("delete the replayed dead letter %d: %w", seq, err)

@@ -81,7 +81,7 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 		err = refused
 	}
 	if err == nil {
-		if err := remove(ctx, letters, seq); err != nil {
+		if err := s.remove(ctx, letters, seq); err != nil {
 			return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", route.Stream, err)
 		}
 	}
@@ -100,7 +100,7 @@ func (s *Store) storeOnce(ctx context.Context, letters jetstream.Stream, stored 
 		return Replayed{}, fmt.Errorf("mark the replay: %w", err)
 	}
 	if !m.first {
-		if done.Sequence, err = find(ctx, m.origin, subject, replayOf(stored), m.after); err != nil {
+		if done.Sequence, err = s.find(ctx, m.origin, subject, replayOf(stored), m.after); err != nil {
 			return Replayed{}, fmt.Errorf("look for the message in %s: %w", stream, err)
 		}
 		if done.Sequence > 0 {
@@ -121,7 +121,7 @@ func (s *Store) storeOnce(ctx context.Context, letters jetstream.Stream, stored 
 func (s *Store) republish(ctx context.Context, letters jetstream.Stream, stored *jetstream.RawStreamMsg, stream string) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := message(ctx, letters, stored.Sequence)
+	_, err := s.message(ctx, letters, stored.Sequence, "")
 	gone := errors.Is(err, ErrNotFound)
 	if gone && !evicted(ctx, letters, stored.Sequence) || err != nil && !gone {
 		return nil, err
@@ -148,14 +148,14 @@ func restored(stored *jetstream.RawStreamMsg) *nats.Msg {
 }
 
 // remove deletes the dead letter. It succeeds if the dead letter is gone already, because another replay was faster.
-func remove(ctx context.Context, s jetstream.Stream, seq uint64) error {
+func (s *Store) remove(ctx context.Context, letters jetstream.Stream, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := s.DeleteMsg(ctx, seq)
+	err := letters.DeleteMsg(ctx, seq)
 	if err == nil {
 		return nil
 	}
-	if _, gone := message(ctx, s, seq); errors.Is(gone, ErrNotFound) {
+	if _, gone := s.message(ctx, letters, seq, ""); errors.Is(gone, ErrNotFound) {
 		return nil
 	}
 	return err

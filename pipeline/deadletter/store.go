@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
 )
 
 const (
@@ -78,7 +79,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	limit := cmp.Or(q.Limit, defaultLimit)
 	page, size := Page{}, 0
 	for next := q.After + 1; next > 0; { // 0 after the largest possible sequence
-		m, err := message(ctx, stream, next, jetstream.WithGetMsgSubject(subject))
+		m, err := s.message(ctx, stream, next, subject)
 		if errors.Is(err, ErrNotFound) {
 			return page, nil
 		}
@@ -115,7 +116,7 @@ func (s *Store) get(ctx context.Context, seq uint64) (jetstream.Stream, *jetstre
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := message(ctx, stream, seq)
+	m, err := s.message(ctx, stream, seq, "")
 	return stream, m, err
 }
 
@@ -130,8 +131,8 @@ func (q *Query) subject() (string, error) {
 	if q.Limit < 0 || q.Limit > MaxLimit {
 		return "", &QueryError{"limit", fmt.Sprintf("must be from 1 to %d", MaxLimit)}
 	}
-	if streams := contract.Streams(); q.Stream != "" && !slices.Contains(streams, q.Stream) {
-		return "", &QueryError{"stream", oneOf(streams)}
+	if known := contract.Streams(); q.Stream != "" && !slices.Contains(known, q.Stream) {
+		return "", &QueryError{"stream", oneOf(known)}
 	}
 	if reasons := contract.Reasons(); q.Reason != "" && !slices.Contains(reasons, q.Reason) {
 		return "", &QueryError{"reason", oneOf(reasons)}
@@ -161,11 +162,11 @@ func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	return s.js.Stream(ctx, contract.StreamDeadLetter)
 }
 
-// message reads the message at seq, or the one that the options select.
-func message(ctx context.Context, s jetstream.Stream, seq uint64, o ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+// message reads the message of a stream at seq. If subject is not "", it reads the first one on it from seq on.
+func (s *Store) message(ctx context.Context, stream jetstream.Stream, seq uint64, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	m, err := s.GetMsg(ctx, seq, o...)
+	m, err := streams.Read(ctx, s.js, stream.CachedInfo().Config.Name, seq, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, ErrNotFound
 	}

@@ -117,7 +117,7 @@ func (r *Record) reasons() nats.Header {
 }
 
 // theirs returns the names of the record's headers that belong into the dead letter, the smallest first, and how many
-// cannot be published, because nats.go does not write their names. Headers of NATS were meant for the original stream,
+// cannot be published, because nats.go does not write their names or would not show the dead letter. Headers of NATS were meant for the original stream,
 // and those of the dead letter itself take precedence.
 func (r *Record) theirs() (names []string, unfit int) {
 	reasons := r.reasons()
@@ -125,7 +125,7 @@ func (r *Record) theirs() (names []string, unfit int) {
 		_, taken := reasons[name]
 		switch {
 		case taken, strings.HasPrefix(name, "Nats-"), name == contract.HeaderTruncated, name == contract.HeaderHeadersCut:
-		case !validHeader(name):
+		case !validHeader(name), name == "Status" && len(r.Body) == 0: // without a body, NATS takes it for its own
 			unfit++
 		default:
 			names = append(names, name)

@@ -171,3 +171,21 @@ func checkLetter(t *testing.T, r *Record, m *nats.Msg, limit int) {
 		t.Errorf("the body is cut before the headers %v", got)
 	}
 }
+
+// A dead letter with the header Status and without a body would look like an answer of the server, and so would its
+// message after a replay.
+func TestStatusWithoutBodyIsCut(t *testing.T) {
+	b := newBed(t)
+	for body, cut := range map[string]string{"": "1", "x": ""} {
+		r := recordOf(nats.Header{"Status": {"404"}, "Other": {"kept"}}, []byte(body))
+		r.Sequence = uint64(len(body)) // else both are the same dead letter
+		if err := b.letters.Write(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		m := b.stored(t, contract.StreamDeadLetter)
+		h := m[len(m)-1].Header
+		if h.Get(contract.HeaderHeadersCut) != cut || (h.Get("Status") == "") != (cut != "") || h.Get("Other") != "kept" {
+			t.Errorf("body %q: %v", body, h)
+		}
+	}
+}

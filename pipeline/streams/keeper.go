@@ -22,9 +22,9 @@ import (
 type KeeperOptions struct {
 	JetStream jetstream.JetStream
 	Records   *Records
-	// DeadLetter stores a message of a stream whose subject nobody reads as a dead letter. It may be called again for the
-	// same message.
-	DeadLetter func(ctx context.Context, stream string, m *jetstream.RawStreamMsg) error
+	// DeadLetter stores a message of a stream that no worker gets as a dead letter. cause says why. It may be called again
+	// for the same message.
+	DeadLetter func(ctx context.Context, stream string, m *jetstream.RawStreamMsg, cause string) error
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // of the Keeper's metric
 	// Interval is the time between two looks at a stream, over all processes. Defaults to 5 s.
@@ -32,13 +32,13 @@ type KeeperOptions struct {
 }
 
 // A Keeper looks at the streams of the routes every few seconds. It keeps the ack floors of their consumers in
-// [Records], counts what the streams drop unread, and makes dead letters of messages whose subject nobody reads. Of all
-// processes one at a time looks; while Redis is away, each looks for itself, and only remembers the floors.
+// [Records], counts what the streams drop unread, and makes dead letters of messages that no worker gets: because nobody
+// reads their subject, or because the NATS library does not pass them on. Of all processes one at a time looks; while Redis is away, each looks for itself, and only remembers the floors.
 type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
-	warned  map[string]time.Time     // by stream: when a sweep was last logged; owned by Run
+	warned  map[string]time.Time     // by stream and what: when a sweep was last logged; owned by Run
 }
 
 // NewKeeper makes a Keeper and registers its metric. It starts nothing.
@@ -94,12 +94,13 @@ func (k *Keeper) look(ctx context.Context, stream string) error {
 		return err
 	}
 	fields := k.floors(s)
+	errHidden := k.sweepHidden(ctx, s)
 	if away != nil {
-		return away
+		return errors.Join(away, errHidden)
 	}
 	if s.missing { // what it has delivered is not known
 		_, err := k.o.Records.save(ctx, stream, mine, fields...)
-		return err
+		return errors.Join(err, errHidden)
 	}
 	// A tally that cannot be read, because somebody has written to it, begins anew.
 	before, _ := parseTally(mine.tally)
@@ -112,7 +113,7 @@ func (k *Keeper) look(ctx context.Context, stream string) error {
 	if saved {
 		k.report(ctx, stream, &before, &after, added)
 	}
-	return errors.Join(errSweep, err)
+	return errors.Join(errHidden, errSweep, err)
 }
 
 // count returns the tally after the look s. Where the stream may hold messages that nobody reads, count makes dead

@@ -51,11 +51,7 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 		return 0, false, err
 	}
 	defer func() {
-		if now := time.Now(); swept > 0 && now.Sub(k.warned[name]) > searchEvery {
-			k.warned[name] = now
-			k.o.Logger.WarnContext(ctx, "messages that nobody reads became dead letters: no consumer has their subject",
-				"stream", name, "messages", swept)
-		}
+		k.warnSwept(ctx, "messages that nobody reads became dead letters: no consumer has their subject", name, swept)
 	}()
 	enough := time.Now().Add(k.o.Interval / 2)
 	for _, pattern := range unread(s.stream.Config.Subjects, all) {
@@ -71,7 +67,7 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 				if swept >= maxSwept || time.Now().After(enough) {
 					return swept, false, nil
 				}
-				more, err := k.deadLetter(ctx, handle, subject)
+				more, err := k.deadLetter(ctx, name, subject)
 				if err != nil {
 					return swept, false, fmt.Errorf("make a dead letter of a message on %s: %w", subject, err)
 				}
@@ -86,28 +82,47 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 }
 
 // deadLetter makes a dead letter of the first message on a subject. It returns false if there is none.
-func (k *Keeper) deadLetter(ctx context.Context, stream jetstream.Stream, subject string) (bool, error) {
+func (k *Keeper) deadLetter(ctx context.Context, stream, subject string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*recordTimeout)
 	defer cancel()
-	name := stream.CachedInfo().Config.Name
-	m, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
+	m, err := Read(ctx, k.o.JetStream, stream, 1, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := k.o.DeadLetter(ctx, name, m); err != nil {
+	if err := k.o.DeadLetter(ctx, stream, m, "no worker reads messages on the subject "+m.Subject); err != nil {
 		return false, err
 	}
 	// Written down before the message is deleted: the count of dropped messages may be too low, but not too high.
-	if err := k.o.Records.add(ctx, name, fieldSwept, 1); err != nil {
+	if err := k.o.Records.add(ctx, stream, fieldSwept, 1); err != nil {
 		return false, err
 	}
-	if err := stream.DeleteMsg(ctx, m.Sequence); err != nil {
-		if _, gone := stream.GetMsg(ctx, m.Sequence); !errors.Is(gone, jetstream.ErrMsgNotFound) {
-			return false, err
-		}
+	return true, k.remove(ctx, stream, m.Sequence)
+}
+
+// remove deletes a message. It succeeds if another process was faster.
+func (k *Keeper) remove(ctx context.Context, stream string, seq uint64) error {
+	handle, err := k.o.JetStream.Stream(ctx, stream)
+	if err != nil {
+		return err
 	}
-	return true, nil
+	if err = handle.DeleteMsg(ctx, seq); err == nil {
+		return nil
+	}
+	if _, gone := Read(ctx, k.o.JetStream, stream, seq, ""); errors.Is(gone, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
+}
+
+// warnSwept logs what became dead letters, for a stream and a reason at most once in searchEvery.
+func (k *Keeper) warnSwept(ctx context.Context, what, stream string, swept int64) {
+	now, key := time.Now(), stream+what
+	if swept == 0 || now.Sub(k.warned[key]) <= searchEvery {
+		return
+	}
+	k.warned[key] = now
+	k.o.Logger.WarnContext(ctx, what, "stream", stream, "messages", swept)
 }

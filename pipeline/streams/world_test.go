@@ -66,7 +66,7 @@ func (w *world) keep() (stop func()) {
 	k := streams.NewKeeper(streams.KeeperOptions{
 		JetStream: w.js, Records: w.records, Registerer: registry, Interval: 100 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(w.logged, nil)),
-		DeadLetter: func(_ context.Context, _ string, m *jetstream.RawStreamMsg) error {
+		DeadLetter: func(_ context.Context, _ string, m *jetstream.RawStreamMsg, _ string) error {
 			w.letters <- m.Subject
 			return nil
 		},
