@@ -124,7 +124,13 @@ func (f Files) read() (*tls.Config, digest, error) {
 	return c, seen, nil
 }
 
+// readFile reads a regular file. To open another one, such as a pipe, could take for ever.
 func readFile(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, err
