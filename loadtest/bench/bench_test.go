@@ -7,7 +7,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,22 +18,13 @@ import (
 	"arrakis/loadtest/bench/contender"
 	"arrakis/loadtest/bench/report"
 	"arrakis/loadtest/bench/workload"
+	"arrakis/loadtest/program"
+	"arrakis/loadtest/testserver"
 )
-
-// needRedis skips a test at home where there is no redis-server.
-func needRedis(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(errNoRedis)
-		}
-		t.Skip(errNoRedis)
-	}
-}
 
 func setup(t *testing.T) *servers {
 	t.Helper()
-	needRedis(t)
+	testserver.Program(t, "redis-server")
 	s, err := startServers(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +97,7 @@ func TestGubernatorSharesItsLimits(t *testing.T) {
 
 // A small benchmark of all that is not a pipeline alone, from flags to report.
 func TestBenchmark(t *testing.T) {
-	needRedis(t)
+	testserver.Program(t, "redis-server")
 	out := t.TempDir()
 	o, err := parseOptions([]string{"--quick", "--only", "decisions,requests", "--out", out}, io.Discard)
 	if err != nil {
@@ -137,7 +127,7 @@ func TestBenchmark(t *testing.T) {
 
 // What was started ends with the benchmark, also when that is interrupted.
 func TestInterruptEndsEverything(t *testing.T) {
-	needRedis(t)
+	testserver.Program(t, "redis-server")
 	ctx, cancel := context.WithCancel(t.Context())
 	o, err := parseOptions([]string{"--only", "memory", "--out", t.TempDir()}, io.Discard)
 	if err != nil {
@@ -192,7 +182,7 @@ func pid() string {
 
 func TestOptions(t *testing.T) {
 	for _, args := range [][]string{{"--runs", "0x"}, {"--runs", "-1"}, {"--only", "nothing"}, {"more"}} {
-		if _, err := parseOptions(args, io.Discard); !errors.Is(err, errUsage) {
+		if _, err := parseOptions(args, io.Discard); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%v: error %v, want one of usage", args, err)
 		}
 	}

@@ -6,8 +6,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +13,7 @@ import (
 	"syscall"
 
 	"arrakis/loadtest/bench/contender"
+	"arrakis/loadtest/program"
 )
 
 func main() {
@@ -23,23 +22,13 @@ func main() {
 
 // run runs the benchmark, or one of its own processes, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := dispatch(ctx, args, stdout, stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errUsage):
-		_, _ = fmt.Fprintln(stderr, err)
-		return 2
-	default:
-		_, _ = fmt.Fprintln(stderr, "bench:", err)
-		return 1
-	}
+	return program.ExitCode("bench", dispatch(ctx, args, stdout, stderr), stderr)
 }
 
 // dispatch runs what the first argument names.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 1 && args[0] == "nats-server" {
-		return natsServer(args[1:])
+		return program.NATSServer(args[1:])
 	}
 	if len(args) == 2 && args[0] == "contender" {
 		var spec contender.Spec

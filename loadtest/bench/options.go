@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-var errUsage = errors.New("wrong usage")
+	"arrakis/loadtest/program"
+)
 
 // options are what a benchmark is asked for, and how large it is.
 type options struct {
@@ -45,7 +45,7 @@ var (
 	}
 )
 
-// parseOptions reads the command line. Errors are errUsage, or flag.ErrHelp.
+// parseOptions reads the command line. Errors are program.ErrUsage, or flag.ErrHelp.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	var only string
@@ -63,10 +63,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}
-		return o, fmt.Errorf("%w: %w", errUsage, err)
+		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if f.NArg() > 0 {
-		return o, fmt.Errorf("%w: unexpected %q; all settings are flags, see --help", errUsage, f.Arg(0))
+		return o, fmt.Errorf("%w: unexpected %q; all settings are flags, see --help", program.ErrUsage, f.Arg(0))
 	}
 	o.size = fullSize
 	if quick {
@@ -79,27 +79,16 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		}
 	}
 	if o.runs < 1 || o.runs > 100 {
-		return o, fmt.Errorf("%w: --runs is %d, want 1 to 100", errUsage, o.runs)
+		return o, fmt.Errorf("%w: --runs is %d, want 1 to 100", program.ErrUsage, o.runs)
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
 	for _, name := range o.only {
 		if !slices.Contains(sectionNames(), name) {
-			return o, fmt.Errorf("%w: --only %q is none of %s", errUsage, name, strings.Join(sectionNames(), ", "))
+			return o, fmt.Errorf("%w: --only %q is none of %s", program.ErrUsage, name, strings.Join(sectionNames(), ", "))
 		}
 	}
-	o.line = strings.Join(append([]string{"go run ./loadtest bench"}, given(f)...), " ")
+	o.line = program.Line(f)
 	return o, nil
-}
-
-// given are the flags that a person has set.
-func given(f *flag.FlagSet) []string {
-	var set []string
-	f.Visit(func(fl *flag.Flag) {
-		if fl.Name != "root" && fl.Name != "arrakis" {
-			set = append(set, "--"+fl.Name+"="+fl.Value.String())
-		}
-	})
-	return set
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"arrakis/loadtest/program"
 )
 
 // stopWithin is how long a process may take to end before it is killed.
@@ -16,7 +18,7 @@ const stopWithin = 20 * time.Second
 // newProcess prepares a process that ends with ctx. What it writes to its standard error is kept for errors.
 func newProcess(ctx context.Context, name string, args ...string) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // this program itself, arrakis, or redis-server
-	cmd.SysProcAttr = ownGroup()
+	cmd.SysProcAttr = program.OwnGroup()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopWithin
 	said := &tail{}

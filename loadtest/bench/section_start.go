@@ -10,6 +10,7 @@ import (
 
 	"arrakis/loadtest/bench/report"
 	"arrakis/loadtest/bench/workload"
+	"arrakis/loadtest/program"
 )
 
 // startPoll is how often a starting process is asked whether it is ready.
@@ -46,7 +47,7 @@ func (b *bench) start(ctx context.Context) error {
 
 // startOnce starts a process, waits until it is ready, and ends it.
 func (b *bench) startOnce(ctx context.Context) (time.Duration, error) {
-	httpAddr, err := freeAddr()
+	httpAddr, err := program.FreeAddr()
 	if err != nil {
 		return 0, err
 	}

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -16,13 +14,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"arrakis/loadtest/program"
 )
 
 // startWithin is how long a server may take to answer.
 const startWithin = 20 * time.Second
-
-var errNoRedis = errors.New("redis-server is not on the PATH: install it with `apt-get install redis-server`, " +
-	"`brew install redis` or `dnf install redis`")
 
 // servers are a nats-server and a redis-server of the benchmark's own, each in its own process, and connections to
 // them.
@@ -38,9 +35,9 @@ type servers struct {
 
 // startServers starts both in dir, on free ports of the loopback interface.
 func startServers(ctx context.Context, dir string) (_ *servers, err error) {
-	redisServer, err := exec.LookPath("redis-server")
+	redisServer, err := program.RedisServer()
 	if err != nil {
-		return nil, errNoRedis
+		return nil, err
 	}
 	s := &servers{}
 	var teardown []func()
@@ -54,7 +51,7 @@ func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 			s.stop()
 		}
 	}()
-	if s.redisAddr, err = freeAddr(); err != nil {
+	if s.redisAddr, err = program.FreeAddr(); err != nil {
 		return nil, err
 	}
 	_, port, err := net.SplitHostPort(s.redisAddr)
@@ -100,15 +97,6 @@ func startNATS(ctx context.Context, dir string) (stop func(), err error) {
 	}
 	return start(ctx, self, "nats-server", "--addr", "127.0.0.1", "--port", "-1",
 		"--jetstream", "--store_dir", filepath.Join(dir, "nats"), "--ports_file_dir", dir, "--log", filepath.Join(dir, "nats.log"))
-}
-
-// freeAddr is an address that nobody listens on.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // connect waits until both answer.

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
+
+	"arrakis/loadtest/program"
 )
 
 func main() {
@@ -27,20 +28,11 @@ var errFailed = errors.New("messages were lost, limits exceeded, or something el
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	if len(args) > 1 && args[0] == "nats-server" {
-		err = natsServer(args[1:])
+		err = program.NATSServer(args[1:])
 	} else {
 		err = faultRuns(ctx, args, stdout, stderr)
 	}
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errUsage):
-		_, _ = fmt.Fprintln(stderr, err)
-		return 2
-	default:
-		_, _ = fmt.Fprintln(stderr, "faults:", err)
-		return 1
-	}
+	return program.ExitCode("faults", err, stderr)
 }
 
 // faultRuns makes all runs and writes the report.

@@ -18,6 +18,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
+	"arrakis/loadtest/testserver"
 )
 
 // TestMain lets the tests' binary be nats-server, as the program's own binary is.
@@ -31,12 +33,7 @@ func TestMain(m *testing.M) {
 // buildArrakis builds the binary of the workers. Without redis-server the test is skipped at home, and fails in CI.
 func buildArrakis(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(errNoRedis)
-		}
-		t.Skip(errNoRedis)
-	}
+	testserver.Program(t, "redis-server")
 	binary := filepath.Join(t.TempDir(), "arrakis")
 	build := exec.CommandContext(t.Context(), "go", "-C", "../..", "build", "-o", binary, "./cmd/arrakis")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -167,7 +164,7 @@ func TestPlan(t *testing.T) {
 		t.Error("one nats-server leads alone")
 	}
 	o.kinds = o.kinds[len(o.kinds)-1:]
-	if _, err := plan(rand.New(rand.NewPCG(1, 1)), o, true); !errors.Is(err, errUsage) {
+	if _, err := plan(rand.New(rand.NewPCG(1, 1)), o, true); !errors.Is(err, program.ErrUsage) {
 		t.Errorf("without a kind: %v", err)
 	}
 }
@@ -187,7 +184,7 @@ func TestOptions(t *testing.T) {
 		{"--arrakis=a", "--only=weather"},
 		{"--arrakis=a", "--no"},
 	} {
-		if _, err := parseOptions(args, io.Discard); !errors.Is(err, errUsage) {
+		if _, err := parseOptions(args, io.Discard); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}

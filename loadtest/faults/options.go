@@ -5,11 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-)
 
-var errUsage = errors.New("wrong usage")
+	"arrakis/loadtest/program"
+)
 
 // options are what a run is asked for.
 type options struct {
@@ -58,7 +57,7 @@ About three minutes; a cluster, three times; the same faults again:
 Flags:
 `
 
-// parseOptions reads the command line. Errors are errUsage, or flag.ErrHelp.
+// parseOptions reads the command line. Errors are program.ErrUsage, or flag.ErrHelp.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	var only string
@@ -83,10 +82,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}
-		return o, fmt.Errorf("%w: %w", errUsage, err)
+		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	wrong := func(format string, values ...any) (options, error) {
-		return o, fmt.Errorf("%w: %s; see --help", errUsage, fmt.Sprintf(format, values...))
+		return o, fmt.Errorf("%w: %s; see --help", program.ErrUsage, fmt.Sprintf(format, values...))
 	}
 	o.kinds = faultKinds
 	if only != "" {
@@ -111,21 +110,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	case o.arrakis == "":
 		return wrong("--arrakis is missing: use go run ./loadtest faults")
 	}
-	o.line = strings.Join(append([]string{"go run ./loadtest faults"}, given(f)...), " ")
+	o.line = program.Line(f)
 	return o, nil
-}
-
-// given are the flags that a person has set.
-func given(f *flag.FlagSet) []string {
-	var set []string
-	f.Visit(func(fl *flag.Flag) {
-		if fl.Name != "root" && fl.Name != "arrakis" {
-			value := fl.Value.String()
-			if strings.Contains(value, " ") {
-				value = strconv.Quote(value)
-			}
-			set = append(set, "--"+fl.Name+"="+value)
-		}
-	})
-	return set
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"arrakis/loadtest/program"
 )
 
 // faultKind is a kind of fault.
@@ -87,7 +89,7 @@ func plan(draw *rand.Rand, o options, clock bool) ([]faultKind, error) {
 		}
 	}
 	if len(possible) == 0 {
-		return nil, fmt.Errorf("%w: none of the faults can be injected here, with --nodes %d; see --help", errUsage, o.nodes)
+		return nil, fmt.Errorf("%w: none of the faults can be injected here, with --nodes %d; see --help", program.ErrUsage, o.nodes)
 	}
 	var faults []faultKind
 	for n := o.faults; len(faults) < n; {

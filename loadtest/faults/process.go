@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
 	"syscall"
 	"time"
+
+	"arrakis/loadtest/program"
 )
 
 // stopWithin is how long a process may take to end before it is killed: twice the SHUTDOWN_TIMEOUT of workers, because
@@ -45,7 +45,7 @@ func (p *process) start() error {
 	p.cmd = exec.Command(p.path, p.args...) //nolint:gosec // this program, arrakis or redis-server
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = ownGroup()
+	p.cmd.SysProcAttr = program.OwnGroup()
 	if err := p.cmd.Start(); err != nil {
 		p.cmd = nil
 		return fmt.Errorf("start %s: %w", p.name, err)
@@ -143,34 +143,6 @@ func (p *process) unasked() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.crashes
-}
-
-// freeAddr is an address that nobody listens on.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-// freeAddrs are n different addresses that nobody listens on.
-func freeAddrs(n int) (addrs []string, err error) {
-	listeners := make([]net.Listener, 0, n)
-	defer func() {
-		for _, l := range listeners {
-			err = errors.Join(err, l.Close())
-		}
-	}()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		listeners = append(listeners, l)
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 // poll calls check every 20 ms until it returns nil, or ctx ends. Its error has the last one of check before that.

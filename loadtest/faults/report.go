@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 // report is what the runs have shown, and where.
@@ -26,40 +27,12 @@ type report struct {
 }
 
 func newReport(ctx context.Context, o options) *report {
-	return &report{o: o, date: time.Now(), commit: commit(ctx, o.root), machine: machine()}
-}
-
-// commit is the repository's commit.
-func commit(ctx context.Context, root string) string {
-	if root == "" {
-		return "unknown"
-	}
-	git := func(args ...string) string {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", root}, args...)...).Output() //nolint:gosec // git
-		if err != nil {
-			return ""
-		}
-		return strings.TrimSpace(string(out))
-	}
-	id := git("rev-parse", "--short", "HEAD")
-	if id == "" {
-		return "unknown"
-	}
-	if git("status", "--porcelain", "--untracked-files=no") != "" {
-		id += " with changes"
-	}
-	return id
+	return &report{o: o, date: time.Now(), commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), machine: machine(ctx)}
 }
 
 // machine is the machine's processors and memory.
-func machine() string {
-	m := fmt.Sprintf("%d x %s", runtime.NumCPU(), runtime.GOARCH)
-	for _, line := range lines("/proc/cpuinfo") {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			m = fmt.Sprintf("%d x %s", runtime.NumCPU(), strings.TrimSpace(value))
-			break
-		}
-	}
+func machine(ctx context.Context) string {
+	m := fmt.Sprintf("%d x %s", runtime.NumCPU(), program.Processor(ctx))
 	for _, line := range lines("/proc/meminfo") {
 		var kB int
 		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kB); err == nil {

@@ -8,20 +8,18 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"arrakis/loadtest/program"
 )
 
 // startWithin is how long a server may take to answer.
 const startWithin = 30 * time.Second
-
-var errNoRedis = errors.New("redis-server is not on the PATH: install it with `apt-get install redis-server`, " +
-	"`brew install redis` or `dnf install redis`")
 
 // node is one nats-server.
 type node struct {
@@ -38,7 +36,7 @@ func newNodes(dir string, n int) ([]*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(3 * n)
+	addrs, err := program.FreeAddrs(3 * n)
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +117,11 @@ type redisServer struct {
 
 // newRedisServer prepares a redis-server with its files in dir.
 func newRedisServer(dir string) (*redisServer, error) {
-	path, err := exec.LookPath("redis-server")
+	path, err := program.RedisServer()
 	if err != nil {
-		return nil, errNoRedis
+		return nil, err
 	}
-	addr, err := freeAddr()
+	addr, err := program.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 // worker is one `arrakis serve`, with a relay and a proxy of its own before each server.
@@ -29,7 +30,7 @@ const (
 
 // newWorker prepares worker number i, from 1.
 func (r *run) newWorker(n *network, i int) (*worker, error) {
-	addrs, err := freeAddrs(2)
+	addrs, err := program.FreeAddrs(2)
 	if err != nil {
 		return nil, err
 	}

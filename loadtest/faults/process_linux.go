@@ -1,9 +1,0 @@
-package main
-
-import "syscall"
-
-// ownGroup starts a process in a group of its own, so that an interrupt from the terminal reaches the run alone,
-// which then stops its processes in order. A run that is killed takes them along.
-func ownGroup() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
