@@ -24,19 +24,21 @@ func (r *run) drain(ctx context.Context) (left []string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	for {
-		left, err = r.pending(bounded)
-		if err == nil && len(left) == 0 || bounded.Err() != nil {
+		if left, err = r.pending(bounded); err != nil {
+			left = append(left, err.Error()) // what could not be asked is not over
+		}
+		if len(left) == 0 || bounded.Err() != nil {
 			break
 		}
 		_ = pause(bounded, 200*time.Millisecond) // the loop looks at bounded
 	}
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if bounded.Err() == nil {
-		left = nil
-	} else if err := r.readLeft(ctx); err != nil {
-		return nil, err
+	if len(left) > 0 {
+		if err := r.readLeft(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.direct.FlushTimeout(10 * time.Second); err != nil { // answers that are on their way to the inbox
 		return nil, fmt.Errorf("flush: %w", err)
@@ -53,7 +55,7 @@ func (r *run) pending(ctx context.Context) (left []string, err error) {
 		}
 		if n := c.NumPending + uint64(c.NumAckPending); n > 0 { //nolint:gosec // not negative
 			left = append(left, fmt.Sprintf("%s has %d messages to deliver and %d unacknowledged", c.Name, c.NumPending, c.NumAckPending))
-		} else if info.Config.Retention == jetstream.WorkQueuePolicy && info.State.Msgs > 0 && len(info.State.Subjects) == 0 {
+		} else if info.Config.Retention == jetstream.WorkQueuePolicy && info.State.Msgs > 0 {
 			left = append(left, fmt.Sprintf("%s still holds %d messages", info.Config.Name, info.State.Msgs))
 		}
 		return nil
@@ -180,13 +182,13 @@ func (r *run) audit(ctx context.Context, res *result) error {
 		return err
 	}
 	if r.o.onRedisDown == "closed" {
-		var handled []string
+		begun := map[string]string{}
 		for _, m := range r.load.messages {
-			if _, limited := r.limits[m.limitKey()]; limited && r.ledger.Handled(m.ID) {
-				handled = append(handled, m.ID)
+			if _, limited := r.limits[m.limitKey()]; limited && r.ledger.Begun(m.ID) {
+				begun[m.ID] = m.limitKey()
 			}
 		}
-		res.Without = audit.Unpermitted(handled, admissions)
+		res.Without = audit.Unpermitted(begun, admissions)
 	}
 	return ctx.Err()
 }

@@ -35,7 +35,8 @@ type Message struct {
 	ID      string
 	Stream  string // the stream that it is published to
 	Replies bool   // it names an inbox of the run for its outcome
-	// Reason is the reason of the dead letter that the message must end as. With "", the message may end in any way.
+	// Reason is the reason of the dead letter that the message must end as. With "", the message may end in any way, but
+	// not as a dead letter for what is wrong with others.
 	Reason string
 }
 
@@ -178,12 +179,6 @@ func (l *Ledger) Acknowledged() (acknowledged, begun int) {
 	return acknowledged, begun
 }
 
-// Handled reports whether a handler has succeeded with a message.
-func (l *Ledger) Handled(id string) (handled bool) {
-	l.note(id, func(e *entry) { handled = e.endings.has(Handled) })
-	return handled
-}
-
 // Begun reports whether a handler has run for a message.
 func (l *Ledger) Begun(id string) (begun bool) {
 	l.note(id, func(e *entry) { begun = e.begun > 0 })
@@ -203,7 +198,7 @@ type Result struct {
 	Untold     int // messages whose answer a worker has sent, and which the sender has not received
 
 	Lost  []string // IDs
-	Wrong []string // messages that had to become a dead letter of one reason, or of none, and have not; as sentences
+	Wrong []string // messages without the dead letter that they had to become, or with one that they give no cause for; as sentences
 }
 
 // Result sums up.
@@ -250,16 +245,19 @@ func (l *Ledger) Result() Result {
 	return r
 }
 
-// killer is the reason of a message that has killed its workers again and again. Only such a message may have it.
-const killer = "worker_killed"
-
 // wrong says what is wrong with the dead letters of a message, "" for nothing.
 func (e *entry) wrong() string {
 	switch {
 	case e.Reason != "" && !slices.Contains(e.reasons, e.Reason):
 		return e.ID + " must be a dead letter " + e.Reason + ", and is " + describe(e)
-	case e.Reason != killer && slices.Contains(e.reasons, killer):
-		return e.ID + " has killed nobody, and is a dead letter " + killer
+	}
+	for _, reason := range e.reasons {
+		switch {
+		case reason == "attempts_exhausted": // faults can fail a message again and again, whatever is in it
+		case reason == "handler_error" && e.endings.has(Refused):
+		case reason != e.Reason:
+			return e.ID + " gives no cause for its dead letter " + reason
+		}
 	}
 	return ""
 }

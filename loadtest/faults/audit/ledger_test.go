@@ -118,9 +118,10 @@ func TestUntold(t *testing.T) {
 	}
 }
 
-// A message that kills its workers must end as worker_killed, and no other message may.
-func TestKillersEndAsSuch(t *testing.T) {
-	l := stored("bystander", "fine")
+// A message that kills its workers must end as worker_killed, and no other message may. Nor may one that is sound be
+// called malformed, or one that no handler has refused an error of its handler.
+func TestDeadLettersHaveACause(t *testing.T) {
+	l := stored("bystander", "fine", "refused", "sound", "unasked")
 	for _, id := range []string{"killer", "spared", "exhausted"} {
 		l.Publish(audit.Message{ID: id, Reason: "worker_killed"})
 		l.Acknowledge(id)
@@ -130,10 +131,16 @@ func TestKillersEndAsSuch(t *testing.T) {
 	l.DeadLetter("exhausted", "attempts_exhausted")
 	l.DeadLetter("bystander", "worker_killed")
 	l.DeadLetter("fine", "attempts_exhausted")
+	l.End("refused", audit.Refused)
+	l.DeadLetter("refused", "handler_error")
+	l.DeadLetter("sound", "malformed")
+	l.DeadLetter("unasked", "handler_error")
 	want := []string{
-		"bystander has killed nobody, and is a dead letter worker_killed",
+		"bystander gives no cause for its dead letter worker_killed",
 		"exhausted must be a dead letter worker_killed, and is one of attempts_exhausted",
+		"sound gives no cause for its dead letter malformed",
 		"spared must be a dead letter worker_killed, and is lost",
+		"unasked gives no cause for its dead letter handler_error",
 	}
 	if r := l.Result(); !slices.Equal(r.Wrong, want) {
 		t.Errorf("got %q, want %q", r.Wrong, want)

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +16,7 @@ type Limit struct {
 type Windows struct {
 	Keys       int // limits with at least one admission
 	Admissions int
-	Fullest    string // the key that was fullest, for its limit, with its figures
+	Fullest    string // the window that was fullest, for its limit
 	Over       int    // admissions above their limit
 	Excused    int    // admissions above their limit for which the policy is the reason
 	Worst      []string
@@ -48,7 +47,7 @@ func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id s
 		w.Over += over
 		w.Excused += allowed
 		if share := float64(peak) / float64(max(1, limit.Max)); share > fullest {
-			fullest, w.Fullest = share, fmt.Sprintf("%s: %d of %d", key, peak, limit.Max)
+			fullest, w.Fullest = share, fmt.Sprintf("%d of %d", peak, limit.Max)
 		}
 		if over > 0 {
 			w.Worst = append(w.Worst, fmt.Sprintf("%s: %d of %d in a window, %d admissions above it", key, peak, limit.Max, over))
@@ -77,18 +76,14 @@ func exceeded(times []int64, limit Limit, excused func(int64) bool) (peak, over,
 	return peak, over, allowed
 }
 
-// Unpermitted returns the IDs of messages that have a limit and were handled, and that Redis has not admitted.
-func Unpermitted(handled []string, admissions []Admission) []string {
-	admitted := make(map[string]bool, len(admissions))
+// Unpermitted returns the IDs of messages for which a handler has run though Redis has not admitted them. begun holds the
+// keys of their limits, by ID.
+func Unpermitted(begun map[string]string, admissions []Admission) []string {
+	without := maps.Clone(begun)
 	for _, a := range admissions {
-		admitted[a.ID] = true
-	}
-	var without []string
-	for _, id := range handled {
-		if !admitted[id] {
-			without = append(without, id)
+		if begun[a.ID] == a.Key {
+			delete(without, a.ID)
 		}
 	}
-	slices.SortFunc(without, cmp.Compare[string])
-	return without
+	return slices.Sorted(maps.Keys(without))
 }

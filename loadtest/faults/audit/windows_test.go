@@ -79,8 +79,9 @@ func TestUnknownLimitIsAnError(t *testing.T) {
 }
 
 func TestUnpermitted(t *testing.T) {
-	if got := audit.Unpermitted([]string{"9", "1", "0"}, admitted(5, 5)); !slices.Equal(got, []string{"9"}) {
-		t.Errorf("got %v, want 9 alone", got)
+	begun := map[string]string{"9": key, "1": key, "0": "ratelimit:other:command"}
+	if got := audit.Unpermitted(begun, admitted(5, 5)); !slices.Equal(got, []string{"0", "9"}) {
+		t.Errorf("got %v, want 9, and 0, which was admitted under the limit of another", got)
 	}
 }
 
