@@ -187,7 +187,7 @@ func stopHandlers(ctx context.Context, r *run, draw *rand.Rand, f *fault) error 
 func poison(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	m := &message{behaviour: kills, kind: check, community: fmt.Sprintf("open_%d", draw.IntN(openCommunities))}
 	m.complete(fmt.Sprintf("%d-%d-%s", r.o.seed, draw.Uint32(), kills))
-	f.Target = m.ID
+	f.Target = m.ID // until it is known what has become of it
 	dead, err := r.direct.SubscribeSync("deadletter.>")
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func poison(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 		case err != nil:
 			return err
 		case eventID(msg.Data) == m.ID:
-			f.Target += " (" + reasonOf(msg) + ")"
+			f.Target = reasonOf(msg)
 			return nil
 		}
 	}
@@ -239,7 +239,7 @@ func killLeader(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	if err != nil {
 		return err
 	}
-	f.Target = n.name + ", which led COMMANDS"
+	f.Target = n.name
 	return restart(ctx, n.process, hold(draw))
 }
 

@@ -87,12 +87,12 @@ func TestRunFindsWhatIsWrong(t *testing.T) {
 
 func runFor(t *testing.T, o options) (*result, string) {
 	t.Helper()
-	var progress bytes.Buffer
-	res, err := runOnce(t.Context(), o, t.TempDir(), &progress)
+	var shown bytes.Buffer
+	res, err := runOnce(t.Context(), o, t.TempDir(), newProgress(&shown))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
+		t.Fatalf("%v\n%s", err, shown.String())
 	}
-	return res, progress.String()
+	return res, shown.String()
 }
 
 // emptyStream takes messages away that were acknowledged: what a broker that loses its disk does.

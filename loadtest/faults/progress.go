@@ -5,26 +5,75 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
-// report writes how far the run is, until ctx ends: on a terminal each second on one line, elsewhere a line every 20 s.
-func (r *run) report(ctx context.Context, w io.Writer) {
+// progress shows how far the runs are. On a terminal the last line says where they are now; elsewhere nothing is written
+// over. Its methods are safe for concurrent use.
+type progress struct {
+	mu       sync.Mutex // protects w
+	w        io.Writer
+	terminal bool
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	if !ok {
+		return &progress{w: w}
+	}
+	info, err := f.Stat()
+	return &progress{w: w, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
+}
+
+// Sequences that terminals know.
+const (
+	clearLine = "\r\033[K"
+	noWrap    = "\033[?7l" // a line that is longer than the terminal is wide is cut, as clearLine clears one line
+	wrap      = "\033[?7h"
+)
+
+// say writes a line that stays.
+func (p *progress) say(format string, args ...any) {
+	line := fmt.Sprintf(format, args...) + "\n"
+	if p.terminal {
+		line = clearLine + line
+	}
+	p.write(line)
+}
+
+// now writes where a run is: on a terminal, until the next line or the next call.
+func (p *progress) now(status string) {
+	if p.terminal {
+		p.write(clearLine + noWrap + status + wrap)
+		return
+	}
+	p.write(status + "\n")
+}
+
+// clear takes the line of now off a terminal.
+func (p *progress) clear() {
+	if p.terminal {
+		p.write(clearLine)
+	}
+}
+
+func (p *progress) write(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(p.w, text) // progress that cannot be shown does not end a run
+}
+
+// report shows where the run is until ctx ends: each second on a terminal, elsewhere every 20 s.
+func (r *run) report(ctx context.Context, p *progress) {
 	every := 20 * time.Second
-	if terminal(w) {
+	if p.terminal {
 		every = time.Second
 	}
 	for pause(ctx, every) == nil {
-		line := r.status()
-		if terminal(w) {
-			_, _ = fmt.Fprintf(w, "\r\033[K%s", line)
-			continue
-		}
-		_, _ = fmt.Fprintln(w, line)
+		p.now(r.status())
 	}
-	if terminal(w) {
-		_, _ = fmt.Fprint(w, "\r\033[K")
-	}
+	p.clear()
 }
 
 // status is one line.
@@ -35,24 +84,6 @@ func (r *run) status() string {
 	acknowledged, begun := r.ledger.Acknowledged()
 	return fmt.Sprintf("%d of %d messages acknowledged, %d handler runs, %d of %d faults%s",
 		acknowledged, r.o.messages, begun, done, len(r.plan), now)
-}
-
-// say writes a line of its own.
-func (r *run) say(w io.Writer, line string) {
-	if terminal(w) {
-		line = "\r\033[K" + line
-	}
-	_, _ = fmt.Fprintln(w, line)
-}
-
-// terminal reports whether w is a terminal.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // enter begins a fault's slots, and leave ends them.

@@ -87,9 +87,9 @@ func (r *report) write(w io.Writer) error {
 		p.line("")
 		p.line("## Faults of seed %d", res.Seed)
 		p.line("")
-		rows := [][]string{{"at", "fault", "on", "for", "all ready after"}}
+		rows := [][]string{{"at", "fault", "on", "for", "recovered"}}
 		for _, f := range res.Faults {
-			rows = append(rows, []string{seconds(f.At), f.Kind, f.Target, seconds(f.For), seconds(f.Recovered)})
+			rows = append(rows, []string{fmt.Sprintf("%.0f s", f.At.Seconds()), f.Kind, f.Target, seconds(f.For), seconds(f.Recovered)})
 		}
 		p.table(rows)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -72,7 +71,7 @@ type result struct {
 	Faults   []fault
 	Messages audit.Result
 	Windows  audit.Windows
-	Without  []string // messages that were handled though Redis has not admitted them
+	Without  []string // messages for which a handler has run though Redis has not admitted them
 	Crashes  []string // processes that ended by themselves
 	Problems []string // anything else that must not be
 	Refused  int64    // publishes that a full stream has refused
@@ -90,7 +89,7 @@ func (r *result) failed() bool {
 }
 
 // runOnce makes a run in dir, which exists.
-func runOnce(ctx context.Context, o options, dir string, progress io.Writer) (*result, error) {
+func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, error) {
 	r := &run{o: o, dir: dir, ledger: audit.NewLedger(), dropped: map[string]uint64{}}
 	defer func() {
 		for _, end := range slices.Backward(r.teardown) {
@@ -115,8 +114,8 @@ func runOnce(ctx context.Context, o options, dir string, progress io.Writer) (*r
 		supervisors.Go(func() error { return w.supervise(working) })
 	}
 	watchers.Go(func() error { r.watchDropped(watching); return nil })
-	watchers.Go(func() error { r.report(watching, progress); return nil })
-	failed := r.strike(ctx, progress)
+	watchers.Go(func() error { r.report(watching, p); return nil })
+	failed := r.strike(ctx, p)
 	var left []string
 	if failed == nil {
 		left, failed = r.drain(ctx)
@@ -131,8 +130,8 @@ func runOnce(ctx context.Context, o options, dir string, progress io.Writer) (*r
 	res.Problems = append(res.Problems, left...)
 	res.Faults, res.Took = r.faults, time.Since(began)
 	res.Refused, res.Retried, res.Killings = r.load.refused.Load(), r.load.retried.Load(), r.killings.Load()
-	for _, p := range r.processes() {
-		res.Crashes = append(res.Crashes, p.unasked()...)
+	for _, each := range r.processes() {
+		res.Crashes = append(res.Crashes, each.unasked()...)
 	}
 	return res, r.audit(ctx, res)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -30,7 +29,7 @@ func (r *run) quota() int {
 
 // strike waits until all is ready, and then injects the faults while the load is published. It returns when both are
 // over.
-func (r *run) strike(ctx context.Context, progress io.Writer) error {
+func (r *run) strike(ctx context.Context, p *progress) error {
 	if _, err := r.recovered(ctx); err != nil {
 		return fmt.Errorf("before the first fault: %w; the logs are in %s", err, r.dir)
 	}
@@ -52,8 +51,7 @@ func (r *run) strike(ctx context.Context, progress io.Writer) error {
 			r.mu.Lock()
 			r.faults = append(r.faults, f)
 			r.mu.Unlock()
-			r.say(progress, fmt.Sprintf("%-26s %-40s for %5.1fs, all ready after %4.1fs",
-				f.Kind, f.Target, f.For.Seconds(), f.Recovered.Seconds()))
+			p.say("%-28s %-26s for %5.1fs, all ready after %4.1fs", f.Kind, f.Target, f.For.Seconds(), f.Recovered.Seconds())
 			if err := pause(ctx, time.Until(until)); err != nil {
 				return err
 			}
