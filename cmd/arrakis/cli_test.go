@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"arrakis/loadtest/testserver"
@@ -179,18 +180,38 @@ func TestSignals(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	})
-	t.Run("second leaves", func(t *testing.T) {
-		signals := make(chan os.Signal, 2)
-		signals <- syscall.SIGINT
-		signals <- syscall.SIGINT
-		hang := make(chan struct{})
-		var stderr safeBuffer
-		code := interruptible(signals, &stderr, func(context.Context) int { <-hang; return exitDone })
-		close(hang)
-		if code != exitFailed || !strings.Contains(stderr.String(), "second signal") {
-			t.Errorf("exit code %d, stderr %q", code, stderr.String())
-		}
-	})
+	for _, tt := range []struct {
+		name   string
+		after  time.Duration
+		second os.Signal
+		code   int
+	}{
+		{"twice at once drains", 0, syscall.SIGTERM, exitDone},
+		{"twice drains", sameSignal - 1, syscall.SIGTERM, exitDone},
+		{"second leaves", sameSignal, syscall.SIGTERM, exitFailed},
+		{"another leaves at once", 0, syscall.SIGINT, exitFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				signals := make(chan os.Signal, 2)
+				signals <- syscall.SIGTERM
+				time.AfterFunc(tt.after, func() { signals <- tt.second })
+				var stderr safeBuffer
+				gone := make(chan struct{})
+				code := interruptible(signals, &stderr, func(context.Context) int {
+					select {
+					case <-gone:
+					case <-time.After(time.Minute):
+					}
+					return exitDone
+				})
+				close(gone)
+				if code != tt.code || strings.Contains(stderr.String(), "second signal") != (code == exitFailed) {
+					t.Errorf("exit code %d, stderr %q", code, stderr.String())
+				}
+			})
+		})
+	}
 }
 
 func TestShort(t *testing.T) {

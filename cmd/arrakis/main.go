@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -22,7 +23,7 @@ func (discard) Printf(context.Context, string, ...any) {}
 func main() {
 	// go-redis would also write its errors to standard error.
 	redis.SetLogger(discard{})
-	// Room for both signals that interruptible waits for.
+	// Room for two kinds of signals that come at once.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	os.Exit(interruptible(signals, os.Stderr, func(ctx context.Context) int {
@@ -37,25 +38,34 @@ type process struct {
 	stderr    io.Writer
 }
 
+// sameSignal is the time within which a signal of the kind of the first is the first, sent twice. timeout(1) signals
+// the process and then its group, so the process gets two; a supervisor and a terminal can do the same. Nobody who has
+// seen the drain and does not want to wait for it is as fast.
+const sameSignal = 500 * time.Millisecond
+
 // interruptible runs f and returns its exit code. The first signal ends f's context, which begins a drain; after the
-// second it returns 1 without waiting for f.
+// second, see sameSignal, it returns 1 without waiting for f.
 func interruptible(signals <-chan os.Signal, stderr io.Writer, f func(ctx context.Context) int) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	code := make(chan int, 1)
 	// After the second signal the process ends while f runs, without waiting for f.
 	go func() { code <- f(ctx) }()
-	select {
-	case c := <-code:
-		return c
-	case <-signals:
-		cancel()
-	}
-	select {
-	case c := <-code:
-		return c
-	case s := <-signals:
-		_, _ = fmt.Fprintf(stderr, "arrakis: second signal (%s): ending without waiting for messages in flight\n", s)
-		return exitFailed
+	var first os.Signal
+	var came time.Time
+	for {
+		select {
+		case c := <-code:
+			return c
+		case s := <-signals:
+			switch {
+			case first == nil:
+				first, came = s, time.Now()
+				cancel()
+			case s != first || time.Since(came) >= sameSignal:
+				_, _ = fmt.Fprintf(stderr, "arrakis: second signal (%s): ending without waiting for messages in flight\n", s)
+				return exitFailed
+			}
+		}
 	}
 }
