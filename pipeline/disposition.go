@@ -83,6 +83,7 @@ func handled(err error, attempt, maxAttempts int) disposition {
 		panicked *panicError
 		result   *resultError
 		handler  *HandlerError
+		nobody   *noHandlerError
 	)
 	switch {
 	case errors.As(err, &panicked):
@@ -102,8 +103,8 @@ func handled(err error, attempt, maxAttempts int) disposition {
 		if handler.Code == http.StatusServiceUnavailable {
 			d.failure.Code = http.StatusBadGateway // 503 is reserved for limits that cannot be checked
 		}
-	case errors.Is(err, errNoHandler):
-		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: "no handler answers"}
+	case errors.As(err, &nobody):
+		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: nobody.Error()}
 		d.errorType = errorNoHandler
 	case errors.Is(err, context.DeadlineExceeded):
 		d.failure = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}

@@ -29,7 +29,7 @@ func TestHandled(t *testing.T) {
 		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, term, contract.ReasonHandlerError, 404, errorHandler},
 		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, nak, "", 502, errorHandler},
 		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, term, contract.ReasonAttemptsExhausted, 502, errorHandler},
-		{"nobody answers", wrap(errNoHandler), 1, nak, "", 502, errorNoHandler},
+		{"nobody answers", wrap(&noHandlerError{"handlers.command.x"}), 1, nak, "", 502, errorNoHandler},
 		{"time is up", wrap(context.DeadlineExceeded), 1, nak, "", 504, errorTimeout},
 		{"panic", wrap(&panicError{value: "x"}), 1, term, contract.ReasonPanic, 500, errorPanic},
 	}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -38,8 +37,12 @@ func Permanent(code int, format string, args ...any) error {
 	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// errNoHandler means that no handler answers for a name at present.
-var errNoHandler = errors.New("no handler")
+// noHandlerError means that no handler answers for a name at present.
+type noHandlerError struct{ subject string } // where a micro service would get the request
+
+func (e *noHandlerError) Error() string {
+	return "no handler answers at " + e.subject + "; start one there, see README.md, Write a handler"
+}
 
 // Handlers are the registered Go functions. Register all of them before the pipeline is made. Lookups are safe for
 // concurrent use.

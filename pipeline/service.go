@@ -42,7 +42,7 @@ func (s *services) request(ctx context.Context, d *delivery, name string) (any, 
 	reply, err := s.nc.RequestMsgWithContext(ctx, req)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return nil, fmt.Errorf("%s: %w", req.Subject, errNoHandler)
+		return nil, &noHandlerError{req.Subject}
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, Permanent(http.StatusRequestEntityTooLarge, "the message is too large to be sent to a handler")
 	case err != nil:

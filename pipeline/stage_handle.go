@@ -115,7 +115,7 @@ func (s *handleStage) call(ctx context.Context, d *delivery) (any, error) {
 		return s.invoke(ctx, f, d)
 	}
 	result, err := s.services.request(ctx, d, name)
-	if errors.Is(err, errNoHandler) {
+	if errors.As(err, new(*noHandlerError)) {
 		if f, ok := s.fallbacks.find(d.Kind, name); ok {
 			return s.invoke(ctx, f, d)
 		}
