@@ -24,7 +24,7 @@ const (
 type answer struct {
 	problem   *problem.Problem
 	status    int
-	body      []byte             // JSON; a problem if status is 400 or more
+	body      []byte             // JSON; a problem, with its newline, if status is 400 or more
 	rateLimit contract.RateLimit // Action is "" if there is no rate limit
 	replayed  bool               // the answer was given before
 }
@@ -36,7 +36,8 @@ func accepted(m *message) answer {
 	return answer{status: http.StatusAccepted, body: body}
 }
 
-// newAnswer is the answer for the outcome of the message e. The body of a successful answer is the outcome's bytes.
+// newAnswer is the answer for the outcome of the message e. The body of a successful answer is the outcome's bytes
+// (and the newline of write).
 func newAnswer(outcome []byte, e contract.Envelope) answer {
 	o, err := contract.DecodeOutcome(outcome)
 	if err == nil && o.Status == contract.StatusOK {
@@ -108,9 +109,14 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 		err = problem.WriteEncoded(w, a.status, a.body)
 	case a.status != 0:
 		h.Set("Content-Type", "application/json")
-		h.Set("Content-Length", strconv.Itoa(len(a.body)))
+		h.Set("Content-Length", strconv.Itoa(len(a.body)+1))
 		w.WriteHeader(a.status)
+		// The line ends, as that of a problem does, so that a shell's prompt is on the next one. The body is not
+		// appended to: it is shared with what is remembered.
 		_, err = w.Write(a.body)
+		if err == nil {
+			_, err = w.Write([]byte{'\n'})
+		}
 	}
 	if a.status == 0 || err != nil {
 		in.metrics.clientGone.Inc()

@@ -100,7 +100,7 @@ func TestF6OneBodyManyTimes(t *testing.T) {
 					if r.code == http.StatusConflict && r.header.Get("Retry-After") == "2" {
 						return false // as it runs
 					}
-					if r.code != http.StatusOK || r.body != `{"status":"ok","result":1}` {
+					if r.code != http.StatusOK || r.body != `{"status":"ok","result":1}`+"\n" {
 						t.Errorf("%d %s", r.code, r.body)
 					}
 					if r.header.Get("Idempotent-Replayed") != "true" {
