@@ -17,7 +17,7 @@ func createStream(want jetstream.StreamConfig) Change {
 		if err == nil && r != nil {
 			r.noteMade(want.Name, made.CachedInfo().Created)
 		}
-		return err
+		return tooFewServers(err, want.Replicas)
 	}}
 }
 
@@ -93,6 +93,9 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 			"full and refuse all others; change the retention first")
 	}
 	_, err = js.UpdateStream(ctx, config)
+	if s.name == replicas {
+		return tooFewServers(err, want.Replicas)
+	}
 	if err != nil && s.fixed {
 		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, wait until `arrakis status` "+
 			"shows nothing pending or unacknowledged, delete it with `nats stream rm %s` (all its messages go with it), and apply "+

@@ -69,7 +69,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 }
 
 // create makes the changes that create something, and reports whether there are any.
-func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (created bool, errs error) {
+func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (created bool, err error) {
+	var refused refusals
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
 		if !c.Creates() || missing[c.Stream] {
@@ -80,15 +81,15 @@ func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []C
 		case existsAlready(err):
 		case err != nil:
 			missing[c.Stream] = c.Consumer == ""
-			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
+			refused.add(c, err)
 			if ctx.Err() != nil {
-				return created, errs // everything else would fail as well
+				return created, refused.err() // everything else would fail as well
 			}
 		default:
 			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
 		}
 	}
-	return created, errs
+	return created, refused.err()
 }
 
 // existsAlready reports whether a create failed because another process created the same stream or consumer a moment
@@ -145,9 +146,9 @@ func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.Consum
 
 // Apply makes the changes, which must come from [Plan]. A consumer that existed before goes on after its ack floor, as
 // r knows it. After a change that JetStream refuses, Apply continues with the other changes. The error has a line for
-// each refused change, with advice.
+// each refused change, with advice, and one line for all streams that cannot have so many replicas.
 func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change) error {
-	var errs error
+	var refused refusals
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
 		if missing[c.Stream] {
@@ -155,10 +156,10 @@ func Apply(ctx context.Context, js jetstream.JetStream, r *Records, changes []Ch
 		}
 		if err := c.apply(ctx, js, r); err != nil && !existsAlready(err) {
 			missing[c.Stream] = c.Creates() && c.Consumer == ""
-			errs = errors.Join(errs, fmt.Errorf("%s: %w", c, err))
+			refused.add(c, err)
 		}
 	}
-	return errs
+	return refused.err()
 }
 
 // Explain adds advice to a known error of JetStream. It returns any other error unchanged.

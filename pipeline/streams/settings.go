@@ -21,6 +21,8 @@ type setting[Config any] struct {
 	fixed bool
 }
 
+const replicas = "replicas" // the name of the setting
+
 var streamSettings = []setting[jetstream.StreamConfig]{
 	{
 		name: "subjects",
@@ -58,7 +60,7 @@ var streamSettings = []setting[jetstream.StreamConfig]{
 		set:  func(to, from *jetstream.StreamConfig) { to.Storage = from.Storage },
 	},
 	{
-		name: "replicas",
+		name: replicas,
 		show: func(c *jetstream.StreamConfig) string { return strconv.Itoa(c.Replicas) },
 		set:  func(to, from *jetstream.StreamConfig) { to.Replicas = from.Replicas },
 	},
