@@ -3,13 +3,16 @@ package worker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/limiter"
@@ -38,7 +41,7 @@ func (w *Worker) waitForServers(ctx context.Context) error {
 			if w.o.NATS.IsConnected() {
 				return nil
 			}
-			return fmt.Errorf("%w; is it running, and is its URL right?", cmp.Or(w.o.NATS.LastError(), nats.ErrNoServers))
+			return unreachable(cmp.Or(w.o.NATS.LastError(), nats.ErrNoServers))
 		})
 		if err != nil {
 			return err
@@ -61,7 +64,7 @@ func (w *Worker) waitForRedis(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
 		if err := w.o.Redis.Ping(ctx).Err(); err != nil {
-			return fmt.Errorf("%w; is it running, and is its URL right?", err)
+			return unreachable(err)
 		}
 		return nil
 	}
@@ -75,6 +78,21 @@ func (w *Worker) waitForRedis(ctx context.Context) error {
 			"policy", w.o.OnRedisDown.String(), "meanwhile", withoutRedis[w.o.OnRedisDown], "err", err)
 	}
 	return ctx.Err()
+}
+
+// unreachable adds to an error of connecting to a server what to look at.
+func unreachable(err error) error {
+	if RefusesUser(err) {
+		return fmt.Errorf("%w; it runs, but refuses the user: are the user and the password or key right?", err)
+	}
+	return fmt.Errorf("%w; is it running, and is its URL right?", err)
+}
+
+// RefusesUser reports whether err, of connecting to NATS or Redis, says that the server runs, but refuses the user.
+func RefusesUser(err error) bool {
+	refusals := []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired}
+	return redis.IsAuthError(err) || redis.IsPermissionError(err) ||
+		slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
 }
 
 // retry calls try until it succeeds or ctx ends. It logs each failure, and a success after failures. The waits double
