@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/pipeline/worker"
 )
 
 // answerTimeout bounds the wait for a server's answer.
@@ -96,8 +98,11 @@ func natsError(urls string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("connect to NATS at %s: %w; is it running? Set --nats-url or NATS_URL, or try `arrakis dev`",
-		withoutSecrets(urls), withoutURL(err))
+	hint := "is it running? Set --nats-url or NATS_URL, or try `arrakis dev`"
+	if worker.RefusesUser(err) {
+		hint = "it runs, but refuses this user: check the one in --nats-url or NATS_URL, or NATS_CREDS, NATS_NKEY or NATS_TOKEN"
+	}
+	return fmt.Errorf("connect to NATS at %s: %w; %s", withoutSecrets(urls), withoutURL(err), hint)
 }
 
 // connectRedis makes a Redis client for a command of the CLI. It fails at once if Redis does not answer.
@@ -109,8 +114,11 @@ func connectRedis(ctx context.Context, s *redisSettings) (redis.UniversalClient,
 	rdb := newRedis(target, 0)
 	if err := ping(ctx, rdb); err != nil {
 		_ = rdb.Close() // the error of the ping matters, not that of Close
-		return nil, fmt.Errorf("reach Redis at %s: %w; is it running? Set --redis-url or REDIS_URL, or try `arrakis dev`",
-			target, err)
+		hint := "is it running? Set --redis-url or REDIS_URL, or try `arrakis dev`"
+		if worker.RefusesUser(err) {
+			hint = "it runs, but refuses this user: check user and password in --redis-url or REDIS_URL, and the user's rules (docs/security.md)"
+		}
+		return nil, fmt.Errorf("reach Redis at %s: %w; %s", target, err, hint)
 	}
 	return rdb, nil
 }

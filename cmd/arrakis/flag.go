@@ -24,15 +24,15 @@ type flagGetCmd struct {
 }
 
 func (c *flagGetCmd) Run(ctx context.Context, p process) error {
-	return c.showFlag(ctx, p, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return tenants.GetFlag(ctx, c.ID) })
+	return c.showFlag(ctx, p, c.ID, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return tenants.GetFlag(ctx, c.ID) })
 }
 
 // showFlag prints the flag that f returns.
-func (s *storeFlags) showFlag(ctx context.Context, p process, f func(*store.Store) (tenant.Flag, store.Version, error)) error {
-	return s.withStore(ctx, p, func(tenants *store.Store) error {
+func (s *storeFlags) showFlag(ctx context.Context, p process, id string, f func(*store.Store) (tenant.Flag, store.Version, error)) error {
+	return s.withStore(ctx, func(tenants *store.Store) error {
 		flag, _, err := f(tenants)
 		if err != nil {
-			return err
+			return nextStep(err, "arrakis flag set "+id+" --on")
 		}
 		return s.print(p.stdout, view.Flag(flag), func(t *table) {
 			t.row("flag", flag.ID)
@@ -42,8 +42,8 @@ func (s *storeFlags) showFlag(ctx context.Context, p process, f func(*store.Stor
 			t.row("enabled", onOff(flag.Enabled))
 			t.row("tiers", tiersText(flag.Tiers))
 			t.row("rollout", rolloutText(flag.RolloutPercent))
-			t.row("included", list(flag.Communities.Include))
-			t.row("excluded", list(flag.Communities.Exclude))
+			t.listRow("included", flag.Communities.Include)
+			t.listRow("excluded", flag.Communities.Exclude)
 		})
 	})
 }
@@ -78,7 +78,7 @@ type flagListCmd struct {
 }
 
 func (c *flagListCmd) Run(ctx context.Context, p process) error {
-	return c.withStore(ctx, p, func(tenants *store.Store) error {
+	return c.withStore(ctx, func(tenants *store.Store) error {
 		entries, err := tenants.ListFlags(ctx)
 		if err != nil {
 			return err
@@ -161,7 +161,7 @@ func (c *flagSetCmd) Run(ctx context.Context, p process) error {
 	if err := c.edit(&tenant.Flag{ID: c.ID}); err != nil {
 		return usageError{err}
 	}
-	return c.showFlag(ctx, p, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return c.update(ctx, tenants) })
+	return c.showFlag(ctx, p, c.ID, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return c.update(ctx, tenants) })
 }
 
 // update edits the stored flag. If another writer was faster, it tries again.

@@ -2,12 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,8 +19,8 @@ type outputFlags struct {
 	JSON bool `name:"json" help:"Print JSON, for programs."`
 }
 
-// print writes v as JSON, or calls table to write it for people.
-func (f outputFlags) print(w io.Writer, v any, table func(t *table)) error {
+// print writes v as JSON, or what build makes of it for people.
+func (f outputFlags) print(w io.Writer, v any, build func(t *table)) error {
 	var b bytes.Buffer
 	if f.JSON {
 		// Headers of dead letters may hold any bytes.
@@ -29,19 +30,22 @@ func (f outputFlags) print(w io.Writer, v any, table func(t *table)) error {
 		}
 		b.WriteByte('\n')
 	} else {
-		t := newTable(&b)
-		table(t)
+		t := &table{w: &b}
+		build(t)
 		t.flush()
 	}
 	_, err := w.Write(b.Bytes())
 	return err
 }
 
-// table lays out rows of cells in columns.
-type table struct{ w *tabwriter.Writer }
+// width is the number of columns that tables of data of usual length fit into.
+const width = 80
 
-func newTable(b *bytes.Buffer) *table {
-	return &table{tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.DiscardEmptyColumns)}
+// table lays out rows of cells in columns. The last cell of a row may be longer than its column: it has the rest of the
+// line. text/tabwriter would end the columns above and below a row that has fewer cells than they.
+type table struct {
+	w    *bytes.Buffer
+	rows [][]string // not written yet
 }
 
 // row adds a row. It replaces control characters, because a cell may hold text from outside, and control characters
@@ -50,11 +54,51 @@ func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(printable, c)
 	}
-	// The writer is a buffer, which never fails.
-	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+	t.rows = append(t.rows, cells)
 }
 
-func (t *table) flush() { _ = t.w.Flush() } // writes to a buffer, which never fails
+// listRow adds a row with a list of names, or as many rows as it takes to fit into the width behind a label of 19
+// columns.
+func (t *table) listRow(label string, names []string) {
+	const room = width - 19
+	line := ""
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ","
+		}
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(name) > room {
+			t.row(label, line)
+			label, line = "", ""
+		}
+		line = strings.TrimLeft(line+" "+name, " ")
+	}
+	t.row(label, cmp.Or(line, list(nil)))
+}
+
+// flush writes the rows. The rows that follow have columns of their own.
+func (t *table) flush() {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row[:len(row)-1] {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range t.rows {
+		var line strings.Builder
+		for i, cell := range row[:len(row)-1] {
+			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
+		}
+		text := line.String() + row[len(row)-1]
+		if row[len(row)-1] == "" {
+			text = strings.TrimRight(text, " ")
+		}
+		t.w.WriteString(text + "\n")
+	}
+	t.rows = nil
+}
 
 func printable(r rune) rune {
 	if r < ' ' || r >= 0x7f && r < 0xa0 {

@@ -61,7 +61,7 @@ func (c *provisionCmd) conclusion(changes []streams.Change, refused error) strin
 	case len(changes) == 0:
 		return "streams and consumers are as the settings want them"
 	case refused != nil:
-		return "JetStream refused some of these changes, see below; the others are made"
+		return "JetStream refused some of these changes, see below; what does not need them is made"
 	case c.Apply:
 		return "all changes are made"
 	case slices.ContainsFunc(changes, fixed):

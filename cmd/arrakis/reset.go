@@ -45,7 +45,7 @@ type reloadCmd struct {
 }
 
 func (c *reloadCmd) Run(ctx context.Context, p process) error {
-	return c.withStore(ctx, p, func(tenants *store.Store) error {
+	return c.withStore(ctx, func(tenants *store.Store) error {
 		if err := tenants.NotifyReload(ctx, c.Community); err != nil {
 			return err
 		}

@@ -107,14 +107,24 @@ func TestStatusFits(t *testing.T) {
 		},
 	}
 	var b bytes.Buffer
-	table := newTable(&b)
+	table := &table{w: &b}
 	statusTable(table, all)
 	table.flush()
-	for line := range strings.Lines(b.String()) {
-		if n := utf8.RuneCountInString(strings.TrimRight(line, " \n")); n > 80 {
-			t.Errorf("%d columns: %s", n, line)
+	checkFits(t, b.String())
+}
+
+// checkFits checks that lines are no wider than 80 columns and do not end with spaces.
+func checkFits(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if n := utf8.RuneCountInString(line); n > 80 || strings.HasSuffix(line, " ") {
+			t.Errorf("%d columns: %q", n, line)
 		}
 	}
+}
+
+func TestSizeAndAge(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 100 << 10: "100 KiB", 1<<20 - 1: "1.0 MiB", 1 << 30: "1.0 GiB", math.MaxUint64: "16.0 EiB",
 	} {

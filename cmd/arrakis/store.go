@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,29 +19,56 @@ type storeFlags struct {
 }
 
 // withStore runs f with the store of tenants in Redis.
-func (s *storeFlags) withStore(ctx context.Context, p process, f func(*store.Store) error) error {
-	return s.withRedis(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error { return f(tenants) })
+func (s *storeFlags) withStore(ctx context.Context, f func(*store.Store) error) error {
+	return s.withRedis(ctx, func(_ redis.UniversalClient, tenants *store.Store) error { return f(tenants) })
+}
+
+// withTiers is withRedis for what goes by the tiers. It warns of documents that cannot be used.
+func (s *storeFlags) withTiers(ctx context.Context, p process, f func(redis.UniversalClient, *store.Store) error) error {
+	return s.withRedis(ctx, func(rdb redis.UniversalClient, tenants *store.Store) error {
+		if err := tenants.RefreshTiers(ctx); err != nil {
+			return fmt.Errorf("read the tiers: %w", err)
+		}
+		defer warnUnusable(p.stderr, tenants)
+		return f(rdb, tenants)
+	})
 }
 
 // withRedis runs f with the Redis client and the store of tenants.
-func (s *storeFlags) withRedis(ctx context.Context, p process, f func(redis.UniversalClient, *store.Store) error) error {
+func (s *storeFlags) withRedis(ctx context.Context, f func(redis.UniversalClient, *store.Store) error) error {
 	rdb, err := connectRedis(ctx, &s.redisSettings)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }() // nothing is pending
-	log := (&logSettings{LogLevel: "warn", LogFormat: "text"}).newLogger(p.stderr)
-	tenants := store.New(rdb, store.Options{Source: "cli", Logger: log})
-	if err := tenants.RefreshTiers(ctx); err != nil {
-		return fmt.Errorf("read the tiers: %w", err)
+	return f(rdb, store.New(rdb, store.Options{Source: "cli"}))
+}
+
+// warnUnusable writes a line for each document that the store has read and could not use.
+func warnUnusable(stderr io.Writer, tenants *store.Store) {
+	const line = "arrakis: warning: the document in Redis at %s cannot be used: this command goes by %s, " +
+		"workers by the last usable one that they have read; `arrakis %s` says what is wrong\n"
+	unusable := tenants.Unusable()
+	for _, key := range unusable[store.Tiers].Keys {
+		_, _ = fmt.Fprintf(stderr, line, key, "the default tiers", "tiers get")
 	}
-	return f(rdb, tenants)
+	for _, key := range unusable[store.Tenants].Keys {
+		_, _ = fmt.Fprintf(stderr, line, key, "the free tier", "tenant get "+strings.TrimPrefix(key, store.ConfigKey("")))
+	}
+}
+
+// nextStep adds the command that stores a document to the error that there is none.
+func nextStep(err error, command string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w; try `%s`", err, command)
+	}
+	return err
 }
 
 // deleted runs remove, which deletes the document of id, and prints that. The output for people also has the text in
 // follows.
 func (s *storeFlags) deleted(ctx context.Context, p process, id, follows string, remove func(*store.Store) error) error {
-	return s.withStore(ctx, p, func(tenants *store.Store) error {
+	return s.withStore(ctx, func(tenants *store.Store) error {
 		if err := remove(tenants); err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/redis/go-redis/v9"
+
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -33,10 +35,10 @@ func (c *tenantGetCmd) Run(ctx context.Context, p process) error {
 
 // showTenant prints the config that f returns. The output for people also shows the defaults of the tier.
 func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f func(*store.Store) (tenant.Config, store.Version, error)) error {
-	return s.withStore(ctx, p, func(tenants *store.Store) error {
+	return s.withTiers(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error {
 		config, _, err := f(tenants)
 		if err != nil {
-			return err
+			return nextStep(err, "arrakis tenant set "+id+" --tier pro")
 		}
 		return s.print(p.stdout, view.Tenant(config), func(t *table) {
 			tenantTable(t, id, &config, tenant.Resolve(id, &config, tenants.Tiers()))
@@ -53,7 +55,7 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 		t.row("guild", config.GuildID)
 	}
 	t.row("tier", string(resolved.Tier))
-	t.row("features", list(resolved.Features.Names()))
+	t.listRow("features", resolved.Features.Names())
 	for a := range tenant.Action(tenant.NumActions) {
 		t.row(a.String(), limitText(resolved, a))
 	}
@@ -70,19 +72,26 @@ func limitText(t *tenant.Tenant, a tenant.Action) string {
 	return fmt.Sprintf("%d per %s", n, short(window))
 }
 
+// allFeatures are the names of all features.
+var allFeatures = (^tenant.Features(0)).Names()
+
 type tenantListCmd struct {
 	Limit  int    `default:"1000" max:"1000000" help:"How many tenants to list at most."`
 	Cursor string `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
 	storeFlags
 }
 
+func (*tenantListCmd) Help() string {
+	return `FEATURES says how many of the features are on; "arrakis tenant get <community>" names them.`
+}
+
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {
-	return c.withStore(ctx, p, func(tenants *store.Store) error {
+	return c.withTiers(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error {
 		entries, next, err := listTenants(ctx, tenants, c.Cursor, c.Limit)
 		if err != nil {
 			return err
 		}
-		return c.print(p.stdout, view.NewTenants(entries, next), func(t *table) { listTable(t, tenants, entries, next) })
+		return c.print(p.stdout, view.NewTenants(entries, next), func(t *table) { listTable(t, tenants.Tiers(), entries, next) })
 	})
 }
 
@@ -104,20 +113,25 @@ func listTenants(ctx context.Context, tenants *store.Store, cursor string, limit
 	}
 }
 
-func listTable(t *table, tenants *store.Store, entries []store.Entry, cursor string) {
+// listTable fits into 80 columns, also with limits in the millions.
+func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor string) {
 	if len(entries) == 0 {
 		t.row("no tenants are stored: every community has the free tier")
 		return
 	}
-	t.row("COMMUNITY", "TIER", "COMMANDS", "CHECKS", "SYNCS", "FEATURES")
+	t.row("COMMUNITY", "TIER", "COMMANDS/MIN", "CHECKS/H", "SYNCS/DAY", "FEATURES")
 	for _, e := range entries {
 		if e.Err != nil {
 			t.row(e.ID, "cannot be used: see `arrakis tenant get "+e.ID+"`")
 			continue
 		}
-		r := tenant.Resolve(e.ID, &e.Config, tenants.Tiers())
-		t.row(e.ID, string(r.Tier), limitText(r, tenant.Command), limitText(r, tenant.EligibilityCheck),
-			limitText(r, tenant.SyncRequest), list(r.Features.Names()))
+		r := tenant.Resolve(e.ID, &e.Config, tiers)
+		row := []string{e.ID, string(r.Tier)}
+		for _, a := range []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest} {
+			n, _ := r.Limit(a)
+			row = append(row, count(n))
+		}
+		t.row(append(row, fmt.Sprintf("%d of %d", len(r.Features.Names()), len(allFeatures)))...)
 	}
 	if cursor != "" {
 		t.row("there are more: --cursor " + cursor)

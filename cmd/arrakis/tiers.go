@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -18,7 +20,7 @@ type tiersGetCmd struct {
 }
 
 func (c *tiersGetCmd) Run(ctx context.Context, p process) error {
-	return c.withStore(ctx, p, func(tenants *store.Store) error {
+	return c.withStore(ctx, func(tenants *store.Store) error {
 		config, _, err := tenants.GetTiers(ctx)
 		if err != nil {
 			return err
@@ -37,7 +39,7 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return c.withStore(ctx, p, func(tenants *store.Store) error {
+	return c.withStore(ctx, func(tenants *store.Store) error {
 		if _, err := tenants.PutTiers(ctx, config, store.PutOptions{}); err != nil {
 			return err
 		}
@@ -47,12 +49,29 @@ func (c *tiersSetCmd) Run(ctx context.Context, p process) error {
 
 // printTiers prints the overrides. The output for people shows the resulting tiers.
 func printTiers(p process, o outputFlags, config *tenant.Tiers) error {
-	return o.print(p.stdout, view.Tiers(*config), func(t *table) {
-		t.row("TIER", "COMMANDS", "CHECKS", "SYNCS", "FEATURES")
-		for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
-			r := tenant.Resolve("", &tenant.Config{Tier: tier}, config)
-			t.row(string(tier), limitText(r, tenant.Command), limitText(r, tenant.EligibilityCheck),
-				limitText(r, tenant.SyncRequest), list(r.Features.Names()))
+	return o.print(p.stdout, view.Tiers(*config), func(t *table) { tiersTable(t, config) })
+}
+
+// tiersTable has a column for each tier, so that it fits into 80 columns.
+func tiersTable(t *table, config *tenant.Tiers) {
+	header := []string{""}
+	var tiers []*tenant.Tenant
+	for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
+		header = append(header, strings.ToUpper(string(tier)))
+		tiers = append(tiers, tenant.Resolve("", &tenant.Config{Tier: tier}, config))
+	}
+	row := func(name string, cell func(tier *tenant.Tenant) string) {
+		cells := []string{name}
+		for _, tier := range tiers {
+			cells = append(cells, cell(tier))
 		}
-	})
+		t.row(cells...)
+	}
+	t.row(header...)
+	for a := range tenant.Action(tenant.NumActions) {
+		row(a.String(), func(tier *tenant.Tenant) string { return limitText(tier, a) })
+	}
+	for _, feature := range allFeatures {
+		row(feature, func(tier *tenant.Tenant) string { return onOff(slices.Contains(tier.Features.Names(), feature)) })
+	}
 }

@@ -40,7 +40,7 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 
 // withLimits runs f with the limits in Redis.
 func (s *storeFlags) withLimits(ctx context.Context, p process, f func(*shard.Limits) error) error {
-	return s.withRedis(ctx, p, func(rdb redis.UniversalClient, tenants *store.Store) error {
+	return s.withTiers(ctx, p, func(rdb redis.UniversalClient, tenants *store.Store) error {
 		// Closed, because an answer from the memory of this process would be wrong.
 		l, err := limiter.New(rdb, limiter.Options{OnRedisDown: limiter.Closed})
 		if err != nil {
