@@ -16,11 +16,15 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/admin"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/connections"
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
 	"arrakis/shard"
 )
+
+// maxOpsConnections bounds the open connections of the ops address. Anybody who reaches it may connect.
+const maxOpsConnections = 1_024
 
 // addIngress makes the server of the ingress and of health.
 func (w *Worker) addIngress() error {
@@ -86,6 +90,7 @@ func (w *Worker) addOps() error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(w.o.Logger.Handler(), slog.LevelDebug),
 	}
+	connections.Limit(w.opsServer, maxOpsConnections)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/connections"
 	"arrakis/pipeline/http/idempotency"
 )
 
@@ -228,6 +229,6 @@ func (in *Ingress) Server(h http.Handler) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
-	(&connections{bound: in.options.MaxConnections}).limit(s)
+	connections.Limit(s, in.options.MaxConnections)
 	return s
 }

@@ -1,4 +1,5 @@
-package ingress
+// Package connections bounds the open connections of a server, for both HTTP addresses.
+package connections
 
 import (
 	"container/list"
@@ -9,8 +10,12 @@ import (
 	"sync"
 )
 
-// connections bounds the open connections of a server. One more closes the connection that has waited for a request for
-// the longest. So clients that connect and send nothing, or send headers slowly, cannot keep out others.
+// Limit makes the server s have at most bound open connections, 1 or more. One more closes the connection that has waited
+// for a request for the longest. So clients that connect and send nothing, or send headers slowly, cannot keep out
+// others. The server must not have been started, nor have a ConnContext or a ConnState.
+func Limit(s *http.Server, bound int) { (&connections{bound: bound}).limit(s) }
+
+// connections are the open connections of a server.
 type connections struct {
 	bound int // read-only, 1 or more
 
