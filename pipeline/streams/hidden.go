@@ -38,7 +38,10 @@ func (k *Keeper) sweepHidden(ctx context.Context, s *sample) error {
 			}
 		}
 	}
-	k.warnSwept(ctx, "messages that no worker can see became dead letters: no body, and the header Status", s.stream.Config.Name, swept)
+	if name := s.stream.Config.Name; swept > 0 && k.mayWarn(name, "hidden") {
+		k.o.Logger.WarnContext(ctx, "messages that no worker can see became dead letters: no body, and the header Status",
+			"stream", name, "messages", swept)
+	}
 	return errors.Join(errs...)
 }
 

@@ -38,7 +38,7 @@ type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
-	warned  map[string]time.Time     // by stream and what: when a sweep was last logged; owned by Run
+	warned  map[string]time.Time     // by stream and kind: when a sweep was last logged; owned by Run
 }
 
 // NewKeeper makes a Keeper and registers its metric. It starts nothing.

@@ -51,7 +51,10 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 		return 0, false, err
 	}
 	defer func() {
-		k.warnSwept(ctx, "messages that nobody reads became dead letters: no consumer has their subject", name, swept)
+		if swept > 0 && k.mayWarn(name, "unread") {
+			k.o.Logger.WarnContext(ctx, "messages that nobody reads became dead letters: no consumer has their subject",
+				"stream", name, "messages", swept)
+		}
 	}()
 	enough := time.Now().Add(k.o.Interval / 2)
 	for _, pattern := range unread(s.stream.Config.Subjects, all) {
@@ -117,12 +120,12 @@ func (k *Keeper) remove(ctx context.Context, stream string, seq uint64) error {
 	return err
 }
 
-// warnSwept logs what became dead letters, for a stream and a reason at most once in searchEvery.
-func (k *Keeper) warnSwept(ctx context.Context, what, stream string, swept int64) {
-	now, key := time.Now(), stream+what
-	if swept == 0 || now.Sub(k.warned[key]) <= searchEvery {
-		return
+// mayWarn reports whether a sweep of a stream, of one kind, may be logged now: at most once in searchEvery.
+func (k *Keeper) mayWarn(stream, kind string) bool {
+	now, key := time.Now(), stream+" "+kind
+	if now.Sub(k.warned[key]) <= searchEvery {
+		return false
 	}
 	k.warned[key] = now
-	k.o.Logger.WarnContext(ctx, what, "stream", stream, "messages", swept)
+	return true
 }
