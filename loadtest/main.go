@@ -1,6 +1,6 @@
 // Command loadtest builds and runs the benchmark of loadtest/bench, or the fault runs of loadtest/faults. Both are
-// modules of their own, so that arrakis does not depend on the alternatives that it is compared with, nor on what breaks
-// its network:
+// modules of their own, so that arrakis does not depend on the alternatives that it is compared with, nor on what
+// breaks its network:
 //
 //	go run ./loadtest bench [flags]
 //	go run ./loadtest faults [flags]

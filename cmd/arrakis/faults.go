@@ -32,8 +32,8 @@ func (f *faults) add(err error) {
 func (f *faults) err() error { return errors.Join(f.errs...) }
 
 // mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and oneof.
-// A bad value becomes a fault and not an error, because kong would stop at an error. The fault repeats the value, unless
-// the tag unquoted says that it may be a secret, given to the wrong setting.
+// A bad value becomes a fault and not an error, because kong would stop at an error. The fault repeats the value,
+// unless the tag unquoted says that it may be a secret, given to the wrong setting.
 func (f *faults) mappers() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		return errors.Join(

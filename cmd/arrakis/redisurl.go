@@ -90,7 +90,7 @@ func readRedisURL(raw string) (t redisTarget, err error) {
 	return t, err
 }
 
-// validDatabase checks the number of the database. It does not repeat it, because of a wrong URL it may be the password.
+// validDatabase checks the number of the database. It does not repeat it: in a wrong URL it may be the password.
 func validDatabase(path string) error {
 	if db := strings.Trim(path, "/"); db != "" {
 		if _, err := strconv.ParseUint(db, 10, 16); err != nil {

@@ -60,8 +60,8 @@ func (s *site) useCommands(t *testing.T) {
 	}
 }
 
-// useIngress uses every path of the ingress, with bodies that are wrong in many ways around a user's token. Errors quote
-// the IDs and names of a message, so the token is in none of these.
+// useIngress uses every path of the ingress, with bodies that are wrong in many ways around a user's token. Errors
+// quote the IDs and names of a message, so the token is in none of these.
 func (s *site) useIngress(t *testing.T) {
 	t.Helper()
 	const data = `"data":{"interaction_token":"` + markBody + `","command_name":`

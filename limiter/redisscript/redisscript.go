@@ -5,8 +5,8 @@
 //     second round trip, which brings the source along. They run after all other calls.
 //   - Each call has a reply or an error of its own. What fails for one call fails for no other, unless they share the
 //     connection that failed.
-//   - Success and failure count for the node that owns the call's key, as package redishealth says. A call whose node is
-//     away must not be run: the caller asks [redishealth.Health.KeyAway], and knows what to do without an answer.
+//   - Success and failure count for the node that owns the call's key, as package redishealth says. A call whose node
+//     is away must not be run: the caller asks [redishealth.Health.KeyAway], and knows what to do without an answer.
 //   - A call is run once, except by the client's own retries. Whoever runs it again decides that it may be repeated.
 package redisscript
 
@@ -43,8 +43,8 @@ const (
 	argKey
 )
 
-// Prepare makes the call one of the script on the key. The arguments may be pointers, which need no memory of their own;
-// what they point to must not change until Run has returned.
+// Prepare makes the call one of the script on the key. The arguments may be pointers, which need no memory of their
+// own; what they point to must not change until Run has returned.
 func (c *Call) Prepare(s *Script, redisKey string, args ...any) {
 	c.RedisKey, c.Cmd, c.script = redisKey, nil, s
 	c.args = append(c.args[:0], "evalsha", &s.hash, 1, &c.RedisKey)
@@ -66,8 +66,8 @@ func (c *Call) Reset() {
 	*c = Call{args: c.args[:0]}
 }
 
-// Run runs the calls, within the time that health gives a round trip. An error is ctx's, if ctx has ended and a call has
-// no answer; if ctx had ended before, nothing was sent.
+// Run runs the calls, within the time that health gives a round trip. An error is ctx's, if ctx has ended and a call
+// has no answer; if ctx had ended before, nothing was sent.
 func Run(ctx context.Context, rdb redis.UniversalClient, health *redishealth.Health, calls []*Call) error {
 	return health.Trip(ctx, func(ctx context.Context, trip *redishealth.Trip) {
 		send(ctx, rdb, calls)

@@ -1,6 +1,6 @@
 // Command faults runs arrakis while its servers, its workers and the network between them fail, and shows afterwards
-// whether anything was lost or a limit exceeded. `go run ./loadtest faults` at the root of the repository builds and runs
-// it; README.md in loadtest says what is done and how it is judged.
+// whether anything was lost or a limit exceeded. `go run ./loadtest faults` at the root of the repository builds and
+// runs it; README.md in loadtest says what is done and how it is judged.
 package main
 
 import (

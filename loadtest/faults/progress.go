@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// progress shows how far the runs are. On a terminal the last line says where they are now; elsewhere nothing is written
-// over. Its methods are safe for concurrent use.
+// progress shows how far the runs are. On a terminal the last line says where they are now; elsewhere nothing is
+// written over. Its methods are safe for concurrent use.
 type progress struct {
 	mu       sync.Mutex // protects w
 	w        io.Writer

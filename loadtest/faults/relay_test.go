@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The relay hears every publish with its content, whatever else a client says, and passes on each byte, until it is told
-// not to.
+// The relay hears every publish with its content, whatever else a client says, and passes on each byte, until it is
+// told not to.
 func TestRelayHearsPublishes(t *testing.T) {
 	said := "CONNECT {\"verbose\":false}\r\nPING\r\nSUB _INBOX.x.* 1\r\nPUB a 2\r\n\r\n\r\n" +
 		"PUB _INBOX.b reply 5\r\nPUB x\r\nHPUB c 12 14\r\nNATS/1.0\r\n\r\nhi\r\npub d 0\r\n\r\nPONG\r\n"

@@ -16,8 +16,8 @@ type NATSServer struct {
 	server  *server.Server
 }
 
-// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may reserve 16 GiB of memory and
-// 16 GiB on disk. Each change may alter the server's options, such as who may connect.
+// NATS starts a nats-server with JetStream, and ends it when the test ends. Its streams may reserve 16 GiB of memory
+// and 16 GiB on disk. Each change may alter the server's options, such as who may connect.
 func NATS(tb testing.TB, changes ...func(*server.Options)) *NATSServer {
 	tb.Helper()
 	s := &NATSServer{tb: tb, options: natsOptions(tb)}

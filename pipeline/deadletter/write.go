@@ -117,8 +117,8 @@ func (r *Record) reasons() nats.Header {
 }
 
 // theirs returns the names of the record's headers that belong into the dead letter, the smallest first, and how many
-// cannot be published, because nats.go does not write their names or would not show the dead letter. Headers of NATS were meant for the original stream,
-// and those of the dead letter itself take precedence.
+// cannot be published, because nats.go does not write their names or would not show the dead letter. Headers of NATS
+// were meant for the original stream, and those of the dead letter itself take precedence.
 func (r *Record) theirs() (names []string, unfit int) {
 	reasons := r.reasons()
 	for name := range r.Headers {

@@ -11,14 +11,14 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// hidden reports whether no worker can see a message. With this header and without a body, the NATS library takes it for
-// what the server says about a pull request, and does not pass it on: with some values it ends the requests. So the
+// hidden reports whether no worker can see a message. With this header and without a body, the NATS library takes it
+// for what the server says about a pull request, and does not pass it on: with some values it ends the requests. So the
 // message would be delivered without end, and hold a place among the unacknowledged messages of its consumer.
 func hidden(m *jetstream.RawStreamMsg) bool { return len(m.Data) == 0 && m.Header.Get("Status") != "" }
 
-// sweepHidden makes dead letters of the hidden messages that are the first unacknowledged ones of their consumers. Those
-// behind others have their turn later: what a worker sees ends. Redis is not needed, and several processes may do it at
-// the same time.
+// sweepHidden makes dead letters of the hidden messages that are the first unacknowledged ones of their consumers.
+// Those behind others have their turn later: what a worker sees ends. Redis is not needed, and several processes may do
+// it at the same time.
 func (k *Keeper) sweepHidden(ctx context.Context, s *sample) error {
 	var errs []error
 	var swept int64

@@ -51,7 +51,7 @@ func parseTally(text string) (t tally, err error) {
 }
 
 // sample is what a look at a stream and its consumers finds. The stream is read before and after the consumers:
-// messages that are stored or acknowledged in between make the balance too small with the one, too large with the other.
+// what is stored or acknowledged in between makes the balance too small with the one and too large with the other.
 type sample struct {
 	stream    *jetstream.StreamInfo // before
 	after     *jetstream.StreamInfo

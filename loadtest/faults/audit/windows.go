@@ -22,9 +22,9 @@ type Windows struct {
 	Worst      []string
 }
 
-// Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds more
-// than the limit. A permit that was given back does not count, unless counted says that its message was handled all
-// the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
+// Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds
+// more than the limit. A permit that was given back does not count, unless counted says that its message was handled
+// all the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
 func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id string) bool, excused func(at int64) bool) (Windows, error) {
 	times := map[string][]int64{}
 	w := Windows{}
@@ -76,8 +76,8 @@ func exceeded(times []int64, limit Limit, excused func(int64) bool) (peak, over,
 	return peak, over, allowed
 }
 
-// Unpermitted returns the IDs of messages for which a handler has run though Redis has not admitted them. begun holds the
-// keys of their limits, by ID.
+// Unpermitted returns the IDs of messages for which a handler has run though Redis has not admitted them. begun holds
+// the keys of their limits, by ID.
 func Unpermitted(begun map[string]string, admissions []Admission) []string {
 	without := maps.Clone(begun)
 	for _, a := range admissions {

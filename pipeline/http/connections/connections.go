@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// Limit makes the server s have at most bound open connections, 1 or more. One more closes the connection that has waited
-// for a request for the longest. So clients that connect and send nothing, or send headers slowly, cannot keep out
-// others. The server must not have been started, nor have a ConnContext or a ConnState.
+// Limit makes the server s have at most bound open connections, 1 or more. One more closes the connection that has
+// waited for a request for the longest. So clients that connect and send nothing, or send headers slowly, cannot keep
+// out others. The server must not have been started, nor have a ConnContext or a ConnState.
 func Limit(s *http.Server, bound int) { (&connections{bound: bound}).limit(s) }
 
 // connections are the open connections of a server.

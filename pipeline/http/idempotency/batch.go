@@ -159,8 +159,8 @@ func (s *Store) roundTrip(ctx context.Context, calls []*call) (deletes []*call) 
 	return deletes
 }
 
-// attempt makes one round trip and returns the calls that failed because of the server. Calls whose node is away are not
-// sent. It reuses calls.
+// attempt makes one round trip and returns the calls that failed because of the server. Calls whose node is away are
+// not sent. It reuses calls.
 func (s *Store) attempt(ctx context.Context, calls []*redisscript.Call) (failed []*redisscript.Call) {
 	calls = slices.DeleteFunc(calls, func(c *redisscript.Call) bool { return s.o.Health.KeyAway(c.RedisKey) })
 	if len(calls) == 0 {

@@ -10,7 +10,7 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// BenchmarkRequest is what a request with an event ID costs beside one without: it is looked up, and its answer is kept.
+// BenchmarkRequest is what a request with an event ID costs beside one without: it is looked up, and its answer kept.
 func BenchmarkRequest(b *testing.B) {
 	rdb := testserver.Redis(b).Client(b)
 	health, err := redishealth.New(rdb, redishealth.Options{})

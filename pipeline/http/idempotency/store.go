@@ -207,7 +207,8 @@ func (m *Mark) keep(ctx context.Context, state string) <-chan struct{} {
 	return m.end(ctx, m.keepCalls(r)...)
 }
 
-// Forget makes the request unknown: it was not charged, and may be tried again with any message. The channel is as for Keep.
+// Forget makes the request unknown: it was not charged, and may be tried again with any message. The channel is as
+// for Keep.
 func (m *Mark) Forget(ctx context.Context) <-chan struct{} {
 	return m.end(ctx, newCall(putScript, m.record, m.value(), putForget))
 }

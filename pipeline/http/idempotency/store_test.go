@@ -88,8 +88,8 @@ func TestOneRequest(t *testing.T) {
 	})
 }
 
-// F6: what failed may be tried again, but no other message under its event ID, which would not be charged. That holds in
-// other processes, and in the one where it failed also while Redis knows nothing.
+// F6: what failed may be tried again, but no other message under its event ID, which would not be charged. That holds
+// in other processes, and in the one where it failed also while Redis knows nothing.
 func TestF6OtherMessageAfterFailure(t *testing.T) {
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		k := Key{Community: "comm_failed", Route: "command", EventID: "e1"}

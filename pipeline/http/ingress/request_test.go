@@ -224,8 +224,8 @@ func TestPublishedHeaders(t *testing.T) {
 
 // FuzzIngress makes messages of any request: no panic, no 5xx, and what would be published is what was sent but for the
 // spliced members, is accepted by the worker, and goes where its route says (F12). What is refused as malformed, the
-// worker refuses too. It stops short of NATS, whose coverage differs from run to run, so that the fuzzer can learn. F17:
-// the path is one of the routes, so that no input is skipped.
+// worker refuses too. It stops short of NATS, whose coverage differs from run to run, so that the fuzzer can learn.
+// F17: the path is one of the routes, so that no input is skipped.
 func FuzzIngress(f *testing.F) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	m := newMetrics(nil)
