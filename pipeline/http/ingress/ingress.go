@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -105,8 +104,7 @@ type Ingress struct {
 	metrics *metrics
 	readers *readers
 
-	// failing says whether the last publish failed. So only changes are logged, and not every request.
-	failing atomic.Bool
+	storing storing
 	// cutOff is closed by Run when requests in flight must end.
 	cutOff chan struct{}
 
