@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	if time.Since(e.last) < rejoinDelay {
 		return e.err
 	}
-	limited, cancel := context.WithTimeout(ctx, 4*requestTimeout)
+	limited, cancel := context.WithTimeout(ctx, 4*requestTimeout) // streams.Ensure bounds each request
 	defer cancel()
 	err := streams.Ensure(limited, e.js, e.records, e.options, e.log)
 	if ctx.Err() != nil {
@@ -55,11 +56,12 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	return err
 }
 
-// wait repeats ensure until nothing is missing. It returns false when ctx ends first.
+// wait repeats ensure until nothing is missing but consumers for which only Redis knows where they go on: while Redis is
+// away, everything else works. It returns false when ctx ends first.
 func (e *ensurer) wait(ctx context.Context) bool {
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		err := e.ensure(ctx)
-		if err == nil {
+		if err == nil || errors.Is(err, streams.ErrFloorUnknown) {
 			return true
 		}
 		select {

@@ -100,7 +100,7 @@ func New(o Options) (*Pipeline, error) {
 	// The queue has room for all messages that consumers made with these options may have unacknowledged. So a shard
 	// waits for handlers only at the queue's bound in bytes.
 	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
-	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis), options: o.Streams, log: o.Logger}
+	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis, o.Limiter.Health()), options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
@@ -143,10 +143,11 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 	}
 }
 
-// Run creates missing streams and works until ctx ends. Then it stops pulling, lets every stage finish its messages,
-// front to back, and returns nil. shutdown is ctx, or a context that ends earlier: ShutdownTimeout after its end Run
-// has returned. The last part of that time is for what is not finished by then: handlers are aborted, and messages are
-// given back to JetStream, which delivers them to another process at once.
+// Run creates missing streams and consumers, and works until ctx ends. It does not wait for a consumer that cannot be
+// created because Redis, which knows where it goes on, is away: its source waits. At the end of ctx, Run stops pulling,
+// lets every stage finish its messages, front to back, and returns nil. shutdown is ctx, or a context that ends
+// earlier: ShutdownTimeout after its end Run has returned. The last part of that time is for what is not finished by
+// then: handlers are aborted, and messages are given back to JetStream, which delivers them to another process at once.
 // Run returns an error only if the process cannot go on, or if a handler does not return after its context has ended.
 func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	if !p.ensurer.wait(ctx) {

@@ -6,6 +6,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/streams"
 )
 
@@ -39,7 +40,11 @@ func (f *natsFlags) withRecords(s *redisSettings, do func(jetstream.JetStream, *
 	}
 	rdb := newRedis(target, 0)
 	defer rdb.Close() //nolint:errcheck // nothing is pending
-	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return do(js, streams.NewRecords(rdb)) })
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: answerTimeout})
+	if err != nil {
+		return err
+	}
+	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return do(js, streams.NewRecords(rdb, health)) })
 }
 
 func validateServers(p process, nats *natsFlags, redis *redisSettings) error {

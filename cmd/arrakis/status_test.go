@@ -185,7 +185,7 @@ func TestF4ProvisionMakesAConsumerAgain(t *testing.T) {
 	}
 	away := environment{"NATS_URL": env["NATS_URL"], "STREAM_STORAGE": "memory", "REDIS_URL": "redis://127.0.0.1:1", "MAX_ACK_PENDING": "50"}
 	r := arrakis(t, away, "provision", "--apply")
-	if r.code != exitFailed || !strings.Contains(r.stderr, "consumer EVENTS/event-worker was is not known until Redis answers") ||
+	if r.code != exitFailed || !strings.Contains(r.stderr, "consumer EVENTS/event-worker: where the consumer was is not known until Redis answers") ||
 		strings.Contains(r.stderr, "max_ack_pending") {
 		t.Errorf("without Redis: %+v", r)
 	}

@@ -48,7 +48,7 @@ func (k *Keeper) sweepHidden(ctx context.Context, s *sample) error {
 // deadLetterHidden makes a dead letter of the first unacknowledged message of a consumer. It returns false if that
 // message is not hidden, or if there is none.
 func (k *Keeper) deadLetterHidden(ctx context.Context, c *jetstream.ConsumerInfo, filter string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*recordTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	m, err := Read(ctx, k.o.JetStream, c.Stream, c.AckFloor.Stream+1, filter)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -18,6 +18,9 @@ import (
 	"arrakis/pipeline/contract"
 )
 
+// sampleTimeout bounds what a look at a stream asks of JetStream, and the making of one dead letter.
+const sampleTimeout = 4 * time.Second
+
 // KeeperOptions configures a [Keeper]. Registerer and Interval may be zero.
 type KeeperOptions struct {
 	JetStream jetstream.JetStream
@@ -63,7 +66,8 @@ func NewKeeper(o KeeperOptions) *Keeper {
 // message's first. The stream must be one of [contract.Streams].
 func (k *Keeper) Redelivered(stream string) *atomic.Int64 { return k.again[stream] }
 
-// Run looks until ctx ends.
+// Run looks until ctx ends. It does not decide whether the process is ready: the monitor of package pipeline does, and
+// the Keeper never.
 func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(k.o.Interval)
 	defer tick.Stop()
@@ -163,7 +167,7 @@ func (k *Keeper) report(ctx context.Context, stream string, before, after *tally
 // sample reads the stream and its consumers. all are the filters of all consumers, whoever has made them. They are nil
 // if a consumer did not answer, because then nobody can say which messages are not read.
 func (k *Keeper) sample(ctx context.Context, stream string) (s *sample, all []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*recordTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	handle, err := k.o.JetStream.Stream(ctx, stream)
 	if err != nil {

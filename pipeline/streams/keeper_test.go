@@ -2,7 +2,6 @@ package streams_test
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/streams"
 )
@@ -41,7 +41,7 @@ func TestF4LostConsumerGoesOnWhereItWas(t *testing.T) {
 			if err := w.js.DeleteConsumer(t.Context(), tt.stream, tt.consumer); err != nil {
 				t.Fatal(err)
 			}
-			w.records = streams.NewRecords(w.rdb) // another process makes it again
+			w.forget() // another process makes it again
 			w.ensure()
 			if got := w.take(tt.stream, tt.consumer, 1, true); got[0] != 7 {
 				t.Errorf("it begins with message %d, want 7", got[0])
@@ -95,9 +95,22 @@ func TestF4WithoutRedis(t *testing.T) {
 	}
 	w.publish("events.member.join", 1)
 	knows := w.records
-	w.records = streams.NewRecords(w.rdb)
-	err := streams.Ensure(t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
-	if !errors.Is(err, redis.ErrClosed) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
+	w.forget()
+	other, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "OTHER", Subjects: []string{"deadletter.>"}, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.tryEnsure()
+	if err == nil || errors.Is(err, streams.ErrFloorUnknown) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
+		t.Errorf("more is missing than what Redis knows: %v", err)
+	}
+	if err := w.js.DeleteStream(t.Context(), other.CachedInfo().Config.Name); err != nil {
+		t.Fatal(err)
+	}
+	err = w.tryEnsure()
+	if !errors.Is(err, streams.ErrFloorUnknown) || !errors.Is(err, redis.ErrClosed) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
 		t.Errorf("a process that does not know: %v", err)
 	}
 	if _, err := w.js.Stream(t.Context(), "DEADLETTER"); err != nil {
@@ -107,6 +120,21 @@ func TestF4WithoutRedis(t *testing.T) {
 	w.ensure()
 	if got := w.take("EVENTS", "event-worker", 1, true); got[0] != 6 {
 		t.Errorf("a process that knows: it begins with message %d, want 6", got[0])
+	}
+}
+
+// A Redis that has failed three times in a row is not asked, so that nobody waits for its time-outs.
+func TestRecordsDoNotAskARedisThatIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.rdb.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		_, err := w.records.Dropped(t.Context(), "EVENTS")
+		if asked := errors.Is(err, redis.ErrClosed); !errors.Is(err, redishealth.ErrAway) || asked != (i < 3) {
+			t.Errorf("question %d: %v", i+1, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -39,10 +40,15 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
 }
 
+// requestTimeout bounds the look at one stream, and the making of one change. An election in JetStream's cluster
+// swallows requests: whoever waits longer learns nothing, and whoever asks again does.
+const requestTimeout = 5 * time.Second
+
 // Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
 // it. Existing streams and consumers are used as they are, and their differences from o are logged. What cannot be
-// created keeps nothing else from being created; the error has a line for each. Several processes may call Ensure at
-// the same time.
+// created keeps nothing else from being created; the error has a line for each. It is ErrFloorUnknown only if all that
+// is missing are consumers whose ack floor nobody knows until Redis answers. Several processes may call Ensure at the
+// same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
 	changes, err := Plan(ctx, js, o)
 	if err != nil {
@@ -68,28 +74,41 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 	return nil
 }
 
-// create makes the changes that create something, and reports whether there are any.
+// create makes the changes that create something, and reports whether there are any. Its error is that of Ensure.
 func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (created bool, err error) {
 	var refused refusals
+	var unknown error            // ErrFloorUnknown of each consumer that waits for Redis
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
 		if !c.Creates() || missing[c.Stream] {
 			continue
 		}
 		created = true
-		switch err := c.apply(ctx, js, r); {
+		limited, cancel := context.WithTimeout(ctx, requestTimeout)
+		err := c.apply(limited, js, r)
+		cancel()
+		switch {
+		case err == nil:
+			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
 		case existsAlready(err):
-		case err != nil:
+		case ctx.Err() != nil:
+			refused.add(c, err)
+			return created, refused.err() // everything else would fail as well
+		case errors.Is(err, ErrFloorUnknown):
+			unknown = errors.Join(unknown, fmt.Errorf("%s: %w", c, err))
+		default:
 			missing[c.Stream] = c.Consumer == ""
 			refused.add(c, err)
-			if ctx.Err() != nil {
-				return created, refused.err() // everything else would fail as well
-			}
-		default:
-			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
 		}
 	}
-	return created, refused.err()
+	switch err = refused.err(); {
+	case err == nil:
+		return created, unknown
+	case unknown == nil:
+		return created, err
+	default:
+		return created, fmt.Errorf("%w\n%v", err, unknown) //nolint:errorlint // not ErrFloorUnknown: more is missing
+	}
 }
 
 // existsAlready reports whether a create failed because another process created the same stream or consumer a moment
@@ -105,26 +124,38 @@ func existsAlready(err error) bool {
 func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
 	var changes []Change
 	for _, want := range wanted(o) {
-		s, err := js.Stream(ctx, want.config.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			changes = append(changes, createStream(want.config))
-			for _, c := range want.consumers {
-				changes = append(changes, createConsumer(want.config.Name, c))
-			}
-			continue
-		}
+		more, err := planStream(ctx, js, want)
 		if err != nil {
-			return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+			return nil, err
 		}
-		is := s.CachedInfo().Config
-		changes = append(changes, streamChanges(&is, &want.config)...)
+		changes = append(changes, more...)
+	}
+	return changes, nil
+}
+
+// planStream lists the changes of one stream and its consumers.
+func planStream(ctx context.Context, js jetstream.JetStream, want stream) (changes []Change, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := js.Stream(ctx, want.config.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		changes = append(changes, createStream(want.config))
 		for _, c := range want.consumers {
-			more, err := planConsumer(ctx, s, c)
-			if err != nil {
-				return nil, fmt.Errorf("look at consumer %s/%s: %w", want.config.Name, c.Durable, err)
-			}
-			changes = append(changes, more...)
+			changes = append(changes, createConsumer(want.config.Name, c))
 		}
+		return changes, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+	}
+	is := s.CachedInfo().Config
+	changes = streamChanges(&is, &want.config)
+	for _, c := range want.consumers {
+		more, err := planConsumer(ctx, s, c)
+		if err != nil {
+			return nil, fmt.Errorf("look at consumer %s/%s: %w", want.config.Name, c.Durable, err)
+		}
+		changes = append(changes, more...)
 	}
 	return changes, nil
 }

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
 )
 
 //go:embed look.lua
@@ -26,8 +29,6 @@ var (
 
 const (
 	recordPrefix = "arrakis:stream:"
-	// recordTimeout bounds one round trip to Redis.
-	recordTimeout = 2 * time.Second
 
 	fieldTally       = "tally"
 	fieldRedelivered = "redelivered"
@@ -39,9 +40,10 @@ const (
 // each stream has dropped unread. The record of a stream is a hash at arrakis:stream:<stream>. What Redis loses is
 // written again within seconds; only a consumer that is lost at the same time begins at the stream's beginning.
 //
-// Records is safe for concurrent use.
+// While Redis counts as away, Records does not ask it. Records is safe for concurrent use.
 type Records struct {
-	rdb redis.UniversalClient
+	rdb    redis.UniversalClient
+	health *redishealth.Health
 
 	mu     sync.Mutex       // protects the fields below
 	floors map[string]place // by stream and consumer: what this process knows without Redis
@@ -55,9 +57,13 @@ type place struct {
 	floor   uint64    // all messages up to this sequence are acknowledged
 }
 
-// NewRecords returns the Records in rdb. Redis may be away.
-func NewRecords(rdb redis.UniversalClient) *Records {
-	return &Records{rdb: rdb, floors: map[string]place{}, made: map[string]time.Time{}}
+// ErrFloorUnknown means that a consumer is not made again yet: where it was is not known until Redis answers, and it is
+// not guessed.
+var ErrFloorUnknown = errors.New("where the consumer was is not known until Redis answers")
+
+// NewRecords returns the Records in rdb, whose health is given. Redis may be away.
+func NewRecords(rdb redis.UniversalClient, health *redishealth.Health) *Records {
+	return &Records{rdb: rdb, health: health, floors: map[string]place{}, made: map[string]time.Time{}}
 }
 
 func recordKey(stream string) string { return recordPrefix + stream }
@@ -76,11 +82,10 @@ func (r *Records) note(stream, consumer string, p place) {
 }
 
 // floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or Redis
-// has lost its data. An error means that Redis does not answer and that this process does not know the floor either.
+// has lost its data. Errors: ErrFloorUnknown if Redis does not answer and this process does not know the floor either, and
+// ctx's.
 func (r *Records) floor(ctx context.Context, stream, consumer string, created time.Time) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	text, err := r.rdb.HGet(ctx, recordKey(stream), fieldFloor+consumer).Result()
+	text, err := r.field(ctx, stream, fieldFloor+consumer)
 	r.mu.Lock()
 	known, made := r.floors[stream+"/"+consumer], r.made[stream]
 	r.mu.Unlock()
@@ -88,8 +93,8 @@ func (r *Records) floor(ctx context.Context, stream, consumer string, created ti
 	if known.created.Equal(created) {
 		floor = known.floor
 	}
-	if err != nil && !errors.Is(err, redis.Nil) && floor == 0 && !made.Equal(created) {
-		return 0, fmt.Errorf("where consumer %s/%s was is not known until Redis answers: %w", stream, consumer, err)
+	if err != nil && floor == 0 && !made.Equal(created) {
+		return 0, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", ErrFloorUnknown, err))
 	}
 	if kept, err := parsePlace(text); err == nil && kept.created.Equal(created) {
 		floor = max(floor, kept.floor)
@@ -118,9 +123,12 @@ type turn struct {
 
 // look takes the turn, if it is free.
 func (r *Records) look(ctx context.Context, stream string, every time.Duration) (turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	fields, err := lookScript.Run(ctx, r.rdb, []string{recordKey(stream)}, every.Milliseconds()).StringSlice()
+	key := recordKey(stream)
+	var fields []string
+	err := r.health.DoKey(ctx, key, func(ctx context.Context) (err error) {
+		fields, err = lookScript.Run(ctx, r.rdb, []string{key}, every.Milliseconds()).StringSlice()
+		return err
+	})
 	if err != nil || len(fields) != 4 {
 		return turn{}, err
 	}
@@ -135,38 +143,46 @@ func (r *Records) save(ctx context.Context, stream string, t turn, fields ...any
 	if len(fields) == 0 {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	n, err := saveScript.Run(ctx, r.rdb, []string{recordKey(stream)}, append([]any{t.version}, fields...)...).Int()
+	key := recordKey(stream)
+	var n int
+	err := r.health.DoKey(ctx, key, func(ctx context.Context) (err error) {
+		n, err = saveScript.Run(ctx, r.rdb, []string{key}, append([]any{t.version}, fields...)...).Int()
+		return err
+	})
 	return n == 1, err
 }
 
 // add adds n to a number of the record.
 func (r *Records) add(ctx context.Context, stream, field string, n int64) error {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	return r.rdb.HIncrBy(ctx, recordKey(stream), field, n).Err()
+	key := recordKey(stream)
+	return r.health.DoKey(ctx, key, func(ctx context.Context) error { return r.rdb.HIncrBy(ctx, key, field, n).Err() })
 }
 
-// number returns a number of the record.
-func (r *Records) number(ctx context.Context, stream, field string) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	n, err := r.rdb.HGet(ctx, recordKey(stream), field).Int64()
+// field returns a field of the record, "" if it is missing.
+func (r *Records) field(ctx context.Context, stream, name string) (text string, err error) {
+	key := recordKey(stream)
+	err = r.health.DoKey(ctx, key, func(ctx context.Context) (err error) {
+		text, err = r.rdb.HGet(ctx, key, name).Result()
+		return err
+	})
 	if errors.Is(err, redis.Nil) {
-		return 0, nil
+		return "", nil
 	}
-	return n, err
+	return text, err
+}
+
+// number returns a number of the record, 0 if it is missing.
+func (r *Records) number(ctx context.Context, stream, field string) (int64, error) {
+	text, err := r.field(ctx, stream, field)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
 }
 
 // Dropped returns how many messages the stream has dropped unread, as far as they are counted.
 func (r *Records) Dropped(ctx context.Context, stream string) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	text, err := r.rdb.HGet(ctx, recordKey(stream), fieldTally).Result()
-	if errors.Is(err, redis.Nil) {
-		return 0, nil
-	}
+	text, err := r.field(ctx, stream, fieldTally)
 	if err != nil {
 		return 0, err
 	}

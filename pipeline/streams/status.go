@@ -9,6 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// consumerTimeout bounds the look at one consumer: one without a leader does not answer.
+const consumerTimeout = 2 * time.Second
+
 // Status is what is known of a stream at one moment.
 type Status struct {
 	Stream   string
@@ -80,7 +83,7 @@ func lookAt(ctx context.Context, js jetstream.JetStream, want stream) (Status, e
 }
 
 func lookAtConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) (ConsumerStatus, []Change) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout) // a consumer without a leader does not answer
+	ctx, cancel := context.WithTimeout(ctx, consumerTimeout)
 	defer cancel()
 	status := ConsumerStatus{Consumer: want.Durable}
 	c, err := s.Consumer(ctx, want.Durable)

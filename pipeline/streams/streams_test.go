@@ -3,6 +3,7 @@ package streams_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -300,5 +301,27 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := streams.Ensure(ctx, js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("no error though ctx has ended")
+	}
+}
+
+// An answer that never comes costs the time of one request, not all that the caller has.
+func TestEnsureGivesUpAnAnswerThatIsLost(t *testing.T) {
+	t.Parallel()
+	proxy := testserver.Proxy(t, strings.TrimPrefix(testserver.NATS(t).URL(), "nats://"))
+	js := testserver.JetStream(t, testserver.ConnectNATS(t, "nats://"+proxy.Addr()))
+	log, _ := lines()
+	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}, log); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Stall()
+	ctx, cancel := context.WithTimeout(t.Context(), testserver.Patience)
+	defer cancel()
+	err := streams.Ensure(ctx, js, nil, streams.Options{}, log)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("%v; the caller's time: %v", err, ctx.Err())
+	}
+	proxy.Resume()
+	if err := streams.Ensure(ctx, js, nil, streams.Options{}, log); err != nil {
+		t.Errorf("asked again: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int6
 
 // deadLetter makes a dead letter of the first message on a subject. It returns false if there is none.
 func (k *Keeper) deadLetter(ctx context.Context, stream, subject string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*recordTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	m, err := Read(ctx, k.o.JetStream, stream, 1, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

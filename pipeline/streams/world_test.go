@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/streams"
 )
@@ -34,8 +35,18 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, js: jetStream(t), letters: make(chan string, 10_000), logged: &safeLines{}}
 	w.rdb = redis.NewClient(&redis.Options{Addr: testserver.Miniredis(t).Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = w.rdb.Close() })
-	w.records = streams.NewRecords(w.rdb)
+	w.forget()
 	return w
+}
+
+// forget makes the records those of a process that has just started.
+func (w *world) forget() {
+	w.t.Helper()
+	health, err := redishealth.New(w.rdb, redishealth.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.records = streams.NewRecords(w.rdb, health)
 }
 
 // stream makes a stream of the contract in memory, with changes, and then all that is missing.
@@ -51,10 +62,13 @@ func (w *world) stream(name string, change func(*jetstream.StreamConfig)) {
 
 func (w *world) ensure() {
 	w.t.Helper()
-	err := streams.Ensure(w.t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
-	if err != nil {
+	if err := w.tryEnsure(); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func (w *world) tryEnsure() error {
+	return streams.Ensure(w.t.Context(), w.js, w.records, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler))
 }
 
 // keep runs a keeper until the returned function is called.

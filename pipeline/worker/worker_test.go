@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runAsWorker()) // this test binary is a worker that a test has started as a process
 		os.Exit(2)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(testserver.M{M: m})
 }
 
 func TestNewNamesEveryFault(t *testing.T) {
