@@ -56,8 +56,8 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	return err
 }
 
-// wait repeats ensure until nothing is missing but consumers for which only Redis knows where they go on: while Redis is
-// away, everything else works. It returns false when ctx ends first.
+// wait repeats ensure until nothing is missing but consumers for which only Redis knows where they go on: while Redis
+// is away, everything else works. It returns false when ctx ends first.
 func (e *ensurer) wait(ctx context.Context) bool {
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		err := e.ensure(ctx)

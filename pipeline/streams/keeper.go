@@ -35,8 +35,9 @@ type KeeperOptions struct {
 }
 
 // A Keeper looks at the streams of the routes every few seconds. It keeps the ack floors of their consumers in
-// [Records], counts what the streams drop unread, and makes dead letters of messages that no worker gets: because nobody
-// reads their subject, or because the NATS library does not pass them on. Of all processes one at a time looks; while Redis is away, each looks for itself, and only remembers the floors.
+// [Records], counts what the streams drop unread, and makes dead letters of messages that no worker gets: because
+// nobody reads their subject, or because the NATS library does not pass them on. Of all processes one at a time looks;
+// while Redis is away, each looks for itself, and only remembers the floors.
 type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec

@@ -36,9 +36,10 @@ const (
 	fieldFloor       = "floor:" // followed by the consumer's name
 )
 
-// Records keeps in Redis what must survive the loss of a consumer: the ack floor of each consumer, and how many messages
-// each stream has dropped unread. The record of a stream is a hash at arrakis:stream:<stream>. What Redis loses is
-// written again within seconds; only a consumer that is lost at the same time begins at the stream's beginning.
+// Records keeps in Redis what must survive the loss of a consumer: the ack floor of each consumer, and how many
+// messages each stream has dropped unread. The record of a stream is a hash at arrakis:stream:<stream>. What Redis
+// loses is written again within seconds; only a consumer that is lost at the same time begins at the stream's
+// beginning.
 //
 // While Redis counts as away, Records does not ask it. Records is safe for concurrent use.
 type Records struct {
@@ -50,8 +51,8 @@ type Records struct {
 	made   map[string]time.Time
 }
 
-// place is a position in one stream. A stream that is deleted and made again begins at 1 again; the time at which it was
-// created tells one from the other.
+// place is a position in one stream. A stream that is deleted and made again begins at 1 again; the time at which it
+// was created tells one from the other.
 type place struct {
 	created time.Time // of the stream
 	floor   uint64    // all messages up to this sequence are acknowledged
@@ -81,9 +82,9 @@ func (r *Records) note(stream, consumer string, p place) {
 	r.floors[stream+"/"+consumer] = p
 }
 
-// floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or Redis
-// has lost its data. Errors: ErrFloorUnknown if Redis does not answer and this process does not know the floor either, and
-// ctx's.
+// floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or
+// Redis has lost its data. Errors: ErrFloorUnknown if Redis does not answer and this process does not know the floor
+// either, and ctx's.
 func (r *Records) floor(ctx context.Context, stream, consumer string, created time.Time) (uint64, error) {
 	text, err := r.field(ctx, stream, fieldFloor+consumer)
 	r.mu.Lock()

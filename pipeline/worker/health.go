@@ -45,9 +45,9 @@ var withoutRedis = map[limiter.Policy]string{
 // checkRedis reports degraded while Redis is away, and not failed: taking the process out of service would not bring
 // Redis back. It reports failed while the process has not started because it waits for Redis.
 //
-// The ping shows at once what the limiter's health learns only from questions that fail: without traffic up to 15 s later,
-// and not at all before the pipeline has started. It is not counted there, because a server that answers pings may refuse
-// writes: its answers must not end a row of failures.
+// The ping shows at once what the limiter's health learns only from questions that fail: without traffic up to 15 s
+// later, and not at all before the pipeline has started. It is not counted there, because a server that answers pings
+// may refuse writes: its answers must not end a row of failures.
 func (w *Worker) checkRedis(ctx context.Context) ops.Result {
 	if w.awaitsRedis.Load() {
 		return ops.Result{

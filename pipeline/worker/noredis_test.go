@@ -19,8 +19,8 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-// F1, F4: the consumer of EVENTS is lost together with Redis, which knows where it was. A worker that starts then does all
-// other work, and says what it waits for. When Redis answers, events go on where they were.
+// F1, F4: the consumer of EVENTS is lost together with Redis, which knows where it was. A worker that starts then does
+// all other work, and says what it waits for. When Redis answers, events go on where they were.
 func TestStartWithoutRedisAndAConsumer(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []limiter.Policy{limiter.Local, limiter.Open} {
