@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"arrakis/loadtest/testserver"
@@ -44,8 +45,10 @@ func TestAwaitReadyEndsWithRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// With JetStream, the server's end could meet the making of a stream, and leave goroutines behind.
+	nats := testserver.NATS(t, func(o *server.Options) { o.JetStream = false })
 	w, err := New(Options{
-		NATS: testserver.ConnectNATS(t, testserver.NATS(t).URL()), Redis: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()), HTTP: l,
+		NATS: nats.Connect(t), Redis: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()), HTTP: l,
 	})
 	if err != nil {
 		t.Fatal(err)
