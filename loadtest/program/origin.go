@@ -9,13 +9,22 @@ import (
 	"strings"
 )
 
-// Commit is the commit of the repository in root, with a note if the files there are others, "" if it is not known. The
-// reports do not count: a run writes one, and the next run is of the same source.
+// Commit is the commit of the repository in root, with a note if the files there are others or if that cannot be told,
+// "" if it is not known. The reports do not count: a run writes one, and the next run is of the same source.
 func Commit(ctx context.Context, root string) string {
-	git := func(args ...string) string { return Output(ctx, "git", append([]string{"-C", root}, args...)...) }
-	id := git("rev-parse", "--short=12", "HEAD")
-	if id != "" && git("status", "--porcelain", "--", ":/", ":(top,exclude)loadtest/report") != "" {
-		id += " with changes"
+	if root == "" {
+		return "" // git would take the working directory
+	}
+	id, err := output(ctx, "git", "-C", root, "rev-parse", "--short=12", "HEAD")
+	if err != nil {
+		return ""
+	}
+	changes, err := output(ctx, "git", "-C", root, "status", "--porcelain", "--", ":/", ":(top,exclude)loadtest/report")
+	switch {
+	case err != nil:
+		return id + ", perhaps with changes"
+	case changes != "":
+		return id + " with changes"
 	}
 	return id
 }
@@ -35,12 +44,17 @@ func Processor(ctx context.Context) string {
 	return runtime.GOARCH
 }
 
-// Output is the first line that a command prints, "" if it cannot be run.
+// Output is the first line that a command prints, "" if it fails.
 func Output(ctx context.Context, name string, args ...string) string {
-	out, err := exec.CommandContext(ctx, name, args...).Output() //nolint:gosec // constant commands
+	first, err := output(ctx, name, args...)
 	if err != nil {
 		return ""
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return first
+}
+
+func output(ctx context.Context, name string, args ...string) (first string, err error) {
+	out, err := exec.CommandContext(ctx, name, args...).Output() //nolint:gosec // constant commands
+	first, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return first, err
 }

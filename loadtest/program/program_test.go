@@ -86,4 +86,14 @@ func TestCommit(t *testing.T) {
 	if changed := program.Commit(t.Context(), filepath.Join(dir, "loadtest")); changed != id+" with changes" || strings.Contains(id, " ") {
 		t.Errorf("a new file: %q", changed)
 	}
+	if err := os.WriteFile(filepath.Join(dir, ".git", "index"), []byte("no index"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if unknown := program.Commit(t.Context(), dir); unknown != id+", perhaps with changes" {
+		t.Errorf("a repository whose status git cannot tell: %q", unknown)
+	}
+	t.Chdir(dir)
+	if unknown := program.Commit(t.Context(), ""); unknown != "" {
+		t.Errorf("no folder: %q, want none, and not the commit of the working directory", unknown)
+	}
 }
