@@ -103,8 +103,8 @@ type Ingress struct {
 	routes  map[string]*route
 	metrics *metrics
 	readers *readers
+	storing map[string]*storing // by stream
 
-	storing storing
 	// cutOff is closed by Run when requests in flight must end.
 	cutOff chan struct{}
 
@@ -140,6 +140,10 @@ func New(o Options) (*Ingress, error) {
 		return nil, fmt.Errorf("ingress: use JetStream: %w", err)
 	}
 	m := newMetrics(o.Registerer)
+	stored := make(map[string]*storing)
+	for kind := range contract.Kind(contract.NumKinds) {
+		stored[kind.Route().Stream] = &storing{}
+	}
 	return &Ingress{
 		options:      o,
 		log:          o.Logger.With("component", "ingress"),
@@ -148,6 +152,7 @@ func New(o Options) (*Ingress, error) {
 		routes:       newRoutes(m),
 		metrics:      m,
 		readers:      &readers{bound: o.MaxReading, count: m.reading},
+		storing:      stored,
 		cutOff:       make(chan struct{}),
 		perCommunity: make(map[string]*int),
 		waiting:      make(map[string]*waiter),

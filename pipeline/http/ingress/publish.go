@@ -55,8 +55,9 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) {
 		data, err = <-outcome, nil
 	}
-	if (err == nil || errors.Is(err, errNoOutcome)) && in.storing.succeed(time.Now()) {
-		in.log.Info("messages are stored again")
+	stream := m.kind.Route().Stream
+	if (err == nil || errors.Is(err, errNoOutcome)) && in.storing[stream].succeed(time.Now()) {
+		in.log.Info("messages are stored again", "stream", stream)
 	}
 	return data, err
 }
@@ -107,8 +108,8 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	case errors.Is(err, nats.ErrMaxPayload):
 		p = body.TooLarge("The body is larger than the %d bytes that NATS accepts. %s", in.options.NATS.MaxPayload(), sendLess)
 	case errors.As(err, &failed):
-		if in.storing.fail(time.Now()) {
-			in.log.Warn("messages are not stored", "subject", m.msg.Subject, "err", failed.err)
+		if stream := m.kind.Route().Stream; in.storing[stream].fail(time.Now()) {
+			in.log.Warn("messages are not stored", "stream", stream, "err", failed.err)
 		}
 		if streams.Full(failed.err) {
 			p = problem.New(http.StatusServiceUnavailable, "stream-full",

@@ -135,6 +135,11 @@ func TestF5FullStreamIs503(t *testing.T) {
 		t.Fatalf("the first message: %d %s", r.code, r.body)
 	}
 	checkGolden(t, "503-stream-full", b.post(t, "/v1/commands", good, "X-Request-Id", "r1"))
+	commands := b.in.storing[contract.StreamCommands]
+	commands.failed.Store(0) // long ago
+	if r := b.post(t, "/v1/events", good); r.code != http.StatusAccepted || !commands.failing.Load() {
+		t.Errorf("an event: %d %s; the log says that commands are stored again: %t", r.code, r.body, !commands.failing.Load())
+	}
 	b.work(t, always(`{"status":"ok"}`)) // takes the first message, so there is room again
 	testserver.Eventually(t, "messages are stored again", func() bool {
 		return b.post(t, "/v1/commands", good).code == http.StatusOK

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// calm is how long no message may have failed to be stored before the log says that messages are stored again. While
-// one stream is full and the others are not, or has room for a message now and then, there are failures and successes.
+// calm is how long no message may have failed to be stored before the log says that messages are stored again. While a
+// stream is full and has room for a message now and then, there are failures and successes.
 const calm = 10 * time.Second
 
-// storing remembers whether messages are stored, so that the log has changes and not every request. It is safe for
-// concurrent use.
+// storing remembers whether the messages of a stream are stored, so that the log has changes and not every request. It
+// is safe for concurrent use.
 type storing struct {
 	failing atomic.Bool
 	failed  atomic.Int64 // when a message was last not stored, in unix ns
