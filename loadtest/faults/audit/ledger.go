@@ -247,8 +247,7 @@ func (l *Ledger) Result() Result {
 
 // wrong says what is wrong with the dead letters of a message, "" for nothing.
 func (e *entry) wrong() string {
-	switch {
-	case e.Reason != "" && !slices.Contains(e.reasons, e.Reason):
+	if e.Reason != "" && !slices.Contains(e.reasons, e.Reason) {
 		return e.ID + " must be a dead letter " + e.Reason + ", and is " + describe(e)
 	}
 	for _, reason := range e.reasons {

@@ -23,8 +23,8 @@ type Windows struct {
 }
 
 // Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds
-// more than the limit. A permit that was given back does not count, unless counted says that its message was handled
-// all the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
+// more than the limit. A permit that was given back does not count, unless counted says that a handler has run for its
+// message all the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
 func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id string) bool, excused func(at int64) bool) (Windows, error) {
 	times := map[string][]int64{}
 	w := Windows{}

@@ -60,14 +60,14 @@ func TestExcused(t *testing.T) {
 	}
 }
 
-// A permit that was given back counts only if its message was handled nevertheless.
+// A permit that was given back counts only if a handler has run for its message nevertheless.
 func TestReleasedPermits(t *testing.T) {
 	as := admitted(1, 2, 3)
 	as[0].Released = true
-	for handled, over := range map[bool]int{false: 0, true: 1} {
-		w, err := audit.Exceeded(as, limits, func(id string) bool { return handled && id == "0" }, nil)
+	for ran, over := range map[bool]int{false: 0, true: 1} {
+		w, err := audit.Exceeded(as, limits, func(id string) bool { return ran && id == "0" }, nil)
 		if err != nil || w.Over != over {
-			t.Errorf("handled %t: %d over (%v), want %d", handled, w.Over, err, over)
+			t.Errorf("a handler has run %t: %d over (%v), want %d", ran, w.Over, err, over)
 		}
 	}
 }
