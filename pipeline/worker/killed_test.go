@@ -62,7 +62,8 @@ type poisoned struct {
 	begun map[string]bool // event IDs of the innocent messages that were handled
 }
 
-// poison kills the process once each innocent message has begun or was put off, and when its time is up in any case.
+// poison kills the process once innocent messages have begun or were put off as often as there are such messages, which
+// is as a rule each of them once, and when its time is up in any case. The test holds whenever it does.
 func (p *poisoned) poison(ctx context.Context, _ *pipeline.Message) (any, error) {
 	p.striking.Store(true)
 	look := time.NewTicker(time.Millisecond)
@@ -86,7 +87,7 @@ func (p *poisoned) innocent(ctx context.Context, m *pipeline.Message) (any, erro
 	return "done", nil
 }
 
-// seen counts the innocent messages that have begun, and how often one was put off.
+// seen counts the innocent messages that have begun, and how often any was put off: a message put off twice counts twice.
 func (p *poisoned) seen() int {
 	p.mu.Lock()
 	n := len(p.begun)
