@@ -175,21 +175,26 @@ func giveBackAll(t *testing.T, messages int, full func(*source) bool) {
 		t.Errorf("Run returned %v, want an error that names the handler", err)
 	}
 
+	b.handleAll("deaf", messages)
+}
+
+// handleAll starts a worker and waits until it has handled n different commands of that name.
+func (b *bundle) handleAll(name string, n int) {
+	b.t.Helper()
 	handled := make(map[string]bool)
 	var mu sync.Mutex // protects handled
-	other := NewHandlers()
-	other.Command("deaf", func(_ context.Context, m *Message) (any, error) {
+	b.handlers = NewHandlers()
+	b.handlers.Command(name, func(_ context.Context, m *Message) (any, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		handled[m.EventID] = true
 		return nil, nil
 	})
-	b.handlers = other
 	b.start()
-	testserver.Eventually(t, "another worker has handled everything", func() bool {
+	testserver.Eventually(b.t, "another worker has handled everything", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(handled) == messages
+		return len(handled) == n
 	})
 }
 

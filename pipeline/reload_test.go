@@ -87,92 +87,105 @@ func TestResetReachesTheLimitersMemory(t *testing.T) {
 // is in force within a second, with an event or without.
 func TestF1UnusableDocuments(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	log := new(logBuffer)
-	b.handlers.Command("limits", func(_ context.Context, m *Message) (any, error) {
-		return map[string]any{"max": m.Tenant.Max[tenant.Command], "flags": m.Features()}, nil
-	})
-	logger := slog.New(slog.NewTextHandler(log, nil))
-	b.options = func(o *Options) { o.Logger = logger }
-	b.store = store.New(b.rdb, store.Options{Logger: logger})
-	set := func(key, text string) {
-		t.Helper()
-		if err := b.redis.Set(key, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	flag := func(id string) { b.redis.HSet("arrakis:flags", id, `{"id":"`+id+`","enabled":true}`) }
-	p, _ := b.start()
-	n := 0
-	limits := func(community string) string {
-		t.Helper()
-		n++
-		o := b.outcome(b.publish("commands.interaction", command(community, "limits", fmt.Sprint("e", n))))
-		return string(o.Result)
-	}
-	want := func(community, max string, flags ...string) {
-		t.Helper()
-		text, err := json.Marshal(append([]string{}, flags...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		result := fmt.Sprintf(`{"flags":%s,"max":%s}`, text, max)
-		var got string
-		testserver.Eventually(t, community+" has "+result, func() bool {
-			got = limits(community)
-			return got == result
-		})
-	}
-	reload := func(e tenant.Event) {
-		t.Helper()
-		if err := p.Reload(t.Context(), e); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":1000}}}`)
-	set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":2000}}`)
-	flag("a")
-	reload(tenant.Event{Type: tenant.GlobalChanged})
-	want("bad", "2000", "a")
-	want("other", "1000", "a")
+	d := newDocuments(t)
+	d.set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":1000}}}`)
+	d.set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":2000}}`)
+	d.flag("a")
+	d.reload(tenant.Event{Type: tenant.GlobalChanged})
+	d.want("bad", "2000", "a")
+	d.want("other", "1000", "a")
 
 	// Each of the three kinds goes bad. A new flag still takes effect.
-	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":"20"}}}`)
-	set("tenant:config:bad", `{"rateLimits":`)
-	b.redis.HSet("arrakis:flags", "a", "{")
-	flag("b")
-	reload(tenant.Event{Type: tenant.GlobalChanged})
-	reload(tenant.Event{Type: tenant.TenantChanged, TargetID: "bad"})
-	want("bad", "2000", "a", "b")
-	want("other", "1000", "a", "b")
+	d.set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":"20"}}}`)
+	d.set("tenant:config:bad", `{"rateLimits":`)
+	d.redis.HSet("arrakis:flags", "a", "{")
+	d.flag("b")
+	d.reload(tenant.Event{Type: tenant.GlobalChanged})
+	d.reload(tenant.Event{Type: tenant.TenantChanged, TargetID: "bad"})
+	d.want("bad", "2000", "a", "b")
+	d.want("other", "1000", "a", "b")
 	for _, key := range []string{"arrakis:tiers", "tenant:config:bad", `"arrakis:flags a"`} {
-		if got := strings.Count(log.String(), "key="+key); got != 1 {
-			t.Errorf("%s is named %d times, want 1:\n%s", key, got, log.String())
+		if got := strings.Count(d.log.String(), "key="+key); got != 1 {
+			t.Errorf("%s is named %d times, want 1:\n%s", key, got, d.log.String())
 		}
 	}
 	// Too many flags do not stop new tiers from being read.
 	for i := range store.MaxFlags {
-		flag(fmt.Sprint("f", i))
+		d.flag(fmt.Sprint("f", i))
 	}
-	set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":3000}}}`)
-	reload(tenant.Event{Type: tenant.GlobalChanged})
-	want("other", "3000", "a", "b")
-	if b.limits.Degraded() || strings.Contains(log.String(), "is away") {
-		t.Errorf("Redis counts as away:\n%s", log.String())
+	d.set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":3000}}}`)
+	d.reload(tenant.Event{Type: tenant.GlobalChanged})
+	d.want("other", "3000", "a", "b")
+	if d.limits.Degraded() || strings.Contains(d.log.String(), "is away") {
+		t.Errorf("Redis counts as away:\n%s", d.log.String())
 	}
 
 	// Mended, without an event.
-	b.redis.Del("arrakis:flags")
-	flag("c")
-	set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":4000}}`)
-	want("bad", "4000", "c")
+	d.redis.Del("arrakis:flags")
+	d.flag("c")
+	d.set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":4000}}`)
+	d.want("bad", "4000", "c")
 	testserver.Eventually(t, "nothing is unusable", func() bool {
-		for _, u := range b.store.Unusable() {
+		for _, u := range d.store.Unusable() {
 			if u.Count > 0 {
 				return false
 			}
 		}
 		return true
+	})
+}
+
+// documents are tiers, configs and flags, and a worker that reads them.
+type documents struct {
+	*bundle
+	worker *Pipeline
+	log    *logBuffer // of the worker and the store
+	asked  int        // messages
+}
+
+func newDocuments(t *testing.T) *documents {
+	t.Helper()
+	d := &documents{bundle: setup(t), log: new(logBuffer)}
+	d.handlers.Command("limits", func(_ context.Context, m *Message) (any, error) {
+		return map[string]any{"max": m.Tenant.Max[tenant.Command], "flags": m.Features()}, nil
+	})
+	logger := slog.New(slog.NewTextHandler(d.log, nil))
+	d.options = func(o *Options) { o.Logger = logger }
+	d.store = store.New(d.rdb, store.Options{Logger: logger})
+	d.worker, _ = d.start()
+	return d
+}
+
+func (d *documents) set(key, text string) {
+	d.t.Helper()
+	if err := d.redis.Set(key, text); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// flag stores a flag that is on for everybody.
+func (d *documents) flag(id string) {
+	d.redis.HSet("arrakis:flags", id, `{"id":"`+id+`","enabled":true}`)
+}
+
+func (d *documents) reload(e tenant.Event) {
+	d.t.Helper()
+	if err := d.worker.Reload(d.t.Context(), e); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// want waits until a message of the community has the limit of commands and the flags.
+func (d *documents) want(community, limit string, flags ...string) {
+	d.t.Helper()
+	text, err := json.Marshal(append([]string{}, flags...))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	result := fmt.Sprintf(`{"flags":%s,"max":%s}`, text, limit)
+	testserver.Eventually(d.t, community+" has "+result, func() bool {
+		d.asked++
+		id := fmt.Sprint("e", d.asked)
+		return string(d.outcome(d.publish("commands.interaction", command(community, "limits", id))).Result) == result
 	})
 }

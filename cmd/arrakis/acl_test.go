@@ -85,35 +85,38 @@ func TestRedisUserMayRunScripts(t *testing.T) {
 	}
 }
 
+// withRedisUser starts the Redis of each kind with the documented users, and returns its URL and its servers.
+var withRedisUser = map[string]func(*testing.T) (url string, servers []*testserver.RedisServer){
+	"single": func(t *testing.T) (string, []*testserver.RedisServer) {
+		t.Helper()
+		s := testserver.Redis(t, redisUser(t, "pw")...)
+		return "redis://arrakis:pw@" + s.Addr(), []*testserver.RedisServer{s}
+	},
+	"cluster": func(t *testing.T) (string, []*testserver.RedisServer) {
+		t.Helper()
+		masters := testserver.Cluster(t, 3)
+		var addrs []string
+		for _, m := range masters {
+			addUser(t, m, "arrakis", "pw")
+			addrs = append(addrs, m.Addr())
+		}
+		return "redis://arrakis:pw@" + strings.Join(addrs, ","), masters
+	},
+	"sentinel": func(t *testing.T) (string, []*testserver.RedisServer) {
+		t.Helper()
+		master := testserver.Redis(t, redisUser(t, "pw")...)
+		sentinel := testserver.Sentinel(t, "main", master)
+		addUser(t, sentinel, "arrakis-sentinel", "spw")
+		url := "redis+sentinel://arrakis:pw@" + sentinel.Addr() + "/main?sentinel_username=arrakis-sentinel&sentinel_password=spw"
+		return url, []*testserver.RedisServer{master, sentinel}
+	},
+}
+
 // TestRedisUser runs a worker, and every command that works on Redis, as the users of docs/security.md: on a single
 // server, a cluster, and behind a Sentinel. The rules must suffice.
 func TestRedisUser(t *testing.T) {
 	t.Parallel()
-	for kind, servers := range map[string]func(*testing.T) (url string, servers []*testserver.RedisServer){
-		"single": func(t *testing.T) (string, []*testserver.RedisServer) {
-			t.Helper()
-			s := testserver.Redis(t, redisUser(t, "pw")...)
-			return "redis://arrakis:pw@" + s.Addr(), []*testserver.RedisServer{s}
-		},
-		"cluster": func(t *testing.T) (string, []*testserver.RedisServer) {
-			t.Helper()
-			masters := testserver.Cluster(t, 3)
-			var addrs []string
-			for _, m := range masters {
-				addUser(t, m, "arrakis", "pw")
-				addrs = append(addrs, m.Addr())
-			}
-			return "redis://arrakis:pw@" + strings.Join(addrs, ","), masters
-		},
-		"sentinel": func(t *testing.T) (string, []*testserver.RedisServer) {
-			t.Helper()
-			master := testserver.Redis(t, redisUser(t, "pw")...)
-			sentinel := testserver.Sentinel(t, "main", master)
-			addUser(t, sentinel, "arrakis-sentinel", "spw")
-			url := "redis+sentinel://arrakis:pw@" + sentinel.Addr() + "/main?sentinel_username=arrakis-sentinel&sentinel_password=spw"
-			return url, []*testserver.RedisServer{master, sentinel}
-		},
-	} {
+	for kind, servers := range withRedisUser {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			url, all := servers(t)

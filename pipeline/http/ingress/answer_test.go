@@ -25,15 +25,17 @@ const (
 	limited = `"rate_limit":{"action":"command","limit":10,"remaining":0,"reset_ms":36001,"retry_after_ms":36001}`
 )
 
+// failed is the outcome of a message whose handler failed, or which was refused.
+func failed(code int, message string) string {
+	return fmt.Sprintf(`{"status":"error","error":{"code":%d,"message":%q}}`, code, message)
+}
+
 // TestAnswers holds every answer that follows from a request or an outcome against its golden file: status, headers,
 // body.
 func TestAnswers(t *testing.T) {
 	var outcome atomic.Value
 	b := newBed(t, func(o *Options) { o.Bearer = bearer(t, "secret") })
 	b.work(t, func(jetstream.Msg) []byte { return []byte(outcome.Load().(string)) })
-	failed := func(code int, message string) string {
-		return fmt.Sprintf(`{"status":"error","error":{"code":%d,"message":%q}}`, code, message)
-	}
 	tests := []struct {
 		name, method, path, body, outcome string
 		headers                           []string

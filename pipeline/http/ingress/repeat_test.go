@@ -119,9 +119,6 @@ func TestF6OneBodyManyTimes(t *testing.T) {
 
 // TestRemembered says which answers are given again, and which requests may be tried again.
 func TestRemembered(t *testing.T) {
-	failed := func(code int) string {
-		return fmt.Sprintf(`{"status":"error","error":{"code":%d,"message":"no"}}`, code)
-	}
 	tests := []struct {
 		name, path, outcome string
 		headers             []string
@@ -133,14 +130,14 @@ func TestRemembered(t *testing.T) {
 		{name: "202 async", headers: []string{"Prefer", "respond-async"}, code: 202},
 		{name: "202 sync", path: "/v1/eligibility/syncs", code: 202},
 		{name: "202 event", path: "/v1/events", code: 202},
-		{name: "a handler's 404", outcome: failed(404), code: 404},
-		{name: "a handler's 409", outcome: failed(409), code: 409},
-		{name: "a handler's 429", outcome: failed(429), code: 429, again: true},
-		{name: "a handler's 408", outcome: failed(408), code: 408, again: true},
+		{name: "a handler's 404", outcome: failed(404, "no"), code: 404},
+		{name: "a handler's 409", outcome: failed(409, "no"), code: 409},
+		{name: "a handler's 429", outcome: failed(429, "no"), code: 429, again: true},
+		{name: "a handler's 408", outcome: failed(408, "no"), code: 408, again: true},
 		{name: "over the limit", outcome: `{"status":"rate_limited",` + limited + `}`, code: 429, again: true, free: true},
 		{name: "expired", outcome: `{"status":"expired"}`, code: 410, again: true, free: true},
-		{name: "failed", outcome: failed(500), code: 502, again: true},
-		{name: "limits away", outcome: failed(503), code: 503, again: true, free: true},
+		{name: "failed", outcome: failed(500, "no"), code: 502, again: true},
+		{name: "limits away", outcome: failed(503, "no"), code: 503, again: true, free: true},
 		{name: "odd", outcome: `{"status":"odd"}`, code: 502, again: true, free: true},
 	}
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
@@ -162,10 +159,7 @@ func TestRemembered(t *testing.T) {
 			if first.header.Get(replayedHeader) != "" || (second.header.Get(replayedHeader) == "true") == tt.again {
 				t.Errorf("replayed: %q and then %q", first.header.Get(replayedHeader), second.header.Get(replayedHeader))
 			}
-			want := uint64(1)
-			if tt.again {
-				want = 2
-			}
+			want := map[bool]uint64{false: 1, true: 2}[tt.again]
 			if n := b.published(t) - before; n != want {
 				t.Errorf("stored %d times, want %d", n, want)
 			}
