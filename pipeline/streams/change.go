@@ -43,7 +43,7 @@ func resume(ctx context.Context, js jetstream.JetStream, r *Records, stream stri
 	if r == nil || info.Config.Retention == jetstream.WorkQueuePolicy || info.State.LastSeq == 0 {
 		return nil
 	}
-	floor, err := r.floor(ctx, stream, c.Durable, info.Created)
+	floor, err := r.floor(ctx, stream, c.Durable, info.Created, info.TimeStamp)
 	if err == nil && floor > 0 {
 		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
 	}

@@ -226,7 +226,7 @@ func (k *Keeper) floors(s *sample) (fields []any) {
 		return nil
 	}
 	for _, c := range s.consumers {
-		p := place{created: s.stream.Created, floor: c.AckFloor.Stream}
+		p := place{created: s.stream.Created, at: s.stream.TimeStamp, floor: c.AckFloor.Stream}
 		k.o.Records.note(s.stream.Config.Name, c.Name, p)
 		fields = append(fields, fieldFloor+c.Name, p.String())
 	}

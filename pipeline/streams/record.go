@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/pipeline/contract"
 )
 
 //go:embed look.lua
@@ -46,17 +47,21 @@ type Records struct {
 	rdb    redis.UniversalClient
 	health *redishealth.Health
 
-	mu     sync.Mutex       // protects the fields below
+	mu     sync.Mutex       // protects floors
 	floors map[string]place // by stream and consumer: what this process knows without Redis
-	made   map[string]time.Time
 }
 
-// place is a position in one stream. A stream that is deleted and made again begins at 1 again; the time at which it
-// was created tells one from the other.
+// place is where a consumer was in one stream. A stream that is deleted and made again begins at 1 again; the time at
+// which it was created tells one from the other. Both times are by JetStream's clock.
 type place struct {
 	created time.Time // of the stream
+	at      time.Time // of the look; zero if an earlier version has written it
 	floor   uint64    // all messages up to this sequence are acknowledged
 }
+
+// knownFor is how long a process goes by a place that it has seen itself: two looks. Older ones are not used, because
+// other processes may have looked since. A larger floor is not the better one: somebody may have set a consumer back.
+const knownFor = 10 * time.Second
 
 // ErrFloorUnknown means that a consumer is not made again yet: where it was is not known until Redis answers, and it is
 // not guessed.
@@ -64,16 +69,18 @@ var ErrFloorUnknown = errors.New("where the consumer was is not known until Redi
 
 // NewRecords returns the Records in rdb, whose health is given. Redis may be away.
 func NewRecords(rdb redis.UniversalClient, health *redishealth.Health) *Records {
-	return &Records{rdb: rdb, health: health, floors: map[string]place{}, made: map[string]time.Time{}}
+	return &Records{rdb: rdb, health: health, floors: map[string]place{}}
 }
 
 func recordKey(stream string) string { return recordPrefix + stream }
 
-// noteMade remembers a stream that this process has just created. No consumer of it has a floor yet.
+// noteMade remembers a stream that this process has just created: nothing in it is acknowledged.
 func (r *Records) noteMade(stream string, created time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.made[stream] = created
+	for _, route := range contract.Routes() {
+		if route.Stream == stream {
+			r.note(stream, route.Consumer, place{created: created, at: created})
+		}
+	}
 }
 
 func (r *Records) note(stream, consumer string, p place) {
@@ -82,36 +89,66 @@ func (r *Records) note(stream, consumer string, p place) {
 	r.floors[stream+"/"+consumer] = p
 }
 
-// floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or
-// Redis has lost its data. Errors: ErrFloorUnknown if Redis does not answer and this process does not know the floor
-// either, and ctx's.
-func (r *Records) floor(ctx context.Context, stream, consumer string, created time.Time) (uint64, error) {
-	text, err := r.field(ctx, stream, fieldFloor+consumer)
+// known is what this process itself knows at a time of where a consumer was. ok is false if that is nothing, or too
+// old.
+func (r *Records) known(stream, consumer string, created, now time.Time) (p place, ok bool) {
 	r.mu.Lock()
-	known, made := r.floors[stream+"/"+consumer], r.made[stream]
-	r.mu.Unlock()
-	var floor uint64
-	if known.created.Equal(created) {
-		floor = known.floor
+	defer r.mu.Unlock()
+	p = r.floors[stream+"/"+consumer]
+	if !p.created.Equal(created) || now.Sub(p.at).Abs() >= knownFor { // a clock may have been set back
+		return place{}, false
 	}
-	if err != nil && floor == 0 && !made.Equal(created) {
-		return 0, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", ErrFloorUnknown, err))
-	}
-	if kept, err := parsePlace(text); err == nil && kept.created.Equal(created) {
-		floor = max(floor, kept.floor)
-	}
-	return floor, nil
+	return p, true
 }
 
-// The form of a place in Redis: when the stream was created, in unix ns, and the floor.
+// floor returns the last known ack floor of a consumer that is gone, or 0 if it has none: it has never existed, or
+// Redis has lost its data. created is when its stream was, and now the time by JetStream's clock. Errors:
+// ErrFloorUnknown if Redis does not answer and this process does not know the floor either, and ctx's.
+func (r *Records) floor(ctx context.Context, stream, consumer string, created, now time.Time) (uint64, error) {
+	text, err := r.field(ctx, stream, fieldFloor+consumer)
+	known, ok := r.known(stream, consumer, created, now)
+	if err != nil && !ok {
+		return 0, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", ErrFloorUnknown, err))
+	}
+	kept, errKept := parsePlace(text)
+	switch {
+	case err != nil || errKept != nil || !kept.created.Equal(created):
+		return known.floor, nil
+	case !ok || kept.at.After(known.at):
+		return kept.floor, nil
+	case kept.at.IsZero():
+		return min(kept.floor, known.floor), nil // which one is later is not known: better twice than never
+	default:
+		return known.floor, nil
+	}
+}
 
-func (p place) String() string { return fmt.Sprintf("%d %d", p.created.UnixNano(), p.floor) }
+// The form of a place in Redis: when the stream was created, in unix ns, when it was looked at, and the floor. Places
+// of earlier versions lack the second.
 
-func parsePlace(text string) (place, error) {
-	created, floor, _ := strings.Cut(text, " ")
-	ns, errCreated := strconv.ParseInt(created, 10, 64)
-	n, errFloor := strconv.ParseUint(floor, 10, 64)
-	return place{created: time.Unix(0, ns), floor: n}, errors.Join(errCreated, errFloor)
+func (p place) String() string {
+	return fmt.Sprintf("%d %d %d", p.created.UnixNano(), p.at.UnixNano(), p.floor)
+}
+
+func parsePlace(text string) (p place, err error) {
+	parts := strings.Split(text, " ")
+	if len(parts) != 2 && len(parts) != 3 {
+		return place{}, fmt.Errorf("%q is no place in a stream", text)
+	}
+	created, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return place{}, err
+	}
+	if len(parts) == 3 {
+		at, err := strconv.ParseInt(parts[1], 10, 64)
+		if err != nil {
+			return place{}, err
+		}
+		p.at = time.Unix(0, at)
+	}
+	p.created = time.Unix(0, created)
+	p.floor, err = strconv.ParseUint(parts[len(parts)-1], 10, 64)
+	return p, err
 }
 
 // turn is the right to look at a stream and to store what was found, and what the record held then.
