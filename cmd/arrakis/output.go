@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -45,7 +44,13 @@ const width = 80
 // line. text/tabwriter would end the columns above and below a row that has fewer cells than they.
 type table struct {
 	w    *bytes.Buffer
-	rows [][]string // not written yet
+	rows []tableRow // not written yet
+}
+
+// tableRow is a row of a table.
+type tableRow struct {
+	cells []string // all but the last
+	last  []string // the last cell: one text, or words on as many lines as it takes to fit into the width
 }
 
 // row adds a row. It replaces control characters, because a cell may hold text from outside, and control characters
@@ -54,32 +59,29 @@ func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(printable, c)
 	}
-	t.rows = append(t.rows, cells)
+	last := len(cells) - 1
+	t.rows = append(t.rows, tableRow{cells: cells[:last], last: cells[last:]})
 }
 
-// listRow adds a row with a list of names, or as many rows as it takes to fit into the width behind a label of 19
-// columns.
+// listRow adds a row with a list of names.
 func (t *table) listRow(label string, names []string) {
-	const room = width - 19
-	line := ""
-	for i, name := range names {
-		if i < len(names)-1 {
-			name += ","
-		}
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(name) > room {
-			t.row(label, line)
-			label, line = "", ""
-		}
-		line = strings.TrimLeft(line+" "+name, " ")
+	if len(names) == 0 {
+		t.row(label, list(nil))
+		return
 	}
-	t.row(label, cmp.Or(line, list(nil)))
+	words := make([]string, len(names))
+	for i, name := range names {
+		words[i] = strings.Map(printable, name) + ","
+	}
+	words[len(words)-1] = strings.TrimSuffix(words[len(words)-1], ",")
+	t.rows = append(t.rows, tableRow{cells: []string{label}, last: words})
 }
 
 // flush writes the rows. The rows that follow have columns of their own.
 func (t *table) flush() {
 	var widths []int
 	for _, row := range t.rows {
-		for i, cell := range row[:len(row)-1] {
+		for i, cell := range row.cells {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -87,17 +89,35 @@ func (t *table) flush() {
 		}
 	}
 	for _, row := range t.rows {
-		var line strings.Builder
-		for i, cell := range row[:len(row)-1] {
-			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
+		var cells strings.Builder
+		for i, cell := range row.cells {
+			fmt.Fprintf(&cells, "%-*s  ", widths[i], cell)
 		}
-		text := line.String() + row[len(row)-1]
-		if row[len(row)-1] == "" {
-			text = strings.TrimRight(text, " ")
+		head := cells.String()
+		indent := utf8.RuneCountInString(head)
+		for _, line := range wrap(row.last, width-indent) {
+			if line == "" {
+				head = strings.TrimRight(head, " ")
+			}
+			t.w.WriteString(head + line + "\n")
+			head = strings.Repeat(" ", indent)
 		}
-		t.w.WriteString(text + "\n")
 	}
 	t.rows = nil
+}
+
+// wrap joins words to lines of at most columns columns. A longer word has a line of its own.
+func wrap(words []string, columns int) []string {
+	lines := []string{words[0]}
+	for _, word := range words[1:] {
+		last := &lines[len(lines)-1]
+		if utf8.RuneCountInString(*last)+1+utf8.RuneCountInString(word) > columns {
+			lines = append(lines, word)
+			continue
+		}
+		*last += " " + word
+	}
+	return lines
 }
 
 func printable(r rune) rune {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,16 @@ eligibility_check  -
 included           none
 features           customBranding, advancedAnalytics, prioritySupport,
                    unlimitedCommands
+`)
+	checkText(t, laidOut(func(t *table) {
+		t.row("flag", "f")
+		t.listRow("included", []string{strings.Repeat("a", 50), "b\t", strings.Repeat("c", 20), strings.Repeat("d", 90), "e"})
+	}), `
+flag      f
+included  `+strings.Repeat("a", 50)+`, b?,
+          `+strings.Repeat("c", 20)+`,
+          `+strings.Repeat("d", 90)+`,
+          e
 `)
 }
 
