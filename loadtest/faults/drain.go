@@ -182,13 +182,16 @@ func (r *run) audit(ctx context.Context, res *result) error {
 		return err
 	}
 	if r.o.onRedisDown == "closed" {
-		begun := map[string]string{}
+		runs := map[string]audit.Run{}
 		for _, m := range r.load.messages {
-			if _, limited := r.limits[m.limitKey()]; limited && r.ledger.Begun(m.ID) {
-				begun[m.ID] = m.limitKey()
+			if _, limited := r.limits[m.limitKey()]; !limited {
+				continue
+			}
+			if written, begun := r.ledger.FirstRun(m.ID); begun {
+				runs[m.ID] = audit.Run{Key: m.limitKey(), Written: written}
 			}
 		}
-		res.Without = audit.Unpermitted(begun, admissions)
+		res.Without = audit.Unpermitted(runs, admissions)
 	}
 	return ctx.Err()
 }

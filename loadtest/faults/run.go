@@ -71,7 +71,7 @@ type result struct {
 	Faults   []fault
 	Messages audit.Result
 	Windows  audit.Windows
-	Without  []string // messages for which a handler has run though Redis has not admitted them
+	Without  []string // messages for which a handler has run though Redis had not admitted them yet
 	Crashes  []string // processes that ended by themselves
 	Problems []string // anything else that must not be
 	Refused  int64    // publishes that a full stream has refused
@@ -221,7 +221,7 @@ func (r *run) prepare(ctx context.Context) error {
 			return fmt.Errorf("store tenants: %w", err)
 		}
 	}
-	r.service = &service{nc: r.direct, ledger: r.ledger}
+	r.service = &service{nc: r.direct, ledger: r.ledger, begin: r.begin}
 	if err := r.service.start(); err != nil {
 		return err
 	}

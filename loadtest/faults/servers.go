@@ -187,6 +187,19 @@ func (r *redisServer) appendOnly() (string, error) {
 	return files[0], nil
 }
 
+// written is how long the append-only file is.
+func (r *redisServer) written() (int64, error) {
+	file, err := r.appendOnly()
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 // step sets the clock forward, or back if d is negative, while no command that writes runs. It returns how long the
 // append-only file was then.
 func (r *redisServer) step(ctx context.Context, d time.Duration) (offset int64, err error) {
@@ -194,11 +207,7 @@ func (r *redisServer) step(ctx context.Context, d time.Duration) (offset int64, 
 		return 0, fmt.Errorf("pause redis: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.client.Do(ctx, "CLIENT", "UNPAUSE").Err()) }()
-	file, err := r.appendOnly()
-	if err != nil {
-		return 0, err
-	}
-	info, err := os.Stat(file)
+	offset, err = r.written()
 	if err != nil {
 		return 0, err
 	}
@@ -218,7 +227,7 @@ func (r *redisServer) step(ctx context.Context, d time.Duration) (offset int64, 
 		}
 		return nil
 	})
-	return info.Size(), err
+	return offset, err
 }
 
 // version is the server's version.

@@ -15,6 +15,7 @@ import (
 type service struct {
 	nc     *nats.Conn
 	ledger *audit.Ledger
+	begin  func(id string) (run int) // notes in the ledger that a run begins
 
 	hanging atomic.Bool  // answers nobody
 	hung    atomic.Int64 // requests that were not answered
@@ -33,7 +34,7 @@ func (s *service) stop() error { return s.sub.Unsubscribe() }
 // handle handles one message, after 1 to 16 ms, so that some are in flight at any time.
 func (s *service) handle(req *nats.Msg) {
 	id := req.Header.Get("Arrakis-Event-Id")
-	run := s.ledger.Begin(id)
+	run := s.begin(id)
 	if s.hanging.Load() {
 		s.hung.Add(1)
 		return

@@ -6,7 +6,7 @@
 // Every fact is noted by a process that no fault kills, before it can have an effect:
 //
 //   - a publish, when JetStream or the ingress has acknowledged it;
-//   - a handler's run, by the handler before it answers;
+//   - a handler's run, by the handler before it answers, with how long the append-only file of Redis is by then;
 //   - an answer, on the worker's side of its connection to NATS. A worker sends the answer before it acknowledges the
 //     message, so whatever was acknowledged has its answer noted, even if the connection or the server died with it;
 //   - a dead letter and a message that is still stored, read from JetStream at the end;

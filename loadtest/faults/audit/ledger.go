@@ -50,8 +50,9 @@ type Ledger struct {
 type entry struct {
 	Message
 	acknowledged bool
-	begun        int // runs of its handler
-	repeated     int // runs that began after a run had succeeded or answered with a 4xx
+	begun        int   // runs of its handler
+	written      int64 // how long the append-only file of Redis was when the first run began
+	repeated     int   // runs that began after a run had succeeded or answered with a 4xx
 	endings      set
 	answered     bool // a worker has sent an answer
 	told         bool // an answer has reached the sender
@@ -95,9 +96,13 @@ func (l *Ledger) note(id string, f func(*entry)) {
 // Acknowledge notes that a message is stored, as the server has told its sender.
 func (l *Ledger) Acknowledge(id string) { l.note(id, func(e *entry) { e.acknowledged = true }) }
 
-// Begin notes that a handler begins to run, and returns which run of the message's handler it is, from 1.
-func (l *Ledger) Begin(id string) (run int) {
+// Begin notes that a handler begins to run, and how long the append-only file of Redis is then. It returns which run of
+// the message's handler it is, from 1.
+func (l *Ledger) Begin(id string, written int64) (run int) {
 	l.note(id, func(e *entry) {
+		if e.begun == 0 {
+			e.written = written
+		}
 		if e.endings.has(Handled) || e.endings.has(Refused) {
 			e.repeated++
 		}
@@ -183,6 +188,13 @@ func (l *Ledger) Acknowledged() (acknowledged, begun int) {
 func (l *Ledger) Begun(id string) (begun bool) {
 	l.note(id, func(e *entry) { begun = e.begun > 0 })
 	return begun
+}
+
+// FirstRun returns how long the append-only file of Redis was when a handler first began to run for a message, and
+// whether one has.
+func (l *Ledger) FirstRun(id string) (written int64, begun bool) {
+	l.note(id, func(e *entry) { written, begun = e.written, e.begun > 0 })
+	return written, begun
 }
 
 // Result is how all messages have ended.

@@ -20,10 +20,10 @@ func stored(ids ...string) *audit.Ledger {
 // A message of which nothing is known after its publish was acknowledged is lost, and the audit names it.
 func TestLostMessageIsFound(t *testing.T) {
 	l := stored("a", "b", "c")
-	l.Begin("a")
+	l.Begin("a", 0)
 	l.End("a", audit.Handled)
-	l.Begin("b") // a handler that has not answered is no ending
-	l.Begin("b")
+	l.Begin("b", 0) // a handler that has not answered is no ending
+	l.Begin("b", 0)
 	l.Answer("c", "rate_limited", 429)
 	r := l.Result()
 	if !slices.Equal(r.Lost, []string{"b"}) || r.Endings[audit.Lost] != 1 {
@@ -35,7 +35,7 @@ func TestLostMessageIsFound(t *testing.T) {
 func TestEndings(t *testing.T) {
 	type note func(*audit.Ledger, string)
 	handle := func(how audit.Ending) note {
-		return func(l *audit.Ledger, id string) { l.Begin(id); l.End(id, how) }
+		return func(l *audit.Ledger, id string) { l.Begin(id, 0); l.End(id, how) }
 	}
 	answer := func(status string, code int) note {
 		return func(l *audit.Ledger, id string) { l.Answer(id, status, code) }
@@ -96,10 +96,10 @@ func TestDroppedIsNotLost(t *testing.T) {
 // A run counts as a repeat once the message has been handled; before that it is another try.
 func TestRepeats(t *testing.T) {
 	l := stored("a")
-	l.Begin("a")
-	l.Begin("a")
+	l.Begin("a", 0)
+	l.Begin("a", 0)
 	l.End("a", audit.Handled)
-	l.Begin("a")
+	l.Begin("a", 0)
 	l.End("a", audit.Handled)
 	if r := l.Result(); r.Repeated != 1 || r.Retried != 1 || r.TwoEndings != 0 {
 		t.Errorf("%d repeats, %d tries, %d of two endings; want 1, 1, 0", r.Repeated, r.Retried, r.TwoEndings)
@@ -125,7 +125,7 @@ func TestDeadLettersHaveACause(t *testing.T) {
 	for _, id := range []string{"killer", "spared", "exhausted"} {
 		l.Publish(audit.Message{ID: id, Reason: "worker_killed"})
 		l.Acknowledge(id)
-		l.Begin(id)
+		l.Begin(id, 0)
 	}
 	l.DeadLetter("killer", "worker_killed")
 	l.DeadLetter("exhausted", "attempts_exhausted")

@@ -18,6 +18,8 @@ type Admission struct {
 	Key string // of the limit, such as ratelimit:comm_007:command
 	ID  string // event ID
 	At  int64  // by the audit's clock, ms
+	// Offset is where the append-only file has it.
+	Offset int64
 	// Released says that the permit was given back later.
 	Released bool
 }
@@ -51,6 +53,7 @@ func ReadLog(r io.Reader, prefix string, steps []Step) ([]Admission, error) {
 			l.back += steps[0].Back
 			steps = steps[1:]
 		}
+		l.offset = at
 		if err := l.apply(args); err != nil {
 			return nil, fmt.Errorf("append-only file at byte %d: %w", at, err)
 		}
@@ -109,14 +112,16 @@ func (r *reader) number(mark byte) (int, error) {
 type log struct {
 	prefix string
 	back   int64 // how far the clock of Redis has been set back so far, ms
+	offset int64 // of the command that is being applied
 	keys   map[string]map[string]admitted
 	past   []Admission
 }
 
 // admitted is a member that is in its sorted set.
 type admitted struct {
-	score float64
-	back  int64 // of the log when it was added
+	score  float64
+	back   int64 // of the log when it was added
+	offset int64 // of the command that added it
 }
 
 // at is the time of the admission by the audit's clock.
@@ -190,9 +195,9 @@ func (l *log) add(key string, args []string) error {
 				continue
 			}
 			// It has left the window and was not trimmed yet: both admissions count.
-			l.past = append(l.past, Admission{Key: key, ID: args[1], At: old.at()})
+			l.past = append(l.past, Admission{Key: key, ID: args[1], At: old.at(), Offset: old.offset})
 		}
-		members[args[1]] = admitted{score: score, back: l.back}
+		members[args[1]] = admitted{score: score, back: l.back, offset: l.offset}
 	}
 	return nil
 }
@@ -237,7 +242,7 @@ func (l *log) trimRanks(key string, args []string) error {
 func (l *log) remove(key string, which func(string, admitted) bool, released bool) {
 	for id, a := range l.keys[key] {
 		if which(id, a) {
-			l.past = append(l.past, Admission{Key: key, ID: id, At: a.at(), Released: released})
+			l.past = append(l.past, Admission{Key: key, ID: id, At: a.at(), Offset: a.offset, Released: released})
 			delete(l.keys[key], id)
 		}
 	}

@@ -76,12 +76,19 @@ func exceeded(times []int64, limit Limit, excused func(int64) bool) (peak, over,
 	return peak, over, allowed
 }
 
-// Unpermitted returns the IDs of messages for which a handler has run though Redis has not admitted them. begun holds
-// the keys of their limits, by ID.
-func Unpermitted(begun map[string]string, admissions []Admission) []string {
-	without := maps.Clone(begun)
+// Run is the first run of a message's handler.
+type Run struct {
+	Key     string // of the message's limit
+	Written int64  // how long the append-only file was when the handler began
+}
+
+// Unpermitted returns the IDs of messages for which a handler has run though Redis had not admitted them yet. Redis
+// answers after it has written, so what a run waited for is in the part of the file that was there when it began. No
+// clock is asked. runs is by ID.
+func Unpermitted(runs map[string]Run, admissions []Admission) []string {
+	without := maps.Clone(runs)
 	for _, a := range admissions {
-		if begun[a.ID] == a.Key {
+		if run := runs[a.ID]; run.Key == a.Key && a.Offset < run.Written {
 			delete(without, a.ID)
 		}
 	}

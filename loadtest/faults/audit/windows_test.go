@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -79,9 +80,16 @@ func TestUnknownLimitIsAnError(t *testing.T) {
 }
 
 func TestUnpermitted(t *testing.T) {
-	begun := map[string]string{"9": key, "1": key, "0": "ratelimit:other:command"}
-	if got := audit.Unpermitted(begun, admitted(5, 5)); !slices.Equal(got, []string{"0", "9"}) {
-		t.Errorf("got %v, want 9, and 0, which was admitted under the limit of another", got)
+	runs := map[string]audit.Run{
+		"0": {Key: "ratelimit:other:command", Written: 100}, // it was admitted under the limit of another
+		"1": {Key: key, Written: 100},
+		"2": {Key: key, Written: 50}, // it was admitted after its handler had begun
+		"9": {Key: key, Written: 100},
+	}
+	as := admitted(5, 5, 5)
+	as[1].Offset, as[2].Offset = 50, 50
+	if got := audit.Unpermitted(runs, as); !slices.Equal(got, []string{"0", "2", "9"}) {
+		t.Errorf("got %v, want 0, 2 and 9", got)
 	}
 }
 
@@ -115,6 +123,26 @@ func read(t *testing.T, text string, steps ...audit.Step) []string {
 	}
 	slices.Sort(words)
 	return words
+}
+
+// An admission is where its command begins, whatever becomes of it.
+func TestOffsets(t *testing.T) {
+	first := file("SELECT 0", "ZADD "+key+" 1000 a")
+	second := file("ZADD " + key + " 1001 b")
+	as, err := audit.ReadLog(strings.NewReader(first+second+file("ZREM "+key+" b", "ZADD "+key+" 1002 c")), "ratelimit:", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, a := range as {
+		got[a.ID] = a.Offset
+	}
+	want := map[string]int64{
+		"a": int64(len(file("SELECT 0"))), "b": int64(len(first)), "c": int64(len(first + second + file("ZREM "+key+" b"))),
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 func TestReadLog(t *testing.T) {
