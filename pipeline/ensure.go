@@ -13,6 +13,9 @@ import (
 	"arrakis/pipeline/streams"
 )
 
+// ensureTimeout bounds one try to create what is missing. One look or change that is not answered takes a part of it.
+const ensureTimeout = 20 * time.Second
+
 // ensurer creates missing streams and consumers. It is safe for concurrent use: when several goroutines miss one at the
 // same time, one of them creates it and the others wait.
 type ensurer struct {
@@ -36,7 +39,7 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	if time.Since(e.last) < rejoinDelay {
 		return e.err
 	}
-	limited, cancel := context.WithTimeout(ctx, 4*requestTimeout) // streams.Ensure bounds each request
+	limited, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	err := streams.Ensure(limited, e.js, e.records, e.options, e.log)
 	if ctx.Err() != nil {
@@ -56,13 +59,13 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	return err
 }
 
-// wait repeats ensure until nothing is missing but consumers for which only Redis knows where they go on: while Redis
-// is away, everything else works. It returns false when ctx ends first.
+// wait repeats ensure until there is a consumer that can be used. What else is missing or does not answer, such as one
+// consumer without a leader, keeps no other from being used: its source waits for it, and /readyz says so, as when it
+// is lost later. wait returns false when ctx ends first.
 func (e *ensurer) wait(ctx context.Context) bool {
 	for attempt := 1; ctx.Err() == nil; attempt++ {
-		err := e.ensure(ctx)
-		if err == nil || errors.Is(err, streams.ErrFloorUnknown) {
-			return true
+		if err := e.ensure(ctx); !errors.Is(err, streams.ErrNoConsumer) {
+			return ctx.Err() == nil
 		}
 		select {
 		case <-ctx.Done():

@@ -143,12 +143,13 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 	}
 }
 
-// Run creates missing streams and consumers, and works until ctx ends. It does not wait for a consumer that cannot be
-// created because Redis, which knows where it goes on, is away: its source waits. At the end of ctx, Run stops pulling,
-// lets every stage finish its messages, front to back, and returns nil. shutdown is ctx, or a context that ends
-// earlier: ShutdownTimeout after its end Run has returned. The last part of that time is for what is not finished by
-// then: handlers are aborted, and messages are given back to JetStream, which delivers them to another process at once.
-// Run returns an error only if the process cannot go on, or if a handler does not return after its context has ended.
+// Run creates missing streams and consumers, and works until ctx ends. It begins as soon as one consumer can be used:
+// the sources of the others wait, for a leader, or for Redis, which knows where a lost one goes on. At the end of ctx,
+// Run stops pulling, lets every stage finish its messages, front to back, and returns nil. shutdown is ctx, or a
+// context that ends earlier: ShutdownTimeout after its end Run has returned. The last part of that time is for what is
+// not finished by then: handlers are aborted, and messages are given back to JetStream, which delivers them to another
+// process at once. Run returns an error only if the process cannot go on, or if a handler does not return after its
+// context has ended.
 func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil

@@ -72,8 +72,16 @@ func (b *bundle) defaults() Options {
 	}
 }
 
-// start runs a worker and returns a function that stops it and waits for it.
+// start runs a worker, which becomes ready, and returns a function that stops it and waits for it.
 func (b *bundle) start() (p *Pipeline, stop func()) {
+	b.t.Helper()
+	p, stop = b.run()
+	testserver.Succeeds(b.t, "the worker is ready", p.Ready)
+	return p, stop
+}
+
+// run is start for a worker that need not become ready.
+func (b *bundle) run() (p *Pipeline, stop func()) {
 	b.t.Helper()
 	b.registry = prometheus.NewRegistry()
 	o := b.defaults()
@@ -101,7 +109,6 @@ func (b *bundle) start() (p *Pipeline, stop func()) {
 		}
 	}
 	b.t.Cleanup(stop)
-	testserver.Succeeds(b.t, "the worker is ready", p.Ready)
 	return p, stop
 }
 

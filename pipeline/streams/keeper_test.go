@@ -103,7 +103,7 @@ func TestF4WithoutRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = w.tryEnsure()
-	if err == nil || errors.Is(err, streams.ErrFloorUnknown) || !strings.Contains(err.Error(), "EVENTS/event-worker") {
+	if !errors.Is(err, streams.ErrFloorUnknown) || !strings.Contains(err.Error(), "EVENTS/event-worker") || !strings.Contains(err.Error(), "stream DEADLETTER") {
 		t.Errorf("more is missing than what Redis knows: %v", err)
 	}
 	if err := w.js.DeleteStream(t.Context(), other.CachedInfo().Config.Name); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,30 +42,35 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s is %s, wanted %s", what, c.Setting, c.Is, c.Wanted)
 }
 
-// requestTimeout bounds the look at one stream, and the making of one change. An election in JetStream's cluster
-// swallows requests: whoever waits longer learns nothing, and whoever asks again does.
-const requestTimeout = 5 * time.Second
+// stepTimeout bounds the look at one stream or consumer, and the making of one change. An election in JetStream's
+// cluster swallows requests: whoever waits longer learns nothing, and whoever asks again does.
+const stepTimeout = 5 * time.Second
+
+// ErrNoConsumer means that no consumer can be used, so that a worker would have nothing to do.
+var ErrNoConsumer = errors.New("no consumer can be used")
 
 // Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
-// it. Existing streams and consumers are used as they are, and their differences from o are logged. What cannot be
-// created keeps nothing else from being created; the error has a line for each. It is ErrFloorUnknown only if all that
-// is missing are consumers whose ack floor nobody knows until Redis answers. Several processes may call Ensure at the
-// same time.
+// it; it is not made, and the error is ErrFloorUnknown, while nobody knows the floor until Redis answers. Existing
+// streams and consumers are used as they are. Their differences from o are logged once nothing is missing.
+//
+// What does not answer or cannot be created keeps nothing else from being created. The error has a line for each; it is
+// ErrNoConsumer if no consumer is left that can be used. Several processes may call Ensure at the same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
-	changes, err := Plan(ctx, js, o)
-	if err != nil {
+	p := makePlan(ctx, js, o)
+	made, err := create(ctx, js, r, p.changes, log)
+	if err = errors.Join(p.err, err); err != nil {
+		if p.consumers+made == 0 {
+			return fmt.Errorf("%w: %w", ErrNoConsumer, err)
+		}
 		return err
 	}
-	created, err := create(ctx, js, r, changes, log)
-	if err != nil {
-		return err
-	}
-	if created {
-		if changes, err = Plan(ctx, js, o); err != nil {
-			return err
+	if slices.ContainsFunc(p.changes, Change.Creates) {
+		// Another process may have been faster, with other settings.
+		if p = makePlan(ctx, js, o); p.err != nil {
+			return p.err
 		}
 	}
-	for _, c := range changes {
+	for _, c := range p.changes {
 		hint := "`arrakis provision --apply` changes it"
 		if c.Fixed {
 			hint = "JetStream may not be able to change it: `arrakis provision --apply` says what to do, and docs/streams.md"
@@ -74,41 +81,34 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 	return nil
 }
 
-// create makes the changes that create something, and reports whether there are any. Its error is that of Ensure.
-func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (created bool, err error) {
+// create makes the changes that create something. It returns how many consumers exist thereby.
+func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (consumers int, err error) {
 	var refused refusals
-	var unknown error            // ErrFloorUnknown of each consumer that waits for Redis
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
 		if !c.Creates() || missing[c.Stream] {
 			continue
 		}
-		created = true
-		limited, cancel := context.WithTimeout(ctx, requestTimeout)
+		limited, cancel := context.WithTimeout(ctx, stepTimeout)
 		err := c.apply(limited, js, r)
 		cancel()
-		switch {
-		case err == nil:
+		if err == nil {
 			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
-		case existsAlready(err):
+		}
+		switch {
+		case err == nil || existsAlready(err):
+			if c.Consumer != "" {
+				consumers++
+			}
 		case ctx.Err() != nil:
 			refused.add(c, err)
-			return created, refused.err() // everything else would fail as well
-		case errors.Is(err, ErrFloorUnknown):
-			unknown = errors.Join(unknown, fmt.Errorf("%s: %w", c, err))
+			return consumers, refused.err() // everything else would fail as well
 		default:
 			missing[c.Stream] = c.Consumer == ""
 			refused.add(c, err)
 		}
 	}
-	switch err = refused.err(); {
-	case err == nil:
-		return created, unknown
-	case unknown == nil:
-		return created, err
-	default:
-		return created, fmt.Errorf("%w\n%v", err, unknown) //nolint:errorlint // not ErrFloorUnknown: more is missing
-	}
+	return consumers, refused.err()
 }
 
 // existsAlready reports whether a create failed because another process created the same stream or consumer a moment
@@ -121,46 +121,78 @@ func existsAlready(err error) bool {
 }
 
 // Plan lists the changes that [Apply] would make, in a fixed order, streams before their consumers. It changes nothing.
+// After an error, which has a line for each stream and consumer that does not answer, the list lacks their changes.
 func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
-	var changes []Change
-	for _, want := range wanted(o) {
-		more, err := planStream(ctx, js, want)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, more...)
-	}
-	return changes, nil
+	p := makePlan(ctx, js, o)
+	return p.changes, p.err
 }
 
-// planStream lists the changes of one stream and its consumers.
-func planStream(ctx context.Context, js jetstream.JetStream, want stream) (changes []Change, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	s, err := js.Stream(ctx, want.config.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		changes = append(changes, createStream(want.config))
-		for _, c := range want.consumers {
-			changes = append(changes, createConsumer(want.config.Name, c))
+// plan is what was learned of one stream with its consumers, or of all.
+type plan struct {
+	changes   []Change
+	consumers int   // that exist
+	err       error // a line for each stream and consumer that does not answer
+}
+
+// makePlan looks at all streams at the same time, so that all that do not answer cost the time of one.
+func makePlan(ctx context.Context, js jetstream.JetStream, o Options) plan {
+	all := wanted(o)
+	parts := make([]plan, len(all))
+	var looks sync.WaitGroup
+	for i, want := range all {
+		looks.Go(func() { parts[i] = planStream(ctx, js, want) })
+	}
+	looks.Wait()
+	var p plan
+	var errs []error
+	for _, part := range parts {
+		p.changes = append(p.changes, part.changes...)
+		p.consumers += part.consumers
+		if part.err != nil {
+			errs = append(errs, part.err)
 		}
-		return changes, nil
+	}
+	if len(errs) == len(all) {
+		errs = errs[:1] // it is JetStream itself: the others say the same
+	}
+	p.err = errors.Join(errs...)
+	return p
+}
+
+func planStream(ctx context.Context, js jetstream.JetStream, want stream) (p plan) {
+	limited, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	s, err := js.Stream(limited, want.config.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		p.changes = append(p.changes, createStream(want.config))
+		for _, c := range want.consumers {
+			p.changes = append(p.changes, createConsumer(want.config.Name, c))
+		}
+		return p
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+		p.err = fmt.Errorf("look at stream %s: %w", want.config.Name, err)
+		return p
 	}
 	is := s.CachedInfo().Config
-	changes = streamChanges(&is, &want.config)
+	p.changes = streamChanges(&is, &want.config)
 	for _, c := range want.consumers {
-		more, err := planConsumer(ctx, s, c)
+		changes, err := planConsumer(ctx, s, c)
 		if err != nil {
-			return nil, fmt.Errorf("look at consumer %s/%s: %w", want.config.Name, c.Durable, err)
+			p.err = errors.Join(p.err, fmt.Errorf("look at consumer %s/%s: %w", want.config.Name, c.Durable, err))
+			continue
 		}
-		changes = append(changes, more...)
+		p.changes = append(p.changes, changes...)
+		if !slices.ContainsFunc(changes, Change.Creates) {
+			p.consumers++
+		}
 	}
-	return changes, nil
+	return p
 }
 
 func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) ([]Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	stream := s.CachedInfo().Config.Name
 	c, err := s.Consumer(ctx, want.Durable)
 	switch {

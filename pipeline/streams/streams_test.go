@@ -317,7 +317,7 @@ func TestEnsureGivesUpAnAnswerThatIsLost(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testserver.Patience)
 	defer cancel()
 	err := streams.Ensure(ctx, js, nil, streams.Options{}, log)
-	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, streams.ErrNoConsumer) || ctx.Err() != nil {
 		t.Errorf("%v; the caller's time: %v", err, ctx.Err())
 	}
 	proxy.Resume()
