@@ -8,6 +8,8 @@
 //   - Success and failure count for the node that owns the call's key, as package redishealth says. A call whose node
 //     is away must not be run: the caller asks [redishealth.Health.KeyAway], and knows what to do without an answer.
 //   - A call is run once, except by the client's own retries. Whoever runs it again decides that it may be repeated.
+//
+// A single call needs none of this: [redis.Script.Run] in [redishealth.Health.DoKey] brings the source along as well.
 package redisscript
 
 import (
