@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,57 +10,67 @@ import (
 	"arrakis/pipeline/contract"
 )
 
+const hiddenCause = "no worker can see a message that has the header Status and no body"
+
+// maxVisible bounds how many messages that workers can see a look reads of one consumer, while it looks for hidden ones
+// among them. The next look goes on.
+const maxVisible = 100
+
 // hidden reports whether no worker can see a message. With this header and without a body, the NATS library takes it
 // for what the server says about a pull request, and does not pass it on: with some values it ends the requests. So the
 // message would be delivered without end, and hold a place among the unacknowledged messages of its consumer.
 func hidden(m *jetstream.RawStreamMsg) bool { return len(m.Data) == 0 && m.Header.Get("Status") != "" }
 
-// sweepHidden makes dead letters of the hidden messages that are the first unacknowledged ones of their consumers.
-// Those behind others have their turn later: what a worker sees ends. Redis is not needed, and several processes may do
-// it at the same time.
-func (k *Keeper) sweepHidden(ctx context.Context, s *sample) error {
-	var errs []error
-	var swept int64
-	enough := time.Now().Add(k.o.Interval / 2)
-	for _, c := range s.consumers {
-		route, ours := routeOf(c)
-		if !ours || c.NumAckPending == 0 {
-			continue
-		}
-		for more := true; more && swept < maxSwept && time.Now().Before(enough); {
-			var err error
-			if more, err = k.deadLetterHidden(ctx, c, route.Filter()); err != nil {
-				errs = append(errs, fmt.Errorf("make a dead letter of a message that no worker can see: %w", err))
-			}
-			if more {
-				swept++
-			}
-		}
-	}
-	if name := s.stream.Config.Name; swept > 0 && k.mayWarn(name, "hidden") {
-		k.o.Logger.WarnContext(ctx, "messages that no worker can see became dead letters: no body, and the header Status",
-			"stream", name, "messages", swept)
-	}
-	return errors.Join(errs...)
+// reading is up to where the unacknowledged messages of a consumer were looked at.
+type reading struct {
+	created time.Time // the consumer
+	next    uint64    // the sequence to go on with
 }
 
-// deadLetterHidden makes a dead letter of the first unacknowledged message of a consumer. It returns false if that
-// message is not hidden, or if there is none.
-func (k *Keeper) deadLetterHidden(ctx context.Context, c *jetstream.ConsumerInfo, filter string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+// sweepHidden makes dead letters of hidden messages that consumers have delivered. Redis is not needed, and several
+// processes may do it at the same time.
+func (k *Keeper) sweepHidden(ctx context.Context, f *finding) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	m, err := Read(ctx, k.o.JetStream, c.Stream, c.AckFloor.Stream+1, filter)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
+	var errs error
+	before := f.budget.left
+	for _, c := range f.sample.consumers {
+		if route, ours := routeOf(c); ours && c.NumAckPending > 0 {
+			errs = errors.Join(errs, k.sweepDelivered(ctx, f, c, route.Filter()))
+		}
 	}
-	if err != nil || !hidden(m) {
-		return false, err
+	k.tell(ctx, f.stream, hiddenCause, before-f.budget.left, errs)
+}
+
+// sweepDelivered makes dead letters of the hidden ones among the messages that one consumer has delivered and that are
+// not acknowledged. It ends at an error: the message would be the next one again.
+func (k *Keeper) sweepDelivered(ctx context.Context, f *finding, c *jetstream.ConsumerInfo, filter string) error {
+	key := c.Stream + "/" + c.Name
+	at := k.readings[key]
+	if !at.created.Equal(c.Created) {
+		at = reading{created: c.Created}
 	}
-	err = k.o.DeadLetter(ctx, c.Stream, m, "no worker can see a message that has the header Status and no body")
-	if err != nil {
-		return false, err
+	at.next = max(at.next, c.AckFloor.Stream+1)
+	defer func() { k.readings[key] = at }()
+	for visible := 0; visible < maxVisible && !f.budget.spent(); {
+		m, err := Read(ctx, k.o.JetStream, c.Stream, at.next, filter)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if m.Sequence > c.Delivered.Stream {
+			return nil
+		}
+		if !hidden(m) {
+			visible++
+		} else if err := k.bury(ctx, f, key, m, hiddenCause); err != nil {
+			return err
+		}
+		at.next = m.Sequence + 1
 	}
-	return true, k.remove(ctx, c.Stream, m.Sequence)
+	return nil
 }
 
 // routeOf returns the route whose consumer c is, if any.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,7 +17,7 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// sampleTimeout bounds what a look at a stream asks of JetStream, and the making of one dead letter.
+// sampleTimeout bounds what a look at a stream asks of JetStream.
 const sampleTimeout = 4 * time.Second
 
 // KeeperOptions configures a [Keeper]. Registerer and Interval may be zero.
@@ -42,14 +41,19 @@ type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
-	warned  map[string]time.Time     // by stream and kind: when a sweep was last logged; owned by Run
+
+	// Owned by Run.
+	warned   map[string]time.Time // by stream and warning: when it was last logged
+	readings map[string]reading   // by consumer
+	letters  map[string]letter    // by stream and consumer or pattern: a message that has not been deleted yet
 }
 
 // NewKeeper makes a Keeper and registers its metric. It starts nothing.
 func NewKeeper(o KeeperOptions) *Keeper {
 	o.Interval = cmp.Or(o.Interval, 5*time.Second)
 	k := &Keeper{
-		o: o, again: map[string]*atomic.Int64{}, warned: map[string]time.Time{},
+		o: o, again: map[string]*atomic.Int64{},
+		warned: map[string]time.Time{}, readings: map[string]reading{}, letters: map[string]letter{},
 		dropped: promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "arrakis_unread_dropped_total",
 			Help: "Messages that a stream dropped by age or size before a worker saw them. Each is counted by one process.",
@@ -73,11 +77,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(k.o.Interval)
 	defer tick.Stop()
 	for {
-		for _, stream := range contract.Streams() {
-			if err := k.look(ctx, stream); err != nil && ctx.Err() == nil {
-				k.o.Logger.DebugContext(ctx, "look at a stream", "stream", stream, "err", err)
-			}
-		}
+		k.lookAtAll(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -86,63 +86,105 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// look looks at a stream, if it is this process's turn.
-func (k *Keeper) look(ctx context.Context, stream string) error {
+// lookAtAll looks at all streams and then sweeps them: the floors of one do not wait for the sweep of another.
+func (k *Keeper) lookAtAll(ctx context.Context) {
+	debug := func(stream string, err error) {
+		if err != nil && ctx.Err() == nil {
+			k.o.Logger.DebugContext(ctx, "look at a stream", "stream", stream, "err", err)
+		}
+	}
+	var found []*finding
+	for _, stream := range contract.Streams() {
+		f, err := k.look(ctx, stream)
+		if debug(stream, err); f != nil {
+			found = append(found, f)
+		}
+	}
+	for _, f := range found {
+		f.budget = budget{maxSwept, time.Now().Add(sweepTime)}
+		k.sweepHidden(ctx, f)
+		if f.search {
+			debug(f.stream, k.search(ctx, f))
+		}
+	}
+}
+
+// finding is what a look at a stream has found, and what is still to be done.
+type finding struct {
+	stream string
+	sample *sample
+	all    []string // filters of all consumers; see Keeper.sample
+	turn   turn     // zero while Redis is away
+	before tally
+	search bool // the stream may hold messages that nobody reads; the tally waits for the sweep
+	budget budget
+}
+
+// look looks at a stream, if it is this process's turn. It keeps the floors, and the tally if no search must come
+// first. It returns nil if another process looks, or if the stream does not answer.
+func (k *Keeper) look(ctx context.Context, stream string) (*finding, error) {
 	k.countRedelivered(ctx, stream)
 	// A little less than the interval, so that a process whose ticks come early does not miss every second one.
 	mine, away := k.o.Records.look(ctx, stream, k.o.Interval*4/5)
 	if away == nil && mine.version == "" {
-		return nil
+		return nil, nil
 	}
 	s, all, err := k.sample(ctx, stream)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	f := &finding{stream: stream, sample: s, all: all, turn: mine}
 	fields := k.floors(s)
-	errHidden := k.sweepHidden(ctx, s)
 	if away != nil {
-		return errors.Join(away, errHidden)
+		return f, away
 	}
 	if s.missing { // what it has delivered is not known
-		_, err := k.o.Records.save(ctx, stream, mine, fields...)
-		return errors.Join(err, errHidden)
+		_, err := k.o.Records.save(ctx, stream, &f.turn, fields...)
+		return f, err
 	}
 	// A tally that cannot be read, because somebody has written to it, begins anew.
-	before, _ := parseTally(mine.tally)
-	after, added, errSweep := k.count(ctx, s, all, &before, mine)
+	f.before, _ = parseTally(mine.tally)
+	after, added := f.before.next(s, mine.redelivered, mine.swept)
+	if f.search = k.shouldSearch(s, all, &f.before, signed(added)+after.Excess); f.search {
+		_, err := k.o.Records.save(ctx, stream, &f.turn, fields...)
+		return f, err
+	}
+	return f, k.saveTally(ctx, f, &after, added, fields...)
+}
+
+// search makes dead letters of messages that nobody reads, and then keeps the tally: on some streams they look like
+// dropped ones.
+func (k *Keeper) search(ctx context.Context, f *finding) error {
+	after, added := f.before.next(f.sample, f.turn.redelivered, f.turn.swept)
+	swept, ended := k.sweepStrays(ctx, f)
+	if !f.sample.workQueue() { // on a work queue, the messages of this sweep are not gone in the sample
+		total, err := k.o.Records.number(ctx, f.stream, fieldSwept) // with those of other processes
+		if !ended || err != nil {
+			return err // what is left would be counted
+		}
+		after, added = f.before.next(f.sample, f.turn.redelivered, total)
+	}
+	if ended {
+		after.Last = f.sample.stream.State.LastSeq
+	}
+	if ended && swept == 0 {
+		after.Searched = f.sample.stream.TimeStamp
+	}
+	return k.saveTally(ctx, f, &after, added)
+}
+
+// saveTally keeps the tally and other fields of the record, and reports what was dropped, unless another look was
+// stored since.
+func (k *Keeper) saveTally(ctx context.Context, f *finding, after *tally, added uint64, fields ...any) error {
 	text, err := json.Marshal(after)
 	if err != nil {
 		return err
 	}
-	saved, err := k.o.Records.save(ctx, stream, mine, append(fields, fieldTally, text)...)
+	saved, err := k.o.Records.save(ctx, f.stream, &f.turn, append(fields, fieldTally, text)...)
 	if saved {
-		k.report(ctx, stream, &before, &after, added)
+		k.report(ctx, f.stream, &f.before, after, added)
 	}
-	return errors.Join(errHidden, errSweep, err)
-}
-
-// count returns the tally after the look s. Where the stream may hold messages that nobody reads, count makes dead
-// letters of them first, because on some streams they look like dropped ones.
-func (k *Keeper) count(ctx context.Context, s *sample, all []string, before *tally, mine turn) (after tally, added uint64, err error) {
-	after, added = before.next(s, mine.redelivered, mine.swept)
-	if !k.shouldSearch(s, all, before, signed(added)+after.Excess) {
-		return after, added, nil
-	}
-	swept, ended, err := k.sweep(ctx, s, all)
-	if !s.workQueue() { // on a work queue, the messages of this sweep are not gone in the sample
-		total, errTotal := k.o.Records.number(ctx, s.stream.Config.Name, fieldSwept) // with those of other processes
-		if !ended || errTotal != nil {
-			return *before, 0, errors.Join(err, errTotal) // what is left would be counted
-		}
-		after, added = before.next(s, mine.redelivered, total)
-	}
-	if ended {
-		after.Last = s.stream.State.LastSeq
-	}
-	if ended && swept == 0 {
-		after.Searched = s.stream.TimeStamp
-	}
-	return after, added, err
+	return err
 }
 
 // countRedelivered adds this process's redeliveries to those in Redis.

@@ -279,6 +279,7 @@ func TestF15UnreadSubjectsBecomeDeadLetters(t *testing.T) {
 			w.keep()
 			w.keep()
 			w.messages("ELIGIBILITY", 6)
+			w.deadLetters("ELIGIBILITY", 4)
 			got := map[string]int{}
 			for len(w.letters) > 0 {
 				got[<-w.letters]++

@@ -11,7 +11,7 @@ import (
 )
 
 // Read returns the message of a stream at seq. If subject is not "", which may have wildcards, it returns the first
-// message on it from seq on. An error is [jetstream.ErrMsgNotFound] if there is none.
+// message on it from seq on. An error is [jetstream.ErrMsgNotFound] if there is none. ctx must have a deadline.
 //
 // The library's GetMsg does not return every message that a publisher can store. Read does: headers that cannot be
 // decoded are nil, and a message that looks like the answer of a direct get that failed is a message.

@@ -110,9 +110,9 @@ func (r *Records) floor(ctx context.Context, stream, consumer string, created, n
 	if err != nil && !ok {
 		return 0, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", ErrFloorUnknown, err))
 	}
-	kept, errKept := parsePlace(text)
+	kept, okKept := parsePlace(text) // "" without Redis
 	switch {
-	case err != nil || errKept != nil || !kept.created.Equal(created):
+	case !okKept || !kept.created.Equal(created):
 		return known.floor, nil
 	case !ok || kept.at.After(known.at):
 		return kept.floor, nil
@@ -130,25 +130,24 @@ func (p place) String() string {
 	return fmt.Sprintf("%d %d %d", p.created.UnixNano(), p.at.UnixNano(), p.floor)
 }
 
-func parsePlace(text string) (p place, err error) {
+func parsePlace(text string) (p place, ok bool) {
 	parts := strings.Split(text, " ")
-	if len(parts) != 2 && len(parts) != 3 {
-		return place{}, fmt.Errorf("%q is no place in a stream", text)
+	if len(parts) == 2 {
+		parts = []string{parts[0], "", parts[1]}
 	}
-	created, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil {
-		return place{}, err
+	if len(parts) != 3 {
+		return place{}, false
 	}
-	if len(parts) == 3 {
-		at, err := strconv.ParseInt(parts[1], 10, 64)
-		if err != nil {
-			return place{}, err
-		}
+	created, errCreated := strconv.ParseInt(parts[0], 10, 64)
+	floor, errFloor := strconv.ParseUint(parts[2], 10, 64)
+	p = place{created: time.Unix(0, created), floor: floor}
+	var errAt error
+	if parts[1] != "" {
+		var at int64
+		at, errAt = strconv.ParseInt(parts[1], 10, 64)
 		p.at = time.Unix(0, at)
 	}
-	p.created = time.Unix(0, created)
-	p.floor, err = strconv.ParseUint(parts[len(parts)-1], 10, 64)
-	return p, err
+	return p, errors.Join(errCreated, errAt, errFloor) == nil
 }
 
 // turn is the right to look at a stream and to store what was found, and what the record held then.
@@ -176,18 +175,23 @@ func (r *Records) look(ctx context.Context, stream string, every time.Duration) 
 	return t, nil
 }
 
-// save stores fields of the record. It returns false, and has stored nothing, if another look was stored since.
-func (r *Records) save(ctx context.Context, stream string, t turn, fields ...any) (bool, error) {
+// save stores fields of the record; the turn goes on. It returns false, and has stored nothing, if another look was
+// stored since.
+func (r *Records) save(ctx context.Context, stream string, t *turn, fields ...any) (bool, error) {
 	if len(fields) == 0 {
 		return false, nil
 	}
 	key := recordKey(stream)
-	var n int
+	var version int64
 	err := r.health.DoKey(ctx, key, func(ctx context.Context) (err error) {
-		n, err = saveScript.Run(ctx, r.rdb, []string{key}, append([]any{t.version}, fields...)...).Int()
+		version, err = saveScript.Run(ctx, r.rdb, []string{key}, append([]any{t.version}, fields...)...).Int64()
 		return err
 	})
-	return n == 1, err
+	if err != nil || version == 0 {
+		return false, err
+	}
+	t.version = strconv.FormatInt(version, 10)
+	return true, nil
 }
 
 // add adds n to a number of the record.

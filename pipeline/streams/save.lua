@@ -3,10 +3,9 @@
 -- KEYS[1]  the stream's record
 -- ARGV[1]  its version, as look.lua returned it
 -- ARGV[2]  field, ARGV[3] value, and so on
--- Returns  1, or 0 if it was too late
+-- Returns  the record's new version, or 0 if it was too late
 if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
   return 0
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('HINCRBY', KEYS[1], 'version', 1)
-return 1
+return redis.call('HINCRBY', KEYS[1], 'version', 1)

@@ -9,7 +9,8 @@
 // While workers run, one [Keeper] at a time looks at the streams every few seconds and keeps in [Records], that is in
 // Redis: the ack floor of each consumer, so that one that is lost goes on where it was, and the number of messages that
 // a stream has dropped before a worker saw them, which the comment of tally explains. It also makes dead letters of
-// messages whose subject nobody reads. docs/streams.md says what users may rely on.
+// messages whose subject nobody reads, and of those that the NATS library shows to no worker. docs/streams.md says what
+// users may rely on.
 package streams
 
 import (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,9 +17,12 @@ const (
 	// maxSubjects is how many subjects a stream may have for a search: more would be a large answer, and no contract
 	// needs them. They are looked at when there are fewer.
 	maxSubjects = 100_000
-	// maxSwept bounds a sweep, and so does half of the time between two looks: a sweep must end before another process
-	// has its turn. The next look goes on.
-	maxSwept = 1_000
+	// maxSwept and sweepTime bound the sweeps of one look at a stream, which begin no other message after that. The next
+	// look goes on. The sweeps of all streams end before another process has its turn.
+	maxSwept  = 1_000
+	sweepTime = 800 * time.Millisecond
+	// sweepTimeout bounds what one sweep asks of JetStream, which does not answer a user who may not delete.
+	sweepTimeout = 2 * time.Second
 )
 
 // shouldSearch says whether the stream may hold messages that nobody reads. all are the filters of all its consumers;
@@ -38,71 +43,93 @@ func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int6
 	return found > 0 || !recently && before.Last != s.stream.State.LastSeq
 }
 
-// sweep makes dead letters of the messages that no consumer reads, and returns how many, and whether it has come to the
-// end of them. The dead letter is stored first, under an ID made of the message's sequence, and then the message is
-// deleted. So several processes may sweep, and one that dies in between loses nothing.
+// budget bounds the sweeps of one look.
+type budget struct {
+	left  int // dead letters
+	until time.Time
+}
+
+func (b *budget) spent() bool { return b.left <= 0 || !time.Now().Before(b.until) }
+
+const strayCause = "no worker reads messages on this subject"
+
+// sweepStrays makes dead letters of the messages that no consumer reads, and returns how many, and whether it has come
+// to the end of them.
 //
 // A stream that keeps messages for no consumer on purpose, as one with scheduled messages does, must not be swept. No
 // route has such a stream.
-func (k *Keeper) sweep(ctx context.Context, s *sample, all []string) (swept int64, ended bool, err error) {
-	name := s.stream.Config.Name
-	handle, err := k.o.JetStream.Stream(ctx, name)
-	if err != nil {
-		return 0, false, err
-	}
-	defer func() {
-		if swept > 0 && k.mayWarn(name, "unread") {
-			k.o.Logger.WarnContext(ctx, "messages that nobody reads became dead letters: no consumer has their subject",
-				"stream", name, "messages", swept)
-		}
-	}()
-	enough := time.Now().Add(k.o.Interval / 2)
-	for _, pattern := range unread(s.stream.Config.Subjects, all) {
-		info, err := handle.Info(ctx, jetstream.WithSubjectFilter(pattern))
-		if err != nil {
-			return swept, false, fmt.Errorf("look for subjects below %s: %w", pattern, err)
-		}
-		for subject := range info.State.Subjects {
-			if coveredBy(all, subject) {
-				continue
-			}
-			for {
-				if swept >= maxSwept || time.Now().After(enough) {
-					return swept, false, nil
-				}
-				more, err := k.deadLetter(ctx, name, subject)
-				if err != nil {
-					return swept, false, fmt.Errorf("make a dead letter of a message on %s: %w", subject, err)
-				}
-				if !more {
-					break
-				}
-				swept++
-			}
+func (k *Keeper) sweepStrays(ctx context.Context, f *finding) (swept int, ended bool) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	before, ended := f.budget.left, true
+	var err error
+	for _, pattern := range unread(f.sample.stream.Config.Subjects, f.all) {
+		if ended, err = k.sweepPattern(ctx, f, pattern); !ended {
+			break
 		}
 	}
-	return swept, true, nil
+	swept = before - f.budget.left
+	k.tell(ctx, f.stream, strayCause, swept, err)
+	return swept, ended
 }
 
-// deadLetter makes a dead letter of the first message on a subject. It returns false if there is none.
-func (k *Keeper) deadLetter(ctx context.Context, stream, subject string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
-	defer cancel()
-	m, err := Read(ctx, k.o.JetStream, stream, 1, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
+// sweepPattern makes dead letters of the messages on subjects below a pattern that no consumer reads, and reports
+// whether none is left. It ends at an error: the message would be the next one again.
+func (k *Keeper) sweepPattern(ctx context.Context, f *finding, pattern string) (ended bool, err error) {
+	handle, err := k.o.JetStream.Stream(ctx, f.stream)
 	if err != nil {
 		return false, err
 	}
-	if err := k.o.DeadLetter(ctx, stream, m, "no worker reads messages on the subject "+m.Subject); err != nil {
-		return false, err
+	info, err := handle.Info(ctx, jetstream.WithSubjectFilter(pattern))
+	if err != nil {
+		return false, fmt.Errorf("look for subjects below %s: %w", pattern, err)
 	}
-	// Written down before the message is deleted: the count of dropped messages may be too low, but not too high.
-	if err := k.o.Records.add(ctx, stream, fieldSwept, 1); err != nil {
-		return false, err
+	for _, subject := range slices.Sorted(maps.Keys(info.State.Subjects)) { // in order: who fails is the next again
+		for !coveredBy(f.all, subject) {
+			m, err := Read(ctx, k.o.JetStream, f.stream, 1, subject)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				break
+			}
+			if err != nil || f.budget.spent() {
+				return false, err
+			}
+			if err := k.bury(ctx, f, pattern, m, strayCause); err != nil {
+				return false, err
+			}
+		}
 	}
-	return true, k.remove(ctx, stream, m.Sequence)
+	return true, nil
+}
+
+// letter is a message whose dead letter is stored. The time tells it from one of an earlier stream.
+type letter struct {
+	seq    uint64
+	stored int64 // unix ns
+}
+
+// bury makes a dead letter of a message that no worker gets. The dead letter is stored first, under an ID made of the
+// message's sequence, and then the message is deleted. So several processes may do it, and one that dies in between
+// loses nothing. who names the messages of which this one is the next: while it cannot be deleted, it gets no second
+// dead letter.
+func (k *Keeper) bury(ctx context.Context, f *finding, who string, m *jetstream.RawStreamMsg, cause string) error {
+	key, now := f.stream+" "+who, letter{m.Sequence, m.Time.UnixNano()}
+	if k.letters[key] != now {
+		if err := k.o.DeadLetter(ctx, f.stream, m, cause); err != nil {
+			return fmt.Errorf("store a dead letter of message %d: %w", m.Sequence, err)
+		}
+		if cause == strayCause { // before it is deleted: the count of dropped messages may be too low, but not too high
+			if err := k.o.Records.add(ctx, f.stream, fieldSwept, 1); err != nil {
+				return err
+			}
+		}
+		k.letters[key] = now
+	}
+	if err := k.remove(ctx, f.stream, m.Sequence); err != nil {
+		return fmt.Errorf("delete message %d, whose dead letter is stored: %w", m.Sequence, err)
+	}
+	delete(k.letters, key)
+	f.budget.left--
+	return nil
 }
 
 // remove deletes a message. It succeeds if another process was faster.
@@ -120,9 +147,22 @@ func (k *Keeper) remove(ctx context.Context, stream string, seq uint64) error {
 	return err
 }
 
-// mayWarn reports whether a sweep of a stream, of one kind, may be logged now: at most once in searchEvery.
-func (k *Keeper) mayWarn(stream, kind string) bool {
-	now, key := time.Now(), stream+" "+kind
+// tell logs what a sweep has done, and why it failed.
+func (k *Keeper) tell(ctx context.Context, stream, cause string, swept int, err error) {
+	if swept > 0 && k.mayWarn(stream+" "+cause) {
+		k.o.Logger.WarnContext(ctx, "messages that no worker gets became dead letters",
+			"stream", stream, "messages", swept, "cause", cause)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) && k.mayWarn(stream+" "+cause+" err") {
+		k.o.Logger.WarnContext(ctx, "messages that no worker gets stay in the stream: they cannot become dead letters",
+			"stream", stream, "cause", cause, "err", err, "hint", "does the stream allow deletes (no deny_delete), and may the NATS "+
+				"user read and delete messages ($JS.API.STREAM.MSG.GET.>, $JS.API.STREAM.MSG.DELETE.>)?")
+	}
+}
+
+// mayWarn reports whether a warning may be logged now: each at most once in searchEvery.
+func (k *Keeper) mayWarn(key string) bool {
+	now := time.Now()
 	if now.Sub(k.warned[key]) <= searchEvery {
 		return false
 	}

@@ -16,8 +16,8 @@ import (
 // Between two looks between which the stream cannot have dropped an unread message the difference is set to zero. That
 // keeps errors of the past (deliveries that a killed worker did not count, a state that a killed server lost, a purge)
 // from the count. While messages are dropped, the count can be too low by the messages that were delivered again to a
-// worker that died within seconds, and wrong, either way, by those that were delivered again in the seconds before it
-// began. What is deleted or purged by hand meanwhile is counted as dropped.
+// worker that died within seconds, or that no worker can see, and wrong, either way, by those that were delivered again
+// in the seconds before it began. What is deleted or purged by hand meanwhile is counted as dropped.
 type tally struct {
 	Dropped  uint64    `json:"dropped"`
 	Dropping bool      `json:"dropping,omitempty"` // a look of the last minute found dropped messages

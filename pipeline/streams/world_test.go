@@ -16,6 +16,8 @@ import (
 
 	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/streams"
 )
 
@@ -27,7 +29,9 @@ type world struct {
 	records *streams.Records
 	metrics *prometheus.Registry // of the first keeper
 	logged  *safeLines
-	letters chan string // subjects of the messages that became dead letters
+	letters chan string // subjects of the messages for which a dead letter was stored
+	// before, if any, is called before a dead letter is stored.
+	before func(stream string)
 }
 
 func newWorld(t *testing.T) *world {
@@ -80,9 +84,18 @@ func (w *world) keep() (stop func()) {
 	k := streams.NewKeeper(streams.KeeperOptions{
 		JetStream: w.js, Records: w.records, Registerer: registry, Interval: 100 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(w.logged, nil)),
-		DeadLetter: func(_ context.Context, _ string, m *jetstream.RawStreamMsg, _ string) error {
-			w.letters <- m.Subject
-			return nil
+		DeadLetter: func(ctx context.Context, stream string, m *jetstream.RawStreamMsg, cause string) error {
+			if w.before != nil {
+				w.before(stream)
+			}
+			err := deadletter.New(w.js).Write(ctx, &deadletter.Record{
+				Stream: stream, Sequence: m.Sequence, Stored: m.Time, Subject: m.Subject, Headers: m.Header, Body: m.Data,
+				Reason: contract.ReasonMalformed, Cause: cause,
+			})
+			if err == nil {
+				w.letters <- m.Subject
+			}
+			return err
 		},
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -141,6 +154,24 @@ func (w *world) field(stream, name string) string {
 	return w.rdb.HGet(w.t.Context(), "arrakis:stream:"+stream, name).Val()
 }
 
+// deadLetters waits until there are n dead letters of a stream's messages, and checks that each message has one.
+func (w *world) deadLetters(stream string, n int) {
+	w.t.Helper()
+	var page deadletter.Page
+	testserver.Eventually(w.t, fmt.Sprintf("%d messages of %s are dead letters", n, stream), func() (done bool) {
+		var err error
+		page, err = deadletter.New(w.js).List(w.t.Context(), deadletter.Query{Stream: stream})
+		return err == nil && len(page.Entries) >= n
+	})
+	of := map[uint64]int{}
+	for _, e := range page.Entries {
+		of[e.Sequence]++
+	}
+	if len(page.Entries) != n || len(of) != n {
+		w.t.Errorf("%d dead letters of %d messages, want one for each of %d", len(page.Entries), len(of), n)
+	}
+}
+
 // looks waits until two looks at a stream that began after now are stored.
 func (w *world) looks(stream string) {
 	w.t.Helper()
@@ -149,7 +180,8 @@ func (w *world) looks(stream string) {
 		return n
 	}
 	before := version()
-	testserver.Eventually(w.t, "a keeper looks", func() bool { return version() >= before+3 }) // the first may have begun before
+	// A look stores once or twice; the first may have begun before.
+	testserver.Eventually(w.t, "a keeper looks", func() bool { return version() >= before+6 })
 }
 
 // messages waits until a stream holds n messages.
