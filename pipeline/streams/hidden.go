@@ -65,7 +65,7 @@ func (k *Keeper) sweepDelivered(ctx context.Context, f *finding, c *jetstream.Co
 		}
 		if !hidden(m) {
 			visible++
-		} else if err := k.bury(ctx, f, key, m, hiddenCause); err != nil {
+		} else if err := k.bury(ctx, f, key, m, hiddenCause, false); err != nil {
 			return err
 		}
 		at.next = m.Sequence + 1

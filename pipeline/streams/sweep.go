@@ -51,7 +51,7 @@ type budget struct {
 
 func (b *budget) spent() bool { return b.left <= 0 || !time.Now().Before(b.until) }
 
-const strayCause = "no worker reads messages on this subject"
+const strayCause = "no worker reads messages on the subject"
 
 // sweepStrays makes dead letters of the messages that no consumer reads, and returns how many, and whether it has come
 // to the end of them.
@@ -93,7 +93,7 @@ func (k *Keeper) sweepPattern(ctx context.Context, f *finding, pattern string) (
 			if err != nil || f.budget.spent() {
 				return false, err
 			}
-			if err := k.bury(ctx, f, pattern, m, strayCause); err != nil {
+			if err := k.bury(ctx, f, pattern, m, strayCause+" "+subject, true); err != nil {
 				return false, err
 			}
 		}
@@ -110,14 +110,14 @@ type letter struct {
 // bury makes a dead letter of a message that no worker gets. The dead letter is stored first, under an ID made of the
 // message's sequence, and then the message is deleted. So several processes may do it, and one that dies in between
 // loses nothing. who names the messages of which this one is the next: while it cannot be deleted, it gets no second
-// dead letter.
-func (k *Keeper) bury(ctx context.Context, f *finding, who string, m *jetstream.RawStreamMsg, cause string) error {
+// dead letter. count says that no consumer has it, so that it would count as dropped.
+func (k *Keeper) bury(ctx context.Context, f *finding, who string, m *jetstream.RawStreamMsg, cause string, count bool) error {
 	key, now := f.stream+" "+who, letter{m.Sequence, m.Time.UnixNano()}
 	if k.letters[key] != now {
 		if err := k.o.DeadLetter(ctx, f.stream, m, cause); err != nil {
 			return fmt.Errorf("store a dead letter of message %d: %w", m.Sequence, err)
 		}
-		if cause == strayCause { // before it is deleted: the count of dropped messages may be too low, but not too high
+		if count { // before it is deleted: the count of dropped messages may be too low, but not too high
 			if err := k.o.Records.add(ctx, f.stream, fieldSwept, 1); err != nil {
 				return err
 			}
