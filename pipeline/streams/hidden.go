@@ -35,11 +35,17 @@ func (k *Keeper) sweepHidden(ctx context.Context, f *finding) {
 	var errs error
 	before := f.budget.left
 	for _, c := range f.sample.consumers {
-		if route, ours := routeOf(c); ours && c.NumAckPending > 0 {
+		if route, ours := routeOf(c); ours && mayHide(c) {
 			errs = errors.Join(errs, k.sweepDelivered(ctx, f, c, route.Filter()))
 		}
 	}
 	k.tell(ctx, f.stream, hiddenCause, before-f.budget.left, errs)
+}
+
+// mayHide reports whether a consumer may have delivered hidden messages. They are never acknowledged, so they come again,
+// and fill the places of the consumer. As long as nothing does, healthy messages are not read.
+func mayHide(c *jetstream.ConsumerInfo) bool {
+	return c.NumRedelivered > 0 || c.NumAckPending > 0 && c.NumAckPending >= c.Config.MaxAckPending
 }
 
 // sweepDelivered makes dead letters of the hidden ones among the messages that one consumer has delivered and that are

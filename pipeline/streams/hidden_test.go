@@ -11,20 +11,55 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// pull takes messages from a consumer, as a worker does. What seen gets is acknowledged if it should be.
+// consumer returns a consumer whose messages soon come again.
+func (w *world) consumer(stream, name string) jetstream.Consumer {
+	w.t.Helper()
+	c, err := w.js.Consumer(w.t.Context(), stream, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	config := c.CachedInfo().Config
+	config.AckWait = time.Second
+	if c, err = w.js.UpdateConsumer(w.t.Context(), stream, config); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// pull takes messages from a consumer, as a worker does. If ack is true, it acknowledges them and tells seen; else they
+// come again.
 func (w *world) pull(c jetstream.Consumer, seen chan<- string, ack bool) jetstream.ConsumeContext {
 	w.t.Helper()
 	running, err := c.Consume(func(m jetstream.Msg) {
 		if ack {
 			_ = m.Ack()
+			seen <- string(m.Data())
 		}
-		seen <- string(m.Data())
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(running.Stop)
 	return running
+}
+
+// pullOn acknowledges messages and tells seen, again and again, whatever the library takes for the end.
+func (w *world) pullOn(c jetstream.Consumer, seen chan<- string) {
+	ctx, ended := w.t.Context(), make(chan struct{})
+	w.t.Cleanup(func() { <-ended })
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			batch, err := c.Fetch(100, jetstream.FetchMaxWait(100*time.Millisecond))
+			if err != nil {
+				continue
+			}
+			for m := range batch.Messages() {
+				_ = m.Ack()
+				seen <- string(m.Data())
+			}
+		}
+	}()
 }
 
 // unacknowledged waits until a consumer has n messages that it delivered and that are not acknowledged, and none that
@@ -57,10 +92,7 @@ func TestMessagesThatNoWorkerSeesBecomeDeadLetters(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.stream("ELIGIBILITY", func(c *jetstream.StreamConfig) { c.Retention, c.MaxAge = retention, time.Hour })
-			c, err := w.js.Consumer(t.Context(), "ELIGIBILITY", "eligibility-worker")
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := w.consumer("ELIGIBILITY", "eligibility-worker")
 			seen := make(chan string, 100)
 			first := w.pull(c, seen, true)
 			url := w.js.Conn().ConnectedUrl()
@@ -68,7 +100,7 @@ func TestMessagesThatNoWorkerSeesBecomeDeadLetters(t *testing.T) {
 				testserver.PublishRaw(t, url, "eligibility.check.single", "Status: "+status, "")
 			}
 			wait(t, "the library takes the last one for the consumer's end", first.Closed())
-			w.pull(c, seen, true)
+			w.pullOn(c, seen)
 			testserver.PublishRaw(t, url, "eligibility.check.single", "Status: 409", "with a body")
 			if body := wait(t, "a message with a body is seen", seen); body != "with a body" {
 				t.Errorf("seen: %q", body)
@@ -96,11 +128,8 @@ func TestHiddenMessagesBehindASlowOne(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.stream("ELIGIBILITY", func(c *jetstream.StreamConfig) { c.Retention = retention })
-			c, err := w.js.Consumer(t.Context(), "ELIGIBILITY", "eligibility-worker")
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.pull(c, make(chan string, 1_000), false)
+			c := w.consumer("ELIGIBILITY", "eligibility-worker")
+			w.pull(c, nil, false)
 			url := w.js.Conn().ConnectedUrl()
 			w.publish("eligibility.check.single", 1)
 			testserver.PublishRaw(t, url, "eligibility.check.single", "Status: 100", "")
@@ -120,11 +149,8 @@ func TestMessagesThatCannotBeDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.stream("ELIGIBILITY", func(c *jetstream.StreamConfig) { c.DenyDelete = true })
-	c, err := w.js.Consumer(t.Context(), "ELIGIBILITY", "eligibility-worker")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.pull(c, make(chan string, 1), false)
+	c := w.consumer("ELIGIBILITY", "eligibility-worker")
+	w.pull(c, nil, false)
 	w.keep()
 	w.looks("ELIGIBILITY") // the count has begun
 	url := w.js.Conn().ConnectedUrl()
@@ -154,11 +180,8 @@ func TestF4FloorsDoNotWaitForSweeps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.ensure()
-	c, err := w.js.Consumer(t.Context(), "COMMANDS", "command-worker")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.pull(c, make(chan string, 1), false)
+	c := w.consumer("COMMANDS", "command-worker")
+	w.pull(c, nil, false)
 	testserver.PublishRaw(t, w.js.Conn().ConnectedUrl(), "commands.interaction", "Status: 100", "")
 	w.unacknowledged(c, 1)
 	w.publish("events.member.join", 5)
