@@ -38,9 +38,9 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 	if d.delivered == 1 {
 		return true
 	}
-	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), c.max, false)
+	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), d.delivered, c.max, false)
 	if err == nil && !begins && earlier.All() < c.max && c.suspect.take(d, time.Now()) {
-		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), c.max, true); err != nil || !begins {
+		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), d.delivered, c.max, true); err != nil || !begins {
 			c.suspect.leave(d)
 		}
 	}
@@ -48,6 +48,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 		// The attempts are not known, so none of them is the last. JetStream's count makes the delays grow.
 		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "err", err)
 		d.Attempt, d.maxAttempts = int(min(d.delivered, math.MaxInt32)), math.MaxInt
+		d.counted = true // perhaps, if only the answer was lost
 		return true
 	}
 	d.Attempt = earlier.All() + 1
@@ -81,13 +82,13 @@ func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
 	var err error
 	switch {
 	case d.settlement == nak && d.errorType != errorNone:
-		err = c.store.Fail(ctx, d.attemptsKey(), d.counted)
+		err = c.store.Fail(ctx, d.attemptsKey(), d.delivered)
 	case d.settlement == term && (d.counted || d.reason == contract.ReasonAttemptsExhausted):
 		// If the dead letter cannot be stored, the message comes again, and its handler must not run again.
-		err = c.store.Fail(ctx, d.attemptsKey(), d.counted)
+		err = c.store.Fail(ctx, d.attemptsKey(), d.delivered)
 		d.counted = true
 	case d.settlement == nak && d.counted: // interrupted
-		err = c.store.Undo(ctx, d.attemptsKey())
+		err = c.store.Undo(ctx, d.attemptsKey(), d.delivered)
 	case d.settlement == ack:
 		c.forget(ctx, d)
 	}

@@ -119,7 +119,8 @@ func handled(err error, attempt, maxAttempts int) disposition {
 }
 
 // exhausted is the disposition of a message that comes again although it has had all its attempts. A message that was
-// in progress when its workers died, one after the other, has most likely killed them.
+// in progress when its workers died, one after the other, has most likely killed them. If its handler failed as often,
+// it has not.
 func exhausted(earlier attempts.Count) disposition {
 	d := disposition{
 		settlement: term, reason: contract.ReasonAttemptsExhausted, status: contract.StatusError, errorType: errorHandler,
@@ -127,8 +128,10 @@ func exhausted(earlier attempts.Count) disposition {
 		failure: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
 	}
 	if earlier.Died > 0 {
+		d.cause = fmt.Sprintf("the worker died %d times while it handled this message; %s", earlier.Died, d.cause)
+	}
+	if earlier.Died > earlier.Failed {
 		d.reason, d.errorType = contract.ReasonWorkerKilled, errorWorkerKilled
-		d.cause = fmt.Sprintf("the worker died %d times while it handled this message; the handler failed %d times", earlier.Died, earlier.Failed)
 		d.failure.Message = "the worker died while it handled this message"
 	}
 	return d

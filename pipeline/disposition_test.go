@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 )
 
@@ -80,5 +81,23 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 			t.Errorf("backoff(%d) = %v, after %v", attempt, d, last)
 		}
 		last = d
+	}
+}
+
+// A message is blamed for the death of workers only if they died more often than its handler failed.
+func TestExhausted(t *testing.T) {
+	for _, tt := range []struct {
+		earlier attempts.Count
+		reason  contract.Reason
+		cause   string
+	}{
+		{attempts.Count{Failed: 3}, contract.ReasonAttemptsExhausted, "the handler failed 3 times"},
+		{attempts.Count{Failed: 4, Died: 1}, contract.ReasonAttemptsExhausted, "the worker died 1 times while it handled this message; the handler failed 4 times"},
+		{attempts.Count{Died: 1}, contract.ReasonWorkerKilled, "the worker died 1 times while it handled this message; the handler failed 0 times"},
+		{attempts.Count{Failed: 1, Died: 2}, contract.ReasonWorkerKilled, "the worker died 2 times while it handled this message; the handler failed 1 times"},
+	} {
+		if d := exhausted(tt.earlier); d.reason != tt.reason || d.cause != tt.cause || d.settlement != term {
+			t.Errorf("%+v: %s, %q", tt.earlier, d.reason, d.cause)
+		}
 	}
 }

@@ -8,9 +8,10 @@
 //
 // # Redis
 //
-// The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>. It is deleted when the
-// message ends, and expires a day after the last attempt. While Redis is away, nothing is counted, so messages are
-// tried more often, never less often.
+// The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>. It has a field for each
+// attempt, named by the number of the delivery. So whatever is written down again, because an answer was lost, counts
+// once. The record is deleted when the message ends, and expires a day after the last attempt. While Redis is away,
+// nothing is counted, so messages are tried more often, never less often.
 package attempts
 
 import (
@@ -38,11 +39,8 @@ var beginSource string
 
 var beginScript = redis.NewScript(beginSource)
 
-// The fields of a record; begin.lua names them too.
-const (
-	fieldBegun  = "begun"  // attempts that were begun and not undone
-	fieldFailed = "failed" // those whose handler failed
-)
+// failed is the value of an attempt whose handler failed. The others are begun; see begin.lua.
+const failed = "failed"
 
 // Count is what is known of a message's earlier attempts.
 type Count struct {
@@ -71,14 +69,15 @@ func Key(stream string, sequence uint64, stored time.Time) string {
 	return prefix + stream + ":" + strconv.FormatUint(sequence, 10) + ":" + strconv.FormatInt(stored.UnixMilli(), 10)
 }
 
-// Begin writes down that an attempt begins, and returns the earlier ones. Call it before each attempt but the first.
-// The attempt must not begin, and nothing is written down, if begins is false: the message has had limit attempts, or a
-// worker has died while it handled this message and alone is false. alone says that the caller runs no other such
-// message. Errors: [redishealth.ErrAway] and ctx's; then the attempt does not count as begun.
-func (s *Store) Begin(ctx context.Context, key string, limit int, alone bool) (earlier Count, begins bool, err error) {
+// Begin writes down that the attempt of a delivery begins, and returns the earlier ones. Call it before each attempt but
+// the first. The attempt must not begin, and nothing is written down, if begins is false: the message has had limit
+// attempts, or a worker has died while it handled this message and alone is false. alone says that the caller runs no
+// other such message. Errors: [redishealth.ErrAway] and ctx's; then nobody knows whether the beginning is written down,
+// and the caller calls Fail, Undo or Forget as if it were.
+func (s *Store) Begin(ctx context.Context, key string, delivery uint64, limit int, alone bool) (earlier Count, begins bool, err error) {
 	var reply []int64
 	err = s.do(ctx, key, func(ctx context.Context) (err error) {
-		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, limit, alone, int(lifetime.Seconds())).Int64Slice()
+		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, delivery, limit, alone, int(lifetime.Seconds())).Int64Slice()
 		return err
 	})
 	if err == nil && len(reply) != 3 {
@@ -90,13 +89,10 @@ func (s *Store) Begin(ctx context.Context, key string, limit int, alone bool) (e
 	return Count{Failed: int(reply[0]), Died: int(reply[1])}, reply[2] == 1, nil
 }
 
-// Fail writes down that an attempt failed. begun says that Begin has written it down before.
-func (s *Store) Fail(ctx context.Context, key string, begun bool) error {
+// Fail writes down that the attempt of a delivery failed, whether its beginning was written down or not.
+func (s *Store) Fail(ctx context.Context, key string, delivery uint64) error {
 	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
-		if !begun {
-			p.HIncrBy(ctx, key, fieldBegun, 1)
-		}
-		p.HIncrBy(ctx, key, fieldFailed, 1)
+		p.HSet(ctx, key, delivery, failed)
 		p.Expire(ctx, key, lifetime)
 	})
 	if err != nil {
@@ -105,12 +101,10 @@ func (s *Store) Fail(ctx context.Context, key string, begun bool) error {
 	return nil
 }
 
-// Undo takes back a Begin, because the handler was interrupted.
-func (s *Store) Undo(ctx context.Context, key string) error {
-	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
-		p.HIncrBy(ctx, key, fieldBegun, -1)
-		p.Expire(ctx, key, lifetime)
-	})
+// Undo takes back the Begin of a delivery, because the handler was interrupted.
+func (s *Store) Undo(ctx context.Context, key string, delivery uint64) error {
+	field := strconv.FormatUint(delivery, 10)
+	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.HDel(ctx, key, field).Err() })
 	if err != nil {
 		return fmt.Errorf("take an attempt back: %w", err)
 	}

@@ -35,10 +35,10 @@ func setup(t *testing.T, addr string) *bundle {
 	return &bundle{t, attempts.New(rdb, health), rdb, attempts.Key("COMMANDS", 7, time.UnixMilli(1700000000000))}
 }
 
-// begins begins an attempt and compares the answer.
-func (b *bundle) begins(alone bool, want attempts.Count, wantBegins bool) {
+// begins begins the attempt of a delivery and compares the answer.
+func (b *bundle) begins(delivery uint64, alone bool, want attempts.Count, wantBegins bool) {
 	b.Helper()
-	earlier, begins, err := b.Begin(b.Context(), b.key, limit, alone)
+	earlier, begins, err := b.Begin(b.Context(), b.key, delivery, limit, alone)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,35 +58,51 @@ func TestStore(t *testing.T) {
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		t.Run("failures count", func(t *testing.T) {
 			b := setup(t, addr)
-			b.ok(b.Fail(t.Context(), b.key, false)) // the first delivery's
-			b.begins(false, attempts.Count{Failed: 1}, true)
-			b.ok(b.Fail(t.Context(), b.key, true))
-			b.begins(false, attempts.Count{Failed: 2}, true)
-			b.ok(b.Fail(t.Context(), b.key, true))
-			b.begins(true, attempts.Count{Failed: 3}, false)
-			b.begins(true, attempts.Count{Failed: 3}, false) // a refusal is not counted
+			b.ok(b.Fail(t.Context(), b.key, 1))
+			b.begins(2, false, attempts.Count{Failed: 1}, true)
+			b.ok(b.Fail(t.Context(), b.key, 2))
+			b.begins(3, false, attempts.Count{Failed: 2}, true)
+			b.ok(b.Fail(t.Context(), b.key, 3))
+			b.begins(4, true, attempts.Count{Failed: 3}, false)
+			b.begins(5, true, attempts.Count{Failed: 3}, false) // a refusal is not counted
 			b.ok(b.Forget(t.Context(), b.key))
-			b.begins(false, attempts.Count{}, true)
+			b.begins(6, false, attempts.Count{}, true)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 		t.Run("deaths count, and the suspect must be alone", func(t *testing.T) {
 			b := setup(t, addr)
-			b.begins(false, attempts.Count{}, true) // and the process dies
-			b.begins(false, attempts.Count{Died: 1}, false)
-			b.begins(true, attempts.Count{Died: 1}, true)
-			b.begins(true, attempts.Count{Died: 2}, true)
-			b.begins(true, attempts.Count{Died: 3}, false)
+			b.begins(2, false, attempts.Count{}, true) // and the process dies
+			b.begins(3, false, attempts.Count{Died: 1}, false)
+			b.begins(3, true, attempts.Count{Died: 1}, true)
+			b.begins(4, true, attempts.Count{Died: 2}, true)
+			b.begins(5, true, attempts.Count{Died: 3}, false)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 		t.Run("an interruption does not count", func(t *testing.T) {
 			b := setup(t, addr)
+			for delivery := range uint64(2 * limit) {
+				b.begins(delivery, false, attempts.Count{}, true)
+				if ttl := b.rdb.TTL(t.Context(), b.key).Val(); ttl <= 0 {
+					t.Errorf("the record lives for %v, want a bound", ttl)
+				}
+				b.ok(b.Undo(t.Context(), b.key, delivery))
+			}
+		})
+		// What was written down again, because an answer was lost, counted as an attempt of a worker that has died.
+		t.Run("lost answers count once", func(t *testing.T) {
+			b := setup(t, addr)
 			for range 2 * limit {
-				b.begins(false, attempts.Count{}, true)
-				b.ok(b.Undo(t.Context(), b.key))
+				b.begins(2, false, attempts.Count{}, true)
 			}
-			if ttl := b.rdb.TTL(t.Context(), b.key).Val(); ttl <= 0 {
-				t.Errorf("the record lives for %v, want a bound", ttl)
+			for range 2 * limit {
+				b.ok(b.Fail(t.Context(), b.key, 2))
 			}
+			b.begins(3, false, attempts.Count{Failed: 1}, true)
+			b.ok(b.Fail(t.Context(), b.key, 4)) // before its beginning
+			b.begins(4, true, attempts.Count{Failed: 2, Died: 1}, false)
+			b.ok(b.Undo(t.Context(), b.key, 3))
+			b.begins(4, false, attempts.Count{Failed: 2}, true)
+			b.begins(5, false, attempts.Count{Failed: 2}, true)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 	})

@@ -1,17 +1,26 @@
--- Writes down that an attempt to handle a message begins, unless it must not begin now.
+-- Writes down that an attempt to handle a message begins, unless it must not begin now. Asked again for the same
+-- delivery, because an answer was lost, it answers the same.
 --
--- KEYS[1]  the message's record: a hash of begun and failed
--- ARGV[1]  the number of attempts that a message has
--- ARGV[2]  1 if no other message runs in this process whose worker died before, else 0
--- ARGV[3]  lifetime of the record, seconds
+-- KEYS[1]  the message's record: a hash with a field for each attempt, named by its delivery: begun or failed
+-- ARGV[1]  the number of the delivery
+-- ARGV[2]  the number of attempts that a message has
+-- ARGV[3]  1 if no other message runs in this process whose worker died before, else 0
+-- ARGV[4]  lifetime of the record, seconds
 -- Returns  {failed, died, begins}: earlier attempts whose handler failed, earlier attempts without an end,
 --          and 1 if this one begins, else 0
-local begun = tonumber(redis.call('HGET', KEYS[1], 'begun') or 0)
-local failed = tonumber(redis.call('HGET', KEYS[1], 'failed') or 0)
-local died = math.max(0, begun - failed)
-if failed + died >= tonumber(ARGV[1]) or (died > 0 and ARGV[2] == '0') then
+local failed, died = 0, 0
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  if fields[i + 1] == 'failed' then
+    failed = failed + 1
+  elseif fields[i] ~= ARGV[1] then
+    died = died + 1
+  end
+end
+if failed + died >= tonumber(ARGV[2]) or (died > 0 and ARGV[3] == '0') then
   return {failed, died, 0}
 end
-redis.call('HINCRBY', KEYS[1], 'begun', 1)
-redis.call('EXPIRE', KEYS[1], ARGV[3])
+-- A failure that Redis has got before its beginning stays: both may have waited in a Redis that hung.
+redis.call('HSETNX', KEYS[1], ARGV[1], 'begun')
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {failed, died, 1}
