@@ -12,7 +12,7 @@ func createStream(want jetstream.StreamConfig) Change {
 		made, err := js.CreateStream(ctx, want)
 		if hasCode(err, codeServerStorage, codeServerMemory, codeAccountStorage) {
 			return fmt.Errorf("%w: the stream reserves %d bytes; give JetStream more (max_file_store, max_memory_store, or the "+
-				"account's limit), or create the stream with a smaller max_bytes, which arrakis then uses as it is", err, want.MaxBytes)
+				"account's limit), or create the stream with a smaller max_bytes, as docs/streams.md says; arrakis then uses it as it is", err, want.MaxBytes)
 		}
 		if err == nil && r != nil {
 			r.noteMade(want.Name, made.CachedInfo().Created)
@@ -97,9 +97,8 @@ func updateStream(ctx context.Context, js jetstream.JetStream, s setting[jetstre
 		return tooFewServers(err, want.Replicas)
 	}
 	if err != nil && s.fixed {
-		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: stop publishing, wait until `arrakis status` "+
-			"shows nothing pending or unacknowledged, delete it with `nats stream rm %s` (all its messages go with it), and apply "+
-			"again; docs/streams.md has the steps", err, want.Name)
+		return fmt.Errorf("%w; JetStream cannot change it on a stream that exists: docs/streams.md, "+
+			"\"Settings that JetStream cannot change\", says how to make %s again without losing messages", err, want.Name)
 	}
 	return err
 }

@@ -71,14 +71,25 @@ func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, 
 		}
 	}
 	for _, c := range p.changes {
-		hint := "`arrakis provision --apply` changes it"
-		if c.Fixed {
-			hint = "JetStream may not be able to change it: `arrakis provision --apply` says what to do, and docs/streams.md"
-		}
 		log.Warn("stream differs from the settings and is used as it is",
-			"stream", c.Stream, "consumer", c.Consumer, "setting", c.Setting, "is", c.Is, "wanted", c.Wanted, "hint", hint)
+			"stream", c.Stream, "consumer", c.Consumer, "setting", c.Setting, "is", c.Is, "wanted", c.Wanted, "hint", hint(c, p.changes))
 	}
 	return nil
+}
+
+// hint says how to make c, one of the changes all. [updateStream] refuses to change discard while retention is limits.
+func hint(c Change, all []Change) string {
+	keepsHandled := func(other Change) bool {
+		return other.Stream == c.Stream && other.Consumer == "" && other.Setting == "retention" && other.Is == "limits"
+	}
+	switch {
+	case c.Fixed:
+		return "JetStream may not be able to change it: `arrakis provision --apply` says what to do, and docs/streams.md"
+	case c.Consumer == "" && c.Setting == "discard" && slices.ContainsFunc(all, keepsHandled):
+		return "it can be changed once retention is, which docs/streams.md says how to change"
+	default:
+		return "`arrakis provision --apply` changes it"
+	}
 }
 
 // create makes the changes that create something. It returns how many consumers exist thereby.

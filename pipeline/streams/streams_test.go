@@ -164,6 +164,7 @@ func TestEnsureLogsDifferencesAndLeavesThem(t *testing.T) {
 	}
 	for _, want := range []string{
 		`stream=COMMANDS consumer="" setting=retention is=limits wanted=workqueue`,
+		`stream=COMMANDS consumer="" setting=discard is=old wanted=new hint="it can be changed once retention is, `,
 		`stream=COMMANDS consumer="" setting=storage is=memory wanted=file`,
 		`stream=COMMANDS consumer=command-worker setting=filter is=everything wanted=commands.>`,
 		`stream=COMMANDS consumer=command-worker setting=ack_policy is=AckAll wanted=AckExplicit`,
@@ -225,7 +226,7 @@ func TestPlanAndApply(t *testing.T) {
 	}
 	for _, want := range []string{
 		"stream COMMANDS: retention is", "stream COMMANDS: discard is", "stream COMMANDS: storage is", "ack_policy is",
-		"nats stream rm COMMANDS", "nats consumer rm COMMANDS command-worker",
+		"says how to make COMMANDS again without losing messages", "nats consumer rm COMMANDS command-worker",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
