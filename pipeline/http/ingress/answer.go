@@ -75,10 +75,14 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 
 // rateLimited is the problem of a limit that is used up. It says when to repeat the request.
 func rateLimited(l contract.RateLimit) *problem.Problem {
-	detail := fmt.Sprintf("The community has used up its limit of %d for %.32q. Repeat the request in %d s, or raise the limit.",
-		l.Limit, l.Action, max(1, seconds(l.RetryAfterMS)))
+	who, whose := "The community", "The community's"
+	if l.Action == tenant.UserCommand.String() {
+		who, whose = "This user of the community", "The users'"
+	}
+	detail := fmt.Sprintf("%s has used up its limit of %d for %.32q. Repeat the request in %d s, or raise the limit.",
+		who, l.Limit, l.Action, max(1, seconds(l.RetryAfterMS)))
 	if l.Limit == 0 {
-		detail = fmt.Sprintf("The community's limit for %.32q is 0, which admits nothing. Raise the limit.", l.Action)
+		detail = fmt.Sprintf("%s limit for %.32q is 0, which admits nothing. Raise the limit.", whose, l.Action)
 	}
 	p := problem.New(http.StatusTooManyRequests, "rate-limited", "%s", detail)
 	p.RateLimit = &l

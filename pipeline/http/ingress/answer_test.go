@@ -57,6 +57,7 @@ func TestAnswers(t *testing.T) {
 		{name: "413", body: strings.Repeat(" ", 64<<10+1)},
 		{name: "415", headers: []string{"Content-Type", "text/plain"}},
 		{name: "429", outcome: `{"status":"rate_limited",` + limited + `}`},
+		{name: "429-user", outcome: `{"status":"rate_limited","rate_limit":{"action":"user_command","limit":2,"remaining":0,"reset_ms":36001,"retry_after_ms":36001}}`},
 		{name: "429-none", outcome: `{"status":"rate_limited","rate_limit":{"action":"command","limit":0,"remaining":0,"reset_ms":0,"retry_after_ms":0}}`},
 		{name: "404-handler", outcome: failed(404, "No such member.")},
 		{name: "404-handler-limited", outcome: `{"status":"error","error":{"code":404,"message":"No such member."},` + limited + `}`},
