@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -54,6 +55,35 @@ func TestUnusableDocumentsWarn(t *testing.T) {
 	} {
 		if r := arrakis(t, env, strings.Fields(tt.command)...); r.code != exitDone || r.stderr != tt.stderr {
 			t.Errorf("%s: %+v", tt.command, r)
+		}
+	}
+}
+
+// TestUnusableDocumentsAreRemoved: the error of a document that cannot be used names a command that removes it, and the
+// command works.
+func TestUnusableDocumentsAreRemoved(t *testing.T) {
+	t.Parallel()
+	m := testserver.Miniredis(t)
+	env := environment{"REDIS_URL": "redis://" + m.Addr()}
+	if err := errors.Join(m.Set("arrakis:tiers", `{"free":1}`), m.Set("tenant:config:bad", `{"tier":"gold"}`)); err != nil {
+		t.Fatal(err)
+	}
+	m.HSet("arrakis:flags", "beta", "{")
+	for _, tt := range []struct {
+		command string
+		remove  []string
+	}{
+		{"tiers get", []string{"tiers", "set", "{}"}},
+		{"tenant set bad --tier pro", []string{"tenant", "delete", "bad"}},
+		{"flag set beta --on", []string{"flag", "delete", "beta"}},
+	} {
+		words := strings.Replace(strings.Join(tt.remove, " "), "{}", "'{}'", 1)
+		want := "\narrakis: this is wrong in what is stored, not in what was given: `arrakis " + words + "` removes it\n"
+		if r := arrakis(t, env, strings.Fields(tt.command)...); r.code != exitFailed || !strings.HasSuffix(r.stderr, want) {
+			t.Errorf("%s: %+v", tt.command, r)
+		}
+		if r := arrakis(t, env, tt.remove...); r.code != exitDone {
+			t.Errorf("%s: %+v", words, r)
 		}
 	}
 }

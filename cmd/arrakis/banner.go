@@ -25,7 +25,7 @@ func (b banner) write(w io.Writer) error {
 		auth = ` -H "Authorization: Bearer $INGRESS_TOKEN"`
 	}
 	post := func(path, body string) string {
-		return fmt.Sprintf("curl -s %s%s -H 'Content-Type: application/json'%s -d '%s'", b.ingress, path, auth, body)
+		return fmt.Sprintf("curl -sS %s%s -H 'Content-Type: application/json'%s -d '%s'", b.ingress, path, auth, body)
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, `
@@ -42,7 +42,7 @@ Try a command (a free community has 10 a minute), an eligibility check, and the 
 
   %s
   %s
-  curl -s %s/metrics | grep ^arrakis_tenant_commands
+  curl -sS %s/metrics | grep ^arrakis_tenant_commands
 `,
 		b.version, b.took.Seconds(), b.ingress, b.ops, b.natsURL, b.redisURL,
 		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),

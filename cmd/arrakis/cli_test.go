@@ -63,6 +63,7 @@ func TestEverySettingOfTheContract(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	redis := environment{"REDIS_URL": "redis://" + testserver.Miniredis(t).Addr()}
 	closed := environment{"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}
 	for _, tt := range []struct {
 		name   string
@@ -84,6 +85,17 @@ func TestExitCodes(t *testing.T) {
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},
 		{"bad rollout", nil, "flag set x --rollout 101", exitUsage, "rolloutPercent"},
+		{"bad cursor", redis, "tenant list --cursor x", exitUsage, "cursor"},
+		{"bad REDIS_URL", environment{"REDIS_URL": "bogus"}, "usage comm_001", exitUsage, "REDIS_URL"},
+		{"bad REDIS_URL to set", environment{"REDIS_URL": "bogus"}, "tiers set {}", exitUsage, "REDIS_URL"},
+		{"bad NATS_URL", environment{"NATS_URL": "http://x"}, "send comm_001 ping", exitUsage, "NATS_URL"},
+		{"bad tenant", redis, "tenant get a.b", exitUsage, `"a.b"`},
+		{"bad tenant to set", redis, "tenant set a.b --tier pro", exitUsage, `"a.b"`},
+		{"bad tenant to upgrade", redis, "tenant upgrade a.b pro", exitUsage, `"a.b"`},
+		{"bad tenant to delete", redis, "tenant delete a.b", exitUsage, `"a.b"`},
+		{"bad flag", redis, "flag get a/b", exitUsage, "id: must be"},
+		{"bad flag to set", redis, "flag set a/b --on", exitUsage, "id: must be"},
+		{"bad flag to delete", redis, "flag delete a/b", exitUsage, "id: must be"},
 		{"no Redis", closed, "usage comm_001", exitFailed, "arrakis dev"},
 		{"no NATS", closed, "send comm_001 ping", exitFailed, "arrakis dev"},
 		{"no NATS to provision", closed, "provision", exitFailed, "NATS_URL"},

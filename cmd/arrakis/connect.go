@@ -109,7 +109,7 @@ func natsError(urls string, err error) error {
 func connectRedis(ctx context.Context, s *redisSettings) (redis.UniversalClient, error) {
 	target, err := parseRedisURL(s.URL)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	rdb := newRedis(target, 0)
 	if err := ping(ctx, rdb); err != nil {

@@ -23,6 +23,8 @@ type flagGetCmd struct {
 	storeFlags
 }
 
+func (c *flagGetCmd) validate(process) error { return (&tenant.Flag{ID: c.ID}).Validate() }
+
 func (c *flagGetCmd) Run(ctx context.Context, p process) error {
 	return c.showFlag(ctx, p, c.ID, func(tenants *store.Store) (tenant.Flag, store.Version, error) { return tenants.GetFlag(ctx, c.ID) })
 }
@@ -188,6 +190,8 @@ type flagDeleteCmd struct {
 	ID string `arg:"" help:"ID of the flag."`
 	storeFlags
 }
+
+func (c *flagDeleteCmd) validate(process) error { return (&tenant.Flag{ID: c.ID}).Validate() }
 
 func (c *flagDeleteCmd) Run(ctx context.Context, p process) error {
 	return c.deleted(ctx, p, c.ID, "the flag is off for everybody now", func(tenants *store.Store) error {

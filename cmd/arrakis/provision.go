@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -48,13 +49,15 @@ func (c *provisionCmd) Run(ctx context.Context, p process) error {
 			for _, change := range changes {
 				t.row(change.String())
 			}
-			t.row(c.conclusion(changes, refused))
+			for line := range strings.SplitSeq(c.conclusion(changes, refused), "\n") {
+				t.row(line)
+			}
 		})
 		return errors.Join(err, refused)
 	})
 }
 
-// conclusion is the last line for people.
+// conclusion is the last line for people, or the last two.
 func (c *provisionCmd) conclusion(changes []streams.Change, refused error) string {
 	fixed := func(change streams.Change) bool { return change.Fixed }
 	switch {

@@ -126,7 +126,11 @@ func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject
 
 func outcomeTable(t *table, o *contract.Outcome) {
 	t.row("status", string(o.Status))
-	if o.Error != nil {
+	nothing := o.Status == contract.StatusRateLimited && o.RateLimit != nil && o.RateLimit.Limit == 0
+	switch {
+	case nothing: // waiting does not help
+		t.row("error", "the limit is 0, which admits nothing; raise it (429)")
+	case o.Error != nil:
 		t.row("error", fmt.Sprintf("%s (%d)", o.Error.Message, o.Error.Code))
 	}
 	if len(o.Result) > 0 {
@@ -142,7 +146,7 @@ func outcomeTable(t *table, o *contract.Outcome) {
 			}
 		}
 		t.row("remaining", left)
-		if r.RetryAfterMS > 0 {
+		if r.RetryAfterMS > 0 && !nothing {
 			t.row("retry after", short(milliseconds(r.RetryAfterMS)))
 		}
 	}

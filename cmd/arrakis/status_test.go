@@ -163,6 +163,38 @@ func TestF5SendToAFullStream(t *testing.T) {
 	}
 }
 
+// TestProvisionAdvice: what provision says of streams that JetStream cannot change is readable, and deletes no messages.
+func TestProvisionAdvice(t *testing.T) {
+	t.Parallel()
+	env, _, _ := nearly(t)
+	env["STREAM_STORAGE"] = "file"
+	r := arrakis(t, env, "provision")
+	const last = "\nnothing is changed yet: `arrakis provision --apply` makes those changes that\n" +
+		"JetStream can make, and says what to do about the others\n"
+	if r.code != exitDone || !strings.HasSuffix(r.stdout, last) {
+		t.Errorf("%+v", r)
+	}
+	r = arrakis(t, env, "provision", "--apply")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "says how to make DEADLETTER again without losing messages") ||
+		strings.Contains(r.stderr, "nats stream rm") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestSendToALimitOfZero: it is not told to wait.
+func TestSendToALimitOfZero(t *testing.T) {
+	t.Parallel()
+	d := startDev(t)
+	if r := arrakis(t, d.env(), "tenant", "set", "comm_050", "--commands=0"); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	r := arrakis(t, d.env(), "send", "comm_050", "ping")
+	if r.code != exitFailed || !strings.Contains(r.stdout, "the limit is 0, which admits nothing; raise it (429)\n") ||
+		strings.Contains(r.stdout, "retry after") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // F4: what provision says about deleting a consumer is true: it goes on where it was.
 func TestF4ProvisionMakesAConsumerAgain(t *testing.T) {
 	t.Parallel()

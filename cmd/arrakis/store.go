@@ -41,7 +41,30 @@ func (s *storeFlags) withRedis(ctx context.Context, f func(redis.UniversalClient
 		return err
 	}
 	defer func() { _ = rdb.Close() }() // nothing is pending
-	return f(rdb, store.New(rdb, store.Options{Source: "cli"}))
+	return repair(f(rdb, store.New(rdb, store.Options{Source: "cli"})))
+}
+
+// repair adds to the error of a stored document that cannot be used which command replaces or deletes it. What is wrong
+// there may look like an argument of this command.
+func repair(err error) error {
+	bad, ok := errors.AsType[*store.StoredError](err)
+	if !ok {
+		return err
+	}
+	community, ofTenant := strings.CutPrefix(bad.Key, store.ConfigKey(""))
+	_, flag, ofFlag := strings.Cut(bad.Key, " ")
+	var command string
+	switch {
+	case ofTenant:
+		command = "arrakis tenant delete " + community
+	case ofFlag:
+		command = "arrakis flag delete " + flag
+	case bad.Key == "arrakis:tiers":
+		command = "arrakis tiers set '{}'"
+	default: // the flags as a whole: no command removes them all
+		return err
+	}
+	return fmt.Errorf("%w\nthis is wrong in what is stored, not in what was given: `%s` removes it", err, command)
 }
 
 // warnUnusable writes a line for each document that the store has read and could not use.

@@ -27,6 +27,8 @@ type tenantGetCmd struct {
 	storeFlags
 }
 
+func (c *tenantGetCmd) validate(process) error { return tenant.CheckID(c.Community) }
+
 func (c *tenantGetCmd) Run(ctx context.Context, p process) error {
 	return c.showTenant(ctx, p, c.Community, func(tenants *store.Store) (tenant.Config, store.Version, error) {
 		return tenants.Get(ctx, c.Community)
@@ -88,6 +90,9 @@ func (*tenantListCmd) Help() string {
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {
 	return c.withTiers(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error {
 		entries, next, err := listTenants(ctx, tenants, c.Cursor, c.Limit)
+		if errors.Is(err, store.ErrCursor) {
+			return usageError{err}
+		}
 		if err != nil {
 			return err
 		}
@@ -150,6 +155,8 @@ type tenantSetCmd struct {
 	Data      string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
 	storeFlags
 }
+
+func (c *tenantSetCmd) validate(process) error { return tenant.CheckID(c.Community) }
 
 func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 	patches, err := c.patches()
@@ -241,6 +248,8 @@ type tenantUpgradeCmd struct {
 	storeFlags
 }
 
+func (c *tenantUpgradeCmd) validate(process) error { return tenant.CheckID(c.Community) }
+
 func (c *tenantUpgradeCmd) Run(ctx context.Context, p process) error {
 	tier := tenant.Tier(c.Tier)
 	if err := (&tenant.Config{Tier: tier}).Validate(); err != nil {
@@ -259,6 +268,8 @@ type tenantDeleteCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
 	storeFlags
 }
+
+func (c *tenantDeleteCmd) validate(process) error { return tenant.CheckID(c.Community) }
 
 func (c *tenantDeleteCmd) Run(ctx context.Context, p process) error {
 	return c.deleted(ctx, p, c.Community, "the community has the free tier now", func(tenants *store.Store) error {

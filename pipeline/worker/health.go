@@ -85,6 +85,6 @@ func (w *Worker) checkConfig(context.Context) ops.Result {
 	}
 	return ops.Result{
 		Status: ops.Degraded,
-		Detail: detail + ": cannot be used; what was read before is in force, and the log says what is wrong",
+		Detail: detail + ": cannot be used; what was read before is in force, or else the default, and the log says what is wrong",
 	}
 }
