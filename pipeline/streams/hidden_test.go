@@ -101,12 +101,12 @@ func TestMessagesThatNoWorkerSeesBecomeDeadLetters(t *testing.T) {
 			}
 			wait(t, "the library takes the last one for the consumer's end", first.Closed())
 			w.pullOn(c, seen)
+			w.keep()
+			w.keep()
 			testserver.PublishRaw(t, url, "eligibility.check.single", "Status: 409", "with a body")
 			if body := wait(t, "a message with a body is seen", seen); body != "with a body" {
 				t.Errorf("seen: %q", body)
 			}
-			w.keep()
-			w.keep()
 			w.unacknowledged(c, 0)
 			w.deadLetters("ELIGIBILITY", 6)
 			if len(seen) > 0 {
