@@ -1,5 +1,5 @@
--- Writes down that an attempt to handle a message begins, unless it must not begin now. Asked again for the same
--- delivery, because an answer was lost, it answers the same.
+-- Writes down that an attempt to handle a message begins, unless it must not begin now. Asked again for a delivery that
+-- has begun, because an answer was lost, it answers the same.
 --
 -- KEYS[1]  the message's record: a hash with a field for each attempt, named by its delivery: begun or failed
 -- ARGV[1]  the number of the delivery
