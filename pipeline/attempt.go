@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"strconv"
 	"time"
 
 	"arrakis/pipeline/attempts"
@@ -35,20 +36,22 @@ func newAttemptCounter(store *attempts.Store, limit int, timeout time.Duration, 
 // has its disposition. If begin returns true, the caller calls end once d has its disposition.
 func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 	d.maxAttempts = c.max
-	if d.delivered == 1 {
+	if !d.comesAgain() {
 		return true
 	}
-	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), d.delivered, c.max, false)
-	if err == nil && !begins && earlier.All() < c.max && c.suspect.take(d, time.Now()) {
-		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), d.delivered, c.max, true); err != nil || !begins {
+	left := c.max - d.failed // of the attempts that Redis counts
+	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), d.deliveryName(), left, false)
+	if err == nil && !begins && earlier.All() < left && c.suspect.take(d, time.Now()) {
+		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), d.deliveryName(), left, true); err != nil || !begins {
 			c.suspect.leave(d)
 		}
 	}
+	earlier.Failed += d.failed
 	if err != nil {
 		// The attempts are not known, so none of them is the last. JetStream's count makes the delays grow.
 		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "err", err)
-		d.Attempt, d.maxAttempts = int(min(d.delivered, math.MaxInt32)), math.MaxInt
-		d.counted = true // perhaps, if only the answer was lost
+		d.Attempt, d.maxAttempts = int(min(d.before+d.delivered+uint64(d.failed), math.MaxInt32)), math.MaxInt //nolint:gosec // not negative
+		d.counted = true                                                                                       // perhaps, if only the answer was lost
 		return true
 	}
 	d.Attempt = earlier.All() + 1
@@ -69,7 +72,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 // end writes down how the attempt ended. The record of a message that becomes a dead letter is kept until the dead
 // letter is stored. After an abort, when work has ended, Redis has only abortedTime to answer.
 func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
-	if d.delivered == 1 && d.settlement == ack {
+	if !d.comesAgain() && d.settlement == ack {
 		return // nothing is written down of nearly all messages
 	}
 	c.suspect.leave(d)
@@ -82,13 +85,13 @@ func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
 	var err error
 	switch {
 	case d.settlement == nak && d.errorType != errorNone:
-		err = c.store.Fail(ctx, d.attemptsKey(), d.delivered)
+		err = c.store.Fail(ctx, d.attemptsKey(), d.deliveryName())
 	case d.settlement == term && (d.counted || d.reason == contract.ReasonAttemptsExhausted):
 		// If the dead letter cannot be stored, the message comes again, and its handler must not run again.
-		err = c.store.Fail(ctx, d.attemptsKey(), d.delivered)
+		err = c.store.Fail(ctx, d.attemptsKey(), d.deliveryName())
 		d.counted = true
 	case d.settlement == nak && d.counted: // interrupted
-		err = c.store.Undo(ctx, d.attemptsKey(), d.delivered)
+		err = c.store.Undo(ctx, d.attemptsKey(), d.deliveryName())
 	case d.settlement == ack:
 		c.forget(ctx, d)
 	}
@@ -107,7 +110,19 @@ func (c *attemptCounter) forget(ctx context.Context, d *delivery) {
 	}
 }
 
+// comesAgain reports whether d was delivered before, so that Redis may know of attempts.
+func (d *delivery) comesAgain() bool { return d.before+d.delivered > 1 }
+
+// deliveryName tells this delivery of the message from all others, also after the message was stored again.
+func (d *delivery) deliveryName() string {
+	name := strconv.FormatUint(d.delivered, 10)
+	if d.source.route == nil {
+		name = d.source.stream + ":" + strconv.FormatUint(d.sequence, 10) + ":" + name
+	}
+	return name
+}
+
 // attemptsKey is the key of the record of d's attempts.
 func (d *delivery) attemptsKey() string {
-	return attempts.Key(d.source.route.Stream, d.sequence, d.stored)
+	return attempts.Key(d.origin.stream, d.origin.sequence, d.origin.stored)
 }

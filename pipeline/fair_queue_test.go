@@ -14,7 +14,7 @@ import (
 )
 
 func queued(community string, n int) *delivery {
-	d := &delivery{source: newSource(nil, contract.KindCommand.Route(), 0, discard)}
+	d := &delivery{source: newRouteSource(nil, contract.KindCommand.Route(), discard)}
 	d.Community, d.EventID = community, fmt.Sprintf("%s%d", community, n)
 	return d
 }

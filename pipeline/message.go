@@ -53,7 +53,10 @@ type delivery struct {
 	admission shard.Admission // what the limit stage asks of the shard, and the shard's answer
 
 	// Set by decode, read-only then.
-	metadata
+	metadata // of the message in the stream that it was read from
+	origin   origin
+	failed   int    // attempts that had failed before the message was stored again, as a carried message
+	before   uint64 // deliveries before that; 0 if the message is not a carried one
 	source   *source
 	msg      jetstream.Msg
 	headers  nats.Header // msg's headers, nil if msg has none
@@ -85,6 +88,11 @@ func (d *delivery) header(name string) string {
 		return ""
 	}
 	return d.headers.Get(name)
+}
+
+// expired reports whether d is a command and older at now than its time to live. ttl 0 is never.
+func (d *delivery) expired(ttl time.Duration, now time.Time) bool {
+	return ttl > 0 && d.Kind == contract.KindCommand && d.source.age(d.origin.stored, now) > ttl
 }
 
 // replyTo is the subject to publish the outcome to. It is "" if the message names no valid one.

@@ -63,7 +63,7 @@ func (m *metrics) deadLetter(d *delivery) {
 	m.tenants.mu.Lock()
 	m.tenants.recordLocked(d)
 	m.tenants.mu.Unlock()
-	m.deadLetters.WithLabelValues(d.source.route.Stream, string(d.reason)).Inc()
+	m.deadLetters.WithLabelValues(d.origin.stream, string(d.reason)).Inc()
 }
 
 // registerGauges registers gauges whose values are computed at each scrape.
@@ -81,7 +81,7 @@ func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQue
 	})
 	for _, s := range sources {
 		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to any worker yet.",
-			prometheus.Labels{"stream": s.route.Stream, "consumer": s.route.Consumer},
+			prometheus.Labels{"stream": s.stream, "consumer": s.consumer},
 			func() float64 { return float64(s.pending.Load()) })
 	}
 	for i, u := range documents.Unusable() {

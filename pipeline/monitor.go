@@ -77,7 +77,7 @@ func newMonitor(sources []*source, ensurer *ensurer, log *slog.Logger) *monitor 
 	m := &monitor{nc: ensurer.js.Conn(), js: ensurer.js, ensurer: ensurer, log: log, missing: make(chan struct{}, 1)}
 	for _, s := range sources {
 		m.targets = append(m.targets, &target{
-			name: fmt.Sprintf("consumer %s of %s", s.route.Consumer, s.route.Stream), source: s, look: s.look,
+			name: fmt.Sprintf("consumer %s of %s", s.consumer, s.stream), source: s, look: s.look,
 		})
 	}
 	// No message can become a dead letter without this stream, which no source reads.

@@ -105,10 +105,10 @@ func New(o Options) (*Pipeline, error) {
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	decode := &decodeStage{
-		ensure: ensure.ensure, metrics: m, log: log, shards: shards, ended: ended,
+		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
-		decode.sources = append(decode.sources, newSource(js, kind.Route(), o.CommandTTL, o.Logger))
+		decode.sources = append(decode.sources, newRouteSource(js, kind.Route(), o.Logger))
 	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
@@ -118,7 +118,7 @@ func New(o Options) (*Pipeline, error) {
 		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
 		handle: &handleStage{
 			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.features},
-			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, attempts: counter,
+			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{
@@ -139,7 +139,7 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 		Logger: p.ensurer.log, Registerer: reg,
 	})
 	for _, s := range p.decode.sources {
-		s.redelivered = p.keeper.Redelivered(s.route.Stream)
+		s.redelivered = p.keeper.Redelivered(s.stream)
 	}
 }
 

@@ -17,13 +17,14 @@ import (
 // source pulls the messages of one durable consumer.
 type source struct {
 	// Set by newSource, read-only.
-	route    *contract.Route
-	js       jetstream.JetStream
-	log      *slog.Logger
-	ttl      time.Duration                 // age past which a message is expired; 0: never
-	messages *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
-	lost     chan error                    // size 1: callbacks and the monitor tell pull to end
-	// redelivered counts deliveries that are not the message's first, for package streams. Set by New.
+	stream, consumer string
+	route            *contract.Route // of all messages; nil if they are carried messages, which say what they are
+	js               jetstream.JetStream
+	log              *slog.Logger
+	messages         *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
+	lost             chan error                    // size 1: callbacks and the monitor tell pull to end
+	// redelivered counts deliveries that are not the message's first. Set by newSource; New replaces it by a counter of
+	// package streams for the streams of the routes.
 	redelivered *atomic.Int64
 
 	// Owned by decode.
@@ -70,16 +71,21 @@ const (
 	rejoinDelay = 2 * time.Second
 )
 
-// newSource makes the source of a route. commandTTL is the age past which commands are expired; 0 is never.
-func newSource(js jetstream.JetStream, route *contract.Route, commandTTL time.Duration, log *slog.Logger) *source {
+// newRouteSource makes the source of a route's consumer.
+func newRouteSource(js jetstream.JetStream, route *contract.Route, log *slog.Logger) *source {
+	s := newSource(js, route.Stream, route.Consumer, log)
+	s.route = route
+	return s
+}
+
+// newSource makes the source of a consumer whose messages are carried messages.
+func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger) *source {
 	s := &source{
-		route: route, js: js,
-		log:      log.With("component", "source", "stream", route.Stream, "consumer", route.Consumer),
-		messages: shard.NewMailbox[jetstream.Msg](pullBatch),
-		lost:     make(chan error, 1),
-	}
-	if route.Kind == contract.KindCommand {
-		s.ttl = commandTTL
+		stream: stream, consumer: consumer, js: js,
+		log:         log.With("component", "source", "stream", stream, "consumer", consumer),
+		messages:    shard.NewMailbox[jetstream.Msg](pullBatch),
+		lost:        make(chan error, 1),
+		redelivered: new(atomic.Int64),
 	}
 	s.ackWait.Store(int64(unknownAckWait))
 	return s
@@ -117,7 +123,7 @@ func (s *source) troubled(ctx context.Context, err error) {
 
 // pull pulls from the consumer until ctx ends or the consumer is lost.
 func (s *source) pull(ctx, work context.Context) error {
-	consumer, err := s.consumer(ctx)
+	consumer, err := s.lookUp(ctx)
 	if err != nil {
 		return err
 	}
@@ -218,12 +224,12 @@ func (s *source) nakAll(batch []jetstream.Msg) {
 	}
 }
 
-// consumer looks the consumer up. It reads the consumer's ack wait and the server's clock.
-func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
+// lookUp looks the consumer up. It reads the consumer's ack wait and the server's clock.
+func (s *source) lookUp(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	asked := time.Now()
-	consumer, err := s.js.Consumer(ctx, s.route.Stream, s.route.Consumer)
+	consumer, err := s.js.Consumer(ctx, s.stream, s.consumer)
 	if err != nil {
 		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.route.Consumer, s.route.Stream, err)
 	}
@@ -241,7 +247,7 @@ func (s *source) consumer(ctx context.Context) (jetstream.Consumer, error) {
 
 // look looks at the consumer for the monitor, and stores its lag.
 func (s *source) look(ctx context.Context) *fault {
-	consumer, err := s.consumer(ctx)
+	consumer, err := s.lookUp(ctx)
 	if err != nil {
 		s.checkLost(err)
 		return faultOf(err)
@@ -276,9 +282,6 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 func (s *source) age(stored, now time.Time) time.Duration {
 	return now.Sub(stored) + time.Duration(s.ahead.Load())
 }
-
-// expired reports whether a message that was stored at the given time is older at now than its time to live.
-func (s *source) expired(stored, now time.Time) bool { return s.ttl > 0 && s.age(stored, now) > s.ttl }
 
 // connections is how often the connection to NATS was made again.
 func (s *source) connections() uint64 { return s.js.Conn().Stats().Reconnects }

@@ -15,7 +15,7 @@ func TestAgeIsByTheServersClock(t *testing.T) {
 	const age, roundTrip = 10 * time.Second, 50 * time.Millisecond
 	for _, wrong := range []time.Duration{0, 20 * time.Minute, -20 * time.Minute} {
 		server := time.Now().Add(-wrong)
-		s := newSource(nil, contract.KindCommand.Route(), 0, discard)
+		s := newRouteSource(nil, contract.KindCommand.Route(), discard)
 		s.learn(&jetstream.ConsumerInfo{TimeStamp: server}, time.Now().Add(-roundTrip/2))
 		got := s.age(server.Add(-age), time.Now())
 		if off := (got - age).Abs(); off > 5*time.Second {
@@ -40,8 +40,8 @@ func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
 		if _, err := b.js.CreateConsumer(t.Context(), contract.StreamCommands, cfg); err != nil {
 			t.Fatal(err)
 		}
-		s := newSource(b.js, contract.KindCommand.Route(), 0, discard)
-		if _, err := s.consumer(t.Context()); err != nil {
+		s := newRouteSource(b.js, contract.KindCommand.Route(), discard)
+		if _, err := s.lookUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.gathered.Load(); got != tt.want {

@@ -19,8 +19,10 @@ type decodeStage struct {
 	// Set by New, read-only.
 	sources []*source
 	ensure  func(context.Context) error
-	metrics *metrics
-	log     *slog.Logger
+	// commandTTL is the age past which a command is expired; 0: never.
+	commandTTL time.Duration
+	metrics    *metrics
+	log        *slog.Logger
 
 	shards *shard.Pool[*delivery]    // out: decoded messages
 	ended  *shard.Mailbox[*delivery] // out: messages that cannot be decoded
@@ -71,7 +73,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	meta, err := metadataOf(msg)
 	if err != nil {
 		// A message without JetStream's reply subject cannot be acknowledged either.
-		s.log.ErrorContext(work, "not a JetStream message", "stream", src.route.Stream, "subject", msg.Subject(), "err", err)
+		s.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
 	}
 	src.backlog = meta.pending
@@ -79,27 +81,29 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		src.redelivered.Add(1)
 	}
 	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
-	d.Kind, d.Subject, d.Body = src.route.Kind, msg.Subject(), msg.Data()
-	d.Attempt = 1 // the handle stage counts
+	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: meta.stored}
+	if src.route != nil {
+		d.Kind, d.Subject = src.route.Kind, msg.Subject()
+	} else if err := d.carried(msg.Subject(), now); err != nil {
+		d.disposition = malformed(&contract.DecodeError{Reason: contract.ReasonMalformed, Detail: err.Error()})
+		return s.ended.Put(work, d)
+	}
+	d.Attempt = d.failed + 1 // the handle stage counts
 	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.disposition = malformed(de)
 		return s.ended.Put(work, d)
 	}
-	if src.expired(d.stored, now) {
+	if d.expired(s.commandTTL, now) {
 		d.disposition = expired()
 	}
-	d.admission = shard.Admission{
-		TenantKey: d.TenantKey,
-		User:      d.UserID,
-		Action:    src.route.Action,
-		Limited:   src.route.Limited && !d.decided(), // an expired message is not charged, but its tenant is looked up
-		ID:        d.EventID,
-		Repeated:  d.delivered > 1 || d.header(contract.HeaderReplay) != "",
-	}
-	if run := d.header(contract.HeaderRun); !d.admission.Repeated && contract.ValidEventID(run) {
-		d.admission.Run = run
+	a, route := &d.admission, d.Kind.Route()
+	a.TenantKey, a.User, a.Action, a.ID = d.TenantKey, d.UserID, route.Action, d.EventID
+	a.Limited = route.Limited && !d.decided() // an expired message is not charged, but its tenant is looked up
+	a.Repeated = d.comesAgain() || d.header(contract.HeaderReplay) != ""
+	if run := d.header(contract.HeaderRun); !a.Repeated && contract.ValidEventID(run) {
+		a.Run = run
 	}
 	sorter.Add(d)
 	return nil

@@ -21,6 +21,7 @@ type handleStage struct {
 	features            func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
 	concurrency         int
 	timeout             time.Duration // for one handler
+	commandTTL          time.Duration // 0: commands never expire
 	attempts            *attemptCounter
 	ackWait             func() time.Duration // the shortest ack wait of all consumers
 	metrics             *metrics
@@ -79,7 +80,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
 		d.disposition = aborted()
 		return
 	}
-	if now := time.Now(); d.source.expired(d.stored, now) { // while it waited for its turn
+	if now := time.Now(); d.expired(s.commandTTL, now) { // while it waited for its turn
 		d.disposition = expired()
 		d.unused = s.admitted.ours(d, now) // otherwise another process may have handled it with these permits
 		return

@@ -181,7 +181,7 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	// becomes a dead letter again.
 	if err != nil && (d.settlement == term || !errors.Is(err, jetstream.ErrMsgAlreadyAckd)) {
 		s.log.WarnContext(work, "message not settled: JetStream will deliver it again",
-			"stream", d.source.route.Stream, "stream_seq", d.sequence, "err", err)
+			"stream", d.source.stream, "stream_seq", d.sequence, "err", err)
 	}
 }
 
@@ -208,7 +208,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	}
 	s.metrics.deadLetter(d)
 	s.log.LogAttrs(work, slog.LevelDebug, "dead letter",
-		slog.String("stream", d.source.route.Stream), slog.Uint64("stream_seq", d.sequence), slog.String("reason", string(d.reason)),
+		slog.String("stream", d.origin.stream), slog.Uint64("stream_seq", d.origin.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
 		slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
 	s.endReplay(work, d)
@@ -231,7 +231,7 @@ func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.R
 // record is the record of a message that becomes a dead letter.
 func (d *delivery) record() *deadletter.Record {
 	return &deadletter.Record{
-		Stream: d.source.route.Stream, Sequence: d.sequence, Stored: d.stored, Subject: d.Subject,
+		Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored, Subject: d.Subject,
 		Headers: d.headers, Body: d.Body, Attempts: d.Attempt, Reason: d.reason, Cause: d.cause,
 	}
 }

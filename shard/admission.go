@@ -22,13 +22,16 @@ type Admission struct {
 	ID string
 	// Repeated says that the message was delivered before and may hold its permit already.
 	Repeated bool
+	// Admitted says that the message was admitted before, under Verdict, which the sender has set. It is neither asked for
+	// nor charged again.
+	Admitted bool
 	// Run tells this message from earlier ones with the same ID: if ID holds a permit already, the message needs one of
 	// its own. "" is a message that may use the permit.
 	Run string
 
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant
-	// Verdict is Allowed if Limited is false.
+	// Verdict is Allowed if Limited is false, and if Admitted is true.
 	Verdict limiter.Verdict
 	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit refused
 	// the message.
@@ -48,6 +51,9 @@ func (a *Admission) permitID() string {
 	}
 	return a.TenantKey + " " + a.ID // no event ID has a space
 }
+
+// asks reports whether a limit decides on the message.
+func (a *Admission) asks() bool { return a.Limited && !a.Admitted }
 
 // refusedByUser reports whether the user's own limit refused the message.
 func (a *Admission) refusedByUser() bool { return a.user != nil && !a.user.Verdict.Allowed }

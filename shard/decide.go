@@ -21,6 +21,8 @@ func (s *shard[M]) decide(ctx context.Context) error {
 		a := m.Admission()
 		a.LimitedBy = a.Action
 		switch {
+		case a.Admitted:
+			a.Verdict.Allowed = true
 		case !a.Limited:
 			a.Verdict = limiter.Verdict{Allowed: true, Limit: limiter.Unlimited, Remaining: limiter.Unlimited}
 		case a.refusedByUser():
@@ -41,7 +43,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 		return err
 	}
 	for _, m := range s.batch {
-		if a := m.Admission(); a.Limited && !a.refusedByUser() {
+		if a := m.Admission(); a.asks() && !a.refusedByUser() {
 			a.Verdict = a.request.Verdict
 		}
 	}
@@ -55,7 +57,7 @@ func (s *shard[M]) decideRuns(ctx context.Context) error {
 	for _, m := range s.batch {
 		a := m.Admission()
 		r := &a.request
-		if a.Run == "" || !a.Limited || a.refusedByUser() || !r.Verdict.Allowed || r.Verdict.Charged || r.Limit.Max == limiter.Unlimited {
+		if a.Run == "" || !a.asks() || a.refusedByUser() || !r.Verdict.Allowed || r.Verdict.Charged || r.Limit.Max == limiter.Unlimited {
 			continue
 		}
 		r.ID += " " + a.Run // no event ID has a space
@@ -77,7 +79,7 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	defer s.clearAsks()
 	for _, m := range s.batch {
 		a := m.Admission()
-		if !a.Limited || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
+		if !a.asks() || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
 			continue
 		}
 		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.Repeated {

@@ -127,3 +127,21 @@ func TestUserLimit(t *testing.T) {
 		t.Errorf("the community holds %d permits, want 10 (%v)", len(n), err)
 	}
 }
+
+// TestAdmittedIsNotChargedAgain: a message that was admitted before keeps its verdict, and costs neither the community
+// nor its user a permit, although nothing is left.
+func TestAdmittedIsNotChargedAgain(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	for i := range 10 {
+		b.allowed(commandOf("c1", fmt.Sprint("e", i)))
+	}
+	again := commandOf("c1", "new")
+	again.admission.Admitted = true
+	again.admission.Verdict.Limit, again.admission.Verdict.Remaining = 10, 3
+	if got := b.allowed(again, commandOf("c1", "other")); got != 1 {
+		t.Errorf("%d of 2 allowed, want the one that was admitted before", got)
+	}
+	if v := again.admission.Verdict; !v.Allowed || v.Remaining != 3 || again.admission.Charged() {
+		t.Errorf("its verdict is %+v", v)
+	}
+}

@@ -9,7 +9,7 @@
 // # Redis
 //
 // The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>. It has a field for each
-// attempt, named by the number of the delivery. So whatever is written down again, because an answer was lost, counts
+// attempt, named by its delivery. So whatever is written down again, because an answer was lost, counts
 // once. The record is deleted when the message ends, and expires a day after the last attempt. While Redis is away,
 // nothing is counted, so messages are tried more often, never less often.
 package attempts
@@ -63,18 +63,19 @@ func New(rdb redis.UniversalClient, health *redishealth.Health) *Store {
 	return &Store{rdb: rdb, health: health, slots: make(chan struct{}, concurrency)}
 }
 
-// Key identifies a message. The time at which it was stored tells it from a message with the same sequence in an
+// Key identifies a message by the stream that it was published to. The time at which it was stored tells it from a message with the same sequence in an
 // earlier stream of that name.
 func Key(stream string, sequence uint64, stored time.Time) string {
 	return prefix + stream + ":" + strconv.FormatUint(sequence, 10) + ":" + strconv.FormatInt(stored.UnixMilli(), 10)
 }
 
-// Begin writes down that the attempt of a delivery begins, and returns the earlier ones. Call it before each attempt but
+// Begin writes down that the attempt of a delivery begins, and returns the earlier ones. delivery tells it from all other
+// deliveries of the message. Call it before each attempt but
 // the first. The attempt must not begin, and nothing is written down, if begins is false: the message has had limit
 // attempts, or a worker has died while it handled this message and alone is false. alone says that the caller runs no
 // other such message. Errors: [redishealth.ErrAway] and ctx's; then nobody knows whether the beginning is written down,
 // and the caller calls Fail, Undo or Forget as if it were.
-func (s *Store) Begin(ctx context.Context, key string, delivery uint64, limit int, alone bool) (earlier Count, begins bool, err error) {
+func (s *Store) Begin(ctx context.Context, key string, delivery string, limit int, alone bool) (earlier Count, begins bool, err error) {
 	var reply []int64
 	err = s.do(ctx, key, func(ctx context.Context) (err error) {
 		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, delivery, limit, alone, int(lifetime.Seconds())).Int64Slice()
@@ -90,7 +91,7 @@ func (s *Store) Begin(ctx context.Context, key string, delivery uint64, limit in
 }
 
 // Fail writes down that the attempt of a delivery failed, whether its beginning was written down or not.
-func (s *Store) Fail(ctx context.Context, key string, delivery uint64) error {
+func (s *Store) Fail(ctx context.Context, key, delivery string) error {
 	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
 		p.HSet(ctx, key, delivery, failed)
 		p.Expire(ctx, key, lifetime)
@@ -102,9 +103,8 @@ func (s *Store) Fail(ctx context.Context, key string, delivery uint64) error {
 }
 
 // Undo takes back the Begin of a delivery, because the handler was interrupted.
-func (s *Store) Undo(ctx context.Context, key string, delivery uint64) error {
-	field := strconv.FormatUint(delivery, 10)
-	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.HDel(ctx, key, field).Err() })
+func (s *Store) Undo(ctx context.Context, key, delivery string) error {
+	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.HDel(ctx, key, delivery).Err() })
 	if err != nil {
 		return fmt.Errorf("take an attempt back: %w", err)
 	}

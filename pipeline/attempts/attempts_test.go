@@ -1,6 +1,7 @@
 package attempts_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,9 +37,9 @@ func setup(t *testing.T, addr string) *bundle {
 }
 
 // begins begins the attempt of a delivery and compares the answer.
-func (b *bundle) begins(delivery uint64, alone bool, want attempts.Count, wantBegins bool) {
+func (b *bundle) begins(delivery int, alone bool, want attempts.Count, wantBegins bool) {
 	b.Helper()
-	earlier, begins, err := b.Begin(b.Context(), b.key, delivery, limit, alone)
+	earlier, begins, err := b.Begin(b.Context(), b.key, strconv.Itoa(delivery), limit, alone)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,11 +59,11 @@ func TestStore(t *testing.T) {
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		t.Run("failures count", func(t *testing.T) {
 			b := setup(t, addr)
-			b.ok(b.Fail(t.Context(), b.key, 1))
+			b.ok(b.Fail(t.Context(), b.key, "1"))
 			b.begins(2, false, attempts.Count{Failed: 1}, true)
-			b.ok(b.Fail(t.Context(), b.key, 2))
+			b.ok(b.Fail(t.Context(), b.key, "2"))
 			b.begins(3, false, attempts.Count{Failed: 2}, true)
-			b.ok(b.Fail(t.Context(), b.key, 3))
+			b.ok(b.Fail(t.Context(), b.key, "3"))
 			b.begins(4, true, attempts.Count{Failed: 3}, false)
 			b.begins(5, true, attempts.Count{Failed: 3}, false) // a refusal is not counted
 			b.ok(b.Forget(t.Context(), b.key))
@@ -80,12 +81,12 @@ func TestStore(t *testing.T) {
 		})
 		t.Run("an interruption does not count", func(t *testing.T) {
 			b := setup(t, addr)
-			for delivery := range uint64(2 * limit) {
+			for delivery := range 2 * limit {
 				b.begins(delivery, false, attempts.Count{}, true)
 				if ttl := b.rdb.TTL(t.Context(), b.key).Val(); ttl <= 0 {
 					t.Errorf("the record lives for %v, want a bound", ttl)
 				}
-				b.ok(b.Undo(t.Context(), b.key, delivery))
+				b.ok(b.Undo(t.Context(), b.key, strconv.Itoa(delivery)))
 			}
 		})
 		// What was written down again, because an answer was lost, counted as an attempt of a worker that has died.
@@ -95,12 +96,12 @@ func TestStore(t *testing.T) {
 				b.begins(2, false, attempts.Count{}, true)
 			}
 			for range 2 * limit {
-				b.ok(b.Fail(t.Context(), b.key, 2))
+				b.ok(b.Fail(t.Context(), b.key, "2"))
 			}
 			b.begins(3, false, attempts.Count{Failed: 1}, true)
-			b.ok(b.Fail(t.Context(), b.key, 4)) // before its beginning
+			b.ok(b.Fail(t.Context(), b.key, "4")) // before its beginning
 			b.begins(4, true, attempts.Count{Failed: 2, Died: 1}, false)
-			b.ok(b.Undo(t.Context(), b.key, 3))
+			b.ok(b.Undo(t.Context(), b.key, "3"))
 			b.begins(4, false, attempts.Count{Failed: 2}, true)
 			b.begins(5, false, attempts.Count{Failed: 2}, true)
 			b.ok(b.Forget(t.Context(), b.key))

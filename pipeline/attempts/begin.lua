@@ -2,7 +2,7 @@
 -- has begun, because an answer was lost, it answers the same.
 --
 -- KEYS[1]  the message's record: a hash with a field for each attempt, named by its delivery: begun or failed
--- ARGV[1]  the number of the delivery
+-- ARGV[1]  the name of the delivery
 -- ARGV[2]  the number of attempts that a message has
 -- ARGV[3]  1 if no other message runs in this process whose worker died before, else 0
 -- ARGV[4]  lifetime of the record, seconds

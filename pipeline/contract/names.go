@@ -7,6 +7,8 @@ const (
 	StreamCommands    = "COMMANDS"
 	StreamEvents      = "EVENTS"
 	StreamEligibility = "ELIGIBILITY"
+	StreamRetry       = "RETRY"
+	StreamOverflow    = "OVERFLOW"
 	StreamInternal    = "INTERNAL"
 	StreamDeadLetter  = "DEADLETTER"
 )
@@ -45,6 +47,18 @@ const (
 	// HeaderRun identifies a run that the ingress has begun of a request whose event ID it did not know, or not any more.
 	// Such a message does not use a permit that its event ID already holds.
 	HeaderRun = "Arrakis-Run"
+
+	// The headers of a carried message: one that arrakis itself has stored again. They are read from messages of
+	// OVERFLOW and RETRY alone, together with HeaderStream, HeaderSequence, HeaderSubject and HeaderAttempt; on any other
+	// stream they have no effect.
+	//
+	// HeaderFirstStored is when JetStream stored the message first, in Unix nanoseconds.
+	HeaderFirstStored = "Arrakis-First-Stored"
+	// HeaderAdmitted is the verdict under which the message was admitted: its limit, what remained, and when that limit
+	// resets, in Unix milliseconds.
+	HeaderAdmitted = "Arrakis-Admitted"
+	// HeaderDelivered is how often the message was delivered before it was stored again, if more than once.
+	HeaderDelivered = "Arrakis-Delivered"
 
 	HeaderTraceParent = "traceparent"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.

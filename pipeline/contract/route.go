@@ -86,6 +86,23 @@ func (k Kind) Route() *Route { return &routes[k] }
 // String returns the route's Name.
 func (k Kind) String() string { return routes[k].Name }
 
+// maxSubject is how many bytes a subject of a route may have.
+const maxSubject = 1024
+
+// RouteOf finds the route of messages that are published to subject. ok is false if no route has the subject, or if it
+// cannot be published to.
+func RouteOf(subject string) (r *Route, ok bool) {
+	if len(subject) > maxSubject || !ValidSubject(subject) {
+		return nil, false
+	}
+	for k := range routes {
+		if r := &routes[k]; len(subject) > len(r.Subject) && subject[len(r.Subject)] == '.' && subject[:len(r.Subject)] == r.Subject {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
 // Filter is the subject filter of the route's consumer. It matches every subject below Subject.
 func (r *Route) Filter() string { return r.Subject + ".>" }
 

@@ -55,26 +55,10 @@ func newEntry(m *jetstream.RawStreamMsg) Entry {
 	} else {
 		l.BodyBase64 = m.Data
 	}
-	if o, ok := originOf(l.Subject); ok {
+	if o, ok := contract.RouteOf(l.Subject); ok {
 		// After an error, e holds the members decoded before it.
 		e, _ := contract.DecodePartial(o.Kind, m.Data)
 		l.EventID, l.Community = e.EventID, e.TenantKey
 	}
 	return l
-}
-
-const maxSubject = 1024 // bytes
-
-// originOf finds the route of messages that are published to subject. ok is false if no route has the subject, or if it
-// cannot be published to.
-func originOf(subject string) (r *contract.Route, ok bool) {
-	if len(subject) > maxSubject || !contract.ValidSubject(subject) {
-		return nil, false
-	}
-	for kind := range contract.Kind(contract.NumKinds) {
-		if r := kind.Route(); strings.HasPrefix(subject, r.Subject+".") {
-			return r, true
-		}
-	}
-	return nil, false
 }

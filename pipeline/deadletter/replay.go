@@ -71,7 +71,7 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 		Seq: seq, Subject: subject,
 		Truncated: stored.Header.Get(contract.HeaderTruncated), HeadersCut: stored.Header.Get(contract.HeaderHeadersCut),
 	}
-	route, ok := originOf(subject)
+	route, ok := contract.RouteOf(subject)
 	if !ok || refused.Truncated != "" || refused.HeadersCut != "" {
 		return Replayed{}, refused
 	}

@@ -316,7 +316,7 @@ func TestReplayRefuses(t *testing.T) {
 	for _, subject := range []string{
 		"", "commands", "commands.", "commands.*", "commands.>", "commands..x", ".commands.x", "commands.a b", "commands.ü",
 		"deadletter.COMMANDS.panic", "internal.x", "eligibility.other", "_INBOX.x", "$JS.API.STREAM.DELETE.COMMANDS",
-		"commandsx.y", "commands." + strings.Repeat("x", maxSubject),
+		"commandsx.y", "commands." + strings.Repeat("x", 1024),
 	} {
 		header := map[string]string{}
 		if subject != "" {

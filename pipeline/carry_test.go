@@ -1,0 +1,94 @@
+package pipeline
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/limiter"
+	"arrakis/pipeline/contract"
+)
+
+// carriedBy is a delivery as decode makes it of a message that was read from the stream OVERFLOW.
+func carriedBy(h nats.Header) *delivery {
+	return &delivery{
+		source: newSource(nil, contract.StreamOverflow, "lane-00", discard), headers: h,
+		metadata: metadata{sequence: 7, delivered: 1}, origin: origin{stream: contract.StreamOverflow, sequence: 7},
+	}
+}
+
+// TestCarryRoundTrip: whatever is known of a message is known of it after it was stored again, and again.
+func TestCarryRoundTrip(t *testing.T) {
+	now := time.Now()
+	d := queued("c", 1)
+	d.Kind, d.Subject = contract.KindEligibility, "eligibility.check.single.c"
+	d.headers = nats.Header{"Nats-Msg-Id": {"x"}, contract.HeaderReplyTo: {"_INBOX.a"}, contract.HeaderRequestID: {"r"}}
+	d.origin = origin{stream: "ELIGIBILITY", sequence: 42, stored: time.Unix(0, 1_700_000_000_123_456_789)}
+	d.delivered = 3
+	d.admission.Limited = true
+	d.admission.Verdict = limiter.Verdict{Allowed: true, Charged: true, Limit: 100, Remaining: 7, ResetAfter: 1500 * time.Millisecond}
+
+	for range 2 {
+		h := d.carry(2, now)
+		if h.Get("Nats-Msg-Id") != "" || h.Get(contract.HeaderReplyTo) != "_INBOX.a" {
+			t.Errorf("carries %v", h)
+		}
+		got := carriedBy(h)
+		if err := got.carried("overflow.eligibility.c.0", now); err != nil {
+			t.Fatal(err)
+		}
+		if got.origin != d.origin || got.Kind != d.Kind || got.Subject != d.Subject || got.failed != 2 || got.before < 3 {
+			t.Errorf("got %+v of %s, kind %s, %d failed, %d deliveries", got.origin, got.Subject, got.Kind, got.failed, got.before)
+		}
+		want := limiter.Verdict{Allowed: true, Limit: 100, Remaining: 7, ResetAfter: 1500 * time.Millisecond}
+		if v := got.admission.Verdict; !got.admission.Admitted || v.ResetAfter.Round(10*time.Millisecond) != want.ResetAfter {
+			t.Errorf("got verdict %+v, want %+v", v, want)
+		}
+		want2 := []string{contract.HeaderEventID, contract.HeaderReplyTo, contract.HeaderRequestID}
+		slices.Sort(want2)
+		if names := slices.Sorted(maps.Keys(got.headers)); !slices.Equal(names, want2) {
+			t.Errorf("its own headers are %v, want %v", names, want2)
+		}
+		got.EventID, got.admission.Limited = d.EventID, true
+		d = got
+	}
+	if name := d.deliveryName(); name != "OVERFLOW:7:1" {
+		t.Errorf("the delivery is named %q", name)
+	}
+}
+
+// TestCarriedByTheIngress: a message that was stored in a lane at once is its own origin, and is not admitted yet.
+func TestCarriedByTheIngress(t *testing.T) {
+	d := carriedBy(nats.Header{contract.HeaderSubject: {"commands.interaction.c"}, contract.HeaderAdmitted: {"1 1 1"}})
+	if err := d.carried("overflow.command.c.0", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if d.origin.stream != contract.StreamOverflow || d.origin.sequence != 7 || d.admission.Admitted || d.Kind != contract.KindCommand {
+		t.Errorf("got %+v, admitted %t", d.origin, d.admission.Admitted)
+	}
+}
+
+func TestCarriedRefuses(t *testing.T) {
+	good := func() nats.Header {
+		d := queued("c", 1)
+		d.origin, d.Subject = origin{stream: contract.StreamCommands, stored: time.Now()}, "commands.interaction"
+		d.admission.Limited, d.admission.Verdict.Allowed = true, true
+		return d.carry(1, time.Now())
+	}
+	if err := carriedBy(good()).carried("", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		contract.HeaderSubject: "overflow.command.c", contract.HeaderSequence: "-1", contract.HeaderFirstStored: "9223372036854775808",
+		contract.HeaderAttempt: "2147483648", contract.HeaderDelivered: "x", contract.HeaderAdmitted: "1 2",
+	} {
+		h := good()
+		h[name] = []string{value}
+		if err := carriedBy(h).carried("overflow.command.c.0", time.Now()); err == nil {
+			t.Errorf("%s: %q is taken", name, value)
+		}
+	}
+}
