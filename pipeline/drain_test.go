@@ -165,7 +165,7 @@ func giveBackAll(t *testing.T, messages int, full func(*source) bool) {
 			t.Fatal(err)
 		}
 	}
-	source := p.decode.sources[contract.KindCommand]
+	source := p.decode.all()[contract.KindCommand]
 	testserver.Eventually(t, "the worker has the messages", func() bool {
 		c, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
 		return err == nil && c.CachedInfo().NumAckPending >= min(messages, 2*pullBatch) && full(source)

@@ -106,13 +106,14 @@ func New(o Options) (*Pipeline, error) {
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	decode := &decodeStage{
 		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
+		added: make(chan struct{}, 1),
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
-		decode.sources = append(decode.sources, newRouteSource(js, kind.Route(), o.Logger))
+		decode.add(newRouteSource(js, kind.Route(), o.Logger))
 	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
-		monitor:  newMonitor(decode.sources, ensure, log),
+		monitor:  newMonitor(decode.all(), ensure, log),
 		admitted: admitted, ended: ended,
 		decode: decode,
 		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
@@ -128,7 +129,7 @@ func New(o Options) (*Pipeline, error) {
 		},
 	}
 	p.keep(o.Registerer)
-	registerGauges(o.Registerer, decode.sources, admitted, o.Tenants)
+	registerGauges(o.Registerer, decode.all(), admitted, o.Tenants)
 	return p, nil
 }
 
@@ -138,7 +139,7 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 		JetStream: p.ensurer.js, Records: p.ensurer.records, DeadLetter: p.metrics.unread,
 		Logger: p.ensurer.log, Registerer: reg,
 	})
-	for _, s := range p.decode.sources {
+	for _, s := range p.decode.all() {
 		s.redelivered = p.keeper.Redelivered(s.stream)
 	}
 }

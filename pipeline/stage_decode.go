@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,12 +15,11 @@ import (
 	"arrakis/shard"
 )
 
-// decodeStage is the first stage. For each kind of message it has a source and a decoder. The decoder makes deliveries
-// of messages and sorts them by shard.
+// decodeStage is the first stage. For each consumer it has a source and a decoder. The decoder makes deliveries of
+// messages and sorts them by shard.
 type decodeStage struct {
 	// Set by New, read-only.
-	sources []*source
-	ensure  func(context.Context) error
+	ensure func(context.Context) error
 	// commandTTL is the age past which a command is expired; 0: never.
 	commandTTL time.Duration
 	metrics    *metrics
@@ -26,15 +27,48 @@ type decodeStage struct {
 
 	shards *shard.Pool[*delivery]    // out: decoded messages
 	ended  *shard.Mailbox[*delivery] // out: messages that cannot be decoded
+
+	added chan struct{} // size 1: run has a new source to begin
+
+	mu      sync.Mutex // protects sources
+	sources []*source  // a source is never removed; the slice is replaced when one is added
+}
+
+// add adds a source. Its messages are read once run has begun.
+func (s *decodeStage) add(src *source) {
+	s.mu.Lock()
+	s.sources = append(slices.Clone(s.sources), src)
+	s.mu.Unlock()
+	select {
+	case s.added <- struct{}{}:
+	default:
+	}
+}
+
+// all returns the sources added so far. The caller must not change the slice.
+func (s *decodeStage) all() []*source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources
 }
 
 // run pulls until intake ends, and returns when every pulled message has been decoded.
 func (s *decodeStage) run(intake, work context.Context) error {
 	g, intake := errgroup.WithContext(intake)
-	for _, src := range s.sources {
-		g.Go(func() error { src.run(intake, work, s.ensure); return nil })
-		g.Go(func() error { return s.decode(work, src) })
-	}
+	g.Go(func() error {
+		for begun := 0; ; {
+			for _, src := range s.all()[begun:] {
+				begun++
+				g.Go(func() error { src.run(intake, work, s.ensure); return nil })
+				g.Go(func() error { return s.decode(work, src) })
+			}
+			select {
+			case <-s.added:
+			case <-intake.Done():
+				return nil
+			}
+		}
+	})
 	return g.Wait()
 }
 
@@ -111,8 +145,9 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 
 // shortestAckWait is the shortest ack wait of all consumers.
 func (s *decodeStage) shortestAckWait() time.Duration {
-	shortest := time.Duration(s.sources[0].ackWait.Load())
-	for _, src := range s.sources {
+	all := s.all()
+	shortest := time.Duration(all[0].ackWait.Load())
+	for _, src := range all {
 		shortest = min(shortest, time.Duration(src.ackWait.Load()))
 	}
 	return shortest

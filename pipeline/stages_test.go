@@ -50,7 +50,7 @@ func runStages(b *bundle) *stages {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for _, src := range p.decode.sources {
+	for _, src := range p.decode.all() {
 		src.ackWait.Store(int64(time.Hour)) // telling that they are in progress is not measured
 	}
 	var g errgroup.Group
@@ -83,7 +83,7 @@ func (s *stages) messages(n int, community func(i int) string) []jetstream.Msg {
 // process has the messages go through the stages, in batches as they come from a source at saturation, and waits until
 // all are acknowledged.
 func (s *stages) process(msgs []jetstream.Msg) {
-	src := s.p.decode.sources[0]
+	src := s.p.decode.all()[0]
 	for len(msgs) > 0 {
 		batch := msgs[:min(len(msgs), pullBatch)]
 		if err := s.p.decode.decodeBatch(context.Background(), src, batch, s.sorter); err != nil {
