@@ -33,6 +33,7 @@ var sections = []section{
 	{"memory", (*bench).pipelineOnMemory},
 	{"file", (*bench).pipelineOnFile},
 	{"admitted", (*bench).pipelineAdmitted},
+	{"services", (*bench).services},
 	{"decisions", (*bench).decisions},
 	{"requests", (*bench).requests},
 	{"scale", (*bench).scale},

@@ -14,7 +14,14 @@ import (
 )
 
 // startArrakis starts arrakis as `arrakis serve` does, with a Go handler.
-func startArrakis(ctx context.Context, e *env) (*running, error) { return e.startWorker(ctx, nil) }
+func startArrakis(ctx context.Context, e *env) (*running, error) {
+	return e.startWorker(ctx, nil, e.goHandler())
+}
+
+// startArrakisServices is startArrakis without the Go handler, so that the handler service is asked.
+func startArrakisServices(ctx context.Context, e *env) (*running, error) {
+	return e.startWorker(ctx, nil, nil)
+}
 
 // startIngress is startArrakis with the HTTP ingress.
 func startIngress(ctx context.Context, e *env) (*running, error) {
@@ -22,15 +29,20 @@ func startIngress(ctx context.Context, e *env) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.startWorker(ctx, l)
+	return e.startWorker(ctx, l, e.goHandler())
 }
 
-// startWorker starts a worker, with its ingress on l unless that is nil, and returns when it takes messages.
-func (e *env) startWorker(ctx context.Context, l net.Listener) (*running, error) {
+// goHandler counts.
+func (e *env) goHandler() *pipeline.Handlers {
 	handlers := pipeline.NewHandlers()
 	handlers.Command(workload.Command, func(_ context.Context, m *pipeline.Message) (any, error) {
 		return nil, e.handle(m.Community)
 	})
+	return handlers
+}
+
+// startWorker starts a worker, with its ingress on l unless that is nil, and returns when it takes messages.
+func (e *env) startWorker(ctx context.Context, l net.Listener, handlers *pipeline.Handlers) (*running, error) {
 	w, err := worker.New(worker.Options{
 		NATS: e.nc, Redis: e.rdb, Handlers: handlers, Shards: e.spec.Shards, HTTP: l, Name: "bench", Logger: e.log,
 	})

@@ -21,12 +21,16 @@ import (
 // Name names a contender.
 type Name string
 
-// The contenders of the pipeline, of decisions alone, and of requests.
+// The contenders of the pipeline, of handlers over NATS, of decisions alone, and of requests.
 const (
 	Bare      Name = "bare"      // consume and acknowledge, nothing else: the limit
 	Arrakis   Name = "arrakis"   // the pipeline as `arrakis serve` wires it, with a Go handler
 	Watermill Name = "watermill" // Watermill's router, redis_rate in its handler
 	Textbook  Name = "textbook"  // 50 goroutines, encoding/json, four round trips to Redis
+
+	Plain           Name = "plain"            // consume, ask a handler service, acknowledge
+	ArrakisServices Name = "arrakis-services" // the pipeline without a Go handler
+	HandlerService  Name = "handler service"  // what these two ask
 
 	Limiter       Name = "limiter"        // arrakis's, as its shards use it
 	LimiterSingle Name = "limiter-single" // arrakis's, one message at a time
@@ -75,10 +79,14 @@ type running struct {
 
 // starters start the contenders. They return when the contender is ready.
 var starters = map[Name]func(context.Context, *env) (*running, error){
-	Bare:          startBare,
-	Arrakis:       startArrakis,
-	Watermill:     startWatermill,
-	Textbook:      startTextbook,
+	Bare:            startBare,
+	Arrakis:         startArrakis,
+	Watermill:       startWatermill,
+	Textbook:        startTextbook,
+	Plain:           startPlain,
+	ArrakisServices: startArrakisServices,
+	HandlerService:  startService,
+
 	Limiter:       startLimiter,
 	LimiterSingle: startLimiterSingle,
 	RedisRate:     startRedisRate,

@@ -24,13 +24,13 @@ func TestMessagesAreWhatArrakisDecodes(t *testing.T) {
 }
 
 func TestMixesHaveTheirShares(t *testing.T) {
-	for _, m := range []Mix{Tiers, Admitted, Steady} {
+	for _, m := range []Mix{Tiers, Admitted, Steady, Open} {
 		got := map[int64]int{}
 		for i := range Communities {
 			got[m.Limit(i)]++
 		}
 		want := map[Mix]map[int64]int{
-			Tiers: {Unlimited: 10, 100: 20, 10: 70}, Admitted: {10_000: 100}, Steady: {Unlimited: 10, 1: 90},
+			Tiers: {Unlimited: 10, 100: 20, 10: 70}, Admitted: {10_000: 100}, Steady: {Unlimited: 10, 1: 90}, Open: {Unlimited: 100},
 		}[m]
 		for limit, n := range want {
 			if got[limit] != n {
@@ -41,7 +41,7 @@ func TestMixesHaveTheirShares(t *testing.T) {
 }
 
 func TestDocumentsSayWhatLimitSays(t *testing.T) {
-	for _, m := range []Mix{Tiers, Admitted, Steady} {
+	for _, m := range []Mix{Tiers, Admitted, Steady, Open} {
 		for _, i := range []int{0, 9, 10, 29, 30, 99, 12_345} {
 			c, err := tenant.ParseConfig([]byte(m.Document(i)))
 			if err != nil {

@@ -1,0 +1,71 @@
+package contender
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/loadtest/bench/workload"
+	"arrakis/pipeline/contract"
+)
+
+const (
+	// plainInFlight is how many requests the plain loop has in flight: as many handlers as arrakis runs by default.
+	plainInFlight = 256
+	// plainTimeout is the time for one of them.
+	plainTimeout = 15 * time.Second
+)
+
+// startPlain hands each message to the handler service and acknowledges it when the reply is there: what most would
+// write first, without limits, tenants, headers, retries or metrics.
+func startPlain(_ context.Context, e *env) (*running, error) {
+	subject := contract.HandlerSubject(contract.KindCommand, workload.Command)
+	var requests errgroup.Group
+	requests.SetLimit(plainInFlight)
+	consume, err := e.consumer.Consume(func(m jetstream.Msg) {
+		requests.Go(func() error {
+			if _, err := e.nc.Request(subject, m.Data(), plainTimeout); err != nil {
+				e.log.Error("not handled", "err", err)
+				return nil
+			}
+			if err := m.Ack(); err != nil {
+				e.log.Error("not acknowledged", "err", err)
+			}
+			return nil
+		})
+	}, jetstream.PullMaxMessages(pullBatch))
+	if err != nil {
+		return nil, fmt.Errorf("consume: %w", err)
+	}
+	return &running{stop: func() error {
+		consume.Drain()
+		<-consume.Closed()
+		return requests.Wait()
+	}}, nil
+}
+
+// startService starts the handler service that answers the plain loop and arrakis: a NATS micro service that returns the
+// same result for every message.
+func startService(_ context.Context, e *env) (*running, error) {
+	service, err := micro.AddService(e.nc, micro.Config{Name: workload.Command, Version: "1.0.0"})
+	if err != nil {
+		return nil, err
+	}
+	result := []byte(`{"members":42}`)
+	err = service.AddEndpoint(workload.Command, micro.HandlerFunc(func(r micro.Request) {
+		if err := r.Respond(result); err != nil {
+			e.log.Error("not answered", "err", err)
+		}
+	}), micro.WithEndpointSubject(contract.HandlerSubject(contract.KindCommand, workload.Command)))
+	if err == nil {
+		err = e.nc.Flush() // the server knows where to send requests
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &running{stop: service.Stop}, nil
+}
