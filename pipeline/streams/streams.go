@@ -67,12 +67,15 @@ func wanted(o Options) []stream {
 		c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardNew
 		return c
 	}
+	overflow := queue(config(contract.StreamOverflow, "overflow.>", day, gigabyte))
+	overflow.MaxMsgsPerSubject, overflow.DiscardNewPerSubject = maxLaneMessages, true
 	internal := config(contract.StreamInternal, "internal.>", time.Minute, -1)
 	internal.Storage = jetstream.MemoryStorage
 	all := []stream{
 		{config: queue(config(contract.StreamCommands, "commands.>", day, 4*gigabyte))},
 		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, gigabyte)},
 		{config: queue(config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte))},
+		{config: overflow},
 		{config: internal},
 		{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)},
 	}

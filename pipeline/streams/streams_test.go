@@ -77,6 +77,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 		{"COMMANDS", "commands.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 4 << 30, []string{"command-worker commands.>"}, []time.Duration{30 * time.Second}},
 		{"EVENTS", "events.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 5 * time.Minute, 1 << 30, []string{"event-worker events.>"}, []time.Duration{15 * time.Second}},
 		{"ELIGIBILITY", "eligibility.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 7 * 24 * time.Hour, 1 << 30, []string{"eligibility-worker eligibility.check.>", "sync-worker eligibility.sync.>"}, []time.Duration{time.Minute, 5 * time.Minute}},
+		{"OVERFLOW", "overflow.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 1 << 30, nil, nil},
 		{"INTERNAL", "internal.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.MemoryStorage, time.Minute, -1, nil, nil},
 		{"DEADLETTER", "deadletter.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 30 * 24 * time.Hour, 1 << 30, nil, nil},
 	}
@@ -210,6 +211,7 @@ func TestPlanAndApply(t *testing.T) {
 		"create stream ELIGIBILITY",
 		"create consumer ELIGIBILITY/eligibility-worker",
 		"create consumer ELIGIBILITY/sync-worker",
+		"create stream OVERFLOW",
 		"create stream INTERNAL",
 		"create stream DEADLETTER",
 	}

@@ -1,0 +1,68 @@
+package streams_test
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
+)
+
+func TestEnsureLane(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := streams.EnsureLane(t.Context(), w.js, 3, streams.Options{}); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("without OVERFLOW: %v", err)
+	}
+	w.ensure()
+	var g errgroup.Group
+	for i := range 4 { // an operator's settings, or those of an earlier version, stay
+		g.Go(func() error {
+			return streams.EnsureLane(t.Context(), w.js, 3, streams.Options{MaxAckPending: 7 + i})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.js.Consumer(t.Context(), contract.StreamOverflow, "lane-03")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.CachedInfo().Config
+	if got.FilterSubject != "overflow.*.*.03" || got.MaxDeliver != -1 || got.MaxAckPending < 7 || got.MaxAckPending > 10 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A community may have so many messages in a lane: then its further messages are refused, and those of others are not.
+func TestLaneIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stream(contract.StreamOverflow, func(c *jetstream.StreamConfig) {
+		c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardNew
+		c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 2, true
+	})
+	full := contract.LaneSubject(contract.KindCommand, "full", 3)
+	w.publish(full, 2)
+	if _, err := w.js.Publish(t.Context(), full, nil); !streams.Full(err) {
+		t.Errorf("a full lane: %v", err)
+	}
+	w.publish(contract.LaneSubject(contract.KindCommand, "other", 3), 1)
+
+	fresh := testserver.JetStream(t, testserver.NATS(t).Connect(t))
+	if err := streams.Ensure(t.Context(), fresh, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := fresh.Stream(t.Context(), contract.StreamOverflow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.CachedInfo().Config; c.MaxMsgsPerSubject != 500_000 || !c.DiscardNewPerSubject || c.Discard != jetstream.DiscardNew {
+		t.Errorf("%+v", c)
+	}
+}
