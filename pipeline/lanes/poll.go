@@ -1,0 +1,104 @@
+package lanes
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Poll learns which lanes other processes have opened and closed, and lets communities leave lanes that are empty. Call
+// it once a second, and once before messages are taken in: then a process that starts knows the lanes that are open. What
+// does not answer changes nothing.
+func (r *Registry) Poll(ctx context.Context, now time.Time) {
+	quiet := r.quiet() // before the look, so that nothing can be on its way that the look does not see
+	markers, away := r.markers.all(ctx)
+	found, err := lookAtOverflow(ctx, r.o.JetStream)
+	switch {
+	case err == nil:
+		r.consumers = found.consumers
+	case missing(err):
+		r.consumers = nil // and nothing is in it
+	default:
+		r.log.DebugContext(ctx, "look at the lanes", "err", err)
+	}
+	known := err == nil || missing(err)
+	if known {
+		r.metrics.see(&found)
+	}
+	open := markers
+	if open == nil {
+		open = map[Key]marker{}
+	}
+	r.addWaiting(ctx, open, found.waiting)
+	r.add(open, now)
+	r.ensureAll(ctx)
+	if known {
+		r.leave(ctx, quiet, found.waiting, markers, away == nil, now)
+	}
+	r.metrics.lanes.Set(float64(r.count()))
+}
+
+// addWaiting adds the communities of which OVERFLOW holds messages, but which have no marker, and opens their markers
+// again.
+func (r *Registry) addWaiting(ctx context.Context, open map[Key]marker, waiting map[Key]waiting) {
+	for _, key := range slices.SortedFunc(maps.Keys(waiting), byKey) {
+		if _, marked := open[key]; marked {
+			continue
+		}
+		lane, direct := waiting[key].lane, unknown
+		if l := r.find(key); l != nil {
+			lane, direct = l.number, l.Direct()
+		}
+		m, err := r.marker(ctx, key, lane, direct)
+		if err != nil {
+			r.log.DebugContext(ctx, "open a lane that holds messages", "community_id", key.Community, "err", err)
+			continue
+		}
+		open[key] = m
+	}
+}
+
+// ensureAll makes the consumers of all lanes that communities are in.
+func (r *Registry) ensureAll(ctx context.Context) {
+	var numbers []int
+	r.Hold()
+	for _, l := range r.lanes {
+		numbers = append(numbers, l.number)
+	}
+	r.Release()
+	slices.Sort(numbers)
+	for _, lane := range slices.Compact(numbers) {
+		if err := r.ensure(ctx, lane); err != nil {
+			r.log.DebugContext(ctx, "make the consumer of a lane", "lane", lane, "err", err)
+		}
+	}
+}
+
+// leave takes communities out of their lanes: those whose lanes are empty and have stood for long enough, and those
+// whose lanes other processes have closed. quiet are the lanes into which nothing was on its way before the look that
+// found what waits; redis says whether markers are known.
+func (r *Registry) leave(ctx context.Context, quiet map[*Lane]uint64, waiting map[Key]waiting, markers map[Key]marker, redis bool, now time.Time) {
+	var empty []*Lane
+	for l := range quiet {
+		if waiting[l.Key].messages > 0 {
+			continue
+		}
+		_, marked := markers[l.Key]
+		closed := redis && !marked
+		if closed || leaves(!r.o.Busy(l.Key), l.since, now) {
+			empty = append(empty, l)
+		}
+	}
+	for _, l := range r.remove(empty, quiet) {
+		r.log.InfoContext(ctx, "a community has left its lane, which is empty",
+			"kind", l.Kind.String(), "community_id", l.Community, "lane", l.number, "stay", now.Sub(l.since).Round(time.Second).String())
+		m, marked := markers[l.Key]
+		if !marked {
+			continue
+		}
+		if err := r.markers.close(ctx, l.Key, m.Epoch); err != nil { // then the next Poll finds the marker, and closes it
+			r.log.DebugContext(ctx, "close a lane", "community_id", l.Community, "err", err)
+		}
+	}
+}

@@ -1,0 +1,336 @@
+package lanes
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/limiter/redishealth"
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
+)
+
+// world is a NATS server with OVERFLOW and a redis-server.
+type world struct {
+	*testing.T
+	js    jetstream.JetStream
+	redis *testserver.RedisServer
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t, testserver.JetStream(t, testserver.NATS(t).Connect(t)), testserver.Redis(t)}
+	w.ensure()
+	return w
+}
+
+var inMemory = streams.Options{Storage: jetstream.MemoryStorage}
+
+func (w *world) ensure() {
+	w.Helper()
+	if err := streams.Ensure(w.Context(), w.js, nil, inMemory, slog.New(slog.DiscardHandler)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// process is what one process knows of the lanes.
+type process struct {
+	*Registry
+	w        *world
+	registry *prometheus.Registry
+	busy     atomic.Bool
+	opened   []Key
+}
+
+func (w *world) process() *process {
+	w.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: w.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
+	w.Cleanup(func() { _ = rdb.Close() })
+	health, err := redishealth.New(rdb, redishealth.Options{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	p := &process{w: w, registry: prometheus.NewRegistry()}
+	p.Registry = New(Options{
+		JetStream: w.js, Redis: rdb, Health: health, Registerer: p.registry, Logger: slog.New(slog.DiscardHandler),
+		Consumer: func(ctx context.Context, lane int) error { return streams.EnsureLane(ctx, w.js, lane, inMemory) },
+		Busy:     func(Key) bool { return p.busy.Load() },
+		Opened:   func(l *Lane) { p.opened = append(p.opened, l.Key) },
+	})
+	return p
+}
+
+func (p *process) open(community string, direct Direct) {
+	p.w.Helper()
+	if err := p.Open(p.w.Context(), command(community), direct); err != nil {
+		p.w.Fatal(err)
+	}
+}
+
+// after polls as if so much time had passed.
+func (p *process) after(d time.Duration) { p.Poll(p.w.Context(), time.Now().Add(d)) }
+
+// lane returns the subject of a community's lane, with "direct" behind it if it is, or "".
+func (p *process) lane(community string) string {
+	p.Hold()
+	defer p.Release()
+	l := p.Find(command(community))
+	switch {
+	case l == nil:
+		return ""
+	case l.Direct() == Yes:
+		return l.Subject() + " direct"
+	default:
+		return l.Subject()
+	}
+}
+
+func (p *process) want(community, lane string) {
+	p.w.Helper()
+	if got := p.lane(community); got != lane {
+		p.w.Errorf("%s is in %q, want %q", community, got, lane)
+	}
+}
+
+// store stores a message in a community's lane.
+func (w *world) store(community string, lane int) {
+	w.Helper()
+	if _, err := w.js.Publish(w.Context(), contract.LaneSubject(contract.KindCommand, community, lane), []byte("{}")); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// handle takes everything out of OVERFLOW.
+func (w *world) handle() {
+	w.Helper()
+	s, err := w.js.Stream(w.Context(), contract.StreamOverflow)
+	if err == nil {
+		err = s.Purge(w.Context())
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (p *process) markers() string {
+	p.w.Helper()
+	fields, err := p.o.Redis.HKeys(p.w.Context(), markersKey).Result()
+	if err != nil {
+		p.w.Fatal(err)
+	}
+	slices.Sort(fields)
+	return strings.Join(fields, " ")
+}
+
+func TestLanesAreKnownToAllProcesses(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.process(), w.process()
+	a.open("big", Yes)
+	a.open("other", No)
+	a.open("big", Yes)
+	a.want("big", "overflow.command.big.00 direct")
+	b.want("big", "")
+	b.open("big", Yes) // it is over its due there as well, before the poll
+	b.want("big", "overflow.command.big.00 direct")
+	b.after(0)
+	b.want("other", "overflow.command.other.01")
+	if len(a.opened) != 2 || len(b.opened) != 2 {
+		t.Errorf("opened %v and %v", a.opened, b.opened)
+	}
+	if err := b.SetDirect(t.Context(), command("big"), No); err != nil {
+		t.Fatal(err)
+	}
+	b.want("big", "overflow.command.big.00")
+	a.after(0)
+	a.want("big", "overflow.command.big.00")
+	for _, p := range []*process{a, b} {
+		if got := p.Consumers(); len(got) != 2 {
+			t.Errorf("lanes to be read: %v", got)
+		}
+		if n := testutil.ToFloat64(p.metrics.lanes); p == b && n != 2 {
+			t.Errorf("arrakis_lanes is %v", n)
+		}
+	}
+}
+
+func TestLaneIsLeftWhenItIsEmpty(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.process(), w.process()
+	a.open("big", No)
+	w.store("big", 0)
+	b.after(0)
+	const in = "overflow.command.big.00"
+	a.after(time.Hour)
+	a.want("big", in) // it holds a message
+
+	w.handle()
+	a.after(minStay - time.Second)
+	a.want("big", in) // too soon
+	a.busy.Store(true)
+	a.after(time.Hour)
+	a.want("big", in) // messages wait here that came before
+	a.busy.Store(false)
+
+	a.Hold()
+	l := a.Find(command("big"))
+	l.Enter(2)
+	a.Release()
+	a.after(time.Hour)
+	a.want("big", in) // messages are on their way
+	l.Left(1)
+	a.after(time.Hour)
+	a.want("big", in)
+	l.Left(1)
+
+	a.after(time.Hour)
+	a.want("big", "")
+	b.want("big", in)
+	b.after(0)
+	b.want("big", "")
+	if got := a.markers(); got != "" {
+		t.Errorf("markers that are left: %s", got)
+	}
+}
+
+// A message that enters the lane while it is being looked at keeps it open.
+func TestLaneIsNotLeftUnderAMessage(t *testing.T) {
+	p := newWorld(t).process()
+	p.open("big", No)
+	quiet := p.quiet()
+	p.Hold()
+	l := p.Find(command("big"))
+	l.Enter(1)
+	p.Release()
+	l.Left(1) // it is stored, after the look
+	if left := p.remove([]*Lane{l}, quiet); len(left) != 0 {
+		t.Error("the community has left a lane that holds a message")
+	}
+	if left := p.remove([]*Lane{l}, p.quiet()); len(left) != 1 {
+		t.Error("it does not leave")
+	}
+}
+
+// OVERFLOW says who is in a lane, whatever Redis has lost.
+func TestLanesOutliveRedis(t *testing.T) {
+	w := newWorld(t)
+	a := w.process()
+	a.open("idle", No)
+	a.open("big", Yes)
+	w.store("big", 1)
+	w.store("big", 1)
+	if err := a.o.Redis.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	late := w.process()
+	late.after(0)
+	late.want("big", "overflow.command.big.01")
+	if got := late.markers(); got != "command:big" {
+		t.Errorf("markers: %q", got)
+	}
+	a.after(0)
+	a.want("big", "overflow.command.big.01") // that it is direct is lost: its next message says it again
+	a.want("idle", "")
+	if got := testutil.ToFloat64(a.metrics.messages); got != 2 {
+		t.Errorf("arrakis_lane_messages is %v", got)
+	}
+	if got := testutil.ToFloat64(a.metrics.bytes); got <= 0 {
+		t.Errorf("arrakis_lane_bytes is %v", got)
+	}
+}
+
+// Without Redis processes open lanes by themselves: the same ones. When it is back, they are known to all again.
+func TestLanesWithoutRedis(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.process(), w.process()
+	a.open("before", No)
+	b.after(0)
+	w.redis.Kill()
+	a.open("big", Yes)
+	b.open("big", Yes)
+	shared := contract.LaneSubject(contract.KindCommand, "big", command("big").shared())
+	a.want("big", shared+" direct")
+	b.want("big", shared+" direct")
+	b.after(0)
+	b.want("before", "overflow.command.before.00")
+	w.store("before", 0)
+	late := w.process()
+	late.after(0)
+	late.want("before", "overflow.command.before.00") // from OVERFLOW
+	w.store("big", command("big").shared())
+
+	w.redis.Start()
+	testserver.Eventually(t, "Redis knows the lanes again", func() bool {
+		a.after(0)
+		fields, _ := a.o.Redis.HKeys(t.Context(), markersKey).Result()
+		return len(fields) == 2
+	})
+	a.want("big", shared+" direct")
+	w.handle()
+	a.after(time.Hour)
+	a.want("big", "")
+	if got := a.markers(); got != "" {
+		t.Errorf("markers that are left: %s", got)
+	}
+}
+
+// Without OVERFLOW nobody is sent to a lane.
+func TestNoLaneWithoutOverflow(t *testing.T) {
+	w := newWorld(t)
+	if err := w.js.DeleteStream(t.Context(), contract.StreamOverflow); err != nil {
+		t.Fatal(err)
+	}
+	p := w.process()
+	if err := p.Open(t.Context(), command("big"), No); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("error %v", err)
+	}
+	p.want("big", "")
+	if got := p.markers(); got != "" {
+		t.Errorf("markers that are left: %s", got)
+	}
+	w.ensure()
+	p.open("big", No)
+	p.want("big", "overflow.command.big.00")
+}
+
+func TestLook(t *testing.T) {
+	w := newWorld(t)
+	p := w.process()
+	p.open("idle", Yes)
+	p.open("big", No)
+	for range 3 {
+		w.store("big", 1)
+	}
+	w.store("straggler", 33)
+	if err := p.o.Redis.HDel(t.Context(), markersKey, "command:straggler").Err(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := Look(t.Context(), w.js, p.o.Redis, p.o.Health, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range list {
+		got = append(got, strings.Join([]string{
+			s.Community, contract.LaneConsumer(s.Lane), map[bool]string{true: "shared", false: "own"}[s.Shared],
+			map[bool]string{true: "direct", false: "-"}[s.Direct],
+		}, " "))
+		if s.Messages > 0 != (s.Bytes > 0) || s.Messages > 0 != (s.Oldest > 0) || s.Opened.IsZero() != (s.Community == "straggler") {
+			t.Errorf("%+v", s)
+		}
+	}
+	want := []string{"big lane-01 own -", "idle lane-00 own direct", "straggler lane-33 shared -"}
+	if !slices.Equal(got, want) || list[0].Messages != 3 {
+		t.Errorf("%q, want %q; %+v", got, want, list[0])
+	}
+}

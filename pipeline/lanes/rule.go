@@ -1,0 +1,50 @@
+package lanes
+
+import "time"
+
+// A community enters a lane by its share of what a process holds, as in the fair queues of Amazon SQS, and only if what
+// waits takes long: a backlog that is worked off at once harms nobody, and moving it would cost more than handling it.
+const (
+	// minMessages is how many messages must wait for a share to mean anything.
+	minMessages = 30
+	// slow is how long messages wait, or will, before they count as in the way of others.
+	slow = 200 * time.Millisecond
+	// poolShare and share are the parts of the consumer's pool, and of everything else, that are a community's due.
+	poolShare = 20
+	share     = 10
+	// minStay is how long a community stays in a lane at least, so that it does not bounce in and out.
+	minStay = 10 * time.Second
+)
+
+// Load is what a process holds of one community from one source at one moment, and what that is compared with.
+type Load struct {
+	Messages int           // admitted messages that wait for a handler
+	Bytes    int           // of their bodies
+	Waited   time.Duration // by the first of them
+	Expected time.Duration // until all of them have begun, at the present pace; 0 if it is not known
+	Source   int           // all messages that the process holds from the source
+
+	HandlerShare float64 // the community's part of the process's recent handler time, 0 to 1
+	Pool         int     // how many messages of the source's consumer may be unacknowledged, over all processes
+	Unacked      int     // how many were, when that was last seen
+	Budget       int     // bytes that the process may hold
+}
+
+// Enters reports whether the community is over its due and must wait in a lane.
+func (l Load) Enters() bool {
+	if l.Waited < slow && l.Expected < slow {
+		return false
+	}
+	if l.Bytes > l.Budget/share {
+		return true
+	}
+	if l.Messages < minMessages {
+		return false
+	}
+	left := l.Pool - max(l.Unacked, l.Source)
+	return l.Messages > l.Pool/poolShare || l.Messages > left/share || l.Messages > l.Source/share || l.HandlerShare > 1.0/share
+}
+
+// leaves reports whether a community leaves its lane. empty says that the lane holds nothing, that nothing is on its way
+// into it, and that nothing of the community waits in this process.
+func leaves(empty bool, since, now time.Time) bool { return empty && now.Sub(since) >= minStay }
