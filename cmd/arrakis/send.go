@@ -132,6 +132,9 @@ func outcomeTable(t *table, o *contract.Outcome) {
 		t.row("error", "the limit is 0, which admits nothing; raise it (429)")
 	case o.Error != nil:
 		t.row("error", fmt.Sprintf("%s (%d)", o.Error.Message, o.Error.Code))
+		if o.Error.RetryAfterMS > 0 {
+			t.row("retry after", short(milliseconds(o.Error.RetryAfterMS)))
+		}
 	}
 	if len(o.Result) > 0 {
 		t.row("result", string(o.Result))

@@ -33,6 +33,9 @@ type Error struct {
 	// Code follows HTTP: 4xx is the caller's fault, 5xx is not.
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+	// RetryAfterMS is set if the message was refused because the worker is overloaded: the time in milliseconds after
+	// which it may be sent again. Code is 503 then.
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
 // RateLimit is the state of the community's limit after the message. Limit and Remaining are -1 for unlimited.

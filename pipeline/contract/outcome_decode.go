@@ -43,6 +43,8 @@ func (s *scanner) outcomeMember(name string, v *OutcomeView) error {
 				v.Error.Code = int(code)
 			case "message":
 				v.Error.Message, err = s.textOf(name)
+			case "retry_after_ms":
+				v.Error.RetryAfterMS, err = s.integer(name)
 			default:
 				err = s.value()
 			}

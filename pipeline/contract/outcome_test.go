@@ -28,6 +28,9 @@ func TestDecodeOutcome(t *testing.T) {
 		{text: ` {"status":"ok","result":{"a":[1]},"rate_limit":{"limit":-1,"remaining":-1}} `, want: contract.OutcomeView{
 			Status: contract.StatusOK, RateLimit: contract.RateLimit{Limit: -1, Remaining: -1},
 		}},
+		{text: `{"status":"error","error":{"code":503,"message":"later","retry_after_ms":3001}}`, want: contract.OutcomeView{
+			Status: contract.StatusError, Error: contract.Error{Code: 503, Message: "later", RetryAfterMS: 3_001},
+		}},
 		{text: `{"status":"\u006fk","error":null,"rate_limit":null}`, want: contract.OutcomeView{Status: contract.StatusOK}},
 		{text: `{}`},
 		{text: ``, bad: true},

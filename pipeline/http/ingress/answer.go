@@ -63,6 +63,11 @@ func outcomeProblem(o contract.OutcomeView, err error) *problem.Problem {
 			"The worker's outcome has the unknown status %.32q. Check that workers and ingress are of one version.", o.Status)
 	case o.Error.Code >= 400 && o.Error.Code <= 499:
 		return problem.New(o.Error.Code, refusedByHandler, "%s", cmp.Or(o.Error.Message, "The handler gave no reason."))
+	case o.Error.Code == http.StatusServiceUnavailable && o.Error.RetryAfterMS > 0:
+		p := problem.New(http.StatusServiceUnavailable, "overloaded",
+			"%s Repeat the request in %d s.", cmp.Or(o.Error.Message, "There is too much work."), seconds(o.Error.RetryAfterMS))
+		p.RetryAfterMS = o.Error.RetryAfterMS
+		return p
 	case o.Error.Code == http.StatusServiceUnavailable:
 		p := problem.New(http.StatusServiceUnavailable, "limits-unavailable",
 			"%s Repeat the request later.", cmp.Or(o.Error.Message, "Limits cannot be checked now."))

@@ -65,6 +65,7 @@ func TestAnswers(t *testing.T) {
 		{name: "502-no-error", outcome: `{"status":"error"}`},
 		{name: "502-unknown-status", outcome: `{"status":"odd"}`},
 		{name: "502-not-json", outcome: `{"status":"ok"`},
+		{name: "503-overloaded", outcome: `{"status":"error","error":{"code":503,"message":"Overloaded.","retry_after_ms":3001}}`},
 		{name: "503-limits", outcome: failed(503, "Redis is away.")},
 	}
 	for _, tt := range tests {

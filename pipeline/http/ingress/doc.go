@@ -64,7 +64,7 @@
 //	429  rate-limited                      with rate_limit and retry_after_ms
 //	4xx  refused-by-handler                the handler's permanent code
 //	502  handler-failed, bad-outcome
-//	503  not-stored, stream-full, busy, not-running, limits-unavailable   with Retry-After
+//	503  not-stored, stream-full, busy, not-running, limits-unavailable, overloaded   with Retry-After
 //	504  no-outcome-yet                    the message is stored and will still be handled
 //
 // A client that disconnects before its answer is counted with code 499.

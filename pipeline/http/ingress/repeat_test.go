@@ -138,6 +138,7 @@ func TestRemembered(t *testing.T) {
 		{name: "expired", outcome: `{"status":"expired"}`, code: 410, again: true, free: true},
 		{name: "failed", outcome: failed(500, "no"), code: 502, again: true},
 		{name: "limits away", outcome: failed(503, "no"), code: 503, again: true, free: true},
+		{name: "overloaded", outcome: `{"status":"error","error":{"code":503,"message":"no","retry_after_ms":3001}}`, code: 503, again: true, free: true},
 		{name: "odd", outcome: `{"status":"odd"}`, code: 502, again: true, free: true},
 	}
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
