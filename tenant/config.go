@@ -19,6 +19,9 @@ type Config struct {
 	Tier        Tier             `json:"tier"`
 	Features    FeatureOverrides `json:"features"`
 	RateLimits  LimitOverrides   `json:"rateLimits"`
+	OnLimit     OnLimitOverrides `json:"onLimit,omitzero"`
+	// MaxDelayed is how many messages of each action are delayed at a time, 1 to 10,000. nil keeps the tier's default.
+	MaxDelayed *int64 `json:"maxDelayed,omitempty"`
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
@@ -107,4 +110,6 @@ func (c *Config) validate(f *faults) {
 		f.add("tier", "is unknown: %q; use %s", shorten(string(c.Tier)), tierNames)
 	}
 	c.RateLimits.validate(f, "rateLimits")
+	c.OnLimit.validate(f, "onLimit")
+	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)
 }

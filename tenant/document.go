@@ -154,6 +154,8 @@ func mustBe(p any) string {
 		return "true, false or null (the tier's default)"
 	case **int64:
 		return "a whole number or null (the tier's default)"
+	case **OnLimit:
+		return "a string: " + onLimitNames
 	case **float64:
 		return "a number"
 	case *[]string:
@@ -191,6 +193,9 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 		v.SetZero()
 		*unknown = was
 	default:
+		if o, ok := p.(*OnLimitOverrides); ok {
+			return o.read(dec, &r.faults, field)
+		}
 		r.add(field, "must be a JSON object")
 	}
 	return dec.SkipValue()

@@ -66,7 +66,8 @@ func FuzzConfig(f *testing.F) {
 		tenant.Resolve("comm", c, new(tenant.Tiers)).Features.Names()
 		return c.Validate()
 	}, fullConfig, `{"tier":"pro"}`, `{"tier":"free","tier":"pro"}`, `{"tier":"free","rateLimits":{"commandsPerMinute":1e3}}`, ` {"tier":"free"} `,
-		`{"tier":"free","x":1,"features":{"y":[]},"createdAt":"yesterday"}`)
+		`{"tier":"free","x":1,"features":{"y":[]},"createdAt":"yesterday"}`, `{"tier":"free","onLimit":"delay","maxDelayed":7}`,
+		`{"tier":"free","onLimit":{"command":"delay","sync_request":null,"x":1}}`)
 }
 
 func FuzzTiers(f *testing.F) {
@@ -76,7 +77,8 @@ func FuzzTiers(f *testing.F) {
 		}
 		return c.Validate()
 	}, `{}`, `{"free":{"rateLimits":{"commandsPerMinute":20},"features":{"customBranding":true}}}`, `{"pro":{"rateLimits":{"commandsPerMinute":"20"}}}`,
-		`{"enterprise":null,"pro":{"x":1},"y":[{}]}`, `{"free":{"rateLimits":{"syncRequestsPerDay":-1,"z":2}}}`)
+		`{"enterprise":null,"pro":{"x":1},"y":[{}]}`, `{"free":{"rateLimits":{"syncRequestsPerDay":-1,"z":2}}}`,
+		`{"pro":{"onLimit":{"command":"delay","eligibility_check":"delay","sync_request":"delay"},"maxDelayed":1}}`)
 }
 
 func FuzzFlag(f *testing.F) {

@@ -14,12 +14,14 @@ const maxID = 128
 type Tenant struct {
 	// ID is the community for limits, metrics and handlers. It is the config's communityId, or the ID that messages
 	// carry if there is none.
-	ID       string
-	GuildID  string
-	Tier     Tier
-	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
-	Features Features
-	Stored   bool // a config is stored; otherwise the tenant is the free default
+	ID      string
+	GuildID string
+	Tier    Tier
+	Max     [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
+	// MaxDelayed is how many messages over the limit of an action are delayed at a time; 0: they are rejected.
+	MaxDelayed [NumActions]int64
+	Features   Features
+	Stored     bool // a config is stored; otherwise the tenant is the free default
 }
 
 // Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The feature
@@ -33,16 +35,17 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)
-		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max}
+		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed()}
 	}
-	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits)
+	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits).withDelay(&c.OnLimit, c.MaxDelayed)
 	return &Tenant{
-		ID:       cmp.Or(c.CommunityID, id),
-		GuildID:  c.GuildID,
-		Tier:     c.Tier,
-		Features: d.Features,
-		Max:      d.Max,
-		Stored:   true,
+		ID:         cmp.Or(c.CommunityID, id),
+		GuildID:    c.GuildID,
+		Tier:       c.Tier,
+		Features:   d.Features,
+		Max:        d.Max,
+		MaxDelayed: d.maxDelayed(),
+		Stored:     true,
 	}
 }
 

@@ -6,6 +6,9 @@ import "github.com/go-json-experiment/json/jsontext"
 type TierDefaults struct {
 	Features Features
 	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
+	// Delay says which actions delay messages over the limit, and MaxDelayed how many of each; 0 is 100.
+	Delay      [NumActions]bool
+	MaxDelayed int64
 }
 
 func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults {
@@ -48,6 +51,8 @@ type Tiers struct {
 type TierOverrides struct {
 	Features   FeatureOverrides `json:"features"`
 	RateLimits LimitOverrides   `json:"rateLimits"`
+	OnLimit    OnLimitOverrides `json:"onLimit,omitzero"`     // as in Config
+	MaxDelayed *int64           `json:"maxDelayed,omitempty"` // as in Config
 	Unknown    jsontext.Value   `json:",embed"`
 }
 
@@ -61,7 +66,7 @@ func (t *Tiers) Of(tier Tier) TierDefaults {
 		d, o = proDefaults, &t.Pro
 	case Free:
 	}
-	return d.with(&o.Features, &o.RateLimits)
+	return d.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed)
 }
 
 // ParseTiers reads a tiers document that a user gives, as strictly as
@@ -72,7 +77,13 @@ func ParseTiers(data []byte) (Tiers, error) { return parse[Tiers](data, true) }
 func (t *Tiers) Validate() error { return validate(t) }
 
 func (t *Tiers) validate(f *faults) {
-	t.Free.RateLimits.validate(f, "free.rateLimits")
-	t.Pro.RateLimits.validate(f, "pro.rateLimits")
-	t.Enterprise.RateLimits.validate(f, "enterprise.rateLimits")
+	t.Free.validate(f, "free")
+	t.Pro.validate(f, "pro")
+	t.Enterprise.validate(f, "enterprise")
+}
+
+func (o *TierOverrides) validate(f *faults, field string) {
+	o.RateLimits.validate(f, join(field, "rateLimits"))
+	o.OnLimit.validate(f, join(field, "onLimit"))
+	validateMaxDelayed(f, join(field, "maxDelayed"), o.MaxDelayed)
 }

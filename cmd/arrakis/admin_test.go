@@ -31,6 +31,8 @@ func TestValidatesAlike(t *testing.T) {
 		{"tenant set c1 --data {\"tear\":\"pro\"}", "PATCH /v1/tenants/c1", `{"tear":"pro"}`},
 		{"tenant set c1 --data {\"rateLimits\":{\"commands\":1,\"syncRequestsPerDay\":-2}}", "PATCH /v1/tenants/c1", `{"rateLimits":{"commands":1,"syncRequestsPerDay":-2}}`},
 		{"tenant set c1 --feature branding=on", "PATCH /v1/tenants/c1", `{"features":{"branding":true}}`},
+		{"tenant set c1 --on-limit wait --max-delayed 0", "PATCH /v1/tenants/c1", `{"onLimit":"wait","maxDelayed":0}`},
+		{"tenant set c1 --data {\"onLimit\":{\"commands\":\"delay\"}}", "PATCH /v1/tenants/c1", `{"onLimit":{"commands":"delay"}}`},
 		{"tenant set c1 --guild a.b", "PATCH /v1/tenants/c1", `{"guildId":"a.b"}`},
 		{"tenant set c1 --data {\"tier\":null}", "PATCH /v1/tenants/c1", `{"tier":null}`},
 		{"tenant set c1 --data {\"tier\":\"pro\",\"tier\":\"free\"}", "PATCH /v1/tenants/c1", `{"tier":"pro","tier":"free"}`},

@@ -81,6 +81,8 @@ func TestExitCodes(t *testing.T) {
 		{"bad action", nil, "reset comm_001 dance", exitUsage, "sync_request"},
 		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "commandsPerMinute"},
 		{"no limit", nil, "tenant set comm_001 --commands=many", exitUsage, "--commands"},
+		{"bad number of delayed messages", nil, "tenant set comm_001 --max-delayed=few", exitUsage, "--max-delayed"},
+		{"bad policy", nil, "tenant set comm_001 --on-limit=wait", exitUsage, "delay or reject"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},

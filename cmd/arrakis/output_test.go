@@ -125,4 +125,16 @@ advancedAnalytics  off         on           on
 prioritySupport    off         off          on
 unlimitedCommands  off         off          on
 `)
+	delay := tenant.Delay
+	tiers.Pro.OnLimit.EligibilityCheck = &delay
+	all = laidOut(func(t *table) { tiersTable(t, tiers) })
+	checkFits(t, all)
+	if want := "eligibility_check delayed  -           up to 100    -\n"; !strings.Contains(all, want) {
+		t.Errorf("tiers:\n%swant %s", all, want)
+	}
+	pro := tenant.Config{Tier: tenant.Pro}
+	one = laidOut(func(t *table) { tenantTable(t, "g", &pro, tenant.Resolve("g", &pro, tiers)) })
+	if want := "eligibility_check delayed  up to 100\n"; !strings.Contains(one, want) {
+		t.Errorf("tenant:\n%swant %s", one, want)
+	}
 }

@@ -60,6 +60,9 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 	t.listRow("features", resolved.Features.Names())
 	for a := range tenant.Action(tenant.NumActions) {
 		t.row(a.String(), limitText(resolved, a))
+		if n := resolved.MaxDelayed[a]; n > 0 {
+			t.row(a.String()+" delayed", delayText(n))
+		}
 	}
 	t.row("created", when(config.CreatedAt))
 	t.row("updated", when(config.UpdatedAt))
@@ -72,6 +75,14 @@ func limitText(t *tenant.Tenant, a tenant.Action) string {
 		return count(n)
 	}
 	return fmt.Sprintf("%d per %s", n, short(window))
+}
+
+// delayText is for people how many messages over a limit are delayed at most.
+func delayText(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("up to %d", n)
 }
 
 // allFeatures are the names of all features.
@@ -144,15 +155,17 @@ func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor stri
 }
 
 type tenantSetCmd struct {
-	Community string            `arg:"" help:"ID that messages carry."`
-	Tier      string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike tenant upgrade, this keeps the tenant's own features and limits."`
-	Guild     string            `placeholder:"ID" help:"Guild that the tenant belongs to."`
-	Commands  string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the limit of the tier."`
-	Checks    string            `placeholder:"LIMIT" help:"Eligibility checks an hour."`
-	Syncs     string            `placeholder:"LIMIT" help:"Sync requests a day."`
-	User      string            `placeholder:"LIMIT" help:"Commands a minute of each user."`
-	Feature   map[string]string `placeholder:"NAME=on" help:"Switch a feature: on, off or default. May be repeated."`
-	Data      string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
+	Community  string            `arg:"" help:"ID that messages carry."`
+	Tier       string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike tenant upgrade, this keeps the tenant's own features and limits."`
+	Guild      string            `placeholder:"ID" help:"Guild that the tenant belongs to."`
+	Commands   string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the limit of the tier."`
+	Checks     string            `placeholder:"LIMIT" help:"Eligibility checks an hour."`
+	Syncs      string            `placeholder:"LIMIT" help:"Sync requests a day."`
+	User       string            `placeholder:"LIMIT" help:"Commands a minute of each user."`
+	OnLimit    string            `placeholder:"POLICY" help:"What happens to messages over the limit: reject, delay, or default for what the tier does. With --data it can be set by action."`
+	MaxDelayed string            `placeholder:"N" help:"How many messages of each action are delayed at a time: 1 to 10000, or default."`
+	Feature    map[string]string `placeholder:"NAME=on" help:"Switch a feature: on, off or default. May be repeated."`
+	Data       string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
 	storeFlags
 }
 
@@ -182,12 +195,16 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 // patches makes JSON merge patches from the flags: one from --data, then one from all other flags.
 func (c *tenantSetCmd) patches() ([][]byte, error) {
 	var errs []error
-	limits, features := map[string]any{}, map[string]any{}
-	for _, l := range []struct{ flag, member, value string }{
-		{"commands", "commandsPerMinute", c.Commands},
-		{"checks", "eligibilityChecksPerHour", c.Checks},
-		{"syncs", "syncRequestsPerDay", c.Syncs},
-		{"user", "userCommandsPerMinute", c.User},
+	members, limits, features := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, l := range []struct {
+		flag, member, value string
+		in                  map[string]any
+	}{
+		{"commands", "commandsPerMinute", c.Commands, limits},
+		{"checks", "eligibilityChecksPerHour", c.Checks, limits},
+		{"syncs", "syncRequestsPerDay", c.Syncs, limits},
+		{"user", "userCommandsPerMinute", c.User, limits},
+		{"max-delayed", "maxDelayed", c.MaxDelayed, members},
 	} {
 		if l.value == "" {
 			continue
@@ -196,7 +213,7 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--%s is %q: expected %w", l.flag, l.value, err))
 		}
-		limits[l.member] = n
+		l.in[l.member] = n
 	}
 	for name, value := range c.Feature {
 		on, known := map[string]any{"on": true, "off": false, "default": nil}[value]
@@ -205,19 +222,26 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		}
 		features[name] = on
 	}
-	patch, err := json.Marshal(struct {
-		Tier       string         `json:"tier,omitempty"`
-		Guild      string         `json:"guildId,omitempty"`
-		RateLimits map[string]any `json:"rateLimits,omitempty"`
-		Features   map[string]any `json:"features,omitempty"`
-	}{c.Tier, c.Guild, limits, features})
-	errs = append(errs, err)
+	for member, value := range map[string]string{"tier": c.Tier, "guildId": c.Guild, "onLimit": c.OnLimit} {
+		if value != "" {
+			members[member] = value
+		}
+	}
+	for member, values := range map[string]map[string]any{"rateLimits": limits, "features": features} {
+		if len(values) > 0 {
+			members[member] = values
+		}
+	}
+	if c.OnLimit == "default" {
+		members["onLimit"] = nil
+	}
 	var patches [][]byte
 	if c.Data != "" {
 		patches = append(patches, []byte(c.Data))
 	}
-	if string(patch) != "{}" {
-		patches = append(patches, patch)
+	if len(members) > 0 {
+		patch, err := json.Marshal(members)
+		errs, patches = append(errs, err), append(patches, patch)
 	}
 	if len(patches) == 0 {
 		errs = append(errs, errors.New(`nothing to set: give a flag, such as --tier pro; see "arrakis tenant set --help"`))

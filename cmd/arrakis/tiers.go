@@ -70,6 +70,9 @@ func tiersTable(t *table, config *tenant.Tiers) {
 	t.row(header...)
 	for a := range tenant.Action(tenant.NumActions) {
 		row(a.String(), func(tier *tenant.Tenant) string { return limitText(tier, a) })
+		if slices.ContainsFunc(tiers, func(tier *tenant.Tenant) bool { return tier.MaxDelayed[a] > 0 }) {
+			row(a.String()+" delayed", func(tier *tenant.Tenant) string { return delayText(tier.MaxDelayed[a]) })
+		}
 	}
 	for _, feature := range allFeatures {
 		row(feature, func(tier *tenant.Tenant) string { return onOff(slices.Contains(tier.Features.Names(), feature)) })

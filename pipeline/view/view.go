@@ -18,7 +18,7 @@ import (
 
 // Tenant is a config without the members of other writers, because a PUT with these members would be refused.
 func Tenant(c tenant.Config) *tenant.Config {
-	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown = nil, nil, nil
+	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown, c.OnLimit.Unknown = nil, nil, nil, nil
 	return &c
 }
 
@@ -32,7 +32,7 @@ func Flag(f tenant.Flag) *tenant.Flag {
 func Tiers(c tenant.Tiers) *tenant.Tiers {
 	c.Unknown = nil
 	for _, t := range []*tenant.TierOverrides{&c.Free, &c.Pro, &c.Enterprise} {
-		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown = nil, nil, nil
+		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown, t.OnLimit.Unknown = nil, nil, nil, nil
 	}
 	return &c
 }

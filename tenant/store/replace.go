@@ -30,6 +30,7 @@ func inheritConfig(next, was *tenant.Config) {
 	keep(&next.Unknown, was.Unknown)
 	keep(&next.Features.Unknown, was.Features.Unknown)
 	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
+	keep(&next.OnLimit.Unknown, was.OnLimit.Unknown)
 }
 
 func inheritTiers(next, was *tenant.Tiers) {
@@ -43,6 +44,7 @@ func inheritTier(next, was *tenant.TierOverrides) {
 	keep(&next.Unknown, was.Unknown)
 	keep(&next.Features.Unknown, was.Features.Unknown)
 	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
+	keep(&next.OnLimit.Unknown, was.OnLimit.Unknown)
 }
 
 func inheritFlag(next, was *tenant.Flag) {

@@ -65,6 +65,9 @@ func TestPatchIsAMergePatch(t *testing.T) {
 		{`{"tier":"pro"}`, `"tier":"pro","features":{},"rateLimits":{"commandsPerMinute":7,"syncRequestsPerDay":2}`},
 		{`{"rateLimits":{"commandsPerMinute":null},"features":{"prioritySupport":true}}`, `"tier":"pro","features":{"prioritySupport":true},"rateLimits":{"syncRequestsPerDay":2}`},
 		{`{}`, `"tier":"pro","features":{"prioritySupport":true},"rateLimits":{"syncRequestsPerDay":2}`},
+		{`{"onLimit":"delay","maxDelayed":5}`, `"rateLimits":{"syncRequestsPerDay":2},"onLimit":"delay","maxDelayed":5`},
+		{`{"onLimit":{"command":null},"maxDelayed":null}`, `"rateLimits":{"syncRequestsPerDay":2},"onLimit":{"eligibility_check":"delay","sync_request":"delay"},"createdAt"`},
+		{`{"onLimit":null}`, `"rateLimits":{"syncRequestsPerDay":2},"createdAt"`},
 		{`{"tier":"enterprise","rateLimits":null,"features":null}`, `"tier":"enterprise","features":{},"rateLimits":{}`},
 	} {
 		r := b.do(t, "PATCH", path, tt.patch, "Content-Type", patchType).want(t, 200)
