@@ -40,6 +40,7 @@ var sections = []section{
 	{"shards", (*bench).shardCounts},
 	{"start", (*bench).start},
 	{"processes", (*bench).processes},
+	{"fairness", (*bench).fairness},
 }
 
 func sectionNames() []string {

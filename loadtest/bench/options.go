@@ -32,16 +32,23 @@ type size struct {
 	configs   int           // tenants that are stored when a process starts
 	latency   time.Duration // of requests at a fixed rate
 	saturated time.Duration // of requests as fast as they are answered
+	phases    fairSize      // of the section fairness
 }
 
 var (
 	fullSize = size{
 		run: 1500 * time.Millisecond, admitted: 200_000, many: 100_000, configs: 1_000_000,
 		latency: 5 * time.Second, saturated: 3 * time.Second,
+		phases: fairSize{
+			burst: 200_000, calm: 8 * time.Second, takenIn: 10 * time.Second, after: 8 * time.Second, hard: 12 * time.Second,
+		},
 	}
 	quickSize = size{
 		run: 500 * time.Millisecond, admitted: 20_000, many: 10_000, configs: 50_000,
 		latency: 2 * time.Second, saturated: time.Second,
+		phases: fairSize{
+			burst: 100_000, calm: 2 * time.Second, takenIn: 4 * time.Second, after: 2 * time.Second, hard: 4 * time.Second,
+		},
 	}
 )
 
@@ -54,7 +61,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.runs, "runs", 0, "runs of each contender, in turn (default 3, or 1 with --quick)")
 	f.StringVar(&only, "only", "", "sections to run, comma-separated: "+strings.Join(sectionNames(), ", "))
-	f.BoolVar(&quick, "quick", false, "about a minute instead of ten: to try it; its numbers are rough")
+	f.BoolVar(&quick, "quick", false, "about three minutes instead of twenty: to try it; its numbers are rough")
 	f.StringVar(&o.out, "out", "loadtest/report", "folder for report.md and its plots")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of arrakis's runs on a stream and of the servers of requests")
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")

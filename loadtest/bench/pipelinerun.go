@@ -22,6 +22,7 @@ type pipelineRun struct {
 	communities int
 	shards      int    // of arrakis; 0 is its default
 	processes   int    // 0 is one
+	handlers    int    // of the textbook worker and Watermill; 0 is their default
 	warm        int    // messages that every community has had before the clock starts
 	profile     string // file for a CPU profile of the first process; "" for none
 }
@@ -124,7 +125,7 @@ func (s *servers) startWorkers(ctx context.Context, r pipelineRun) ([]*child, er
 	for i := range children {
 		spec := contender.Spec{
 			Contender: r.contender, NATS: s.natsURL, Redis: s.redisAddr,
-			Mix: r.mix, Communities: r.communities, Shards: r.shards,
+			Mix: r.mix, Communities: r.communities, Shards: r.shards, Handlers: r.handlers,
 		}
 		if i == 0 {
 			spec.Profile = r.profile

@@ -29,6 +29,8 @@ type servers struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	rdb       *redis.Client
+	dir       string // where their files are
+	natsPID   int
 	runs      uint32 // how many there have been
 	stop      func() // ends everything and waits
 }
@@ -39,7 +41,7 @@ func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &servers{}
+	s := &servers{dir: dir}
 	var teardown []func()
 	s.stop = func() {
 		for i := len(teardown) - 1; i >= 0; i-- {
@@ -58,15 +60,16 @@ func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 	if err != nil {
 		return nil, err
 	}
-	stopRedis, err := start(ctx, redisServer, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", dir)
+	stopRedis, _, err := start(ctx, redisServer, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", dir)
 	if err != nil {
 		return nil, err
 	}
 	teardown = append(teardown, stopRedis)
-	stopNATS, err := startNATS(ctx, dir)
+	stopNATS, natsPID, err := startNATS(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
+	s.natsPID = natsPID
 	teardown = append(teardown, stopNATS)
 	if err := s.connect(ctx, dir); err != nil {
 		return nil, err
@@ -76,28 +79,31 @@ func startServers(ctx context.Context, dir string) (_ *servers, err error) {
 }
 
 // start starts a server. stop ends it and waits.
-func start(ctx context.Context, name string, args ...string) (stop func(), err error) {
+func start(ctx context.Context, name string, args ...string) (stop func(), pid int, err error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // servers end after what uses them
 	cmd, _ := newProcess(ctx, name, args...)
 	if err := cmd.Start(); err != nil {
 		cancel()
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, 0, fmt.Errorf("start %s: %w", name, err)
 	}
 	return func() {
 		cancel()
 		_ = cmd.Wait() // its own end is asked for
-	}, nil
+	}, cmd.Process.Pid, nil
 }
 
 // startNATS starts this program again as a nats-server, which leaves the port that it was given in a file.
-func startNATS(ctx context.Context, dir string) (stop func(), err error) {
+func startNATS(ctx context.Context, dir string) (stop func(), pid int, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return start(ctx, self, "nats-server", "--addr", "127.0.0.1", "--port", "-1",
-		"--jetstream", "--store_dir", filepath.Join(dir, "nats"), "--ports_file_dir", dir, "--log", filepath.Join(dir, "nats.log"))
+		"--jetstream", "--store_dir", natsStore(dir), "--ports_file_dir", dir, "--log", filepath.Join(dir, "nats.log"))
 }
+
+// natsStore is where nats-server keeps its streams.
+func natsStore(dir string) string { return filepath.Join(dir, "nats") }
 
 // connect waits until both answer.
 func (s *servers) connect(ctx context.Context, dir string) error {

@@ -32,12 +32,15 @@ func startIngress(ctx context.Context, e *env) (*running, error) {
 	return e.startWorker(ctx, l, e.goHandler())
 }
 
-// goHandler counts.
+// goHandler counts; for timed messages it does what they ask for first.
 func (e *env) goHandler() *pipeline.Handlers {
 	handlers := pipeline.NewHandlers()
 	handlers.Command(workload.Command, func(_ context.Context, m *pipeline.Message) (any, error) {
 		return nil, e.handle(m.Community)
 	})
+	for _, command := range timedCommands {
+		handlers.Command(command, e.performTimed)
+	}
 	return handlers
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -50,6 +51,7 @@ type Spec struct {
 	Mix         workload.Mix
 	Communities int
 	Shards      int    // of arrakis; 0 is its default
+	Handlers    int    // that the textbook worker and Watermill run at once; 0 is 50
 	Decisions   int    // how many to make, for contenders that only decide
 	Seed        uint32 // of their messages; processes side by side have different ones
 	Profile     string // file for a CPU profile from Start to Stop; "" for none
@@ -57,6 +59,9 @@ type Spec struct {
 
 // pullBatch is PullMaxMessages of all contenders; it is that of arrakis.
 const pullBatch = 1_000
+
+// manyHandlers is how many handlers the textbook worker and Watermill run at once unless the spec says otherwise.
+const manyHandlers = 50
 
 // env is what all contenders start from.
 type env struct {
@@ -68,6 +73,10 @@ type env struct {
 
 	redisCommands atomic.Int64   // sent
 	admitted      []atomic.Int64 // by community
+	busy          []atomic.Int64 // ns of handlers that take their time, by community
+
+	mu    sync.Mutex // protects calls
+	calls []Call     // of quiet messages
 }
 
 // running is a contender that has started.
@@ -99,7 +108,7 @@ var starters = map[Name]func(context.Context, *env) (*running, error){
 // newEnv connects to the servers of spec.
 func newEnv(ctx context.Context, spec Spec) (*env, error) {
 	e := &env{
-		spec: spec, admitted: make([]atomic.Int64, spec.Communities),
+		spec: spec, admitted: make([]atomic.Int64, spec.Communities), busy: make([]atomic.Int64, spec.Communities),
 		log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	e.rdb = redis.NewClient(&redis.Options{

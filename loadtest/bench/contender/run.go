@@ -27,6 +27,8 @@ const (
 	Collect Command = "collect"
 	// Decide asks for all decisions of the Spec. The answer is a Usage, whose Took is the time that they needed.
 	Decide Command = "decide"
+	// Progress asks for a Usage with what the communities have had.
+	Progress Command = "progress"
 )
 
 // Ready is a contender's first line.
@@ -41,6 +43,11 @@ type Usage struct {
 	Heap          uint64        // bytes of heap in use
 	Memory        uint64        // bytes that the Go runtime has from the system
 	Took          time.Duration // of Decide
+
+	// Of Progress.
+	Admitted []int64         // handled, by community
+	Busy     []time.Duration // of handlers that take their time, by community
+	Calls    []Call          // of quiet messages, since Progress was asked for before
 }
 
 // Result is a contender's last line.
@@ -85,7 +92,7 @@ func (e *env) obey(ctx context.Context, r *running, commands *bufio.Scanner, ans
 			if err := e.profile(); err != nil {
 				return err
 			}
-		case Mark:
+		case Mark, Progress:
 		case Collect:
 			if err := e.collect(); err != nil {
 				return err
@@ -104,6 +111,9 @@ func (e *env) obey(ctx context.Context, r *running, commands *bufio.Scanner, ans
 			return err
 		}
 		u.Took = took
+		if Command(commands.Text()) == Progress {
+			u.Admitted, u.Busy, u.Calls = e.result().Admitted, e.busyTimes(), e.takeCalls()
+		}
 		if err := answers.Encode(u); err != nil {
 			return err
 		}
@@ -155,6 +165,14 @@ func (e *env) usage() (Usage, error) {
 		Heap:          samples[0].Value.Uint64(),
 		Memory:        samples[1].Value.Uint64() - samples[2].Value.Uint64(),
 	}, nil
+}
+
+func (e *env) busyTimes() []time.Duration {
+	busy := make([]time.Duration, len(e.busy))
+	for i := range e.busy {
+		busy[i] = time.Duration(e.busy[i].Load())
+	}
+	return busy
 }
 
 func (e *env) result() Result {

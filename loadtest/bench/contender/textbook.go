@@ -1,6 +1,7 @@
 package contender
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,9 +16,6 @@ import (
 	"arrakis/loadtest/bench/workload"
 )
 
-// textbookWorkers is how many goroutines the textbook worker has.
-const textbookWorkers = 50
-
 // envelope is the message as encoding/json reads it.
 type envelope struct {
 	EventID   string `json:"event_id"`
@@ -28,6 +26,12 @@ type envelope struct {
 		CommandName string         `json:"command_name"`
 		Options     map[string]any `json:"options"`
 	} `json:"data"`
+}
+
+// due is when the message was to be published, if it says so, in unix µs.
+func (e *envelope) due() int64 {
+	due, _ := e.Data.Options["due"].(float64) // exact: it has less than 53 bits
+	return int64(due)
 }
 
 // policy is a community's tier and limit.
@@ -87,7 +91,7 @@ func startTextbook(ctx context.Context, e *env) (*running, error) {
 		return nil, fmt.Errorf("consume: %w", err)
 	}
 	var workers errgroup.Group
-	for range textbookWorkers {
+	for range cmp.Or(e.spec.Handlers, manyHandlers) {
 		workers.Go(func() error {
 			for m := range messages {
 				if err := t.serve(ctx, m); err != nil {
@@ -119,7 +123,7 @@ func (t *textbook) serve(ctx context.Context, m jetstream.Msg) error {
 	}
 	status := "rate_limited"
 	if allowed {
-		if err := t.handle(e.GuildID); err != nil {
+		if err := t.perform(ctx, e.Data.CommandName, e.GuildID, e.due()); err != nil {
 			return err
 		}
 		status = "success"

@@ -1,6 +1,7 @@
 package contender
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,10 +18,6 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// watermillHandlers is how many handlers the router has: a subscription hands out its next message when the one before
-// is acknowledged.
-const watermillHandlers = 50
-
 // startWatermill runs a Watermill router on the same consumer, with redis_rate in its handler. It acknowledges without
 // waiting for the server, does not log, and has neither middleware nor metrics, which is to its favour.
 func startWatermill(ctx context.Context, e *env) (*running, error) {
@@ -28,13 +25,15 @@ func startWatermill(ctx context.Context, e *env) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A subscription hands out its next message when the one before is acknowledged, so there is one for each handler.
+	handlers := cmp.Or(e.spec.Handlers, manyHandlers)
 	log := watermill.NopLogger{}
 	sub, err := wmjetstream.NewSubscriber(wmjetstream.SubscriberConfig{
 		Conn: nc, Logger: log, AckAsync: true,
 		ResourceInitializer: wmjetstream.ExistingConsumer(func(string, string) jetstream.ConsumerConfig {
 			return jetstream.ConsumerConfig{Name: contract.ConsumerCommand}
 		}, ""),
-		ConsumeOptions: []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(pullBatch / watermillHandlers)},
+		ConsumeOptions: []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(pullBatch / handlers)},
 	})
 	if err != nil {
 		return nil, err
@@ -44,8 +43,8 @@ func startWatermill(ctx context.Context, e *env) (*running, error) {
 		return nil, err
 	}
 	handle := e.watermillHandler() //nolint:contextcheck // a message carries its own
-	for i := range watermillHandlers {
-		router.AddConsumerHandler(fmt.Sprintf("worker-%02d", i), contract.StreamCommands, sub, handle)
+	for i := range handlers {
+		router.AddConsumerHandler(fmt.Sprintf("worker-%03d", i), contract.StreamCommands, sub, handle)
 	}
 	var g errgroup.Group
 	g.Go(func() error { return router.Run(ctx) })
@@ -74,6 +73,6 @@ func (e *env) watermillHandler() message.NoPublishHandlerFunc {
 				return nil // limited, and acknowledged
 			}
 		}
-		return e.handle(body.GuildID)
+		return e.perform(m.Context(), body.Data.CommandName, body.GuildID, body.due())
 	}
 }

@@ -19,14 +19,20 @@ type Report struct {
 
 // pending is a plot to be written.
 type pending struct {
-	file, title, unit string
-	bars              []Bar
+	file string
+	draw func(path string) error
 }
 
-// Plot gives a table a plot.
+// Plot gives a table a plot of bars.
 func (r *Report) Plot(t *Table, file, unit string, bars []Bar) {
 	t.Plot = file
-	r.plots = append(r.plots, pending{file: file, title: t.Title, unit: unit, bars: bars})
+	r.plots = append(r.plots, pending{file, func(path string) error { return PlotBars(path, t.Title, unit, bars) }})
+}
+
+// PlotTails gives a table a plot of distributions.
+func (r *Report) PlotTails(t *Table, file, unit string, all []Distribution) {
+	t.Plot = file
+	r.plots = append(r.plots, pending{file, func(path string) error { return PlotDistributions(path, t.Title, unit, all) }})
 }
 
 // targets is the table of the targets, in a slice that is empty if there are none.
@@ -65,7 +71,7 @@ func (r *Report) Save(dir string) (err error) {
 		}
 	}
 	for _, p := range r.plots {
-		if err := PlotBars(filepath.Join(dir, p.file), p.title, p.unit, p.bars); err != nil {
+		if err := p.draw(filepath.Join(dir, p.file)); err != nil {
 			return err
 		}
 	}

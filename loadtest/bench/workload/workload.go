@@ -34,6 +34,9 @@ const (
 	Steady Mix = "steady"
 	// Open has no limits.
 	Open Mix = "open"
+	// Raised gives enterprise no limit, and pro and free 1,000,000 a minute: every message of any of them is admitted,
+	// and charged unless the tier has no limit.
+	Raised Mix = "raised"
 )
 
 // Limit is how many commands a minute community i has, or Unlimited.
@@ -45,6 +48,8 @@ func (m Mix) Limit(i int) int64 {
 		return Unlimited
 	case m == Steady:
 		return 1
+	case m == Raised:
+		return 1_000_000
 	case i%100 < 30:
 		return 100
 	default:

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"encoding/json"
 	"testing"
 
 	"arrakis/pipeline/contract"
@@ -23,14 +24,35 @@ func TestMessagesAreWhatArrakisDecodes(t *testing.T) {
 	}
 }
 
+func TestTimedMessagesSayWhenTheyWereDue(t *testing.T) {
+	for _, size := range []int{MessageSize, 16 << 10} {
+		body := Timed(3, 7, 42, Quiet, 1_790_000_000_123_456, size)
+		if len(body) != size {
+			t.Errorf("%d bytes, want %d", len(body), size)
+		}
+		e, err := contract.Decode(contract.KindCommand, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.TenantKey != ID(42) || e.Command != Quiet || e.EventID != EventID(3, 7) {
+			t.Errorf("decoded as %+v", e)
+		}
+		var data struct{ Options Options }
+		if err := json.Unmarshal(e.Data, &data); err != nil || data.Options.Due != 1_790_000_000_123_456 {
+			t.Errorf("due at %d (%v)", data.Options.Due, err)
+		}
+	}
+}
+
 func TestMixesHaveTheirShares(t *testing.T) {
-	for _, m := range []Mix{Tiers, Admitted, Steady, Open} {
+	for _, m := range []Mix{Tiers, Admitted, Steady, Open, Raised} {
 		got := map[int64]int{}
 		for i := range Communities {
 			got[m.Limit(i)]++
 		}
 		want := map[Mix]map[int64]int{
 			Tiers: {Unlimited: 10, 100: 20, 10: 70}, Admitted: {10_000: 100}, Steady: {Unlimited: 10, 1: 90}, Open: {Unlimited: 100},
+			Raised: {Unlimited: 10, 1_000_000: 90},
 		}[m]
 		for limit, n := range want {
 			if got[limit] != n {
@@ -41,7 +63,7 @@ func TestMixesHaveTheirShares(t *testing.T) {
 }
 
 func TestDocumentsSayWhatLimitSays(t *testing.T) {
-	for _, m := range []Mix{Tiers, Admitted, Steady, Open} {
+	for _, m := range []Mix{Tiers, Admitted, Steady, Open, Raised} {
 		for _, i := range []int{0, 9, 10, 29, 30, 99, 12_345} {
 			c, err := tenant.ParseConfig([]byte(m.Document(i)))
 			if err != nil {
