@@ -98,7 +98,13 @@ func startNATS(ctx context.Context, dir string) (stop func(), pid int, err error
 	if err != nil {
 		return nil, 0, err
 	}
-	return start(ctx, self, "nats-server", "--addr", "127.0.0.1", "--port", "-1",
+	// By default JetStream reserves no more than three quarters of the disk that is free. The bounds of all streams add up
+	// to more than some machines have, though a benchmark stores far less.
+	config := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(config, []byte("jetstream { max_file_store: 64GB }\n"), 0o600); err != nil {
+		return nil, 0, err
+	}
+	return start(ctx, self, "nats-server", "--config", config, "--addr", "127.0.0.1", "--port", "-1",
 		"--jetstream", "--store_dir", natsStore(dir), "--ports_file_dir", dir, "--log", filepath.Join(dir, "nats.log"))
 }
 

@@ -33,8 +33,11 @@ const (
 
 // lineColours differ in brightness, too, and are seen on light and dark pages.
 var lineColours = []color.Color{
-	barColour, color.RGBA{R: 0xd9, G: 0x6b, B: 0x16, A: 0xff}, color.RGBA{R: 0x1d, G: 0x8a, B: 0x5b, A: 0xff},
-	color.RGBA{R: 0x8a, G: 0x4f, B: 0xa3, A: 0xff}, color.RGBA{R: 0x77, G: 0x77, B: 0x77, A: 0xff},
+	barColour,
+	color.RGBA{R: 0xd9, G: 0x6b, B: 0x16, A: 0xff},
+	color.RGBA{R: 0x1d, G: 0x8a, B: 0x5b, A: 0xff},
+	color.RGBA{R: 0x8a, G: 0x4f, B: 0xa3, A: 0xff},
+	color.RGBA{R: 0x77, G: 0x77, B: 0x77, A: 0xff},
 }
 
 // PlotDistributions writes lines to a file, an SVG for a name that ends so. Both axes are logarithmic, so that the
