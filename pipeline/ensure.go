@@ -26,9 +26,10 @@ type ensurer struct {
 
 	failure atomic.Pointer[string] // why the last try failed; nil if it succeeded; written under mu
 
-	mu   sync.Mutex // held while streams are created; protects the fields below
-	last time.Time  // when the last try ended
-	err  error      // of the last try
+	mu      sync.Mutex // held while streams are created; protects the fields below
+	last    time.Time  // when the last try ended
+	err     error      // of the last try
+	without string     // what workers do without, as it was logged last; "" for nothing
 }
 
 // ensure creates missing streams and consumers, at most once in rejoinDelay. It logs only changes: that it cannot, and
@@ -45,6 +46,7 @@ func (e *ensurer) ensure(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return err // the caller has given up: nothing is learned
 	}
+	err = e.withoutLocked(ctx, err)
 	e.last, e.err = time.Now(), err
 	if err == nil {
 		if e.failure.Swap(nil) != nil {
@@ -57,6 +59,23 @@ func (e *ensurer) ensure(ctx context.Context) error {
 		e.log.WarnContext(ctx, "streams cannot be created or checked: trying again", "err", err)
 	}
 	return err
+}
+
+// withoutLocked takes an [*streams.OptionalError] for success, and logs it once. The caller must hold e.mu.
+func (e *ensurer) withoutLocked(ctx context.Context, err error) error {
+	var optional *streams.OptionalError
+	if !errors.As(err, &optional) {
+		if err == nil && e.without != "" {
+			e.without = ""
+			e.log.InfoContext(ctx, "all streams exist again")
+		}
+		return err
+	}
+	if e.without != err.Error() {
+		e.without = err.Error()
+		e.log.WarnContext(ctx, "doing without a stream: docs/streams.md says what that means", "err", err)
+	}
+	return nil
 }
 
 // wait repeats ensure until there is a consumer that can be used. What else is missing or does not answer, such as one

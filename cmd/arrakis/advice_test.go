@@ -122,7 +122,7 @@ func TestReplicasWithoutACluster(t *testing.T) {
 	natsServer, m := testserver.NATS(t), testserver.Miniredis(t)
 	env := serveEnv(natsServer.URL(), m.Addr())
 	env["STREAM_STORAGE"] = "memory"
-	const want = "arrakis: streams COMMANDS, EVENTS, ELIGIBILITY, OVERFLOW, INTERNAL, DEADLETTER: 3 replicas need a cluster of at least 3 nats-servers " +
+	const want = "arrakis: streams COMMANDS, EVENTS, ELIGIBILITY, INTERNAL, DEADLETTER, RETRY, OVERFLOW: 3 replicas need a cluster of at least 3 nats-servers " +
 		"with JetStream and room for them, which this is not: lower STREAM_REPLICAS (--stream-replicas), or add servers; "
 	check := func(when string) {
 		t.Helper()
@@ -133,7 +133,7 @@ func TestReplicasWithoutACluster(t *testing.T) {
 	}
 	check("streams are missing")
 	b := start(t, env, "serve", "--stream-replicas=3")
-	const said = "streams COMMANDS, EVENTS, ELIGIBILITY, OVERFLOW, INTERNAL, DEADLETTER: 3 replicas need a cluster"
+	const said = "streams COMMANDS, EVENTS, ELIGIBILITY, INTERNAL, DEADLETTER: 3 replicas need a cluster"
 	testserver.Eventually(t, "serve says it", func() bool { return strings.Contains(b.stderr.String(), said) })
 	_, ops := addresses(t, b)
 	if body := string(do(t, newClient(t), http.MethodGet, ops+"/readyz", "").body); !strings.Contains(body, said) {

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
@@ -55,7 +57,7 @@ func statusTable(t *table, all []view.Stream) {
 		if s.MaxBytes != nil {
 			bound = size(uint64(*s.MaxBytes)) //nolint:gosec // above 0
 		}
-		if len(s.Consumers) > 0 {
+		if slices.Contains(contract.Streams(), s.Stream) {
 			dropped = "?"
 		}
 		if s.UnreadDropped != nil {

@@ -1,6 +1,10 @@
 package contract
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // The streams.
 const (
@@ -19,11 +23,15 @@ const (
 	ConsumerEvent       = "event-worker"
 	ConsumerEligibility = "eligibility-worker"
 	ConsumerSync        = "sync-worker"
+	ConsumerRetry       = "retry-worker"
 )
 
 // Headers of messages, of handler requests and of dead letters.
 const (
-	HeaderReplyTo   = "Arrakis-Reply-To"
+	HeaderReplyTo = "Arrakis-Reply-To"
+	// HeaderWait is for how long the sender waits for the outcome, in ms from the time at which JetStream stored the
+	// message. It counts only beside a valid Arrakis-Reply-To, and without it [DefaultWait] does.
+	HeaderWait      = "Arrakis-Wait"
 	HeaderCommunity = "Arrakis-Community"
 	HeaderTier      = "Arrakis-Tier"
 	HeaderFeatures  = "Arrakis-Features"
@@ -70,6 +78,9 @@ const (
 // message cannot make a worker publish to an arbitrary subject.
 const ReplyPrefix = "_INBOX."
 
+// DefaultWait is for how long a sender waits that does not say so.
+const DefaultWait = 10 * time.Second
+
 // Reason says why a message became a dead letter.
 type Reason string
 
@@ -77,22 +88,33 @@ type Reason string
 const (
 	ReasonMalformed         Reason = "malformed"
 	ReasonNoCommunity       Reason = "no_community"
-	ReasonHandlerError      Reason = "handler_error"
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
+	ReasonNoHandler         Reason = "no_handler"
 	ReasonPanic             Reason = "panic"
 	ReasonWorkerKilled      Reason = "worker_killed"
+	// ReasonHandlerError is a handler's 4xx. Earlier versions made dead letters of these; none is written any more.
+	ReasonHandlerError Reason = "handler_error"
 )
 
-// Reasons returns all reasons, in the order of the contract.
+// Reasons returns all reasons that a dead letter may have, in the order of the contract.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonMalformed, ReasonNoCommunity, ReasonHandlerError, ReasonAttemptsExhausted, ReasonPanic, ReasonWorkerKilled,
+		ReasonMalformed, ReasonNoCommunity, ReasonAttemptsExhausted, ReasonNoHandler, ReasonPanic, ReasonWorkerKilled,
+		ReasonHandlerError,
 	}
 }
 
 // UnknownCommand is the command of an interaction that names no command, and the label of all commands that no handler
 // knows.
 const UnknownCommand = "unknown"
+
+// RetrySubject is the subject of a message of a stream while it waits in RETRY for its time.
+func RetrySubject(stream string, sequence uint64) string {
+	return "retry." + stream + "." + strconv.FormatUint(sequence, 10)
+}
+
+// RetryTarget is the subject of RETRY that a message of the given subject gets when its time has come.
+func RetryTarget(subject string) string { return "again." + subject }
 
 // DeadLetterSubject is the subject of a dead letter from stream. "*" stands for every stream or reason.
 func DeadLetterSubject(stream string, r Reason) string {

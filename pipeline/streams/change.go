@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -67,7 +68,11 @@ func changes[Config any](c Change, settings []setting[Config], is, want *Config,
 }
 
 func streamChanges(is, want *jetstream.StreamConfig) []Change {
-	return changes(Change{Stream: want.Name}, streamSettings, is, want,
+	settings := streamSettings
+	if want.AllowMsgSchedules {
+		settings = append(slices.Clip(settings), schedules)
+	}
+	return changes(Change{Stream: want.Name}, settings, is, want,
 		func(ctx context.Context, js jetstream.JetStream, s setting[jetstream.StreamConfig]) error {
 			return updateStream(ctx, js, s, want)
 		})

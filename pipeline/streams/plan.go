@@ -24,7 +24,8 @@ type Change struct {
 	// deleted and made again.
 	Fixed bool `json:"fixed,omitempty"`
 
-	apply func(ctx context.Context, js jetstream.JetStream, r *Records) error
+	apply    func(ctx context.Context, js jetstream.JetStream, r *Records) error
+	optional bool // workers do without the stream
 }
 
 // Creates reports whether the change creates a stream or a consumer. Otherwise it changes an existing one.
@@ -49,20 +50,31 @@ const stepTimeout = 5 * time.Second
 // ErrNoConsumer means that no consumer can be used, so that a worker would have nothing to do.
 var ErrNoConsumer = errors.New("no consumer can be used")
 
+// OptionalError means that a stream that workers can do without does not answer, or cannot be created. All else is well.
+type OptionalError struct{ Err error }
+
+func (e *OptionalError) Error() string { return e.Err.Error() }
+
+func (e *OptionalError) Unwrap() error { return e.Err }
+
 // Ensure creates missing streams and consumers. A consumer that existed before goes on after its ack floor, as r knows
 // it; it is not made, and the error is ErrFloorUnknown, while nobody knows the floor until Redis answers. Existing
 // streams and consumers are used as they are. Their differences from o are logged once nothing is missing.
 //
 // What does not answer or cannot be created keeps nothing else from being created. The error has a line for each; it is
-// ErrNoConsumer if no consumer is left that can be used. Several processes may call Ensure at the same time.
+// ErrNoConsumer if no consumer is left that can be used, and an [*OptionalError] if workers can do without all that is
+// missing. Several processes may call Ensure at the same time.
 func Ensure(ctx context.Context, js jetstream.JetStream, r *Records, o Options, log *slog.Logger) error {
 	p := makePlan(ctx, js, o)
-	made, err := create(ctx, js, r, p.changes, log)
+	made, err, optional := create(ctx, js, r, p.changes, log)
 	if err = errors.Join(p.err, err); err != nil {
 		if p.consumers+made == 0 {
 			return fmt.Errorf("%w: %w", ErrNoConsumer, err)
 		}
 		return err
+	}
+	if optional = errors.Join(p.optional, optional); optional != nil {
+		return &OptionalError{optional}
 	}
 	if slices.ContainsFunc(p.changes, Change.Creates) {
 		// Another process may have been faster, with other settings.
@@ -92,9 +104,10 @@ func hint(c Change, all []Change) string {
 	}
 }
 
-// create makes the changes that create something. It returns how many consumers exist thereby.
-func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (consumers int, err error) {
-	var refused refusals
+// create makes the changes that create something. It returns how many consumers exist thereby that workers need, and
+// what was refused, optional streams apart.
+func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []Change, log *slog.Logger) (consumers int, err, optional error) {
+	var needed, rest refusals
 	missing := map[string]bool{} // streams that cannot be created, and so neither can their consumers
 	for _, c := range changes {
 		if !c.Creates() || missing[c.Stream] {
@@ -106,20 +119,24 @@ func create(ctx context.Context, js jetstream.JetStream, r *Records, changes []C
 		if err == nil {
 			log.Info("created", "stream", c.Stream, "consumer", c.Consumer)
 		}
+		refused := &needed
+		if c.optional {
+			refused = &rest
+		}
 		switch {
 		case err == nil || existsAlready(err):
-			if c.Consumer != "" {
+			if c.Consumer != "" && !c.optional {
 				consumers++
 			}
 		case ctx.Err() != nil:
 			refused.add(c, err)
-			return consumers, refused.err() // everything else would fail as well
+			return consumers, needed.err(), rest.err() // everything else would fail as well
 		default:
 			missing[c.Stream] = c.Consumer == ""
 			refused.add(c, err)
 		}
 	}
-	return consumers, refused.err()
+	return consumers, needed.err(), rest.err()
 }
 
 // existsAlready reports whether a create failed because another process created the same stream or consumer a moment
@@ -132,17 +149,23 @@ func existsAlready(err error) bool {
 }
 
 // Plan lists the changes that [Apply] would make, in a fixed order, streams before their consumers. It changes nothing.
-// After an error, which has a line for each stream and consumer that does not answer, the list lacks their changes.
+// After an error, which has a line for each stream and consumer that does not answer, the list lacks their changes. A
+// stream that the server is too old for is not listed.
 func Plan(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
 	p := makePlan(ctx, js, o)
-	return p.changes, p.err
+	err := p.optional
+	if errors.Is(err, errTooOld) {
+		err = nil
+	}
+	return p.changes, errors.Join(p.err, err)
 }
 
 // plan is what was learned of one stream with its consumers, or of all.
 type plan struct {
 	changes   []Change
-	consumers int   // that exist
+	consumers int   // that exist and that workers need
 	err       error // a line for each stream and consumer that does not answer
+	optional  error // the same for streams that workers can do without
 }
 
 // makePlan looks at all streams at the same time, so that all that do not answer cost the time of one.
@@ -159,22 +182,47 @@ func makePlan(ctx context.Context, js jetstream.JetStream, o Options) plan {
 	for _, part := range parts {
 		p.changes = append(p.changes, part.changes...)
 		p.consumers += part.consumers
+		p.optional = errors.Join(p.optional, part.optional)
 		if part.err != nil {
 			errs = append(errs, part.err)
 		}
 	}
-	if len(errs) == len(all) {
+	if len(errs) > 0 && len(errs) == needed(all) {
 		errs = errs[:1] // it is JetStream itself: the others say the same
 	}
 	p.err = errors.Join(errs...)
 	return p
 }
 
-func planStream(ctx context.Context, js jetstream.JetStream, want stream) (p plan) {
+// needed is how many of the streams workers need.
+func needed(all []stream) (n int) {
+	for _, s := range all {
+		if !s.optional {
+			n++
+		}
+	}
+	return n
+}
+
+func planStream(ctx context.Context, js jetstream.JetStream, want stream) plan {
+	p := planOne(ctx, js, want)
+	if want.optional {
+		p.consumers, p.err, p.optional = 0, nil, p.err
+		for i := range p.changes {
+			p.changes[i].optional = true
+		}
+	}
+	return p
+}
+
+func planOne(ctx context.Context, js jetstream.JetStream, want stream) (p plan) {
 	limited, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	s, err := js.Stream(limited, want.config.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if p.err = checkLevel(limited, js, want); p.err != nil {
+			return p
+		}
 		p.changes = append(p.changes, createStream(want.config))
 		for _, c := range want.consumers {
 			p.changes = append(p.changes, createConsumer(want.config.Name, c))
@@ -199,6 +247,25 @@ func planStream(ctx context.Context, js jetstream.JetStream, want stream) (p pla
 		}
 	}
 	return p
+}
+
+// errTooOld means that the server is too old for a stream.
+var errTooOld = errors.New("this nats-server is too old for it")
+
+// checkLevel returns errTooOld if the server is too old for a stream. It would make the stream all the same, and ignore
+// the settings that it does not know.
+func checkLevel(ctx context.Context, js jetstream.JetStream, want stream) error {
+	if want.level == 0 {
+		return nil
+	}
+	info, err := js.AccountInfo(ctx)
+	if err == nil && info.API.Level < want.level {
+		err = errTooOld
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", want.config.Name, err)
+	}
+	return nil
 }
 
 func planConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) ([]Change, error) {

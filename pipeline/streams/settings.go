@@ -66,6 +66,20 @@ var streamSettings = []setting[jetstream.StreamConfig]{
 	},
 }
 
+// schedules is compared only for a stream that must have them: an operator may give them to any other.
+var schedules = setting[jetstream.StreamConfig]{
+	name: "schedules",
+	show: func(c *jetstream.StreamConfig) string {
+		if c.AllowMsgSchedules {
+			return "allowed"
+		}
+		return "not allowed"
+	},
+	set: func(to, from *jetstream.StreamConfig) {
+		to.AllowMsgSchedules, to.AllowRollup = from.AllowMsgSchedules, true
+	},
+}
+
 var consumerSettings = []setting[jetstream.ConsumerConfig]{
 	{
 		name: "filter",

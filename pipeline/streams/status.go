@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
 )
 
 // consumerTimeout bounds the look at one consumer: one without a leader does not answer.
@@ -21,7 +24,8 @@ type Status struct {
 	MaxBytes int64         // below 1: no bound
 	Oldest   time.Duration // age of the oldest message by the server's clock; 0 without messages
 	Leader   string        // server that leads the stream; "" if it has no replicas
-	// Dropped is how many messages the stream has dropped unread. It is nil if Redis does not answer.
+	// Dropped is how many messages the stream has dropped unread. It is nil if Redis does not answer, and for a stream of
+	// no route.
 	Dropped   *uint64
 	Consumers []ConsumerStatus
 	Changes   []Change // differences from the settings, with those of the consumers
@@ -37,7 +41,8 @@ type ConsumerStatus struct {
 	Leader      string // server that leads the consumer; "" if its stream has no replicas
 }
 
-// Look returns the status of every stream of the contract, in a fixed order. o are the settings to compare with. Redis
+// Look returns the status of every stream of the contract, in a fixed order, but for those that the server is too old
+// for. o are the settings to compare with. Redis
 // may be away, and a stream or consumer that does not exist or does not answer is no error.
 func Look(ctx context.Context, js jetstream.JetStream, r *Records, o Options) ([]Status, error) {
 	var all []Status
@@ -47,11 +52,14 @@ func Look(ctx context.Context, js jetstream.JetStream, r *Records, o Options) ([
 		if err != nil {
 			return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
 		}
-		if len(want.consumers) > 0 && !redisAway {
+		if slices.Contains(contract.Streams(), s.Stream) && !redisAway {
 			dropped, err := r.Dropped(ctx, s.Stream)
 			if redisAway = err != nil; !redisAway {
 				s.Dropped = &dropped
 			}
+		}
+		if !s.Exists && want.level > 0 && errors.Is(checkLevel(ctx, js, want), errTooOld) {
+			continue
 		}
 		all = append(all, s)
 	}

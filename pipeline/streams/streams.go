@@ -50,7 +50,14 @@ const (
 type stream struct {
 	config    jetstream.StreamConfig
 	consumers []jetstream.ConsumerConfig
+	// optional says that workers do without the stream if it cannot be made, though less well.
+	optional bool
+	// level is the level of JetStream's API that the stream needs. On a server below it the stream is not wanted.
+	level int
 }
+
+// levelSchedules is the level of JetStream's API that has scheduled messages, of server 2.12.
+const levelSchedules = 2
 
 // wanted returns the streams that arrakis wants under o, with the consumers of the routes.
 func wanted(o Options) []stream {
@@ -67,6 +74,10 @@ func wanted(o Options) []stream {
 		c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardNew
 		return c
 	}
+	// A stream with schedules cannot refuse messages when it is full; workers keep it below its bound.
+	retry := config(contract.StreamRetry, "retry.>", day, gigabyte)
+	retry.Subjects = append(retry.Subjects, "again.>")
+	retry.Retention, retry.AllowMsgSchedules, retry.AllowRollup = jetstream.WorkQueuePolicy, true, true
 	overflow := queue(config(contract.StreamOverflow, "overflow.>", day, gigabyte))
 	overflow.MaxMsgsPerSubject, overflow.DiscardNewPerSubject = maxLaneMessages, true
 	internal := config(contract.StreamInternal, "internal.>", time.Minute, -1)
@@ -75,9 +86,11 @@ func wanted(o Options) []stream {
 		{config: queue(config(contract.StreamCommands, "commands.>", day, 4*gigabyte))},
 		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, gigabyte)},
 		{config: queue(config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte))},
-		{config: overflow},
 		{config: internal},
 		{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)},
+		// Last, so that they take no space from those above.
+		{config: retry, optional: true, level: levelSchedules},
+		{config: overflow, optional: true},
 	}
 	for i := range all {
 		all[i].consumers = consumers(all[i].config.Name, o)
@@ -85,20 +98,29 @@ func wanted(o Options) []stream {
 	return all
 }
 
-// consumers returns the durable consumers of a stream, one for each route.
+// consumers returns the durable consumers of a stream: one for each route, and that of RETRY.
 func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 	var configs []jetstream.ConsumerConfig
 	for _, r := range contract.Routes() {
-		if r.Stream != stream {
-			continue
+		if r.Stream == stream {
+			configs = append(configs, consumer(r.Consumer, r.Filter(), r.AckWait, o))
 		}
-		configs = append(configs, jetstream.ConsumerConfig{
-			Durable: r.Consumer, FilterSubject: r.Filter(), AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
-			// The worker itself makes dead letters. A consumer with a maximum would stop delivering a message, which
-			// would be lost without notice.
-			MaxDeliver:    -1,
-			MaxAckPending: o.MaxAckPending,
-		})
+	}
+	if stream == contract.StreamRetry {
+		configs = append(configs, consumer(contract.ConsumerRetry, contract.RetryTarget(">"), retryAckWait, o))
 	}
 	return configs
+}
+
+// retryAckWait is the ack wait of the consumer of RETRY, which has messages of all kinds.
+const retryAckWait = time.Minute
+
+func consumer(name, filter string, ackWait time.Duration, o Options) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+		// The worker itself makes dead letters. A consumer with a maximum would stop delivering a message, which would be
+		// lost without notice.
+		MaxDeliver:    -1,
+		MaxAckPending: o.MaxAckPending,
+	}
 }

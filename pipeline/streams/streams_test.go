@@ -77,9 +77,10 @@ func TestEnsureMakesTheContract(t *testing.T) {
 		{"COMMANDS", "commands.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 4 << 30, []string{"command-worker commands.>"}, []time.Duration{30 * time.Second}},
 		{"EVENTS", "events.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 5 * time.Minute, 1 << 30, []string{"event-worker events.>"}, []time.Duration{15 * time.Second}},
 		{"ELIGIBILITY", "eligibility.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 7 * 24 * time.Hour, 1 << 30, []string{"eligibility-worker eligibility.check.>", "sync-worker eligibility.sync.>"}, []time.Duration{time.Minute, 5 * time.Minute}},
-		{"OVERFLOW", "overflow.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 1 << 30, nil, nil},
 		{"INTERNAL", "internal.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.MemoryStorage, time.Minute, -1, nil, nil},
 		{"DEADLETTER", "deadletter.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 30 * 24 * time.Hour, 1 << 30, nil, nil},
+		{"RETRY", "retry.> again.>", jetstream.WorkQueuePolicy, jetstream.DiscardOld, jetstream.FileStorage, 24 * time.Hour, 1 << 30, []string{"retry-worker again.>"}, []time.Duration{time.Minute}},
+		{"OVERFLOW", "overflow.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 1 << 30, nil, nil},
 	}
 	var got []row
 	for _, w := range want {
@@ -211,9 +212,11 @@ func TestPlanAndApply(t *testing.T) {
 		"create stream ELIGIBILITY",
 		"create consumer ELIGIBILITY/eligibility-worker",
 		"create consumer ELIGIBILITY/sync-worker",
-		"create stream OVERFLOW",
 		"create stream INTERNAL",
 		"create stream DEADLETTER",
+		"create stream RETRY",
+		"create consumer RETRY/retry-worker",
+		"create stream OVERFLOW",
 	}
 	if diff := cmp.Diff(wantPlan, plan(t, js, streams.Options{})); diff != "" {
 		t.Fatalf("plan (-want +got)\n%s", diff)
@@ -278,8 +281,8 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(changes) != 4 {
-		t.Errorf("%d changes, want max_ack_pending of four consumers", len(changes))
+	if len(changes) != 5 {
+		t.Errorf("%d changes, want max_ack_pending of five consumers", len(changes))
 	}
 	if err := streams.Apply(t.Context(), js, nil, changes); err != nil {
 		t.Error(err)
