@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"arrakis/pipeline/attempts"
-	"arrakis/pipeline/contract"
 )
 
 // abortedTime is the time for writing down how an attempt ended after an abort: a Redis that hangs must not hold up the
@@ -39,34 +38,44 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 	if !d.comesAgain() {
 		return true
 	}
-	left := c.max - d.failed // of the attempts that Redis counts
-	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), d.deliveryName(), left, false)
-	if err == nil && !begins && earlier.All() < left && c.suspect.take(d, time.Now()) {
-		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), d.deliveryName(), left, true); err != nil || !begins {
+	ask := attempts.Attempt{Delivery: d.deliveryName(), Limit: c.max, Known: d.failed}
+	earlier, begins, err := c.store.Begin(ctx, d.attemptsKey(), ask)
+	if err == nil && !begins && earlier.Decision == "" && earlier.All() < c.max && c.suspect.take(d, time.Now()) {
+		ask.Alone = true
+		if earlier, begins, err = c.store.Begin(ctx, d.attemptsKey(), ask); err != nil || !begins {
 			c.suspect.leave(d)
 		}
 	}
-	earlier.Failed += d.failed
 	if err != nil {
-		// The attempts are not known, so none of them is the last. JetStream's count makes the delays grow.
 		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "err", err)
-		d.Attempt, d.maxAttempts = int(min(d.before+d.delivered+uint64(d.failed), math.MaxInt32)), math.MaxInt //nolint:gosec // not negative
-		d.counted = true                                                                                       // perhaps, if only the answer was lost
+		d.countWithoutRedis()
 		return true
 	}
-	d.Attempt = earlier.All() + 1
+	d.Attempt, d.counted = earlier.All()+1, true
 	switch {
 	case begins:
-		d.counted = true
 		return true
+	case earlier.Decision != "":
+		d.disposition, d.Attempt = decided(earlier.Decision)
 	case earlier.All() >= c.max:
 		d.Attempt = earlier.All()
-		d.counted = true
 		d.disposition = exhausted(earlier)
 	default:
+		d.counted = false
 		d.disposition = postponed()
 	}
 	return false
+}
+
+// countWithoutRedis sets the number of an attempt by what the message itself says. That is all that there is to know
+// unless this process or another has had it on this delivery before; then no attempt is the last, and JetStream's count
+// makes the delays grow.
+func (d *delivery) countWithoutRedis() {
+	d.Attempt = d.failed + int(min(d.delivered, math.MaxInt32)) //nolint:gosec // bounded
+	if d.delivered > 1 {
+		d.maxAttempts = math.MaxInt
+	}
+	d.counted = true // perhaps, if only the answer was lost
 }
 
 // end writes down how the attempt ended. The record of a message that becomes a dead letter is kept until the dead
@@ -84,16 +93,17 @@ func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
 	}
 	var err error
 	switch {
-	case d.settlement == nak && d.errorType != errorNone:
-		err = c.store.Fail(ctx, d.attemptsKey(), d.deliveryName())
-	case d.settlement == term && (d.counted || d.reason == contract.ReasonAttemptsExhausted):
-		// If the dead letter cannot be stored, the message comes again, and its handler must not run again.
-		err = c.store.Fail(ctx, d.attemptsKey(), d.deliveryName())
-		d.counted = true
-	case d.settlement == nak && d.counted: // interrupted
-		err = c.store.Undo(ctx, d.attemptsKey(), d.deliveryName())
 	case d.settlement == ack:
 		c.forget(ctx, d)
+	case d.settlement == term:
+		// If the dead letter cannot be stored, the message comes again, and its handler must not run again.
+		err = c.store.Decide(ctx, d.attemptsKey(), d.decision())
+		d.counted = true
+	case d.errorType.attempted():
+		err = c.store.Fail(ctx, d.attemptsKey(), d.deliveryName())
+		d.counted = true
+	case d.counted: // interrupted, or nobody was there to handle it
+		err = c.store.Undo(ctx, d.attemptsKey(), d.deliveryName())
 	}
 	if err != nil {
 		c.log.DebugContext(ctx, "attempts not counted", "event_id", d.EventID, "err", err)

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 )
 
 // settlement is what arrakis tells JetStream at the end of a delivery.
@@ -26,11 +29,12 @@ const (
 type disposition struct {
 	settlement
 	unused    bool            // the permits that the message took are to be given back
+	refused   bool            // the handler's answer is a 4xx
 	delay     time.Duration   // before the next delivery, for a nak
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well
-	errorType errorType       // for the metrics; errorNone if all went well
+	errorType errorType       // for the metrics; errorNone if all went well, or if the handler has refused the message
 	cause     string          // for the dead letter and the log
 }
 
@@ -58,6 +62,9 @@ var errorNames = [numErrorTypes]string{
 	"worker_killed",
 }
 
+// attempted reports whether the error is that of a handler that ran.
+func (e errorType) attempted() bool { return e == errorHandler || e == errorTimeout || e == errorPanic }
+
 // String returns the label value.
 func (e errorType) String() string { return errorNames[e] }
 
@@ -70,58 +77,74 @@ type panicError struct {
 func (e *panicError) Error() string { return "the handler panicked" }
 
 // handled returns the disposition of a message whose handler returned err; nil is success. No other function decides
-// what follows from a handler's error. attempt counts from 1.
-func handled(err error, attempt, maxAttempts int) disposition {
+// what follows from a handler's error.
+func (p *retryPolicy) handled(err error, t *try) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
 	}
-	d := disposition{
-		settlement: nak, status: contract.StatusError, cause: err.Error(), errorType: errorHandler,
-		failure: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
-	}
+	d := disposition{status: contract.StatusError, cause: err.Error()}
 	var (
-		panicked *panicError
-		result   *resultError
 		handler  *HandlerError
 		nobody   *noHandlerError
+		tooLarge tooLargeError
 	)
 	switch {
-	case errors.As(err, &panicked):
-		d.failure.Message = panicked.Error()
-		d.settlement, d.reason, d.errorType = term, contract.ReasonPanic, errorPanic
-		return d
-	case errors.As(err, &result): // the handler has done its work, which must not be done again
-		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: result.Error()}
-		d.settlement, d.reason = term, contract.ReasonHandlerError
-		return d
-	case errors.As(err, &handler):
+	case errors.As(err, new(*panicError)), errors.As(err, new(*resultError)):
+		d.spoiled(err)
+	case errors.As(err, &handler) && handler.Code >= 400 && handler.Code <= 499: // this is an answer
+		d.settlement, d.refused = ack, true
 		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
-		if handler.Code >= 400 && handler.Code <= 499 {
-			d.settlement, d.reason = term, contract.ReasonHandlerError
-			return d
+	case errors.As(err, &tooLarge):
+		d.settlement, d.reason, d.errorType, d.failure = term, contract.ReasonNoHandler, errorNoHandler, tooLarge.outcome()
+	case errors.As(err, &nobody):
+		d.errorType, d.failure = errorNoHandler, &contract.Error{Code: http.StatusBadGateway, Message: nobody.Error()}
+		if p.givesUp(t) {
+			d.settlement, d.reason = term, contract.ReasonNoHandler
+			break
 		}
+		p.again(&d, t, t.earlier+1)
+	default:
+		d.failed(err)
+		if t.attempt >= t.maxAttempts {
+			d.settlement, d.reason = term, contract.ReasonAttemptsExhausted
+			break
+		}
+		p.again(&d, t, t.attempt)
+	}
+	return d
+}
+
+// spoiled sets the disposition of a message that must not be handled again, although its handler did not succeed: it
+// has panicked, or it has done its work, but its result cannot be sent.
+func (d *disposition) spoiled(err error) {
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		d.settlement, d.reason, d.errorType = term, contract.ReasonPanic, errorPanic
+		d.failure = &contract.Error{Code: http.StatusInternalServerError, Message: panicked.Error()}
+		return
+	}
+	d.settlement, d.errorType = ack, errorHandler
+	d.failure = &contract.Error{Code: http.StatusBadGateway, Message: d.cause}
+}
+
+// failed sets what the sender and the metrics are told of a handler that failed.
+func (d *disposition) failed(err error) {
+	d.errorType, d.failure = errorHandler, &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"}
+	if handler, ok := errors.AsType[*HandlerError](err); ok {
+		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code == http.StatusServiceUnavailable {
 			d.failure.Code = http.StatusBadGateway // 503 is reserved for limits that cannot be checked
 		}
-	case errors.As(err, &nobody):
-		d.failure = &contract.Error{Code: http.StatusBadGateway, Message: nobody.Error()}
-		d.errorType = errorNoHandler
-	case errors.Is(err, context.DeadlineExceeded):
-		d.failure = &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
-		d.errorType = errorTimeout
+		return
 	}
-	if attempt >= maxAttempts {
-		d.settlement, d.reason = term, contract.ReasonAttemptsExhausted
-		return d
+	if errors.Is(err, context.DeadlineExceeded) {
+		d.errorType, d.failure = errorTimeout, &contract.Error{Code: http.StatusGatewayTimeout, Message: "the handler took too long"}
 	}
-	d.delay = backoff(attempt)
-	return d
 }
 
 // exhausted is the disposition of a message that comes again although it has had all its attempts. A message that was
 // in progress when its workers died, one after the other, has most likely killed them. If its handler failed as often,
 // it has not.
-func exhausted(earlier attempts.Count) disposition {
+func exhausted(earlier attempts.Earlier) disposition {
 	d := disposition{
 		settlement: term, reason: contract.ReasonAttemptsExhausted, status: contract.StatusError, errorType: errorHandler,
 		cause:   fmt.Sprintf("the handler failed %d times", earlier.Failed),
@@ -135,6 +158,39 @@ func exhausted(earlier attempts.Count) disposition {
 		d.failure.Message = "the worker died while it handled this message"
 	}
 	return d
+}
+
+// letter is the disposition of a message of which it was decided earlier that it becomes a dead letter.
+func letter(reason contract.Reason, cause string) disposition {
+	d := disposition{
+		settlement: term, reason: reason, status: contract.StatusError, errorType: errorHandler, cause: cause,
+		failure: &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"},
+	}
+	switch reason {
+	case contract.ReasonMalformed, contract.ReasonNoCommunity:
+		d.errorType, d.failure = errorMalformed, &contract.Error{Code: http.StatusBadRequest, Message: cause}
+	case contract.ReasonNoHandler:
+		d.errorType, d.failure = errorNoHandler, &contract.Error{Code: http.StatusBadGateway, Message: cause}
+	case contract.ReasonPanic:
+		d.errorType, d.failure.Message = errorPanic, "the handler panicked"
+	case contract.ReasonWorkerKilled:
+		d.errorType, d.failure.Message = errorWorkerKilled, "the worker died while it handled this message"
+	case contract.ReasonAttemptsExhausted, contract.ReasonHandlerError:
+	}
+	return d
+}
+
+// decision is what Redis remembers of a message that becomes a dead letter; see decided.
+func (d *delivery) decision() string {
+	return fmt.Sprintf("%d %s %s", d.Attempt, d.reason, contract.Clip(d.cause, deadletter.MaxCause))
+}
+
+// decided returns the disposition that decision has described, and the message's attempts.
+func decided(decision string) (d disposition, attempts int) {
+	number, rest, _ := strings.Cut(decision, " ")
+	reason, cause, _ := strings.Cut(rest, " ")
+	attempts, _ = strconv.Atoi(number) // 0 if somebody else has written to the record
+	return letter(contract.Reason(reason), cause), attempts
 }
 
 // postponed is the disposition of a message that must wait for another one, so it comes again soon.

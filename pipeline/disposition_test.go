@@ -7,36 +7,58 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 )
 
 func TestHandled(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("handlers.command.x: %w", err) }
+	nobody := wrap(&noHandlerError{"handlers.command.x"})
+	policy := retryPolicy{backoff: []time.Duration{time.Second, 5 * time.Second, time.Minute}, until: time.Hour}
+	stored := time.Unix(1_700_000_000, 0)
+	at := func(attempt int, age, wait time.Duration) *try {
+		return &try{attempt: attempt, maxAttempts: 3, earlier: attempt - 1, stored: stored, now: stored.Add(age), wait: wait}
+	}
+	late := at(70, 2*time.Hour, 0) // 70 tries, the last ones a minute apart
+	expires := *late
+	expires.expires = true
+	waited := at(2, 2*time.Hour, 0) // for its first try
 	tests := []struct {
 		name       string
 		err        error
-		attempt    int
+		try        *try
 		settlement settlement
 		reason     contract.Reason
 		code       int
 		errorType  errorType
 	}{
-		{"success", nil, 1, ack, "", 0, errorNone},
-		{"plain", errors.New("x"), 1, nak, "", 500, errorHandler},
-		{"plain, last", errors.New("x"), 3, term, contract.ReasonAttemptsExhausted, 500, errorHandler},
-		{"beyond the last", errors.New("x"), 7, term, contract.ReasonAttemptsExhausted, 500, errorHandler},
-		{"4xx", Permanent(404, "no such page"), 1, term, contract.ReasonHandlerError, 404, errorHandler},
-		{"4xx wrapped", wrap(Permanent(404, "no such page")), 1, term, contract.ReasonHandlerError, 404, errorHandler},
-		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), 2, nak, "", 502, errorHandler},
-		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), 3, term, contract.ReasonAttemptsExhausted, 502, errorHandler},
-		{"nobody answers", wrap(&noHandlerError{"handlers.command.x"}), 1, nak, "", 502, errorNoHandler},
-		{"time is up", wrap(context.DeadlineExceeded), 1, nak, "", 504, errorTimeout},
-		{"panic", wrap(&panicError{value: "x"}), 1, term, contract.ReasonPanic, 500, errorPanic},
+		{"success", nil, at(1, 0, 0), ack, "", 0, errorNone},
+		{"plain", errors.New("x"), at(1, 0, 0), nak, "", 500, errorHandler},
+		{"plain, last", errors.New("x"), at(3, 0, 0), term, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"beyond the last", errors.New("x"), at(7, 0, 0), term, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"the sender waits", errors.New("x"), at(1, 0, 10*time.Second), nak, "", 500, errorHandler},
+		{"the sender would not wait for the next", errors.New("x"), at(2, 6*time.Second, 10*time.Second), ack, "", 500, errorHandler},
+		{"the last, and the sender waits", errors.New("x"), at(3, 6*time.Second, 10*time.Second), term, contract.ReasonAttemptsExhausted, 500, errorHandler},
+		{"4xx", Permanent(404, "no such page"), at(1, 0, 0), ack, "", 404, errorNone},
+		{"4xx wrapped", wrap(Permanent(404, "no such page")), at(1, 0, 0), ack, "", 404, errorNone},
+		{"5xx wrapped", wrap(&HandlerError{Code: 503, Message: "busy"}), at(2, 0, 0), nak, "", 502, errorHandler},
+		{"5xx, last", wrap(&HandlerError{Code: 503, Message: "busy"}), at(3, 0, 0), term, contract.ReasonAttemptsExhausted, 502, errorHandler},
+		{"nobody answers", nobody, at(1, 0, 0), nak, "", 502, errorNoHandler},
+		{"nobody answers, and that is no attempt", nobody, at(30, time.Minute, 0), nak, "", 502, errorNoHandler},
+		{"nobody has answered for long", nobody, late, term, contract.ReasonNoHandler, 502, errorNoHandler},
+		{"nobody answers a command that will expire", nobody, &expires, nak, "", 502, errorNoHandler},
+		{"nobody answers a message that has waited for long", nobody, waited, nak, "", 502, errorNoHandler},
+		{"nobody answers, and the sender waits", nobody, at(2, 6*time.Second, 10*time.Second), ack, "", 502, errorNoHandler},
+		{"too large for a request", tooLargeError{}, at(1, 0, 0), term, contract.ReasonNoHandler, 413, errorNoHandler},
+		{"time is up", wrap(context.DeadlineExceeded), at(1, 0, 0), nak, "", 504, errorTimeout},
+		{"panic", wrap(&panicError{value: "x"}), at(1, 0, 0), term, contract.ReasonPanic, 500, errorPanic},
+		{"a result that cannot be sent", &resultError{errors.New("x")}, at(1, 0, 0), ack, "", 502, errorHandler},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := handled(tt.err, tt.attempt, 3)
+			c := policy.handled(tt.err, tt.try)
 			if c.settlement != tt.settlement || c.reason != tt.reason || c.errorType != tt.errorType {
 				t.Errorf("disposition %+v", c)
 			}
@@ -53,7 +75,59 @@ func TestHandled(t *testing.T) {
 			if (c.settlement == nak) != (c.delay > 0) {
 				t.Errorf("delay %v", c.delay)
 			}
+			if refused := code >= 400 && code <= 499 && tt.settlement == ack; c.refused != refused {
+				t.Errorf("refused %t, want %t", c.refused, refused)
+			}
 		})
+	}
+}
+
+// Delays of a second and more end at a whole second, because JetStream's schedules do; the last delay repeats.
+func TestNextTry(t *testing.T) {
+	p := retryPolicy{backoff: []time.Duration{100 * time.Millisecond, time.Second, time.Minute}}
+	now := time.Unix(1_700_000_000, 300_000_000)
+	for n, want := range map[int][2]time.Duration{ // from, to
+		1: {80 * time.Millisecond, 100 * time.Millisecond}, 2: {700 * time.Millisecond, 1700 * time.Millisecond},
+		3: {47 * time.Second, 61 * time.Second}, 4: {47 * time.Second, 61 * time.Second}, 1000: {47 * time.Second, 61 * time.Second},
+	} {
+		for range 100 {
+			at := p.next(n, now)
+			if d := at.Sub(now); d < want[0] || d > want[1] {
+				t.Fatalf("delay %d is %v, want %v to %v", n, d, want[0], want[1])
+			}
+			if n > 1 && at.Nanosecond() != 0 {
+				t.Fatalf("delay %d ends at %v, want a whole second", n, at)
+			}
+		}
+	}
+}
+
+// Who waits, and for how long, says the sender; what cannot be is not believed.
+func TestWait(t *testing.T) {
+	for _, tt := range []struct {
+		replyTo, wait string
+		want          time.Duration
+	}{
+		{"_INBOX.a", "1500", 1500 * time.Millisecond}, {"_INBOX.a", "", contract.DefaultWait}, {"_INBOX.a", "-1", contract.DefaultWait},
+		{"_INBOX.a", "0", contract.DefaultWait}, {"_INBOX.a", "9223372036854775807", longestWait}, {"_INBOX.a", "x", contract.DefaultWait},
+		{"commands.x", "1500", 0}, {"", "1500", 0},
+	} {
+		d := &delivery{headers: nats.Header{contract.HeaderReplyTo: {tt.replyTo}, contract.HeaderWait: {tt.wait}}}
+		if got := d.wait(); got != tt.want {
+			t.Errorf("%q, %q: %v, want %v", tt.replyTo, tt.wait, got, tt.want)
+		}
+	}
+}
+
+// What Redis remembers of a decision is enough to carry it out.
+func TestDecision(t *testing.T) {
+	for _, reason := range contract.Reasons() {
+		d := &delivery{disposition: letter(reason, "the cause\nof it"), Message: Message{Attempt: 3}}
+		got, attempts := decided(d.decision())
+		d.cause = "the cause of it"
+		if attempts != 3 || got.cause != d.cause || got.reason != reason || got.errorType != d.errorType || got.settlement != term || got.failure.Code != d.failure.Code {
+			t.Errorf("%s: %+v, %d attempts", reason, got, attempts)
+		}
 	}
 }
 
@@ -87,14 +161,14 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 // A message is blamed for the death of workers only if they died more often than its handler failed.
 func TestExhausted(t *testing.T) {
 	for _, tt := range []struct {
-		earlier attempts.Count
+		earlier attempts.Earlier
 		reason  contract.Reason
 		cause   string
 	}{
-		{attempts.Count{Failed: 3}, contract.ReasonAttemptsExhausted, "the handler failed 3 times"},
-		{attempts.Count{Failed: 4, Died: 1}, contract.ReasonAttemptsExhausted, "the worker died 1 times while it handled this message; the handler failed 4 times"},
-		{attempts.Count{Died: 1}, contract.ReasonWorkerKilled, "the worker died 1 times while it handled this message; the handler failed 0 times"},
-		{attempts.Count{Failed: 1, Died: 2}, contract.ReasonWorkerKilled, "the worker died 2 times while it handled this message; the handler failed 1 times"},
+		{attempts.Earlier{Failed: 3}, contract.ReasonAttemptsExhausted, "the handler failed 3 times"},
+		{attempts.Earlier{Failed: 4, Died: 1}, contract.ReasonAttemptsExhausted, "the worker died 1 times while it handled this message; the handler failed 4 times"},
+		{attempts.Earlier{Died: 1}, contract.ReasonWorkerKilled, "the worker died 1 times while it handled this message; the handler failed 0 times"},
+		{attempts.Earlier{Failed: 1, Died: 2}, contract.ReasonWorkerKilled, "the worker died 2 times while it handled this message; the handler failed 1 times"},
 	} {
 		if d := exhausted(tt.earlier); d.reason != tt.reason || d.cause != tt.cause || d.settlement != term {
 			t.Errorf("%+v: %s, %q", tt.earlier, d.reason, d.cause)

@@ -13,8 +13,9 @@ import (
 // can be sent. A result that cannot be sent counts as an error with code 502, but its message is not tried again. ctx
 // ends when the handler's time is up, and the handler must return then. A handler that does not return occupies a
 // worker, and makes a shutdown fail. An error of type [*HandlerError], which [Permanent] makes, carries a code; any
-// other error counts as code 500. A message whose error has a code 4xx, or whose handler panics, is not tried again.
-// Any other failed message is delivered again until its handler has failed MaxAttempts times.
+// other error counts as code 500. An error with a code 4xx is an answer. A message whose handler panics becomes a dead
+// letter. Any other failed message is tried again, until its handler has failed MaxAttempts times, or for as long as its
+// sender waits.
 //
 // A handler may run more than once for one EventID, also at the same time.
 type Handler func(ctx context.Context, m *Message) (result any, err error)

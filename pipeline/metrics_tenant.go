@@ -66,18 +66,20 @@ type checkCounts struct {
 }
 
 // The values of the labels status and result, in the order of their indexes.
-var statusLabels = [...]string{"success", "error", "rate_limited", "expired"}
+var statusLabels = [...]string{"success", "error", "refused", "rate_limited", "expired"}
 
 const numStatuses = len(statusLabels)
 
-func statusIndex(s contract.Status) int {
-	switch s {
-	case contract.StatusOK:
+func (d *disposition) statusIndex() int {
+	switch {
+	case d.status == contract.StatusOK:
 		return 0
-	case contract.StatusRateLimited:
+	case d.refused:
 		return 2
-	case contract.StatusExpired:
+	case d.status == contract.StatusRateLimited:
 		return 3
+	case d.status == contract.StatusExpired:
+		return 4
 	default:
 		return 1
 	}
@@ -140,12 +142,12 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	switch d.Kind {
 	case contract.KindCommand:
 		c := s.command(m.known, d.Command)
-		c.statuses[statusIndex(d.status)]++
+		c.statuses[d.statusIndex()]++
 		if d.latency > 0 {
 			c.observe(d.latency.Seconds())
 		}
 	case contract.KindEligibility, contract.KindSync:
-		s.check(m.known.label(d.Kind, d.CheckType)).statuses[statusIndex(d.status)]++
+		s.check(m.known.label(d.Kind, d.CheckType)).statuses[d.statusIndex()]++
 	}
 }
 

@@ -208,13 +208,13 @@ func (b *tenantsBundle) recordMadeUp(from, to int, totals map[string]float64) {
 		switch {
 		case d.settlement == nak:
 		case d.Kind == contract.KindCommand:
-			totals["commands_total "+statusLabels[statusIndex(d.status)]]++
+			totals["commands_total "+statusLabels[d.statusIndex()]]++
 			if d.latency > 0 {
 				totals["command_latency_seconds_count"]++
 				totals["command_latency_seconds_sum"] += d.latency.Seconds()
 			}
 		default:
-			totals["eligibility_checks_total "+statusLabels[statusIndex(d.status)]]++
+			totals["eligibility_checks_total "+statusLabels[d.statusIndex()]]++
 		}
 	}
 }

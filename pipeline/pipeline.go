@@ -41,6 +41,8 @@ type Options struct {
 	HandlerConcurrency int
 	HandlerTimeout     time.Duration
 	MaxAttempts        int
+	RetryBackoff       []time.Duration // at least one
+	RetryUntil         time.Duration
 	CommandTTL         time.Duration // 0: commands never expire
 	MetricsMaxTenants  int
 	ShutdownTimeout    time.Duration
@@ -120,6 +122,7 @@ func New(o Options) (*Pipeline, error) {
 		handle: &handleStage{
 			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.features},
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
+			retries:  retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -44,7 +43,7 @@ func (s *services) request(ctx context.Context, d *delivery, name string) (any, 
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &noHandlerError{req.Subject}
 	case errors.Is(err, nats.ErrMaxPayload):
-		return nil, Permanent(http.StatusRequestEntityTooLarge, "the message is too large to be sent to a handler")
+		return nil, tooLargeError{}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", req.Subject, err)
 	}

@@ -103,7 +103,11 @@ func TestMicroServiceErrors(t *testing.T) {
 	if diff := cmp.Diff(&contract.Error{Code: 403, Message: "not yours"}, o.Error); o.Status != contract.StatusError || diff != "" {
 		t.Errorf("status %s, error (-want +got)\n%s", o.Status, diff)
 	}
-	if got := b.deadLetters(contract.ReasonHandlerError); got != 1 {
-		t.Errorf("%d dead letters, want 1", got)
+	testserver.Eventually(t, "the message is done", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	if n := b.deadLetters("*"); n != 0 {
+		t.Errorf("%d dead letters, want none: the handler has answered", n)
+	}
+	if n := b.commands("refused"); n != 1 {
+		t.Errorf("%v commands are counted as refused, want 1", n)
 	}
 }

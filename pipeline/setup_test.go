@@ -67,6 +67,7 @@ func (b *bundle) defaults() Options {
 		Streams: streams.Options{Storage: jetstream.MemoryStorage, MaxAckPending: 10_000},
 		Shards:  4, ShardMailbox: 1024, TenantCacheSize: 100_000, TenantCacheTTL: 30 * time.Second,
 		HandlerConcurrency: 256, HandlerTimeout: 15 * time.Second, MaxAttempts: 3,
+		RetryBackoff: []time.Duration{20 * time.Millisecond}, RetryUntil: time.Hour,
 		MetricsMaxTenants: 10_000, ShutdownTimeout: 30 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
@@ -179,6 +180,31 @@ func (b *bundle) left(stream, consumer string) uint64 {
 	}
 	info := c.CachedInfo()
 	return info.NumPending + uint64(info.NumAckPending)
+}
+
+// commands returns how many commands are counted with a status.
+func (b *bundle) commands(status string) float64 {
+	b.t.Helper()
+	return b.counted("arrakis_tenant_commands_total", "status", status)
+}
+
+// counted returns the sum of a counter over all series that have a label with a value.
+func (b *bundle) counted(name, label, value string) (n float64) {
+	b.t.Helper()
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == name && l.GetName() == label && l.GetValue() == value {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
 }
 
 // patient makes PublishAsync wait for room rather than fail.

@@ -280,8 +280,11 @@ func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 // age is how long before now JetStream stored a message. It is measured by JetStream's clock, because the clock of this
 // process may be wrong by minutes.
 func (s *source) age(stored, now time.Time) time.Duration {
-	return now.Sub(stored) + time.Duration(s.ahead.Load())
+	return now.Sub(stored) + s.clock()
 }
+
+// clock is how far JetStream's clock is ahead of that of this process.
+func (s *source) clock() time.Duration { return time.Duration(s.ahead.Load()) }
 
 // connections is how often the connection to NATS was made again.
 func (s *source) connections() uint64 { return s.js.Conn().Stats().Reconnects }

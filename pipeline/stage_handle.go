@@ -22,6 +22,7 @@ type handleStage struct {
 	concurrency         int
 	timeout             time.Duration // for one handler
 	commandTTL          time.Duration // 0: commands never expire
+	retries             retryPolicy
 	attempts            *attemptCounter
 	ackWait             func() time.Duration // the shortest ack wait of all consumers
 	metrics             *metrics
@@ -100,8 +101,9 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
 		d.disposition = aborted()
 		return
 	}
-	d.disposition = handled(err, d.Attempt, d.maxAttempts)
 	now := time.Now()
+	t := d.try(now, s.commandTTL)
+	d.disposition = s.retries.handled(err, &t)
 	d.latency = now.Sub(d.received)
 	s.metrics.handle.Observe(now.Sub(began).Seconds())
 	if err != nil {

@@ -51,7 +51,7 @@ func deadLetterError(err error) error {
 // variable in a script must not select all dead letters.
 type deadLetterFilter struct {
 	Stream *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
-	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, handler_error, attempts_exhausted, panic or worker_killed."`
+	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, attempts_exhausted, no_handler, panic, worker_killed or, of earlier versions, handler_error."`
 }
 
 func (f *deadLetterFilter) query() (q deadletter.Query, err error) {

@@ -33,7 +33,7 @@ func TestDLQHelpGolden(t *testing.T) {
 
 func TestDLQBadUsage(t *testing.T) {
 	t.Parallel()
-	const streams, reasons = "COMMANDS, EVENTS, ELIGIBILITY", "malformed, no_community, handler_error, attempts_exhausted, panic"
+	const streams, reasons = "COMMANDS, EVENTS, ELIGIBILITY", "malformed, no_community, attempts_exhausted, no_handler, panic"
 	nowhere := environment{"NATS_URL": "nats://127.0.0.1:1"}
 	for _, tt := range []struct {
 		args   []string
@@ -150,8 +150,20 @@ func TestDLQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	testserver.Eventually(t, "the bad message is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 1 })
-	d.command(t, "comm_071", "later", `{}`) // nobody handles it yet
+	failing, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
+		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{contract.HeaderServiceErrorCode: {"500"}}}) // the test sees what is missing
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.command(t, "comm_071", "later", `{}`)
 	testserver.Eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
+	if err := failing.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
 
 	later := listsAndShows(t, d)
 	replays(t, d, nc, later)
@@ -159,7 +171,7 @@ func TestDLQ(t *testing.T) {
 	purges(t, d)
 }
 
-// listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command that nobody handles, which it returns.
+// listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command whose handler fails, which it returns.
 func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
 	t.Helper()
 	letters, _ := listLetters(t, d.env(), "--reason=attempts_exhausted", "--stream=COMMANDS")
@@ -184,7 +196,7 @@ func listsAndShows(t *testing.T, d *devProcess) (later deadletter.Entry) {
 	return letters[0]
 }
 
-// replays replays both letters and one that is not there. The command has a handler now; the bad message becomes a
+// replays replays both letters and one that is not there. The command has a better handler now; the bad message becomes a
 // dead letter again.
 func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry) {
 	t.Helper()

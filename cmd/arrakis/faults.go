@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,6 +16,15 @@ import (
 // choice is a string with one of the values that the tag oneof lists. The empty string is a value only if it is the
 // default.
 type choice string
+
+// durations is a list of durations, comma-separated. Their order and number are free.
+type durations string
+
+// list is the list. It is empty if d was not checked.
+func (d durations) list() []time.Duration {
+	list, _ := splitDurations(string(d), 0, math.MaxInt64) // the mapper has checked them
+	return list
+}
 
 // faults collects the faults of flags and settings, so that one run reports all of them.
 type faults struct {
@@ -31,14 +41,15 @@ func (f *faults) add(err error) {
 
 func (f *faults) err() error { return errors.Join(f.errs...) }
 
-// mappers make kong parse the values of int, time.Duration and choice, with the ranges in the tags min, max and oneof.
-// A bad value becomes a fault and not an error, because kong would stop at an error. The fault repeats the value,
+// mappers make kong parse the values of int, time.Duration, durations and choice, with the ranges in the tags min, max
+// and oneof. A bad value becomes a fault and not an error, because kong would stop at an error. The fault repeats the value,
 // unless the tag unquoted says that it may be a secret, given to the wrong setting.
 func (f *faults) mappers() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		return errors.Join(
 			kong.TypeMapper(reflect.TypeFor[int](), f.mapper(parseInt)).Apply(k),
 			kong.TypeMapper(reflect.TypeFor[time.Duration](), f.mapper(parseDuration)).Apply(k),
+			kong.TypeMapper(reflect.TypeFor[durations](), f.mapper(parseDurations)).Apply(k),
 			kong.TypeMapper(reflect.TypeFor[choice](), f.mapper(parseChoice)).Apply(k),
 		)
 	})
@@ -90,6 +101,34 @@ func parseDuration(raw string, tag *kong.Tag) (any, error) {
 	}
 	return d, nil
 }
+
+// maxDurations is how many durations a list may have.
+const maxDurations = 20
+
+func parseDurations(raw string, tag *kong.Tag) (any, error) {
+	low, high := bounds(tag, time.Millisecond, 24*time.Hour, time.ParseDuration)
+	if _, err := splitDurations(raw, low, high); err != nil {
+		return nil, fmt.Errorf("1 to %d durations with units, comma-separated, such as 1s,5s,1m, each from %s to %s", maxDurations, short(low), short(high))
+	}
+	return raw, nil
+}
+
+func splitDurations(raw string, low, high time.Duration) ([]time.Duration, error) {
+	var list []time.Duration
+	for _, entry := range commaList(raw) {
+		d, err := time.ParseDuration(entry)
+		if err != nil || d < low || d > high {
+			return nil, errOutOfRange
+		}
+		list = append(list, d)
+	}
+	if len(list) == 0 || len(list) > maxDurations {
+		return nil, errOutOfRange
+	}
+	return list, nil
+}
+
+var errOutOfRange = errors.New("out of range")
 
 // bounds are the tags min and max, which default to low and high.
 func bounds[T any](tag *kong.Tag, low, high T, parse func(string) (T, error)) (T, T) {

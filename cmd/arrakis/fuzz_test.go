@@ -127,6 +127,7 @@ func checkSettings(t *testing.T, env environment, c *serveCmd, err error) {
 	}
 	w := &c.workerSettings
 	if w.Shards < 1 || w.Shards > 4096 || w.HandlerTimeout <= 0 || w.ShutdownTimeout <= 0 || w.CommandTTL < 0 || w.MaxAttempts < 1 ||
+		len(w.RetryBackoff.list()) < 1 || w.RetryUntil <= 0 ||
 		c.TenantCacheTTL <= 0 || c.ReloadPollInterval <= 0 || c.StreamReplicas < 1 || c.StreamReplicas > 5 {
 		t.Fatalf("%q: %+v", env, c)
 	}

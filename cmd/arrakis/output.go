@@ -151,6 +151,18 @@ func short(d time.Duration) string {
 	return s
 }
 
+// shortList returns durations as RETRY_BACKOFF takes them, such as 1s,5s,60s.
+func shortList(list []time.Duration) string {
+	texts := make([]string, len(list))
+	for i, d := range list {
+		texts[i] = short(d)
+		if d%time.Second == 0 && d <= time.Minute {
+			texts[i] = strconv.Itoa(int(d.Seconds())) + "s"
+		}
+	}
+	return strings.Join(texts, ",")
+}
+
 // list joins names for people. Without names it returns "none".
 func list(names []string) string {
 	if len(names) == 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,7 +71,7 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	defer cancel()
 	var reply []byte
 	err = c.withJetStream(func(nc *nats.Conn, js jetstream.JetStream) (err error) {
-		reply, err = request(ctx, nc, js, subject, body)
+		reply, err = request(ctx, nc, js, subject, body, c.Wait)
 		return err
 	})
 	if err != nil {
@@ -94,8 +95,8 @@ func (c *sendCmd) Run(ctx context.Context, p process) error {
 	return nil
 }
 
-// request stores a message and waits for its outcome until ctx ends.
-func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject string, body []byte) ([]byte, error) {
+// request stores a message and waits for its outcome until ctx ends, which is after wait.
+func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject string, body []byte, wait time.Duration) ([]byte, error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -103,6 +104,7 @@ func request(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, subject
 	}
 	m := nats.NewMsg(subject)
 	m.Header.Set(contract.HeaderReplyTo, inbox)
+	m.Header.Set(contract.HeaderWait, strconv.FormatInt(max(1, wait.Milliseconds()), 10))
 	m.Data = body
 	switch ack, err := js.PublishMsg(ctx, m); {
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):

@@ -157,9 +157,9 @@ func (l *load) post(ctx context.Context, m *message) error {
 		l.ledger.Tell(m.ID, "rate_limited", code)
 	case http.StatusGone:
 		l.ledger.Tell(m.ID, "expired", code)
-	case http.StatusForbidden: // the code with which the handler refuses
+	case http.StatusForbidden, http.StatusBadGateway: // the code with which the handler refuses; it failed
 		l.ledger.Tell(m.ID, "error", code)
-	case http.StatusAccepted, http.StatusBadGateway, http.StatusGatewayTimeout: // stored
+	case http.StatusAccepted, http.StatusGatewayTimeout: // stored
 	case http.StatusServiceUnavailable, http.StatusConflict:
 		return fmt.Errorf("%s: %s", resp.Status, text)
 	default:

@@ -27,6 +27,7 @@ const (
 	handlerTimeout = "2s"
 	commandTTL     = "6s"
 	maxAttempts    = 5
+	retryBackoff   = "1s,2s"
 )
 
 // newWorker prepares worker number i, from 1.
@@ -62,7 +63,7 @@ func (r *run) newWorker(n *network, i int) (*worker, error) {
 			"NATS_URL=" + strings.Join(urls, ","), "REDIS_URL=redis://" + w.redis.addr(),
 			"HTTP_ADDR=" + w.http, "OPS_ADDR=" + w.ops, "INGRESS_TOKEN=" + ingressToken,
 			"LIMIT_ON_REDIS_DOWN=" + r.o.onRedisDown, "HANDLER_TIMEOUT=" + handlerTimeout, "COMMAND_TTL=" + commandTTL,
-			"MAX_ATTEMPTS=" + strconv.Itoa(maxAttempts), "SHUTDOWN_TIMEOUT=10s", "STREAM_REPLICAS=" + strconv.Itoa(len(r.nodes)),
+			"MAX_ATTEMPTS=" + strconv.Itoa(maxAttempts), "RETRY_BACKOFF=" + retryBackoff, "SHUTDOWN_TIMEOUT=10s", "STREAM_REPLICAS=" + strconv.Itoa(len(r.nodes)),
 			"LOG_FORMAT=json",
 		},
 	}

@@ -8,10 +8,11 @@
 //
 // # Redis
 //
-// The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>. It has a field for each
-// attempt, named by its delivery. So whatever is written down again, because an answer was lost, counts
-// once. The record is deleted when the message ends, and expires a day after the last attempt. While Redis is away,
-// nothing is counted, so messages are tried more often, never less often.
+// The record of a message is a hash at arrakis:attempts:<stream>:<sequence>:<stored, unix ms>, where stream is the one
+// that it was published to. It has a field for each attempt, named by its delivery. So whatever is written down again,
+// because an answer was lost, counts once. The field decision says that the message becomes a dead letter. The record is
+// deleted when the message ends, and expires a day after it was last written. While Redis is away, attempts count only
+// as far as the message itself says how many have failed, so messages are tried more often, never less often.
 package attempts
 
 import (
@@ -28,7 +29,7 @@ import (
 
 const (
 	prefix   = "arrakis:attempts:"
-	lifetime = 24 * time.Hour // of a record after its last attempt
+	lifetime = 24 * time.Hour // of a record after it was last written
 	// concurrency bounds the round trips at the same time. Hundreds of handlers may fail together, and the connections
 	// to Redis are sized for the shards.
 	concurrency = 8
@@ -42,14 +43,16 @@ var beginScript = redis.NewScript(beginSource)
 // failed is the value of an attempt whose handler failed. The others are begun; see begin.lua.
 const failed = "failed"
 
-// Count is what is known of a message's earlier attempts.
-type Count struct {
+// Earlier is what is known of a message's earlier attempts.
+type Earlier struct {
 	Failed int // attempts whose handler failed
 	Died   int // attempts that have no end: their process died, or it is cut off and may still be running the handler
+	// Decision is what Decide has written down. It is "" if nothing is decided.
+	Decision string
 }
 
 // All returns the number of earlier attempts.
-func (c Count) All() int { return c.Failed + c.Died }
+func (e Earlier) All() int { return e.Failed + e.Died }
 
 // Store keeps the records. It is safe for concurrent use.
 type Store struct {
@@ -63,40 +66,58 @@ func New(rdb redis.UniversalClient, health *redishealth.Health) *Store {
 	return &Store{rdb: rdb, health: health, slots: make(chan struct{}, concurrency)}
 }
 
-// Key identifies a message by the stream that it was published to. The time at which it was stored tells it from a message with the same sequence in an
-// earlier stream of that name.
+// Key identifies a message by where it was published to. The time at which it was stored tells it from a message with
+// the same sequence in an earlier stream of that name.
 func Key(stream string, sequence uint64, stored time.Time) string {
 	return prefix + stream + ":" + strconv.FormatUint(sequence, 10) + ":" + strconv.FormatInt(stored.UnixMilli(), 10)
 }
 
-// Begin writes down that the attempt of a delivery begins, and returns the earlier ones. delivery tells it from all other
-// deliveries of the message. Call it before each attempt but
-// the first. The attempt must not begin, and nothing is written down, if begins is false: the message has had limit
-// attempts, or a worker has died while it handled this message and alone is false. alone says that the caller runs no
-// other such message. Errors: [redishealth.ErrAway] and ctx's; then nobody knows whether the beginning is written down,
-// and the caller calls Fail, Undo or Forget as if it were.
-func (s *Store) Begin(ctx context.Context, key string, delivery string, limit int, alone bool) (earlier Count, begins bool, err error) {
-	var reply []int64
+// Attempt is an attempt that is about to begin.
+type Attempt struct {
+	Delivery string // tells this delivery from all others of the message
+	Limit    int    // attempts that a message has
+	Known    int    // earlier attempts that the caller knows of; Redis may know of more, or of fewer if it was away
+	Alone    bool   // the caller runs no other message whose worker died before
+}
+
+// Begin writes down that an attempt begins, and returns what is known of the earlier ones. Call it before each attempt
+// but the first. The attempt must not begin, and nothing is written down, if begins is false: it is decided that the
+// message becomes a dead letter, or the message has had all its attempts, or a worker has died while it handled this
+// message and a.Alone is false. Errors: [redishealth.ErrAway] and ctx's; then nobody knows whether the beginning is
+// written down, and the caller calls Fail, Undo or Forget as if it were.
+func (s *Store) Begin(ctx context.Context, key string, a Attempt) (earlier Earlier, begins bool, err error) {
+	var reply []any
 	err = s.do(ctx, key, func(ctx context.Context) (err error) {
-		reply, err = beginScript.Run(ctx, s.rdb, []string{key}, delivery, limit, alone, int(lifetime.Seconds())).Int64Slice()
+		reply, err = beginScript.Run(ctx, s.rdb, []string{key},
+			a.Delivery, a.Limit, a.Alone, int(lifetime.Seconds()), a.Known).Slice()
 		return err
 	})
-	if err == nil && len(reply) != 3 {
-		err = fmt.Errorf("the script returned %d values", len(reply))
-	}
 	if err != nil {
-		return Count{}, false, fmt.Errorf("begin an attempt: %w", err)
+		return Earlier{}, false, fmt.Errorf("begin an attempt: %w", err)
 	}
-	return Count{Failed: int(reply[0]), Died: int(reply[1])}, reply[2] == 1, nil
+	if len(reply) == 4 {
+		failed, ok1 := reply[0].(int64)
+		died, ok2 := reply[1].(int64)
+		begun, ok3 := reply[2].(int64)
+		decision, ok4 := reply[3].(string)
+		if ok1 && ok2 && ok3 && ok4 {
+			return Earlier{Failed: int(failed), Died: int(died), Decision: decision}, begun == 1, nil
+		}
+	}
+	return Earlier{}, false, fmt.Errorf("begin an attempt: the script returned %v", reply)
+}
+
+// Decide writes down that the message becomes a dead letter, and with what. From then on no attempt begins.
+func (s *Store) Decide(ctx context.Context, key, decision string) error {
+	if err := s.write(ctx, key, "decision", decision); err != nil {
+		return fmt.Errorf("write a decision down: %w", err)
+	}
+	return nil
 }
 
 // Fail writes down that the attempt of a delivery failed, whether its beginning was written down or not.
 func (s *Store) Fail(ctx context.Context, key, delivery string) error {
-	err := s.pipelined(ctx, key, func(ctx context.Context, p redis.Pipeliner) {
-		p.HSet(ctx, key, delivery, failed)
-		p.Expire(ctx, key, lifetime)
-	})
-	if err != nil {
+	if err := s.write(ctx, key, delivery, failed); err != nil {
 		return fmt.Errorf("write a failed attempt down: %w", err)
 	}
 	return nil
@@ -120,11 +141,12 @@ func (s *Store) Forget(ctx context.Context, key string) error {
 	return nil
 }
 
-// pipelined sends commands for a key in one round trip.
-func (s *Store) pipelined(ctx context.Context, key string, commands func(context.Context, redis.Pipeliner)) error {
+// write sets a field of a record, which lives on, in one round trip.
+func (s *Store) write(ctx context.Context, key, field, value string) error {
 	return s.do(ctx, key, func(ctx context.Context) error {
 		_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			commands(ctx, p)
+			p.HSet(ctx, key, field, value)
+			p.Expire(ctx, key, lifetime)
 			return nil
 		})
 		return err

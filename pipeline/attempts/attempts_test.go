@@ -37,9 +37,9 @@ func setup(t *testing.T, addr string) *bundle {
 }
 
 // begins begins the attempt of a delivery and compares the answer.
-func (b *bundle) begins(delivery int, alone bool, want attempts.Count, wantBegins bool) {
+func (b *bundle) begins(delivery int, alone bool, want attempts.Earlier, wantBegins bool) {
 	b.Helper()
-	earlier, begins, err := b.Begin(b.Context(), b.key, strconv.Itoa(delivery), limit, alone)
+	earlier, begins, err := b.Begin(b.Context(), b.key, attempts.Attempt{Delivery: strconv.Itoa(delivery), Limit: limit, Alone: alone})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -60,50 +60,74 @@ func TestStore(t *testing.T) {
 		t.Run("failures count", func(t *testing.T) {
 			b := setup(t, addr)
 			b.ok(b.Fail(t.Context(), b.key, "1"))
-			b.begins(2, false, attempts.Count{Failed: 1}, true)
+			b.begins(2, false, attempts.Earlier{Failed: 1}, true)
 			b.ok(b.Fail(t.Context(), b.key, "2"))
-			b.begins(3, false, attempts.Count{Failed: 2}, true)
+			b.begins(3, false, attempts.Earlier{Failed: 2}, true)
 			b.ok(b.Fail(t.Context(), b.key, "3"))
-			b.begins(4, true, attempts.Count{Failed: 3}, false)
-			b.begins(5, true, attempts.Count{Failed: 3}, false) // a refusal is not counted
+			b.begins(4, true, attempts.Earlier{Failed: 3}, false)
+			b.begins(5, true, attempts.Earlier{Failed: 3}, false) // a refusal is not counted
 			b.ok(b.Forget(t.Context(), b.key))
-			b.begins(6, false, attempts.Count{}, true)
+			b.begins(6, false, attempts.Earlier{}, true)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 		t.Run("deaths count, and the suspect must be alone", func(t *testing.T) {
 			b := setup(t, addr)
-			b.begins(2, false, attempts.Count{}, true) // and the process dies
-			b.begins(3, false, attempts.Count{Died: 1}, false)
-			b.begins(3, true, attempts.Count{Died: 1}, true)
-			b.begins(4, true, attempts.Count{Died: 2}, true)
-			b.begins(5, true, attempts.Count{Died: 3}, false)
+			b.begins(2, false, attempts.Earlier{}, true) // and the process dies
+			b.begins(3, false, attempts.Earlier{Died: 1}, false)
+			b.begins(3, true, attempts.Earlier{Died: 1}, true)
+			b.begins(4, true, attempts.Earlier{Died: 2}, true)
+			b.begins(5, true, attempts.Earlier{Died: 3}, false)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 		t.Run("an interruption does not count", func(t *testing.T) {
 			b := setup(t, addr)
 			for delivery := range 2 * limit {
-				b.begins(delivery, false, attempts.Count{}, true)
+				b.begins(delivery, false, attempts.Earlier{}, true)
 				if ttl := b.rdb.TTL(t.Context(), b.key).Val(); ttl <= 0 {
 					t.Errorf("the record lives for %v, want a bound", ttl)
 				}
 				b.ok(b.Undo(t.Context(), b.key, strconv.Itoa(delivery)))
 			}
 		})
+		// The message itself carries how many attempts have failed. Redis may have been away for some of them.
+		t.Run("known attempts count once", func(t *testing.T) {
+			b := setup(t, addr)
+			ask := attempts.Attempt{Delivery: "RETRY:1:1", Limit: limit, Known: 2}
+			for known, want := range map[int]attempts.Earlier{0: {Failed: 1}, 1: {Failed: 1}, 2: {Failed: 2}} {
+				b.ok(b.Fail(t.Context(), b.key, "1"))
+				ask.Known = known
+				if earlier, begins, err := b.Begin(t.Context(), b.key, ask); earlier != want || !begins || err != nil {
+					t.Errorf("%d known: earlier %+v, begins %t, %v; want %+v", known, earlier, begins, err, want)
+				}
+				b.ok(b.Forget(t.Context(), b.key))
+			}
+			ask.Known = limit
+			if earlier, begins, err := b.Begin(t.Context(), b.key, ask); earlier.All() != limit || begins || err != nil {
+				t.Errorf("all known: earlier %+v, begins %t, %v", earlier, begins, err)
+			}
+		})
+		t.Run("nothing begins after a decision", func(t *testing.T) {
+			b := setup(t, addr)
+			b.ok(b.Fail(t.Context(), b.key, "1"))
+			b.ok(b.Decide(t.Context(), b.key, "panic"))
+			b.begins(2, true, attempts.Earlier{Failed: 1, Decision: "panic"}, false)
+			b.ok(b.Forget(t.Context(), b.key))
+		})
 		// What was written down again, because an answer was lost, counted as an attempt of a worker that has died.
 		t.Run("lost answers count once", func(t *testing.T) {
 			b := setup(t, addr)
 			for range 2 * limit {
-				b.begins(2, false, attempts.Count{}, true)
+				b.begins(2, false, attempts.Earlier{}, true)
 			}
 			for range 2 * limit {
 				b.ok(b.Fail(t.Context(), b.key, "2"))
 			}
-			b.begins(3, false, attempts.Count{Failed: 1}, true)
+			b.begins(3, false, attempts.Earlier{Failed: 1}, true)
 			b.ok(b.Fail(t.Context(), b.key, "4")) // before its beginning
-			b.begins(4, true, attempts.Count{Failed: 2, Died: 1}, false)
+			b.begins(4, true, attempts.Earlier{Failed: 2, Died: 1}, false)
 			b.ok(b.Undo(t.Context(), b.key, "3"))
-			b.begins(4, false, attempts.Count{Failed: 2}, true)
-			b.begins(5, false, attempts.Count{Failed: 2}, true)
+			b.begins(4, false, attempts.Earlier{Failed: 2}, true)
+			b.begins(5, false, attempts.Earlier{Failed: 2}, true)
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 	})

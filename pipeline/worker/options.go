@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,8 +65,14 @@ type Options struct {
 	HandlerConcurrency int
 	// HandlerTimeout is the time for one handler. Defaults to 15 s.
 	HandlerTimeout time.Duration
-	// MaxAttempts is after how many handler attempts a message becomes a dead letter, 1 or more. Defaults to 3.
+	// MaxAttempts is after how many handler attempts a message becomes a dead letter, 1 or more. Defaults to 5.
 	MaxAttempts int
+	// RetryBackoff are the delays before the second and each further attempt, with jitter; the last one repeats. Delays of
+	// a second and more are rounded up to whole seconds. Defaults to 1 s, 5 s, 15 s and 60 s.
+	RetryBackoff []time.Duration
+	// RetryUntil is for how long after it was stored a message is tried while no handler answers. Then it becomes a dead
+	// letter. A command that can expire is tried until then. Defaults to 1 h.
+	RetryUntil time.Duration
 	// CommandTTL is the age past which a command is neither charged nor handled, but reported expired. It is looked at
 	// when the command arrives, and when its turn comes; then its permits are given back. Defaults to
 	// 15 min. With Never, no command expires.
@@ -119,7 +126,11 @@ func (o Options) withDefaults() Options {
 	o.ShardMailbox = cmp.Or(o.ShardMailbox, 1024)
 	o.HandlerConcurrency = cmp.Or(o.HandlerConcurrency, 256)
 	o.HandlerTimeout = cmp.Or(o.HandlerTimeout, 15*time.Second)
-	o.MaxAttempts = cmp.Or(o.MaxAttempts, 3)
+	o.MaxAttempts = cmp.Or(o.MaxAttempts, 5)
+	if len(o.RetryBackoff) == 0 {
+		o.RetryBackoff = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute}
+	}
+	o.RetryUntil = cmp.Or(o.RetryUntil, time.Hour)
 	o.CommandTTL = cmp.Or(o.CommandTTL, 15*time.Minute)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
 	o.TenantCacheSize = cmp.Or(o.TenantCacheSize, 100_000)
@@ -168,6 +179,9 @@ func (o *Options) validate() error {
 	if o.Shards > 4096 {
 		errs = append(errs, fmt.Errorf("worker: Shards is %d, want at most 4096", o.Shards))
 	}
+	if slices.ContainsFunc(o.RetryBackoff, func(d time.Duration) bool { return d <= 0 }) {
+		errs = append(errs, fmt.Errorf("worker: RetryBackoff is %v, want only delays above 0", o.RetryBackoff))
+	}
 	for _, f := range []struct {
 		name     string
 		negative bool
@@ -179,6 +193,7 @@ func (o *Options) validate() error {
 		{"HandlerConcurrency", o.HandlerConcurrency < 0, o.HandlerConcurrency},
 		{"HandlerTimeout", o.HandlerTimeout < 0, o.HandlerTimeout},
 		{"MaxAttempts", o.MaxAttempts < 0, o.MaxAttempts},
+		{"RetryUntil", o.RetryUntil < 0, o.RetryUntil},
 		{"CommandTTL", o.CommandTTL < 0 && o.CommandTTL != Never, o.CommandTTL},
 		{"ShutdownTimeout", o.ShutdownTimeout < 0, o.ShutdownTimeout},
 		{"TenantCacheSize", o.TenantCacheSize < 0, o.TenantCacheSize},

@@ -92,7 +92,7 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 		Handlers: o.Handlers, Fallbacks: o.Fallbacks,
 		Shards: o.Shards, ShardMailbox: o.ShardMailbox,
 		HandlerConcurrency: o.HandlerConcurrency, HandlerTimeout: o.HandlerTimeout,
-		MaxAttempts: o.MaxAttempts, CommandTTL: max(o.CommandTTL, 0),
+		MaxAttempts: o.MaxAttempts, RetryBackoff: o.RetryBackoff, RetryUntil: o.RetryUntil, CommandTTL: max(o.CommandTTL, 0),
 		TenantCacheSize: o.TenantCacheSize, TenantCacheTTL: o.TenantCacheTTL,
 		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - lastAnswers(o.ShutdownTimeout),
 		Logger: o.Logger, Registerer: o.Registry,

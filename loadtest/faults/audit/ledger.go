@@ -14,6 +14,7 @@ const (
 	Handled      Ending = iota // a handler ran and succeeded
 	Refused                    // a handler ran and answered with a 4xx
 	DeadLettered               // a dead letter is stored
+	Failed                     // the sender was told that the handler failed, or that there is none, and no dead letter is stored
 	Limited                    // the sender was told that the limit is used up
 	Expired                    // the sender was told that the message is too old
 	Unavailable                // the sender was told that limits cannot be checked now, under the policy closed
@@ -24,7 +25,7 @@ const (
 )
 
 var endingNames = [NumEndings]string{
-	"handled", "refused", "dead-lettered", "limited", "expired", "refused (Redis away)", "counted as dropped", "unfinished", "lost",
+	"handled", "refused", "dead-lettered", "failed", "limited", "expired", "refused (Redis away)", "counted as dropped", "unfinished", "lost",
 }
 
 // String returns the ending as tables show it.
@@ -134,7 +135,7 @@ func (l *Ledger) Tell(id, status string, code int) {
 }
 
 // meaning is the ending that an answer stands for by itself. That a handler has run is the handler's to say, and that
-// a dead letter exists is the stream's.
+// a dead letter exists is the stream's. A worker that tells of a failure does not try the message again.
 func meaning(status string, code int) (s set) {
 	switch {
 	case status == "rate_limited":
@@ -143,16 +144,16 @@ func meaning(status string, code int) (s set) {
 		return s.with(Expired)
 	case status == "error" && code == 503:
 		return s.with(Unavailable)
+	case status == "error" && code >= 500:
+		return s.with(Failed)
 	}
 	return s
 }
 
-// DeadLetter notes a dead letter. One whose reason is that the handler has refused the message is no ending of its own.
+// DeadLetter notes a dead letter.
 func (l *Ledger) DeadLetter(id, reason string) {
 	l.note(id, func(e *entry) {
-		if reason != "handler_error" || !e.endings.has(Refused) {
-			e.endings = e.endings.with(DeadLettered)
-		}
+		e.endings = e.endings.with(DeadLettered)
 		if !slices.Contains(e.reasons, reason) {
 			e.reasons = append(e.reasons, reason)
 		}
@@ -240,6 +241,9 @@ func (l *Ledger) Result() Result {
 			continue
 		}
 		ended := e.endings &^ (1<<Unfinished | 1<<Unavailable) // who is told to try again may do so
+		if ended.has(DeadLettered) {
+			ended &^= 1 << Failed // of which the sender is told as well
+		}
 		if ended.several() {
 			r.TwoEndings++
 		}
@@ -265,7 +269,6 @@ func (e *entry) wrong() string {
 	for _, reason := range e.reasons {
 		switch {
 		case reason == "attempts_exhausted": // faults can fail a message again and again, whatever is in it
-		case reason == "handler_error" && e.endings.has(Refused):
 		case reason != e.Reason:
 			return e.ID + " gives no cause for its dead letter " + reason
 		}

@@ -48,12 +48,13 @@ func TestEndings(t *testing.T) {
 	}{
 		{"handled", []note{handle(audit.Handled)}, audit.Handled},
 		{"refused", []note{handle(audit.Refused)}, audit.Refused},
-		{"refused, and kept as a dead letter", []note{handle(audit.Refused), bury("handler_error")}, audit.Refused},
 		{"limited", []note{answer("rate_limited", 429)}, audit.Limited},
 		{"expired", []note{answer("expired", 410)}, audit.Expired},
 		{"refused while Redis is away", []note{answer("error", 503)}, audit.Unavailable},
 		{"dead letter", []note{bury("attempts_exhausted")}, audit.DeadLettered},
-		{"told of a failure without a dead letter", []note{answer("error", 500)}, audit.Lost},
+		{"dead letter, of which the sender is told", []note{bury("attempts_exhausted"), answer("error", 500)}, audit.DeadLettered},
+		{"told of a failure", []note{answer("error", 502)}, audit.Failed},
+		{"told of a refusal without a run", []note{answer("error", 403)}, audit.Lost},
 		{"told of success without a run", []note{answer("ok", 0)}, audit.Lost},
 		{"still stored", []note{(*audit.Ledger).StillStored}, audit.Unfinished},
 		{"handled and then expired", []note{handle(audit.Handled), answer("expired", 410)}, audit.Handled},
@@ -119,7 +120,7 @@ func TestUntold(t *testing.T) {
 }
 
 // A message that kills its workers must end as worker_killed, and no other message may. Nor may one that is sound be
-// called malformed, or one that no handler has refused an error of its handler.
+// called malformed, or without a handler, or be a dead letter because its handler has refused it.
 func TestDeadLettersHaveACause(t *testing.T) {
 	l := stored("bystander", "fine", "refused", "sound", "unasked")
 	for _, id := range []string{"killer", "spared", "exhausted"} {
@@ -134,13 +135,14 @@ func TestDeadLettersHaveACause(t *testing.T) {
 	l.End("refused", audit.Refused)
 	l.DeadLetter("refused", "handler_error")
 	l.DeadLetter("sound", "malformed")
-	l.DeadLetter("unasked", "handler_error")
+	l.DeadLetter("unasked", "no_handler")
 	want := []string{
 		"bystander gives no cause for its dead letter worker_killed",
 		"exhausted must be a dead letter worker_killed, and is one of attempts_exhausted",
+		"refused gives no cause for its dead letter handler_error",
 		"sound gives no cause for its dead letter malformed",
 		"spared must be a dead letter worker_killed, and is lost",
-		"unasked gives no cause for its dead letter handler_error",
+		"unasked gives no cause for its dead letter no_handler",
 	}
 	if r := l.Result(); !slices.Equal(r.Wrong, want) {
 		t.Errorf("got %q, want %q", r.Wrong, want)

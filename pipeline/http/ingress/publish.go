@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,6 +47,7 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 		token, outcome = in.addWaiter()
 		defer in.removeWaiter(token)
 		m.setHeader(contract.HeaderReplyTo, in.inbox+"."+token)
+		m.setHeader(contract.HeaderWait, strconv.FormatInt(in.options.Wait.Milliseconds(), 10))
 	}
 	ack, err := in.js.PublishMsgAsync(m.msg)
 	if err != nil {

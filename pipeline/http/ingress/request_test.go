@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -210,6 +211,9 @@ func TestPublishedHeaders(t *testing.T) {
 	}
 	if to := h.Get(contract.HeaderReplyTo); !contract.ValidReplyTo(to) || !strings.HasPrefix(to, b.in.inbox+".") {
 		t.Errorf("reply-to %q", to)
+	}
+	if wait := h.Get(contract.HeaderWait); wait != strconv.FormatInt(b.in.options.Wait.Milliseconds(), 10) {
+		t.Errorf("a worker is told that the request waits for %q ms", wait)
 	}
 
 	r = b.post(t, "/v1/commands", `{"guild_id":"g"}`, "X-Request-Id", "a b", "Traceparent", "00-zz")
