@@ -23,7 +23,7 @@ type commands struct {
 	Serve serveCmd `cmd:"" help:"Run a worker and its ingress against real NATS and Redis." set:"http_addr=:8080" set:"nats_url=" set:"nats_hint=URL,..." set:"nats_note= Required."` //nolint:staticcheck // kong reads every set
 
 	Send  sendCmd  `cmd:"" help:"Send a command as a community and print the reply." set:"nats_url=${local_nats}"`
-	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits."`
+	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits, and what waits in its lanes." set:"nats_url=${local_nats}"`
 
 	Tenant tenantCmd `cmd:"" help:"Read and change tenants."`
 	Tiers  tiersCmd  `cmd:"" help:"Read and change what tiers may do."`
@@ -32,7 +32,7 @@ type commands struct {
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
 
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
-	Status    statusCmd    `cmd:"" help:"Show the streams and consumers: what waits, what was dropped, what differs." set:"nats_url=${local_nats}"`
+	Status    statusCmd    `cmd:"" help:"Show the streams, the consumers and the lanes: what waits, what was dropped, what differs." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

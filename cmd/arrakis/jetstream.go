@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/streams"
@@ -34,6 +35,13 @@ func (f *natsFlags) withJetStream(do func(*nats.Conn, jetstream.JetStream) error
 
 // withRecords is withJetStream for commands that also use what Redis knows of streams. Redis may be away.
 func (f *natsFlags) withRecords(s *redisSettings, do func(jetstream.JetStream, *streams.Records) error) error {
+	return f.withServers(s, func(js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health) error {
+		return do(js, streams.NewRecords(rdb, health))
+	})
+}
+
+// withServers is withJetStream for commands that also use Redis, which may be away.
+func (f *natsFlags) withServers(s *redisSettings, do func(jetstream.JetStream, redis.UniversalClient, *redishealth.Health) error) error {
 	target, err := parseRedisURL(s.URL)
 	if err != nil {
 		return err
@@ -44,7 +52,7 @@ func (f *natsFlags) withRecords(s *redisSettings, do func(jetstream.JetStream, *
 	if err != nil {
 		return err
 	}
-	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return do(js, streams.NewRecords(rdb, health)) })
+	return f.withJetStream(func(_ *nats.Conn, js jetstream.JetStream) error { return do(js, rdb, health) })
 }
 
 func validateServers(p process, nats *natsFlags, redis *redisSettings) error {

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 
+	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
@@ -27,6 +30,7 @@ func (*statusCmd) Help() string {
 		`DROPPED messages reached their stream's bound of age or size before any worker saw them: they are lost. ` +
 		`That count is in Redis; without Redis it is "?", and everything else is shown. ` +
 		`COMMANDS and ELIGIBILITY refuse new messages when they are full. ` +
+		`A community IN A LANE had more messages waiting than its share, so they wait in OVERFLOW, where they hold up nobody else. ` +
 		`"arrakis provision" shows how a stream that "differs" differs from the settings.`
 }
 
@@ -35,13 +39,21 @@ func (c *statusCmd) validate(p process) error {
 }
 
 func (c *statusCmd) Run(ctx context.Context, p process) error {
-	return c.withRecords(&c.redisSettings, func(js jetstream.JetStream, r *streams.Records) error {
-		all, err := streams.Look(ctx, js, r, c.options())
+	return c.withServers(&c.redisSettings, func(js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health) error {
+		all, err := streams.Look(ctx, js, streams.NewRecords(rdb, health), c.options())
 		if err != nil {
 			return err
 		}
-		document := view.NewStreams(all)
-		return c.print(p.stdout, document, func(t *table) { statusTable(t, document.Streams) })
+		inLanes, err := lanes.Look(ctx, js, rdb, health, "")
+		if err != nil {
+			return err
+		}
+		document := view.NewStreams(all, inLanes)
+		return c.print(p.stdout, document, func(t *table) {
+			statusTable(t, document.Streams)
+			t.row("")
+			laneTable(t, document.Lanes)
+		})
 	})
 }
 
@@ -84,6 +96,29 @@ func statusTable(t *table, all []view.Stream) {
 			t.row(c.Consumer, strconv.FormatUint(c.Pending, 10), strconv.Itoa(c.Unacked), strconv.Itoa(c.Redelivered),
 				clip(cmp.Or(c.Leader, "-"), 24))
 		}
+	}
+}
+
+// laneTable says who is in a lane. It fits into 80 columns.
+func laneTable(t *table, all []view.Lane) {
+	if len(all) == 0 {
+		t.row("In a lane: nobody.")
+		return
+	}
+	t.flush()
+	t.row("IN A LANE", "KIND", "LANE", "SINCE", "MESSAGES", "BYTES", "OLDEST")
+	for _, l := range all {
+		number, since, oldest := strconv.Itoa(l.Lane), "?", "-"
+		if l.Shared {
+			number += " shared"
+		}
+		if l.Opened != nil {
+			since = age(max(0, time.Since(*l.Opened)))
+		}
+		if l.OldestMS > 0 {
+			oldest = age(milliseconds(l.OldestMS))
+		}
+		t.row(clip(l.Community, 20), l.Kind, number, since, strconv.FormatUint(l.Messages, 10), size(l.Bytes), oldest)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
@@ -79,6 +80,36 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestLanesAreShown: status and usage say who is in a lane, and how much waits there.
+func TestLanesAreShown(t *testing.T) {
+	t.Parallel()
+	env, js, _ := nearly(t)
+	if r := arrakis(t, env, "status"); r.code != exitDone || !strings.Contains(r.stdout, "In a lane: nobody.") {
+		t.Errorf("no lane: %+v", r)
+	}
+	for range 3 {
+		if _, err := js.Publish(t.Context(), contract.LaneSubject(contract.KindEligibility, "comm_007", 4), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{"status", "usage comm_007"} {
+		r := arrakis(t, env, strings.Fields(command)...)
+		lines := strings.Split(r.stdout, "\n")
+		if r.code != exitDone || !hasLine(lines, []string{"IN A LANE", "KIND", "LANE"}) || !hasLine(lines, []string{"comm_007", "eligibility", "4", "3", "B"}) {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+	var used view.Usage
+	r := arrakis(t, env, "usage", "comm_007", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &used); err != nil || used.Lanes == nil || len(*used.Lanes) != 1 || (*used.Lanes)[0].Messages != 3 {
+		t.Errorf("%v: %+v", err, r)
+	}
+	env["NATS_URL"] = "nats://127.0.0.1:1"
+	if r := arrakis(t, env, "usage", "comm_007"); r.code != exitDone || !strings.Contains(r.stdout, "NATS does not answer") {
+		t.Errorf("without NATS: %+v", r)
+	}
+}
+
 func hasLine(lines, parts []string) bool {
 	for _, line := range lines {
 		rest, all := line, true
@@ -109,6 +140,11 @@ func TestStatusFits(t *testing.T) {
 	var b bytes.Buffer
 	table := &table{w: &b}
 	statusTable(table, all)
+	opened := time.Now().Add(-47 * time.Hour)
+	laneTable(table, []view.Lane{{
+		Kind: "eligibility", Community: strings.Repeat("1", 20), Lane: 35, Shared: true, Opened: &opened,
+		Messages: 99_999_999, Bytes: 1023 << 30, OldestMS: 24*3600*1000 - 1,
+	}})
 	table.flush()
 	checkFits(t, b.String())
 }

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
+	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/view"
 	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -14,16 +19,24 @@ import (
 type usageCmd struct {
 	Community string `arg:"" help:"ID that messages carry."`
 	storeFlags
+	natsSettings
 }
 
-func (c *usageCmd) validate(process) error { return tenant.CheckID(c.Community) }
+func (*usageCmd) Help() string {
+	return "What waits in lanes is known only if NATS can be reached: a community that has more messages waiting than its share waits in a lane, where it holds up nobody else."
+}
+
+func (c *usageCmd) validate(process) error {
+	return errors.Join(tenant.CheckID(c.Community), c.natsSettings.validate())
+}
 
 func (c *usageCmd) Run(ctx context.Context, p process) error {
 	return c.withLimits(ctx, p, func(l *shard.Limits) error {
-		used, err := l.Usage(ctx, c.Community)
+		limits, err := l.Usage(ctx, c.Community)
 		if err != nil {
 			return err
 		}
+		used := view.Usage{Usage: limits, Lanes: c.lanes(ctx, limits.Community)}
 		return c.print(p.stdout, used, func(t *table) {
 			t.row("community", used.Community+" ("+string(used.Tier)+")")
 			t.row("ACTION", "USED", "LIMIT", "REMAINING", "RESETS IN")
@@ -34,8 +47,29 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 				}
 				t.row(u.Action, count(u.Used), count(u.Limit), count(u.Remaining), resets)
 			}
+			t.row("")
+			if used.Lanes == nil {
+				t.row("NATS does not answer, so what waits in lanes is not known.")
+				return
+			}
+			laneTable(t, *used.Lanes)
 		})
 	})
+}
+
+// lanes returns what waits in the lanes of a community, or nil if NATS does not say.
+func (c *usageCmd) lanes(ctx context.Context, community string) *[]view.Lane {
+	var found []lanes.Status
+	f := natsFlags{natsSettings: c.natsSettings}
+	err := f.withServers(&c.redisSettings, func(js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health) (err error) {
+		found, err = lanes.Look(ctx, js, rdb, health, community)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	list := view.NewLanes(found)
+	return &list
 }
 
 // withLimits runs f with the limits in Redis.

@@ -29,7 +29,7 @@ func parseField(field string) (k Key, ok bool) {
 // shared is the number of the key's lane among those that communities share.
 func (k Key) shared() int {
 	const count = contract.NumLanes - contract.FirstSharedLane
-	return contract.FirstSharedLane + int(xxhash.Sum64String(k.field())%count) //nolint:gosec // below count
+	return contract.FirstSharedLane + int(xxhash.Sum64String(k.field())%count)
 }
 
 // Direct says whether messages may be published straight into a lane, before they were admitted.

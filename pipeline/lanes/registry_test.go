@@ -315,7 +315,7 @@ func TestLook(t *testing.T) {
 	if err := p.o.Redis.HDel(t.Context(), markersKey, "command:straggler").Err(); err != nil {
 		t.Fatal(err)
 	}
-	list, err := Look(t.Context(), w.js, p.o.Redis, p.o.Health, 10)
+	list, err := Look(t.Context(), w.js, p.o.Redis, p.o.Health, "")
 	if err != nil {
 		t.Fatal(err)
 	}

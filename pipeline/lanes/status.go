@@ -29,10 +29,13 @@ type Status struct {
 	Oldest   time.Duration // how long the oldest has been in the lane, by JetStream's clock; 0 without messages
 }
 
-// Look returns the status of every community in a lane, ordered by kind and community. Redis may be away: then those whose
-// lanes are empty are not known. It asks OVERFLOW for the oldest message of at most oldestOf communities, those with the
-// most messages. Look changes nothing. ctx should have a deadline.
-func Look(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health, oldestOf int) ([]Status, error) {
+// oldestOf is how many communities Look asks OVERFLOW for the oldest message of.
+const oldestOf = 20
+
+// Look returns the status of a community in its lanes, or of every community in a lane if community is "", ordered by
+// kind and community. Redis may be away: then those whose lanes are empty are not known. Oldest is known of the 20 with
+// the most messages. Look changes nothing. ctx should have a deadline.
+func Look(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health, community string) ([]Status, error) {
 	s := markers{rdb, health}
 	marked, err := s.all(ctx)
 	if err != nil && !errors.Is(err, redishealth.ErrAway) {
@@ -55,15 +58,18 @@ func Look(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient
 	}
 	var list []Status
 	for _, key := range slices.SortedFunc(maps.Keys(all), byKey) {
+		if community != "" && key.Community != community {
+			continue
+		}
 		all[key].Shared = all[key].Lane >= contract.FirstSharedLane
 		list = append(list, *all[key])
 	}
-	return list, addOldest(ctx, js, list, oldestOf, found.ahead)
+	return list, addOldest(ctx, js, list, found.ahead)
 }
 
-// addOldest adds how long the oldest message has waited, for the n communities with the most messages. ahead is by how
-// much the server's clock is ahead of this process's.
-func addOldest(ctx context.Context, js jetstream.JetStream, list []Status, n int, ahead time.Duration) error {
+// addOldest adds how long the oldest message has waited, for the communities with the most messages. ahead is by
+// how much the server's clock is ahead of this process's.
+func addOldest(ctx context.Context, js jetstream.JetStream, list []Status, ahead time.Duration) error {
 	var most []*Status
 	for i := range list {
 		if list[i].Messages > 0 {
@@ -73,7 +79,7 @@ func addOldest(ctx context.Context, js jetstream.JetStream, list []Status, n int
 	slices.SortStableFunc(most, func(a, b *Status) int { return cmp.Compare(b.Messages, a.Messages) })
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	for _, s := range most[:min(n, len(most))] {
+	for _, s := range most[:min(oldestOf, len(most))] {
 		first, err := streams.Read(ctx, js, contract.StreamOverflow, 1, "overflow."+s.Kind.String()+"."+s.Community+".*")
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound): // handled meanwhile

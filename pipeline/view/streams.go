@@ -1,12 +1,14 @@
 package view
 
 import (
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 )
 
-// Streams is the state of the streams and consumers at one moment.
+// Streams is the state of the streams, the consumers and the lanes at one moment.
 type Streams struct {
 	Streams []Stream `json:"streams"`
+	Lanes   []Lane   `json:"lanes"`
 }
 
 // Stream is a stream of the contract.
@@ -35,8 +37,8 @@ type Consumer struct {
 }
 
 // NewStreams makes the document of a status.
-func NewStreams(all []streams.Status) Streams {
-	document := Streams{Streams: []Stream{}}
+func NewStreams(all []streams.Status, inLanes []lanes.Status) Streams {
+	document := Streams{Streams: []Stream{}, Lanes: NewLanes(inLanes)}
 	for _, s := range all {
 		v := Stream{
 			Stream: s.Stream, Exists: s.Exists, Messages: s.Messages, Bytes: s.Bytes, OldestMS: s.Oldest.Milliseconds(),

@@ -20,6 +20,7 @@ import (
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
+	"arrakis/pipeline/lanes"
 	"arrakis/shard"
 )
 
@@ -61,7 +62,10 @@ func (w *Worker) addOps() error {
 	api, err := admin.Handler(admin.Options{
 		Limits:      &shard.Limits{Tenants: w.tenants, Limiter: w.limiter},
 		DeadLetters: deadletter.New(js),
-		Logger:      w.o.Logger,
+		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
+			return lanes.Look(ctx, js, w.o.Redis, w.limiter.Health(), community)
+		},
+		Logger: w.o.Logger,
 	})
 	if err != nil {
 		return err

@@ -258,7 +258,7 @@ func TestInvariantBoundedRequests(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	_, err := Handler(Options{})
-	if err == nil || !strings.Contains(err.Error(), "Limits") || !strings.Contains(err.Error(), "DeadLetters") {
+	if err == nil || !strings.Contains(err.Error(), "Limits") || !strings.Contains(err.Error(), "DeadLetters") || !strings.Contains(err.Error(), "Lanes") {
 		t.Errorf("%v", err)
 	}
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})

@@ -13,9 +13,20 @@ import (
 	"arrakis/shard"
 )
 
+// usage shows the limits also while JetStream does not answer. Then nobody knows what waits in lanes.
 func (a *api) usage(_ http.ResponseWriter, r *http.Request) (answer, error) {
-	u, err := a.limits.Usage(r.Context(), r.PathValue("id"))
-	return answer{body: u}, err
+	used, err := a.limits.Usage(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return answer{}, err
+	}
+	u := view.Usage{Usage: used}
+	if found, err := a.lanes(r.Context(), used.Community); err == nil {
+		list := view.NewLanes(found)
+		u.Lanes = &list
+	} else {
+		a.log.WarnContext(r.Context(), "what waits in lanes is not known", "community_id", used.Community, "err", err)
+	}
+	return answer{body: u}, nil
 }
 
 func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {

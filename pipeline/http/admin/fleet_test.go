@@ -14,6 +14,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/view"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -54,6 +55,37 @@ func TestUsage(t *testing.T) {
 	}
 	if r := b.do(t, "GET", "/v1/tenants/nobody/usage", "").want(t, 200); !strings.Contains(r.body, `"tier":"free"`) || strings.Contains(r.body, "degraded") {
 		t.Errorf("without a config: %s", r.body)
+	}
+}
+
+// TestUsageShowsLanes: whoever looks at a community sees how much of it waits in lanes, and that nobody knows while
+// JetStream does not answer.
+func TestUsageShowsLanes(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	lanesOf := func(id string) *[]view.Lane {
+		var got view.Usage
+		b.do(t, "GET", "/v1/tenants/"+id+"/usage", "").want(t, 200).decode(t, &got)
+		return got.Lanes
+	}
+	if list := lanesOf("c1"); list == nil || len(*list) != 0 {
+		t.Errorf("in no lane: %v", list)
+	}
+	for _, subject := range []string{contract.LaneSubject(contract.KindCommand, "c1", 3), contract.LaneSubject(contract.KindCommand, "c2", 35)} {
+		if _, err := b.js.Publish(t.Context(), subject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := lanesOf("c1")
+	if list == nil || len(*list) != 1 {
+		t.Fatalf("in one lane: %v", list)
+	}
+	if l := (*list)[0]; l.Kind != "command" || l.Community != "c1" || l.Lane != 3 || l.Shared || l.Messages != 1 || l.Bytes == 0 || l.Opened != nil {
+		t.Errorf("%+v", l)
+	}
+	b.nats.Stop()
+	if list := lanesOf("c1"); list != nil {
+		t.Errorf("without NATS: %v", *list)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/lanes"
 	"arrakis/shard"
 	"arrakis/tenant/store"
 )
@@ -174,6 +175,7 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 	h, err := Handler(Options{
 		Limits:      &shard.Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l},
 		DeadLetters: deadletter.New(testserver.JetStream(tb, nc)),
+		Lanes:       func(context.Context, string) ([]lanes.Status, error) { return nil, nil },
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/view"
 	"arrakis/shard"
 	"arrakis/tenant/store"
@@ -33,6 +34,8 @@ type Options struct {
 	Limits *shard.Limits
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
+	// Lanes returns what waits in the lanes of a community. Required.
+	Lanes func(ctx context.Context, community string) ([]lanes.Status, error)
 	// Logger logs every change at level info, and every request that failed in Redis or NATS at level warn. Defaults to
 	// none.
 	Logger *slog.Logger
@@ -47,6 +50,9 @@ func Handler(o Options) (http.Handler, error) {
 	if o.DeadLetters == nil {
 		errs = append(errs, errors.New("admin options: DeadLetters is nil"))
 	}
+	if o.Lanes == nil {
+		errs = append(errs, errors.New("admin options: Lanes is nil"))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -54,7 +60,7 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &api{
-		limits: o.Limits, tenants: o.Limits.Tenants, deadLetters: o.DeadLetters,
+		limits: o.Limits, tenants: o.Limits.Tenants, deadLetters: o.DeadLetters, lanes: o.Lanes,
 		log:   o.Logger.With("component", "admin"),
 		slots: make(chan struct{}, maxInFlight),
 	}
@@ -66,6 +72,7 @@ type api struct {
 	limits      *shard.Limits
 	tenants     *store.Store
 	deadLetters *deadletter.Store
+	lanes       func(ctx context.Context, community string) ([]lanes.Status, error)
 	log         *slog.Logger
 	slots       chan struct{} // one item for each request in flight
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/ops"
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 	"arrakis/shard"
 	"arrakis/tenant/store"
@@ -65,6 +67,9 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	}
 	h, err := Handler(Options{
 		Limits: b.limits, DeadLetters: deadletter.New(b.js),
+		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
+			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
+		},
 		Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 	})
 	if err != nil {
