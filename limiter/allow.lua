@@ -9,13 +9,17 @@
 --
 -- Returns { verdicts, count, now, oldest, freeing }
 --   verdicts  one character for each ID: 1 admitted and charged, 2 admitted before, 0 rejected
---   count     admissions in the window after this call
+--   count     admissions in the window after this call, and permits that are reserved for soon
 --   now       unix ms by the clock above
 --   oldest    time from which the oldest admission counts, unix ms, 0 when there is none
 --   freeing   the same of the admission whose leaving frees a permit, unix ms, 0 when one is free
 --
 -- The window is (now - window, now]. Admissions ahead of now (the server's clock was stepped back) count as well: a
 -- step back delays permits and never adds any. The key expires with its newest admission, not with this call.
+--
+-- Permits that are reserved for later (reserve.lua) have times ahead of now too, and count for the same reason: what is
+-- free later is theirs. An ID that begins with RESERVED has its permit from SLACK before that time on. After the limit
+-- was raised, reservations that no window has together with now leave room for others.
 --
 -- This file decides for a log, up to LOG_MAX permits; allow_subwindows.lua, which follows it in the script, decides for
 -- everything else. One call removes at most STEP members that have left the window; those that stay behind are not
@@ -57,6 +61,10 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
   end
   local before = card - left
   local count = before
+  local ahead = 0 -- reservations that leave room
+  if count >= max and string.sub(redis.call('ZRANGE', key, -1, -1)[1], 1, 1) == RESERVED then
+    ahead = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', now + window + SLACK), '+inf')
+  end
   local stamp = string.format('%.0f', now)
 
   local verdicts = {}
@@ -71,7 +79,10 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
       local verdict = '0'
       if taken[id] or (at and (left == 0 or tonumber(at) > cut)) then
         verdict = '2'
-      elseif count < max then
+        if at and tonumber(at) > now + SLACK and string.sub(id, 1, 1) == RESERVED then
+          verdict = '0'
+        end
+      elseif count - ahead < max then
         verdict = '1'
         count = count + 1
         taken[id] = true
@@ -113,8 +124,8 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
   end
   if count == max then
     freeing = oldest
-  elseif count > max then
+  elseif count - ahead >= max then
     freeing = score(count - max)
   end
-  return { table.concat(verdicts), count, now, oldest, freeing }
+  return { table.concat(verdicts), count - ahead, now, oldest, freeing }
 end

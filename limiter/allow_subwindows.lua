@@ -24,6 +24,9 @@ for from = 4, #ARGV, CHUNK do
     local verdict = '0'
     if taken[id] or (at and tonumber(at) > w.cut) then
       verdict = '2'
+      if at and tonumber(at) > now + SLACK and string.sub(id, 1, 1) == RESERVED then
+        verdict = '0'
+      end
     else
       local bytes, a = hash(w, id)
       local _, held = find(w, bytes, a)

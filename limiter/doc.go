@@ -47,6 +47,19 @@
 // restart without persistence, or by eviction. Where that matters, set maxmemory-policy noeviction and use an
 // append-only file.
 //
+// # Permits for later
+//
+// Limiter.Reserve reserves a permit for a message that is over the limit and can wait. The permit is recorded at once,
+// with the time from which it is free: the first at which the admissions before it leave room in the window. When that
+// time has come, the message asks for its permit by Limiter.AllowBatch, under its [ReservedID], and is admitted without
+// a charge; before, it is rejected. A reserved permit counts like any other, so messages that come later find it taken:
+// they neither overtake those that wait, nor can a flood starve these. The permit counts for 1.5 s longer than a window,
+// because its message may come so late. One that comes later still is admitted all the same, but counts from that time.
+// After a whole window more, or a reset, the reservation is forgotten, and its message is one like any other.
+//
+// When Max is raised, reservations made before keep their times, and leave room for others where no window has too
+// many. When it is lowered, they keep their times too.
+//
 // # Local rejects
 //
 // A [Window] remembers until when its key is full, as Redis has said. Until then Limiter.AllowBatch rejects new
@@ -99,7 +112,8 @@
 //
 // # Memory
 //
-// Redis holds at most Max members for a key, and after an outage also those that other processes admitted. A key
+// Redis holds at most Max members for a key, one for each permit that is reserved for later, and after an outage also
+// those that other processes admitted. A key
 // expires when its newest member leaves the window. With UUIDs as IDs, a permit takes 52 to 57 bytes in a set of up to
 // 128 members, and about 140 bytes in a larger one (Redis 7.0, MEMORY USAGE; go test -run=- -bench=Memory ./limiter). A
 // large limit takes 15 or 16 bytes a permit, and at most 27 MB, however large it is.

@@ -82,13 +82,16 @@ type Usage struct {
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
 	ResetAfter time.Duration
+	// Delayed is the number of permits that are reserved for later.
+	Delayed int64
 	// Degraded says that only this process's own admissions are counted because Redis cannot be used.
 	Degraded bool
 }
 
 // standing is the state of one key's window at one moment, from Redis or from memory.
 type standing struct {
-	count      int64         // counted admissions
+	count      int64         // counted admissions and reservations
+	reserved   int64         // of the count: reservations whose time has not come, if peek.lua says it
 	resetAfter time.Duration // until the oldest counted admission leaves; 0: none is counted
 	retryAfter time.Duration // until a permit is free; 0: a permit is free now
 }
@@ -123,5 +126,7 @@ func (s standing) peek(limit Limit) Verdict {
 
 // usage returns the standing as a Usage.
 func (s standing) usage(limit Limit) Usage {
-	return Usage{Used: s.count, Limit: limit.Max, Remaining: max(0, limit.Max-s.count), ResetAfter: s.resetAfter}
+	return Usage{
+		Used: s.count - s.reserved, Limit: limit.Max, Remaining: max(0, limit.Max-s.count), ResetAfter: s.resetAfter, Delayed: s.reserved,
+	}
 }

@@ -25,6 +25,8 @@ var (
 	mergeFile string
 	//go:embed release.lua
 	releaseFile string
+	//go:embed reserve.lua
+	reserveFile string
 	//go:embed sweep.lua
 	sweepFile string
 )
@@ -60,14 +62,15 @@ func callIDs(limit Limit) int {
 }
 
 // scripts are what a Limiter asks Redis with. They are immutable.
-type scripts struct{ allow, peek, merge, release, sweep *redisscript.Script }
+type scripts struct{ allow, peek, merge, release, reserve, sweep *redisscript.Script }
 
 // productionScripts are the scripts outside of tests.
 var productionScripts = newScripts(production)
 
 // newScripts returns the scripts with the given sizes.
 func newScripts(n sizes) scripts {
-	constants := fmt.Sprintf("local LOG_MAX, STEP, FILL, MOST, CHUNKS = %d, %d, %d, %d, %d", n.log, n.step, n.fill, n.most, n.chunks)
+	constants := fmt.Sprintf("local LOG_MAX, STEP, FILL, MOST, CHUNKS = %d, %d, %d, %d, %d\nlocal RESERVED, SLACK = '\\%d', %d",
+		n.log, n.step, n.fill, n.most, n.chunks, reservedMark, reservedSlack.Milliseconds())
 	join := func(files ...string) *redisscript.Script {
 		return redisscript.New(constants + "\n" + strings.Join(files, "\n"))
 	}
@@ -77,6 +80,7 @@ func newScripts(n sizes) scripts {
 		peek:    join(subWindowsFile, peekFile),
 		merge:   join(subWindowsFile, mergeFile),
 		release: join(subWindowsFile, releaseFile),
+		reserve: join(subWindowsFile, reserveFile),
 		sweep:   join(subWindowsFile, sweepFile),
 	}
 }
@@ -115,20 +119,20 @@ func readWindowReply(cmd *redis.Cmd, ids int, window time.Duration) (windowReply
 		return windowReply{}, err
 	}
 	fields, ok := reply.([]any)
-	if !ok || len(fields) != 5 {
-		return windowReply{}, badReply("%T is not five fields", reply)
+	if !ok || len(fields) != 5 && len(fields) != 6 {
+		return windowReply{}, badReply("%T is not five or six fields", reply)
 	}
 	verdicts, ok := fields[0].(string)
 	if !ok || len(verdicts) != ids {
 		return windowReply{}, badReply("%T is not %d verdicts", fields[0], ids)
 	}
-	var n [4]int64 // count, now, oldest, freeing
+	var n [5]int64 // count, now, oldest, freeing; of peek.lua reserved
 	for i, f := range fields[1:] {
 		if n[i], ok = f.(int64); !ok {
 			return windowReply{}, badReply("field %d is a %T", i+1, f)
 		}
 	}
-	r := windowReply{verdicts: verdicts, standing: standing{count: n[0]}}
+	r := windowReply{verdicts: verdicts, standing: standing{count: n[0], reserved: n[4]}}
 	until := func(score int64) time.Duration {
 		return time.Duration(score-n[1])*time.Millisecond + window
 	}

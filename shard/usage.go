@@ -35,7 +35,8 @@ type ActionUsage struct {
 	Used      int64  `json:"used"`
 	Limit     int64  `json:"limit"`
 	Remaining int64  `json:"remaining"`
-	ResetMS   int64  `json:"reset_ms"` // until the oldest admission leaves the window; 0: there is none
+	Delayed   int64  `json:"delayed,omitzero"` // messages that wait for a permit that is theirs
+	ResetMS   int64  `json:"reset_ms"`         // until the oldest admission leaves the window; 0: there is none
 	WindowMS  int64  `json:"window_ms"`
 }
 
@@ -63,7 +64,7 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 	for i, u := range usages {
 		out.Degraded = out.Degraded || u.Degraded
 		out.Actions = append(out.Actions, ActionUsage{
-			Action: counted[i].String(), Used: u.Used, Limit: u.Limit, Remaining: u.Remaining,
+			Action: counted[i].String(), Used: u.Used, Limit: u.Limit, Remaining: u.Remaining, Delayed: u.Delayed,
 			// Rounded up, so that a caller who waits that long is not early.
 			ResetMS:  (u.ResetAfter + time.Millisecond - 1).Milliseconds(),
 			WindowMS: queries[i].Limit.Window.Milliseconds(),

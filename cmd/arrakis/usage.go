@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
@@ -39,13 +40,22 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 		used := view.Usage{Usage: limits, Lanes: c.lanes(ctx, limits.Community)}
 		return c.print(p.stdout, used, func(t *table) {
 			t.row("community", used.Community+" ("+string(used.Tier)+")")
-			t.row("ACTION", "USED", "LIMIT", "REMAINING", "RESETS IN")
+			header := []string{"ACTION", "USED", "LIMIT", "REMAINING", "RESETS IN"}
+			delays := slices.ContainsFunc(used.Actions, func(u shard.ActionUsage) bool { return u.Delayed > 0 })
+			if delays {
+				header = append(header, "DELAYED")
+			}
+			t.row(header...)
 			for _, u := range used.Actions {
 				resets := "-"
 				if u.ResetMS > 0 {
 					resets = short(milliseconds(u.ResetMS))
 				}
-				t.row(u.Action, count(u.Used), count(u.Limit), count(u.Remaining), resets)
+				cells := []string{u.Action, count(u.Used), count(u.Limit), count(u.Remaining), resets}
+				if delays {
+					cells = append(cells, count(u.Delayed))
+				}
+				t.row(cells...)
 			}
 			t.row("")
 			if used.Lanes == nil {
