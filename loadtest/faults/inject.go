@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // hold is how long most faults last.
@@ -142,27 +144,54 @@ func toxic(ctx context.Context, links []*link, d time.Duration, add func(*link) 
 	return errors.Join(errs...)
 }
 
-// fillStream leaves COMMANDS room for a few messages, and pauses its consumer.
-func fillStream(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
-	const bytes = 4 << 10
+// fillCommands leaves COMMANDS room for a few messages, and pauses its consumer.
+func fillCommands(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	f.Target = "COMMANDS"
-	stream, err := r.js.Stream(ctx, f.Target)
+	d := hold(draw)
+	if _, err := r.js.PauseConsumer(ctx, f.Target, "command-worker", time.Now().Add(d)); err != nil {
+		return fmt.Errorf("pause command-worker: %w", err)
+	}
+	return r.fill(ctx, f.Target, func() error { return pause(ctx, d) })
+}
+
+// fillLanes leaves OVERFLOW room for a few messages, while a burst comes in.
+func fillLanes(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = overflow
+	n := r.all + len(r.faults) // a burst beside those of the slots
+	var g errgroup.Group
+	g.Go(func() error { return r.load.burst(ctx, n) })
+	err := r.fill(ctx, f.Target, func() error { return pause(ctx, hold(draw)) })
+	return errors.Join(err, g.Wait())
+}
+
+// fillDeadLetters leaves DEADLETTER no room, and lets it refuse what comes.
+func fillDeadLetters(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = deadLetters
+	return r.fill(ctx, f.Target, func() error { return pause(ctx, hold(draw)) })
+}
+
+// fill makes a stream so small that it takes a few messages at most, and refuses all others, while f runs.
+func (r *run) fill(ctx context.Context, name string, f func() error) error {
+	const bytes = 4 << 10
+	stream, err := r.js.Stream(ctx, name)
 	if err != nil {
 		return err
 	}
-	d := hold(draw)
-	if _, err := stream.PauseConsumer(ctx, "command-worker", time.Now().Add(d)); err != nil {
-		return fmt.Errorf("pause command-worker: %w", err)
-	}
 	config := stream.CachedInfo().Config
 	small := config
-	small.MaxBytes = bytes
+	small.MaxBytes, small.Discard = bytes, jetstream.DiscardNew
 	if _, err := r.js.UpdateStream(ctx, small); err != nil {
-		return fmt.Errorf("make %s small: %w", f.Target, err)
+		return fmt.Errorf("make %s small: %w", name, err)
 	}
-	errs := []error{pause(ctx, d)}
-	_, err = r.js.UpdateStream(context.WithoutCancel(ctx), config)
-	return errors.Join(append(errs, err)...)
+	err = f()
+	_, restored := r.js.UpdateStream(context.WithoutCancel(ctx), config)
+	return errors.Join(err, restored)
+}
+
+// loseMarkers takes the markers of all lanes away, as a Redis that is restarted empty does.
+func loseMarkers(ctx context.Context, r *run, _ *rand.Rand, f *fault) error {
+	f.Target = "redis"
+	return r.redis.client.Del(ctx, markers).Err()
 }
 
 // hangHandlers leaves requests to handlers without an answer, for longer than a handler has.
@@ -243,15 +272,20 @@ func killLeader(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	return restart(ctx, n.process, hold(draw))
 }
 
-func stepDownStream(ctx context.Context, r *run, _ *rand.Rand, f *fault) error {
-	f.Target = "COMMANDS"
-	return r.stepDown(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.COMMANDS")
+// stepDownStream lets another server lead a stream.
+func stepDownStream(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	f.Target = oneOf(draw, "COMMANDS", "ELIGIBILITY", overflow)
+	return r.stepDown(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+f.Target)
 }
 
-func stepDownConsumer(ctx context.Context, r *run, _ *rand.Rand, f *fault) error {
-	f.Target = "command-worker"
-	return r.stepDown(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN.COMMANDS.command-worker")
+// stepDownConsumer lets another server lead a consumer.
+func stepDownConsumer(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
+	consumer := oneOf(draw, "COMMANDS.command-worker", "ELIGIBILITY.eligibility-worker")
+	_, f.Target, _ = strings.Cut(consumer, ".")
+	return r.stepDown(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+consumer)
 }
+
+func oneOf(draw *rand.Rand, values ...string) string { return values[draw.IntN(len(values))] }
 
 func (r *run) stepDown(ctx context.Context, subject string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

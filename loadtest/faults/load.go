@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"arrakis/loadtest/faults/audit"
 )
 
-// load publishes messages, each until it is acknowledged.
+// load publishes messages, each until it is acknowledged: at an even pace, and in bursts.
 type load struct {
 	seed    uint64
 	total   int
@@ -28,10 +29,12 @@ type load struct {
 	ledger  *audit.Ledger
 	quota   func() int // how many messages may be published by now
 
-	next     atomic.Int64
-	refused  atomic.Int64 // publishes that a full stream has refused
-	retried  atomic.Int64 // publishes that were repeated for any other reason
-	messages []*message   // by number; each is written by the goroutine that has taken the number
+	next    atomic.Int64
+	refused atomic.Int64 // publishes that a full stream has refused
+	retried atomic.Int64 // publishes that were repeated for any other reason
+
+	mu       sync.Mutex // protects messages
+	messages []*message // all that are or will be published
 }
 
 const (
@@ -40,9 +43,8 @@ const (
 	requestTimeout = time.Minute // longer than the ingress lets a request wait
 )
 
-// run publishes all messages. It returns when all are acknowledged, or ctx ends.
+// run publishes all messages but bursts. It returns when all are acknowledged, or ctx ends.
 func (l *load) run(ctx context.Context) error {
-	l.messages = make([]*message, l.total)
 	g, ctx := errgroup.WithContext(ctx)
 	for range publishers {
 		g.Go(func() error {
@@ -57,7 +59,7 @@ func (l *load) run(ctx context.Context) error {
 					}
 				}
 				m := newMessage(l.seed, i, l.total)
-				l.messages[i] = m
+				l.add(m)
 				if err := l.publish(ctx, m); err != nil {
 					return err
 				}
@@ -65,6 +67,13 @@ func (l *load) run(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// add adds a message that will be published.
+func (l *load) add(m *message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages = append(l.messages, m)
 }
 
 // publish publishes one message until it is acknowledged.

@@ -54,7 +54,7 @@ func TestRunFindsWhatIsWrong(t *testing.T) {
 		o := o
 		o.kinds, o.faults = kinds, len(kinds)
 		res, progress := runFor(t, o)
-		if res.failed() || len(res.Faults) != len(kinds) || res.Messages.Acknowledged != o.messages {
+		if res.failed() || len(res.Faults) != len(kinds) || res.Messages.Acknowledged != o.messages+len(kinds)*burstMessages {
 			t.Errorf("got %+v\n%s", res, progress)
 		}
 		if res.Messages.Endings[audit.Handled] < o.messages/2 || res.Windows.Admissions < o.messages/4 {

@@ -17,6 +17,11 @@ const (
 
 	wideLimit                              = 9_000
 	tightCommands, tightChecks, tightSyncs = 20, 50, 10
+
+	// The communities that flood: one without limits, and one whose limits a burst of commands exceeds, and several of
+	// checks.
+	openFlood, limitedFlood = "flood_0", "flood_1"
+	floodCommands           = burstMessages * 2 / 3
 )
 
 // communities returns the limits, by the key that holds each in Redis, and the documents of the tenants, by theirs.
@@ -40,6 +45,8 @@ func communities() (limits map[string]audit.Limit, tenants map[string]string) {
 	for i := range tightCommunities {
 		add(fmt.Sprintf("tight_%d", i), tightCommands, tightChecks, tightSyncs)
 	}
+	add(openFlood, -1, -1, -1)
+	add(limitedFlood, floodCommands, wideLimit, wideLimit)
 	return limits, tenants
 }
 
@@ -92,17 +99,7 @@ type message struct {
 // are over when the load is.
 func newMessage(seed uint64, i, total int) *message {
 	draw := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // a load, not a secret; i is not negative
-	m := &message{behaviour: works}
-	switch n := draw.IntN(1_000); {
-	case n < 20:
-		m.behaviour = refuses
-	case n < 30:
-		m.behaviour = stumbles
-	case n < 32 && i < total/2:
-		m.behaviour = fails
-	case n < 34:
-		m.behaviour = malformed
-	}
+	m := &message{behaviour: drawBehaviour(draw, i < total/2)}
 	switch n := draw.IntN(100); {
 	case n < 70:
 		m.kind = command
@@ -121,11 +118,52 @@ func newMessage(seed uint64, i, total int) *message {
 	default:
 		m.community = fmt.Sprintf("tight_%d", draw.IntN(tightCommunities))
 	}
-	tight := strings.HasPrefix(m.community, "tight")
 	m.viaHTTP = draw.IntN(100) < 15 && m.behaviour != malformed
-	// A message that can be over its limit or too old waits for its outcome, which is told to nobody else. Over HTTP,
-	// syncs and events never wait.
-	switch waits := tight || m.kind == command; {
+	m.drawWaits(draw, strings.HasPrefix(m.community, "tight"))
+	m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
+	return m
+}
+
+// newFloodMessage returns message i of burst n, of the load with the seed. The communities that flood take turns, each
+// with two bursts of checks and then two of commands; some messages are events.
+func newFloodMessage(seed uint64, n, i int) *message {
+	const beyond = 1 << 40                                                        // the numbers of all other messages
+	draw := rand.New(rand.NewPCG(seed, beyond+uint64(n)*burstMessages+uint64(i))) //nolint:gosec // as in newMessage
+	m := &message{behaviour: drawBehaviour(draw, true), community: openFlood, kind: check}
+	if n%2 == 1 {
+		m.community = limitedFlood
+	}
+	if n/2%2 == 1 {
+		m.kind = command
+	}
+	if draw.IntN(10) == 0 {
+		m.kind = event
+	}
+	m.viaHTTP = draw.IntN(100) < 5 && m.behaviour != malformed
+	m.drawWaits(draw, m.community == limitedFlood)
+	m.complete(fmt.Sprintf("%d-flood%d-%04d-%s", seed, n, i, m.behaviour))
+	return m
+}
+
+// drawBehaviour draws what a message makes its handler do. broken says that it may fail every time.
+func drawBehaviour(draw *rand.Rand, broken bool) string {
+	switch n := draw.IntN(1_000); {
+	case n < 20:
+		return refuses
+	case n < 30:
+		return stumbles
+	case n < 32 && broken:
+		return fails
+	case n < 34:
+		return malformed
+	}
+	return works
+}
+
+// drawWaits draws whether the sender waits for the outcome. It does if the message can be over its limit, which refusable
+// says, or too old: nobody else is told. Over HTTP, syncs and events never wait.
+func (m *message) drawWaits(draw *rand.Rand, refusable bool) {
+	switch waits := refusable || m.kind == command; {
 	case m.kind == event:
 		m.async = m.viaHTTP
 		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
@@ -137,8 +175,6 @@ func newMessage(seed uint64, i, total int) *message {
 		m.async = m.viaHTTP && (m.kind == syncing || draw.IntN(2) == 0)
 		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
 	}
-	m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
-	return m
 }
 
 // complete gives the message its ID and its body.

@@ -34,11 +34,13 @@ and then shows that nothing was lost and no limit was exceeded.
 It starts nats-server (one, or a cluster of three with three replicas),
 redis-server and three workers (arrakis serve), each a process of its own, on
 free ports of the loopback interface. Publishers send messages over NATS and
-HTTP, each until it is acknowledged. Meanwhile faults are drawn at random from
-the seed: kills, freezes, drains, cuts, delays, half-open connections, lost
-leaders, a stepped clock, a full stream, handlers that hang, and a message that
-kills every worker that takes it. Afterwards an audit follows every message to
-its end, and every permit through the append-only file of Redis.
+HTTP, each until it is acknowledged: most at an even pace, and beside them
+bursts of two communities that take more than their share and so get into lanes.
+Meanwhile faults are drawn at random from the seed: kills, freezes, drains,
+cuts, delays, half-open connections, lost leaders, a stepped clock, full
+streams, handlers that hang, and a message that kills every worker that takes
+it. Afterwards an audit follows every message to its end, and every permit
+through the append-only file of Redis.
 
 It needs Go and redis-server 7 or later, and libfaketime to step the clock of
 Redis (apt-get install redis-server libfaketime; without it, that fault is left
@@ -49,7 +51,7 @@ usage.
 
 To try it, in a minute or two; the report in the repository stays as it is:
   go run ./loadtest faults --messages 5000 --faults 6 --out /tmp
-About three minutes; a cluster, three times; the same faults again:
+About four minutes; a cluster, three times; the same faults again:
   go run ./loadtest faults
   go run ./loadtest faults --nodes 3 --runs 3
   go run ./loadtest faults --seed 42
@@ -63,8 +65,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var only string
 	f := flag.NewFlagSet("faults", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.IntVar(&o.faults, "faults", 20, "how many faults, one after the other; each kind comes before one comes\nagain")
-	f.IntVar(&o.messages, "messages", 100_000, "how many messages, spread over the faults")
+	f.IntVar(&o.faults, "faults", 22, "how many faults, one after the other; each kind comes before one comes\nagain")
+	f.IntVar(&o.messages, "messages", 100_000, "how many messages, spread over the faults, beside a burst of 2,000\nduring each")
 	f.IntVar(&o.nodes, "nodes", 1, "nats-servers: 1, or 3 with three replicas of every stream")
 	f.IntVar(&o.runs, "runs", 1, "how many runs, each with the next seed")
 	f.Uint64Var(&o.seed, "seed", 1, "what the faults and the messages are drawn from")

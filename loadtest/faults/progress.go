@@ -83,7 +83,7 @@ func (r *run) status() string {
 	r.mu.Unlock()
 	acknowledged, begun := r.ledger.Acknowledged()
 	return fmt.Sprintf("%d of %d messages acknowledged, %d handler runs, %d of %d faults%s",
-		acknowledged, r.o.messages, begun, done, len(r.plan), now)
+		acknowledged, r.o.messages+r.all*burstMessages, begun, done, len(r.plan), now)
 }
 
 // enter begins a fault's slots, and leave ends them.

@@ -131,9 +131,14 @@ func (r *report) verdicts() [][]string {
 	}
 	count("**handled without a permit**", func(res *result) int { return len(res.Without) })
 	count("**wrong dead letters**", func(res *result) int { return len(res.Messages.Wrong) })
+	count("**attempts beyond the last**", func(res *result) int { return len(res.TooMany) })
 	count("**processes that ended by themselves**", func(res *result) int { return len(res.Crashes) })
 	count("worker_killed dead letters", func(res *result) int { return res.Messages.Reasons["worker_killed"] })
 	count("workers killed by messages", func(res *result) int { return int(res.Killings) })
+	count("lanes opened", func(res *result) int { return res.Carried.Lanes })
+	count("moved into lanes", func(res *result) int { return int(res.Carried.Moved) })      //nolint:gosec // a count
+	count("most messages in lanes", func(res *result) int { return int(res.Carried.Most) }) //nolint:gosec // as above
+	count("stored in RETRY", func(res *result) int { return int(res.Carried.Again) })       //nolint:gosec // as above
 	count("repeats", func(res *result) int { return res.Messages.Repeated })
 	count("tried again", func(res *result) int { return res.Messages.Retried })
 	count("ended in two ways", func(res *result) int { return res.Messages.TwoEndings })
@@ -164,6 +169,7 @@ func (res *result) complain(p *printer) {
 	list("over", res.Windows.Worst)
 	list("handled without a permit", res.Without)
 	list("wrong dead letters", res.Messages.Wrong)
+	list("attempts beyond the last", res.TooMany)
 	list("ended by themselves", res.Crashes)
 	list("not over in time", res.Problems)
 	if res.Dir != "" {

@@ -80,6 +80,7 @@ func TestWhatFailsARun(t *testing.T) {
 		"not stored":   func(r *result) { r.Messages.Published++ },
 		"wrong":        func(r *result) { r.Messages.Wrong = []string{"a"} },
 		"no permit":    func(r *result) { r.Without = []string{"a"} },
+		"tried again":  func(r *result) { r.TooMany = []string{"a"} },
 		"crashed":      func(r *result) { r.Crashes = []string{"a"} },
 		"not all over": func(r *result) { r.Problems = []string{"a"} },
 	} {

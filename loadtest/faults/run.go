@@ -51,6 +51,7 @@ type run struct {
 	back     time.Duration // sum of steps
 	away     []outage      // of Redis, for any worker
 	plan     []faultKind
+	lanes    carried      // owned by watchLanes
 	killings atomic.Int64 // workers that messages have killed
 	teardown []func()
 
@@ -62,6 +63,7 @@ type run struct {
 	now     string     // the fault that is on
 	faults  []fault    // that are over
 	dropped map[string]uint64
+	beyond  []beyond
 }
 
 // result is what a run has shown.
@@ -72,11 +74,13 @@ type result struct {
 	Messages audit.Result
 	Windows  audit.Windows
 	Without  []string // messages for which a handler has run though Redis had not admitted them yet
+	TooMany  []string // attempts beyond the last, as sentences
 	Crashes  []string // processes that ended by themselves
 	Problems []string // anything else that must not be
 	Refused  int64    // publishes that a full stream has refused
 	Retried  int64
 	Killings int64
+	Carried  carried
 	Redis    string // version
 	Dir      string // files, if they were kept
 }
@@ -85,12 +89,13 @@ type result struct {
 func (r *result) failed() bool {
 	return r.Messages.Endings[audit.Lost]+r.Messages.Endings[audit.Unfinished]+r.Windows.Over > 0 ||
 		r.Messages.Acknowledged < r.Messages.Published ||
-		len(r.Messages.Wrong)+len(r.Without)+len(r.Crashes)+len(r.Problems) > 0
+		len(r.Messages.Wrong)+len(r.Without)+len(r.TooMany)+len(r.Crashes)+len(r.Problems) > 0
 }
 
 // runOnce makes a run in dir, which exists.
 func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, error) {
 	r := &run{o: o, dir: dir, ledger: audit.NewLedger(), dropped: map[string]uint64{}}
+	r.lanes.opened = map[string]struct{}{}
 	defer func() {
 		for _, end := range slices.Backward(r.teardown) {
 			end()
@@ -114,6 +119,7 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 		supervisors.Go(func() error { return w.supervise(working) })
 	}
 	watchers.Go(func() error { r.watchDropped(watching); return nil })
+	watchers.Go(func() error { r.watchLanes(watching); return nil })
 	watchers.Go(func() error { r.report(watching, p); return nil })
 	failed := r.strike(ctx, p)
 	var left []string
@@ -133,6 +139,10 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 	for _, each := range r.processes() {
 		res.Crashes = append(res.Crashes, each.unasked()...)
 	}
+	if err := r.readCarried(ctx); err != nil {
+		return nil, err
+	}
+	res.Carried = r.lanes
 	return res, r.audit(ctx, res)
 }
 
@@ -249,33 +259,33 @@ func (r *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// shortenAckWaits gives all consumers the ack wait of the run.
+// shortenAckWaits gives all consumers that there are the ack wait of the run.
 func (r *run) shortenAckWaits(ctx context.Context) error {
-	return r.eachConsumer(ctx, func(stream jetstream.Stream, c *jetstream.ConsumerInfo) error {
-		config := c.Config
-		config.AckWait = ackWait
-		_, err := stream.UpdateConsumer(ctx, config)
-		return err
-	})
+	return r.eachStream(ctx, func(stream jetstream.Stream) error { return shortenAckWait(ctx, stream) })
 }
 
-// eachConsumer calls f with every consumer of every stream.
-func (r *run) eachConsumer(ctx context.Context, f func(jetstream.Stream, *jetstream.ConsumerInfo) error) error {
+// eachStream calls f with every stream.
+func (r *run) eachStream(ctx context.Context, f func(jetstream.Stream) error) error {
 	names := r.js.StreamNames(ctx)
 	for name := range names.Name() {
 		stream, err := r.js.Stream(ctx, name)
+		if err == nil {
+			err = f(stream)
+		}
 		if err != nil {
-			return err
-		}
-		consumers := stream.ListConsumers(ctx)
-		for c := range consumers.Info() {
-			if err := f(stream, c); err != nil {
-				return fmt.Errorf("consumer %s of %s: %w", c.Name, name, err)
-			}
-		}
-		if err := consumers.Err(); err != nil {
-			return err
+			return fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
 	return names.Err()
+}
+
+// eachConsumer calls f with every consumer of a stream.
+func eachConsumer(ctx context.Context, stream jetstream.Stream, f func(*jetstream.ConsumerInfo) error) error {
+	consumers := stream.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		if err := f(c); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.Name, err)
+		}
+	}
+	return consumers.Err()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 type service struct {
 	nc     *nats.Conn
 	ledger *audit.Ledger
-	begin  func(id string) (run int) // notes in the ledger that a run begins
+	begin  func(id, attempt string) (run int) // notes in the ledger that a run begins
 
 	hanging atomic.Bool  // answers nobody
 	hung    atomic.Int64 // requests that were not answered
@@ -31,15 +32,19 @@ func (s *service) start() (err error) {
 // stop takes no more requests, so that there is no responder.
 func (s *service) stop() error { return s.sub.Unsubscribe() }
 
-// handle handles one message, after 1 to 16 ms, so that some are in flight at any time.
+// handle handles one message, after 1 to 16 ms, so that some are in flight at any time. A message of a community that
+// floods takes longer.
 func (s *service) handle(req *nats.Msg) {
 	id := req.Header.Get("Arrakis-Event-Id")
-	run := s.begin(id)
+	run := s.begin(id, req.Header.Get("Arrakis-Attempt"))
 	if s.hanging.Load() {
 		s.hung.Add(1)
 		return
 	}
 	takes := time.Millisecond * time.Duration(1+len(req.Data)*run%16)
+	if floods(req.Header.Get("Arrakis-Community")) {
+		takes = floodHandler + rand.N(floodHandlerMore) //nolint:gosec // a load, not a secret
+	}
 	time.AfterFunc(takes, func() { s.answer(req, id, run) })
 }
 

@@ -13,18 +13,18 @@ import (
 	"arrakis/loadtest/faults/audit"
 )
 
-// quota is how many messages may be published by now: as large a part of them as of the faults.
-func (r *run) quota() int {
+// quota is how many messages may be published by now, beside the bursts: as large a part of them as of the faults.
+func (r *run) quota() int { return int(float64(r.o.messages) * r.passed() / float64(r.all)) }
+
+// passed is how many slots have passed.
+func (r *run) passed() float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.slots >= r.all {
-		return r.o.messages
-	}
 	if r.began.IsZero() {
 		return 0
 	}
 	part := float64(time.Since(r.began)) / float64(slot)
-	return int(float64(r.o.messages) * (float64(r.slots) + min(part, float64(r.current))) / float64(r.all))
+	return float64(r.slots) + min(part, float64(r.current))
 }
 
 // strike waits until all is ready, and then injects the faults while the load is published. It returns when both are
@@ -35,6 +35,7 @@ func (r *run) strike(ctx context.Context, p *progress) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.load.run(ctx) })
+	g.Go(func() error { return r.flood(ctx) })
 	g.Go(func() error {
 		began := time.Now()
 		draw := rand.New(rand.NewPCG(r.o.seed, 2)) //nolint:gosec // a plan, not a secret
@@ -65,14 +66,16 @@ func (r *run) strike(ctx context.Context, p *progress) error {
 // hit injects one fault and waits until all is ready again.
 func (r *run) hit(ctx context.Context, k faultKind, draw *rand.Rand, began time.Time) (fault, error) {
 	f := fault{Kind: k.name, At: time.Since(began)}
-	from := r.auditTime()
+	from, wall := r.auditTime(), time.Now()
 	err := k.inject(ctx, r, draw, &f)
 	f.For = time.Since(began) - f.At
 	if err == nil {
 		f.Recovered, err = r.recovered(ctx)
 	}
 	if k.redisAway {
-		r.away = append(r.away, outage{from: from, to: r.auditTime() + mergedWithin.Milliseconds()})
+		r.away = append(r.away, outage{
+			from: from, to: r.auditTime() + mergedWithin.Milliseconds(), began: wall, ended: time.Now().Add(mergedWithin),
+		})
 	}
 	if err != nil {
 		return f, fmt.Errorf("fault %q, %s: %w; the logs are in %s", f.Kind, f.Target, err, r.dir)
@@ -105,8 +108,29 @@ func (r *run) stepBack(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// outage is a time in which a worker could not reach Redis, by the audit's clock.
-type outage struct{ from, to int64 }
+// outage is a time in which a worker could not reach Redis, or had not yet told it what it had done without.
+type outage struct {
+	from, to     int64     // by the audit's clock
+	began, ended time.Time // by that of this process
+}
+
+// beyond is an attempt at a message that has had all its attempts.
+type beyond struct {
+	id      string
+	attempt int
+	at      time.Time
+}
+
+// tooMany are the attempts beyond the last that were made while all workers could reach Redis, where attempts are
+// counted.
+func (r *run) tooMany() (sentences []string) {
+	for _, b := range r.beyond {
+		if !slices.ContainsFunc(r.away, func(o outage) bool { return !b.at.Before(o.began) && b.at.Before(o.ended) }) {
+			sentences = append(sentences, fmt.Sprintf("attempt %d of %d at %s", b.attempt, maxAttempts, b.id))
+		}
+	}
+	return sentences
+}
 
 // mergedWithin is how long after an outage workers may take to tell Redis what they have admitted without it.
 const mergedWithin = 5 * time.Second

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"arrakis/loadtest/faults/audit"
 	"arrakis/loadtest/program"
@@ -28,6 +29,8 @@ const (
 	commandTTL     = "6s"
 	maxAttempts    = 5
 	retryBackoff   = "1s,2s"
+	// concurrency is so low that a community that floods has a backlog with a few thousand messages.
+	concurrency = 32
 )
 
 // newWorker prepares worker number i, from 1.
@@ -62,8 +65,10 @@ func (r *run) newWorker(n *network, i int) (*worker, error) {
 		env: []string{
 			"NATS_URL=" + strings.Join(urls, ","), "REDIS_URL=redis://" + w.redis.addr(),
 			"HTTP_ADDR=" + w.http, "OPS_ADDR=" + w.ops, "INGRESS_TOKEN=" + ingressToken,
-			"LIMIT_ON_REDIS_DOWN=" + r.o.onRedisDown, "HANDLER_TIMEOUT=" + handlerTimeout, "COMMAND_TTL=" + commandTTL,
-			"MAX_ATTEMPTS=" + strconv.Itoa(maxAttempts), "RETRY_BACKOFF=" + retryBackoff, "SHUTDOWN_TIMEOUT=10s", "STREAM_REPLICAS=" + strconv.Itoa(len(r.nodes)),
+			"LIMIT_ON_REDIS_DOWN=" + r.o.onRedisDown, "COMMAND_TTL=" + commandTTL,
+			"HANDLER_CONCURRENCY=" + strconv.Itoa(concurrency), "HANDLER_TIMEOUT=" + handlerTimeout,
+			"MAX_ATTEMPTS=" + strconv.Itoa(maxAttempts), "RETRY_BACKOFF=" + retryBackoff,
+			"SHUTDOWN_TIMEOUT=10s", "STREAM_REPLICAS=" + strconv.Itoa(len(r.nodes)),
 			"LOG_FORMAT=json",
 		},
 	}
@@ -80,7 +85,7 @@ func (r *run) heard(w *worker, subject string, content []byte) bool {
 			r.ledger.Answer(o.EventID, o.Status, o.Error.Code)
 		}
 	case strings.HasPrefix(subject, "handlers.") && bytes.Contains(content, []byte("-"+kills+`"`)):
-		r.begin(eventID(content))
+		r.begin(eventID(content), "")
 		r.killings.Add(1)
 		w.kill()
 		return false
@@ -89,7 +94,13 @@ func (r *run) heard(w *worker, subject string, content []byte) bool {
 }
 
 // begin notes that a handler begins to run, before it can have an effect, and returns which run of the message it is.
-func (r *run) begin(id string) int {
+// attempt is the number of the attempt, as the worker tells it.
+func (r *run) begin(id, attempt string) int {
+	if n, err := strconv.Atoi(attempt); err == nil && n > maxAttempts {
+		r.mu.Lock()
+		r.beyond = append(r.beyond, beyond{id: id, attempt: n, at: time.Now()})
+		r.mu.Unlock()
+	}
 	written, err := r.redis.written()
 	if err != nil {
 		written = math.MaxInt64 // accuses nobody; the audit reads the same file, and fails if that is not to be had
