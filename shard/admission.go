@@ -28,6 +28,9 @@ type Admission struct {
 	// Run tells this message from earlier ones with the same ID: if ID holds a permit already, the message needs one of
 	// its own. "" is a message that may use the permit.
 	Run string
+	// Reservation names the permit that was reserved for the message, which may be free now, or was used by an earlier
+	// delivery; "" is none. Reserve sets it too.
+	Reservation string
 
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant
@@ -44,13 +47,24 @@ type Admission struct {
 
 // permitID is the ID under which the message is charged. Event IDs are unique for a tenant key. The permits of a tenant
 // with several keys are told apart, so that nobody sends one event ID under each of them for one permit. A tenant key
-// has no slash, so an ID with a slash gets a key in any case: else guild/e of the tenant would be e of the guild.
-func (a *Admission) permitID() string {
-	if a.TenantKey == a.Tenant.ID && !strings.Contains(a.ID, "/") {
-		return a.ID
+// has no slash, so an ID with a slash gets a key in any case: else guild/e of the tenant would be e of the guild. A
+// reservation is the message's own, so that messages published under one event ID do not share one and all wait.
+func (a *Admission) permitID() string { return a.permitOf(a.Reservation) }
+
+// permitOf is the ID of the message's own permit, or of the one reserved for it under the name.
+func (a *Admission) permitOf(reservation string) string {
+	id := a.ID
+	if a.TenantKey != a.Tenant.ID || strings.Contains(a.ID, "/") {
+		id = a.TenantKey + " " + a.ID // no event ID has a space
 	}
-	return a.TenantKey + " " + a.ID // no event ID has a space
+	if reservation != "" {
+		return limiter.ReservedID(id + " " + reservation)
+	}
+	return id
 }
+
+// mayHold reports whether the message may hold its permit already.
+func (a *Admission) mayHold() bool { return a.Repeated || a.Reservation != "" }
 
 // asks reports whether a limit decides on the message.
 func (a *Admission) asks() bool { return a.Limited && !a.Admitted }

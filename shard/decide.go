@@ -29,7 +29,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
 			r := &a.request // set field by field, because Verdict is large and the limiter sets it
-			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.permitID(), a.Repeated
+			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.permitID(), a.mayHold()
 			s.asks = append(s.asks, r)
 		}
 	}
@@ -57,7 +57,7 @@ func (s *shard[M]) decideRuns(ctx context.Context) error {
 	for _, m := range s.batch {
 		a := m.Admission()
 		r := &a.request
-		if a.Run == "" || !a.asks() || a.refusedByUser() || !r.Verdict.Allowed || r.Verdict.Charged || r.Limit.Max == limiter.Unlimited {
+		if a.Run == "" || a.Reservation != "" || !a.asks() || a.refusedByUser() || !r.Verdict.Allowed || r.Verdict.Charged || r.Limit.Max == limiter.Unlimited {
 			continue
 		}
 		r.ID += " " + a.Run // no event ID has a space
@@ -82,11 +82,11 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 		if !a.asks() || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
 			continue
 		}
-		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.Repeated {
+		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.mayHold() {
 			continue
 		}
 		a.user = &limiter.Request{
-			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.permitID(), Repeated: a.Repeated,
+			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.permitID(), Repeated: a.mayHold(),
 		}
 		s.asks = append(s.asks, a.user)
 	}

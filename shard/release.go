@@ -12,23 +12,44 @@ func (a *Admission) Charged() bool {
 	return a.Verdict.Charged || a.user != nil && a.user.Verdict.Charged
 }
 
+// permit is one that is given back.
+type permit struct {
+	key, id   string // as the limiter knows them
+	community string
+	action    tenant.Action
+}
+
 // Release gives back the permits that admitted messages took and did not use, in one round trip, and makes the shards
 // ask Redis again about these limits. It blocks while a mailbox is full. After an error, which may be
 // [redishealth.ErrAway], the permits count until they leave their windows. Nobody else may use the admissions.
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
-	var batch []*limiter.Request
-	targets := make(map[string]struct{})
-	release := func(key, id string, a *Admission, action tenant.Action) {
-		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(key), ID: id})
-		targets[a.Tenant.ID+":"+action.String()] = struct{}{}
-	}
+	var permits []permit
 	for _, a := range admissions {
 		if a.Verdict.Charged {
-			release(Key(a.Tenant.ID, a.Action), a.request.ID, a, a.Action)
+			permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.request.ID, a.Tenant.ID, a.Action})
 		}
 		if a.user != nil && a.user.Verdict.Charged {
-			release(a.user.Window.Key(), a.user.ID, a, tenant.UserCommand)
+			permits = append(permits, permit{a.user.Window.Key(), a.user.ID, a.Tenant.ID, tenant.UserCommand})
 		}
+	}
+	return p.release(ctx, permits)
+}
+
+// Unreserve gives back, as Release does, the permits reserved for messages that cannot wait after all.
+func (p *Pool[M]) Unreserve(ctx context.Context, admissions []*Admission) error {
+	var permits []permit
+	for _, a := range admissions {
+		permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.permitID(), a.Tenant.ID, a.Action})
+	}
+	return p.release(ctx, permits)
+}
+
+func (p *Pool[M]) release(ctx context.Context, permits []permit) error {
+	var batch []*limiter.Request
+	targets := make(map[string]struct{})
+	for _, t := range permits {
+		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(t.key), ID: t.id})
+		targets[t.community+":"+t.action.String()] = struct{}{}
 	}
 	if err := p.limits.ReleaseBatch(ctx, batch); err != nil {
 		return err
