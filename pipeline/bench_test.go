@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -100,21 +101,55 @@ func (b *bundle) ensure() {
 	}
 }
 
-// BenchmarkFairQueue is one delivery through the queue of the handle stage, in batches of 64 of 16 communities.
+// BenchmarkFairQueue is one delivery through the queue of the handle stage, in batches of 64.
 func BenchmarkFairQueue(b *testing.B) {
-	const together, communities = 64, 16
-	q := newFairQueue(1_000, 1)
-	batch := make([]*delivery, together)
-	for i := range batch {
-		batch[i] = queued(community(i%communities), i)
+	const together = 64
+	for _, communities := range []int{1, 16, 1_000} {
+		b.Run(fmt.Sprintf("communities=%d", communities), func(b *testing.B) {
+			q := newFairQueue(256, 0)
+			all := make([]*delivery, max(together, communities))
+			for i := range all {
+				all[i] = queued(fmt.Sprint("c", i%communities), i)
+			}
+			if communities > together { // the others have a backlog
+				q.put(all[together:])
+			}
+			b.ReportAllocs()
+			for i := 0; i < b.N; i += together {
+				q.put(all[:together])
+				d, _ := q.next()
+				for n := range together {
+					all[n] = d
+					if n == together-1 {
+						q.done(d, time.Microsecond)
+					} else {
+						d, _ = q.doneAndNext(d, time.Microsecond)
+					}
+				}
+			}
+		})
 	}
-	b.ReportAllocs()
-	for i := 0; i < b.N; i += together {
-		if rest := q.put(b.Context(), batch); rest != nil {
-			b.Fatalf("no room for %d", len(rest))
-		}
-		for range batch {
-			q.next(0)
-		}
+}
+
+// BenchmarkFairQueueCapped is one delivery through the queue while so many communities have all the handlers that they
+// may have at once.
+func BenchmarkFairQueueCapped(b *testing.B) {
+	for _, communities := range []int{1, 16, 200} {
+		b.Run(fmt.Sprintf("communities=%d", communities), func(b *testing.B) {
+			s := simulate(b, 256, 0)
+			for i := range communities {
+				s.flood(fmt.Sprint("c", i), 1, 10*time.Millisecond)
+			}
+			s.run(time.Second)
+			running := s.q.stillRunning()
+			b.ReportAllocs()
+			for i := range b.N {
+				slot := i * 7 % len(running)
+				d := running[slot]
+				s.q.done(d, 10*time.Millisecond)
+				s.q.put([]*delivery{d})
+				running[slot] = s.q.tryNext()
+			}
+		})
 	}
 }

@@ -13,9 +13,8 @@
 //
 // # Backpressure
 //
-// Every queue between stages is bounded. A full queue blocks the stage before it, and in the end the source, so that
-// further messages wait in JetStream. The handle stage's queue has room for all messages that the consumers may have
-// unacknowledged, so that slow handlers block a shard only at the queue's bound in bytes.
+// A full queue blocks the stage before it, and in the end the source, so that further messages wait in JetStream. The
+// handle stage's queue never blocks a shard: it takes what the consumers may have unacknowledged.
 //
 // # Shutdown
 //

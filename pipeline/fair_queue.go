@@ -1,174 +1,236 @@
 package pipeline
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// fairQueue holds the deliveries that wait for a handler and those that a handler is working on. Communities take
-// turns: however many messages one community has waiting, the next free worker takes a message of the next community.
-// The messages of one community keep their order.
+// fairQueue holds the deliveries that wait for a handler and those that a handler is working on. It has no bound of its
+// own: the sources bound what is in the process. The messages of a community start in their order.
 //
-// A new batch wakes one idle worker. A worker that leaves deliveries waiting wakes the next worker. So few workers run
-// while handlers are short, and all run while handlers are long.
+// Which community starts the next message is decided by turns, in proportion to weights and charged with the time of
+// handlers. How many of a community's messages run at once is bounded by what is free for others. turns.go is the
+// arithmetic of both. A community that may not start another message waits in capped, where it costs nothing until
+// enough workers are free.
+//
+// A new batch wakes one idle worker. A worker that leaves a message behind that may start wakes the next worker. So few
+// workers run while handlers are short, and all that may run do so while handlers are long.
 type fairQueue struct {
-	capacity int           // set by newFairQueue, read-only
-	bytes    int           // the bodies' capacity in bytes; read-only as well
-	freed    chan struct{} // size 1: tells a waiting sender that there is room
+	workers   int // messages that may run at once; read-only
+	perTenant int // messages of one community that may run at once; 0: as the dynamic threshold says; read-only
 
 	mu          sync.Mutex          // protects the fields below
-	filled      sync.Cond           // a delivery waits, or the queue is closed
-	backlogs    map[string]*backlog // by community
-	first, last *backlog            // backlogs in the order of their turns; first is the next
-	spare       *backlog            // list of empty backlogs, to be used again
-	waiting     int                 // deliveries in all backlogs
-	held        int                 // bytes of the bodies of waiting deliveries
-	idle        int                 // workers that are blocked in next
-	running     []*delivery
+	startable   sync.Cond           // a message may start, or no more will come
+	communities map[string]*backlog // those that have messages that wait or run
+	turns       line                // those that have messages that wait, without
+	capped      line                // those at their cap
+	round       int64               // the round of the turn that is on
+	places      uint64              // given to communities in their rounds
+	estimate    time.Duration       // of a handler's time, a moving average over all communities
+	waiting     int
+	running     int
+	started     *delivery // those that run, linked by delivery.next and previous
+	idle        int       // workers that are blocked in next
+	spare       *backlog  // a list of backlogs to be used again
 	closed      bool
 	aborted     bool // nothing is taken in any more
 }
 
-// backlog holds the waiting deliveries of one community.
-type backlog struct {
-	community   string
-	first, last *delivery // linked by delivery.next
-	next        *backlog
-}
-
-// queueBytes bounds the bytes of bodies in the fair queue. A usual command has 420 bytes; with such messages the queue
-// reaches its capacity long before queueBytes.
-const queueBytes = 256 << 20
-
-// newFairQueue returns a queue with room for capacity waiting deliveries. Workers are numbered from 0; the deliveries
-// that they work on do not count.
-func newFairQueue(capacity, workers int) *fairQueue {
-	q := &fairQueue{
-		capacity: max(capacity, 1), bytes: queueBytes, freed: make(chan struct{}, 1),
-		backlogs: make(map[string]*backlog), running: make([]*delivery, workers),
-	}
-	q.filled.L = &q.mu
+// newFairQueue returns a queue of which so many messages may run at once, and so many of one community. perTenant 0 is
+// as many as the dynamic threshold allows.
+func newFairQueue(workers, perTenant int) *fairQueue {
+	q := &fairQueue{workers: workers, perTenant: perTenant, communities: make(map[string]*backlog), estimate: quantum}
+	q.startable.L = &q.mu
 	return q
 }
 
-// put appends a batch, and waits while there is no room for the whole batch. It returns those that have found no room
-// when ctx ended or the queue was aborted.
-func (q *fairQueue) put(ctx context.Context, batch []*delivery) (rest []*delivery) {
-	for ctx.Err() == nil && len(batch) > 0 {
-		n, room := q.offer(batch)
-		if room {
-			select {
-			case q.freed <- struct{}{}: // wakes another waiting sender
-			default:
-			}
-		}
-		if batch = batch[n:]; len(batch) == 0 {
-			return nil
-		}
-		select {
-		case <-q.freed:
-		case <-ctx.Done():
-		}
-	}
-	return batch
-}
-
-// offer appends as many deliveries as there is room for.
-func (q *fairQueue) offer(batch []*delivery) (n int, room bool) {
+// put appends a batch. It does not block. It returns false if the queue was aborted: then it has not taken the batch.
+func (q *fairQueue) put(batch []*delivery) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for n < len(batch) && q.roomLocked() {
-		q.pushLocked(batch[n])
-		n++
+	if q.aborted {
+		return false
 	}
-	if n > 0 && q.idle > 0 {
-		q.filled.Signal()
+	for _, d := range batch {
+		b := q.backlogLocked(d)
+		b.push(d)
+		if b.in == nil {
+			b.enter(q.round)
+			q.placeLocked(b)
+		}
 	}
-	return n, q.roomLocked()
+	q.waiting += len(batch)
+	q.wakeLocked()
+	return true
 }
 
-// roomLocked reports whether one more delivery fits. The caller must hold q.mu.
-func (q *fairQueue) roomLocked() bool {
-	return q.waiting < q.capacity && q.held < q.bytes && !q.aborted
+// backlogLocked finds or makes the backlog of d's community. The caller must hold q.mu.
+func (q *fairQueue) backlogLocked(d *delivery) *backlog {
+	b := q.communities[d.Community]
+	if b == nil {
+		if b = q.spare; b != nil {
+			q.spare, b.spare = b.spare, nil
+		} else {
+			b = new(backlog)
+		}
+		b.community, b.estimate = d.Community, q.estimate
+		q.communities[d.Community] = b
+	}
+	b.weight = d.Tenant.Weight // may have changed
+	return b
 }
 
-// pushLocked appends d to its community's backlog. The caller must hold q.mu.
-func (q *fairQueue) pushLocked(d *delivery) {
-	q.waiting++
-	q.held += len(d.Body)
-	b, ok := q.backlogs[d.Community]
-	if ok {
-		b.last.next = d
-		b.last = d
-		return
-	}
-	if b = q.spare; b != nil {
-		q.spare = b.next
+// placeLocked puts b at the end of the round in which it has its turn. The caller must hold q.mu.
+func (q *fairQueue) placeLocked(b *backlog) {
+	q.places++
+	b.place = q.places
+	if b.in == nil {
+		q.turns.add(b)
 	} else {
-		b = new(backlog)
+		b.in.moved(b)
 	}
-	*b = backlog{community: d.Community, first: d, last: d}
-	q.backlogs[d.Community] = b
-	q.turnLocked(b)
 }
 
-// turnLocked puts b at the end of the turns. The caller must hold q.mu.
-func (q *fairQueue) turnLocked(b *backlog) {
-	b.next = nil
-	if q.first == nil {
-		q.first = b
-	} else {
-		q.last.next = b
-	}
-	q.last = b
-}
-
-// next waits for a delivery for the worker and returns it. It returns false when the queue is closed and empty. The
-// worker has finished its previous delivery.
-func (q *fairQueue) next(worker int) (*delivery, bool) {
+// next waits for a delivery that may start, which then counts as running until done. It returns false when the queue is
+// closed and none waits.
+func (q *fairQueue) next() (*delivery, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running[worker] = nil
-	for q.first == nil {
-		if q.closed {
+	return q.nextLocked()
+}
+
+// doneAndNext is done and then next, for a worker that has run the handler itself.
+func (q *fairQueue) doneAndNext(d *delivery, took time.Duration) (*delivery, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.doneLocked(d, took)
+	return q.nextLocked()
+}
+
+// done tells the queue that d, which next has returned, does not run any more, and how long its handler took. Any
+// goroutine may call it.
+func (q *fairQueue) done(d *delivery, took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.doneLocked(d, took)
+	q.wakeLocked()
+}
+
+func (q *fairQueue) nextLocked() (*delivery, bool) {
+	for {
+		if b := q.pickLocked(); b != nil {
+			d := q.startLocked(b)
+			q.wakeLocked()
+			return d, true
+		}
+		if q.endedLocked() {
+			q.wakeLocked()
 			return nil, false
 		}
 		q.idle++
-		q.filled.Wait()
+		q.startable.Wait()
 		q.idle--
 	}
-	d := q.popLocked()
-	q.running[worker] = d
-	if q.first != nil && q.idle > 0 {
-		q.filled.Signal()
-	}
-	select {
-	case q.freed <- struct{}{}:
-	default:
-	}
-	return d, true
 }
 
-// popLocked takes a delivery from the backlog whose turn it is. The caller must hold q.mu and know that a delivery
-// waits.
-func (q *fairQueue) popLocked() *delivery {
-	b := q.first
-	q.first = b.next
-	d := b.first
-	b.first, d.next = d.next, nil
-	q.waiting--
-	q.held -= len(d.Body)
-	if b.first != nil {
-		q.turnLocked(b)
-		return d
+// wakeLocked wakes an idle worker if there is something to do. The caller must hold q.mu.
+func (q *fairQueue) wakeLocked() {
+	if q.idle > 0 && (q.endedLocked() || q.pickLocked() != nil) {
+		q.startable.Signal()
 	}
-	delete(q.backlogs, b.community)
-	*b = backlog{next: q.spare}
-	q.spare = b
+}
+
+// endedLocked reports whether no message will start any more. The caller must hold q.mu.
+func (q *fairQueue) endedLocked() bool { return q.closed && q.waiting == 0 }
+
+// pickLocked returns the community whose message starts next, or nil if none may start now. The caller must hold q.mu.
+func (q *fairQueue) pickLocked() *backlog {
+	free := q.workers - q.running
+	if free <= 0 {
+		return nil
+	}
+	for len(q.turns) > 0 {
+		need := q.turns[0].threshold(q.perTenant, q.workers)
+		if need <= free {
+			break
+		}
+		b := q.turns[0]
+		q.turns.remove(b)
+		b.need = need
+		q.capped.add(b)
+	}
+	switch {
+	case len(q.capped) == 0 || q.capped[0].need > free:
+		return q.turns.first()
+	case len(q.turns) == 0 || q.capped[0].before(&q.turns[0].account):
+		return q.capped[0]
+	default:
+		return q.turns[0]
+	}
+}
+
+// startLocked takes the next delivery of b, which pickLocked has returned. The caller must hold q.mu.
+func (q *fairQueue) startLocked(b *backlog) *delivery {
+	d := b.pop()
+	q.waiting--
+	q.running++
+	q.round = max(q.round, b.round)
+	charged, changed := b.start(q.round)
+	d.charged = charged
+	if d.next = q.started; d.next != nil {
+		d.next.previous = d
+	}
+	q.started = d
+	switch {
+	case b.first == nil:
+		b.in.remove(b)
+	case changed:
+		q.placeLocked(b)
+	}
+	if b.in == &q.capped {
+		b.need = b.threshold(q.perTenant, q.workers)
+		q.capped.moved(b)
+	}
 	return d
+}
+
+// doneLocked is done without waking anybody. The caller must hold q.mu.
+func (q *fairQueue) doneLocked(d *delivery, took time.Duration) {
+	if d.previous == nil {
+		q.started = d.next
+	} else {
+		d.previous.next = d.next
+	}
+	if d.next != nil {
+		d.next.previous = d.previous
+	}
+	d.next, d.previous = nil, nil
+	q.running--
+	b := d.backlog
+	b.release(d)
+	took = max(took, minCharge)
+	average(&q.estimate, took)
+	changed := b.done(d.charged, took, q.round)
+	if b.in == &q.capped { // it may have come below its cap
+		q.capped.remove(b)
+		b.need = 0
+		q.turns.add(b)
+	}
+	switch {
+	case b.in != nil && changed:
+		q.placeLocked(b)
+	case b.first == nil && b.running == 0:
+		q.forgetLocked(b)
+	}
+}
+
+// forgetLocked forgets b, of which no message waits or runs. The caller must hold q.mu.
+func (q *fairQueue) forgetLocked(b *backlog) {
+	delete(q.communities, b.community)
+	*b = backlog{held: b.held[:0], spare: q.spare}
+	q.spare = b
 }
 
 // dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
@@ -178,18 +240,18 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	defer q.mu.Unlock()
 	var due []*delivery
 	check := func(d *delivery) {
-		if d != nil && now.Sub(d.inProgress) > time.Duration(d.source.ackWait.Load())/3 {
+		if now.Sub(d.inProgress) > time.Duration(d.source.ackWait.Load())/3 {
 			d.lapsed = d.lapsed || d.overdue(now)
 			d.inProgress = now
 			due = append(due, d)
 		}
 	}
-	for b := q.first; b != nil; b = b.next {
+	for _, b := range q.communities {
 		for d := b.first; d != nil; d = d.next {
 			check(d)
 		}
 	}
-	for _, d := range q.running {
+	for d := q.started; d != nil; d = d.next {
 		check(d)
 	}
 	return due
@@ -209,15 +271,27 @@ func (d *delivery) overdue(now time.Time) bool {
 	return now.Sub(d.inProgress) >= time.Duration(d.source.ackWait.Load())
 }
 
-// abort ends the queue's intake, and takes out and returns all that wait.
+// abort ends the queue's intake, and takes out and returns all that wait, each community's in their order.
 func (q *fairQueue) abort() []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.aborted = true
-	var all []*delivery
-	for q.first != nil {
-		all = append(all, q.popLocked())
+	all := make([]*delivery, 0, q.waiting)
+	for _, b := range q.communities {
+		for b.first != nil {
+			d := b.pop()
+			b.release(d)
+			all = append(all, d)
+		}
+		if b.in != nil {
+			b.in.remove(b)
+		}
+		if b.running == 0 {
+			q.forgetLocked(b)
+		}
 	}
+	q.waiting = 0
+	q.wakeLocked()
 	return all
 }
 
@@ -227,10 +301,8 @@ func (q *fairQueue) stillRunning() []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var all []*delivery
-	for _, d := range q.running {
-		if d != nil {
-			all = append(all, d)
-		}
+	for d := q.started; d != nil; d = d.next {
+		all = append(all, d)
 	}
 	return all
 }
@@ -250,17 +322,12 @@ func (q *fairQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.filled.Broadcast()
+	q.wakeLocked()
 }
 
 // depth returns how many deliveries wait and how many run.
 func (q *fairQueue) depth() (waiting, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, d := range q.running {
-		if d != nil {
-			running++
-		}
-	}
-	return q.waiting, running
+	return q.waiting, q.running
 }

@@ -1,160 +1,181 @@
 package pipeline
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"arrakis/pipeline/contract"
+	"arrakis/tenant"
 )
 
+var commands = newRouteSource(nil, contract.KindCommand.Route(), discard)
+
+// queued is the nth delivery of a community of weight 1.
 func queued(community string, n int) *delivery {
-	d := &delivery{source: newRouteSource(nil, contract.KindCommand.Route(), discard)}
+	d := &delivery{source: commands}
 	d.Community, d.EventID = community, fmt.Sprintf("%s%d", community, n)
+	d.Tenant = &tenant.Tenant{ID: community, Weight: 1}
 	return d
 }
 
+func queuedMany(community string, n int) []*delivery {
+	batch := make([]*delivery, n)
+	for i := range batch {
+		batch[i] = queued(community, i)
+	}
+	return batch
+}
+
+// tryNext is next where next would wait: then it returns nil.
+func (q *fairQueue) tryNext() *delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b := q.pickLocked(); b != nil {
+		return q.startLocked(b)
+	}
+	return nil
+}
+
+// startAll starts all that may start, and returns their names.
+func (q *fairQueue) startAll() string {
+	var names []string
+	for d := q.tryNext(); d != nil; d = q.tryNext() {
+		names = append(names, d.EventID)
+	}
+	return strings.Join(names, " ")
+}
+
+// empty fails the test if the queue still knows something.
+func (q *fairQueue) empty(tb testing.TB) {
+	tb.Helper()
+	if len(q.communities) != 0 || len(q.turns) != 0 || len(q.capped) != 0 || q.waiting != 0 || q.running != 0 || q.started != nil {
+		tb.Errorf("an empty queue knows %d communities, %d turns, %d capped, %d waiting, %d running",
+			len(q.communities), len(q.turns), len(q.capped), q.waiting, q.running)
+	}
+}
+
 func TestFairQueueTakesTurns(t *testing.T) {
-	q := newFairQueue(100, 1)
-	var batch []*delivery
-	for i := range 4 {
-		batch = append(batch, queued("a", i))
-	}
-	batch = append(batch, queued("b", 0), queued("c", 0), queued("b", 1))
-	if rest := q.put(t.Context(), batch); rest != nil {
-		t.Fatalf("no room for %d", len(rest))
-	}
+	q := newFairQueue(1, 0)
+	batch := append(queuedMany("a", 4), queued("b", 0), queued("c", 0), queued("b", 1))
+	q.put(batch)
 	q.close()
 	var got []string
-	for {
-		d, ok := q.next(0)
-		if !ok {
-			break
-		}
+	d, ok := q.next()
+	for ok {
 		got = append(got, d.EventID)
+		d, ok = q.doneAndNext(d, quantum)
 	}
 	if want := "a0 b0 c0 a1 b1 a2 a3"; strings.Join(got, " ") != want {
 		t.Errorf("order %v, want %s", got, want)
 	}
-	if len(q.backlogs) != 0 || q.waiting != 0 || q.first != nil {
-		t.Errorf("an empty queue holds %d backlogs, %d waiting", len(q.backlogs), q.waiting)
-	}
-}
-
-// Whatever is put and taken, each community's order is kept, nothing is lost, and no community waits longer than one
-// turn of each other.
-func TestFairQueueProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		q := newFairQueue(10_000, 1)
-		put, taken := map[string]int{}, map[string]int{}
-		turns := map[string]int{} // takes since the community's last turn, while it waits
-		total := 0
-		take := func() {
-			d, _ := q.next(0)
-			if want := fmt.Sprintf("%s%d", d.Community, taken[d.Community]); d.EventID != want {
-				t.Fatalf("took %s, want %s", d.EventID, want)
-			}
-			taken[d.Community]++
-			total--
-			for c := range put {
-				if put[c] == taken[c] || c == d.Community {
-					turns[c] = 0
-				} else if turns[c]++; turns[c] > len(put) {
-					t.Fatalf("%s waits for %d turns among %d communities", c, turns[c], len(put))
-				}
-			}
-		}
-		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			if total > 0 && rapid.Bool().Draw(t, "take") {
-				take()
-				continue
-			}
-			c := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "community")
-			if rest := q.put(context.Background(), []*delivery{queued(c, put[c])}); rest != nil {
-				t.Fatalf("no room for %d", len(rest))
-			}
-			put[c]++
-			total++
-		}
-		for total > 0 {
-			take()
-		}
-	})
-}
-
-func TestFairQueueBlocksWhenFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := newFairQueue(2, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan []*delivery, 1)
-		go func() {
-			done <- q.put(ctx, []*delivery{queued("a", 0), queued("a", 1), queued("a", 2), queued("a", 3)})
-		}()
-		synctest.Wait()
-		if waiting, _ := q.depth(); waiting != 2 {
-			t.Fatalf("%d wait, want 2", waiting)
-		}
-		q.next(0)
-		synctest.Wait()
-		if waiting, running := q.depth(); waiting != 2 || running != 1 {
-			t.Fatalf("%d wait and %d run, want 2 and 1", waiting, running)
-		}
-		cancel()
-		if rest := <-done; len(rest) != 1 {
-			t.Errorf("put returned %d deliveries, want the one that found no room", len(rest))
-		}
-	})
+	q.empty(t)
 }
 
 func TestFairQueueWakesIdleWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const workers = 5
-		q := newFairQueue(100, workers)
+		q := newFairQueue(workers, workers)
 		release := make(chan struct{})
-		for worker := range workers {
+		for range workers {
 			go func() {
-				for {
-					if _, ok := q.next(worker); !ok {
-						return
-					}
+				d, ok := q.next()
+				for ok {
 					<-release
+					d, ok = q.doneAndNext(d, time.Millisecond)
 				}
 			}()
 		}
 		synctest.Wait()
-		var batch []*delivery
-		for i := range 8 {
-			batch = append(batch, queued("a", i))
-		}
-		if rest := q.put(t.Context(), batch); rest != nil {
-			t.Fatalf("no room for %d", len(rest))
-		}
+		q.put(queuedMany("a", 8))
 		synctest.Wait()
 		if waiting, running := q.depth(); running != workers || waiting != 3 {
 			t.Errorf("%d run and %d wait, want %d and 3", running, waiting, workers)
 		}
-		close(release)
 		q.close()
+		close(release)
+		synctest.Wait()
+		q.empty(t)
+	})
+}
+
+// TestFairQueueWakesWhenAPlaceIsFree: a worker that waits because a community is at its cap is woken by whoever ends
+// that community's message, on whatever goroutine.
+func TestFairQueueWakesWhenAPlaceIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFairQueue(4, 1)
+		q.put(queuedMany("a", 3))
+		started := make(chan *delivery, 3)
+		for range 2 {
+			go func() {
+				for d, ok := q.next(); ok; d, ok = q.next() {
+					started <- d
+				}
+			}()
+		}
+		for i := range 3 {
+			synctest.Wait()
+			if n := len(started); n != 1 {
+				t.Fatalf("%d have started, want 1: they are in order", n)
+			}
+			d := <-started
+			if want := fmt.Sprintf("a%d", i); d.EventID != want {
+				t.Errorf("%s has started, want %s", d.EventID, want)
+			}
+			if i == 1 {
+				q.close()
+			}
+			q.done(d, time.Millisecond)
+		}
+		synctest.Wait() // both have ended, or the bubble says that they have not
+		q.empty(t)
+	})
+}
+
+// After an abort, the workers end although messages run, and nothing is taken in.
+func TestFairQueueAbort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFairQueue(4, 1)
+		q.put(append(queuedMany("a", 3), queuedMany("b", 2)...))
+		running := []*delivery{q.tryNext(), q.tryNext()}
+		go func() {
+			if d, ok := q.next(); ok {
+				t.Errorf("%s has started", d.EventID)
+			}
+		}()
+		synctest.Wait()
+		rest := q.abort()
+		if len(rest) != 3 {
+			t.Errorf("abort returned %d, want 3", len(rest))
+		}
+		if q.put(queuedMany("c", 1)) {
+			t.Error("an aborted queue takes messages")
+		}
+		q.close()
+		synctest.Wait()
+		if still := q.stillRunning(); len(still) != 2 {
+			t.Errorf("%d run, want 2", len(still))
+		}
+		for _, d := range running {
+			q.done(d, time.Second)
+		}
+		q.empty(t)
 	})
 }
 
 func TestFairQueueDueInProgress(t *testing.T) {
-	q := newFairQueue(10, 1)
+	q := newFairQueue(1, 0)
 	now := time.Now()
 	batch := []*delivery{queued("a", 0), queued("a", 1), queued("b", 0)}
 	for _, d := range batch {
 		d.inProgress = now
+		d.source = newRouteSource(nil, contract.KindCommand.Route(), discard)
 		d.source.ackWait.Store(int64(30 * time.Second))
 	}
-	if rest := q.put(t.Context(), batch); rest != nil {
-		t.Fatalf("no room for %d", len(rest))
-	}
-	q.next(0)
+	q.put(batch)
+	q.next()
 	if due := q.dueInProgress(now.Add(9 * time.Second)); len(due) != 0 {
 		t.Errorf("%d are due after 9 s of 30 s", len(due))
 	}
@@ -164,4 +185,38 @@ func TestFairQueueDueInProgress(t *testing.T) {
 	if due := q.dueInProgress(now.Add(12 * time.Second)); len(due) != 0 {
 		t.Errorf("%d are due again after 1 s", len(due))
 	}
+}
+
+// TestFairQueueHoldings: what waits and runs is counted by community and source.
+func TestFairQueueHoldings(t *testing.T) {
+	other := newSource(nil, contract.StreamRetry, "retry-worker", discard)
+	began := time.Now()
+	q := newFairQueue(10, 0)
+	for i, d := range append(queuedMany("a", 5), queuedMany("b", 1)...) {
+		d.received, d.Body = began.Add(time.Duration(i)*time.Second), make([]byte, 100)
+		if i == 2 {
+			d.source = other
+		}
+		q.put([]*delivery{d})
+	}
+	d := q.tryNext()
+	for range 2 { // one runs, then one less is held
+		want := holding{community: "a", source: commands, messages: 4, bytes: 400, oldest: began.Add(time.Second)}
+		if q.running == 0 {
+			want.messages, want.bytes = 3, 300
+		}
+		if got := q.holdings(nil, 2); len(got) != 1 || got[0] != want {
+			t.Errorf("holds %+v, want %+v", got, want)
+		}
+		if q.running > 0 {
+			q.done(d, time.Millisecond)
+		}
+	}
+	if n := len(q.holdings(nil, 1)); n != 3 {
+		t.Errorf("%d holdings, want 3", n)
+	}
+	for d := q.tryNext(); d != nil; d = q.tryNext() {
+		q.done(d, time.Millisecond)
+	}
+	q.empty(t)
 }

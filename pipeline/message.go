@@ -70,9 +70,11 @@ type delivery struct {
 	latency time.Duration // from received to the handler's end; 0 if no handler ran
 
 	// Owned by the fair queue, under its lock.
-	next       *delivery
-	inProgress time.Time // when JetStream was last told that the message is in progress
-	lapsed     bool      // an ack wait has passed without that: another process may have the message
+	next, previous *delivery // previous is set while it runs
+	backlog        *backlog
+	charged        time.Duration // for the handler's time, when it started
+	inProgress     time.Time     // when JetStream was last told that the message is in progress
+	lapsed         bool          // an ack wait has passed without that: another process may have the message
 
 	// Set by the attempt counter, see there.
 	counted     bool // this attempt is written down in Redis

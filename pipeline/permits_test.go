@@ -138,11 +138,10 @@ func TestF11PermitsOfOthersStay(t *testing.T) {
 	} {
 		src := newRouteSource(testserver.JetStream(t, testserver.NATS(t).Connect(t)), contract.KindCommand.Route(), discard)
 		src.ackWait.Store(int64(30 * time.Second))
-		q := newFairQueue(1, 1)
-		d := &delivery{source: src, inProgress: now, reconnects: src.connections()}
-		if err := q.put(t.Context(), []*delivery{d}); err != nil {
-			t.Fatal(err)
-		}
+		q := newFairQueue(1, 0)
+		d := queued("c", 0)
+		d.source, d.inProgress, d.reconnects = src, now, src.connections()
+		q.put([]*delivery{d})
 		tt.change(q, d)
 		if got := q.ours(d, now); got != tt.want {
 			t.Errorf("%s: ours %t, want %t", name, got, tt.want)

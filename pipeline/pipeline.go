@@ -39,6 +39,7 @@ type Options struct {
 	TenantCacheTTL                        time.Duration
 
 	HandlerConcurrency int
+	TenantConcurrency  int // 0: as many as the dynamic threshold of the fair queue allows
 	HandlerTimeout     time.Duration
 	MaxAttempts        int
 	RetryBackoff       []time.Duration // at least one
@@ -99,9 +100,7 @@ func New(o Options) (*Pipeline, error) {
 	m := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
 
 	ended := shard.NewMailbox[*delivery](endedQueue)
-	// The queue has room for all messages that consumers made with these options may have unacknowledged. So a shard
-	// waits for handlers only at the queue's bound in bytes.
-	admitted := newFairQueue(contract.NumKinds*max(o.Streams.MaxAckPending, pullBatch), o.HandlerConcurrency)
+	admitted := newFairQueue(o.HandlerConcurrency, o.TenantConcurrency)
 	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis, o.Limiter.Health()), options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})

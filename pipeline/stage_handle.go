@@ -58,36 +58,36 @@ func (s *handleStage) run(work context.Context) error {
 		}
 	}()
 	var workers errgroup.Group
-	for worker := range s.concurrency {
+	for range s.concurrency {
 		workers.Go(func() error {
-			for {
-				d, ok := s.admitted.next(worker)
-				if !ok {
-					return nil
-				}
-				s.handle(work, finishing, d)
+			d, ok := s.admitted.next()
+			for ok {
+				took := s.handle(work, finishing, d)
 				if err := s.ended.Put(finishing, d); err != nil {
 					return err
 				}
+				d, ok = s.admitted.doneAndNext(d, took)
 			}
+			return nil
 		})
 	}
 	return workers.Wait()
 }
 
-// handle runs the handler of d and sets the disposition of d. finishing does not end when work is aborted.
-func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
+// handle runs the handler of d and sets the disposition of d. It returns how long the handler took, 0 if none ran.
+// finishing does not end when work is aborted.
+func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took time.Duration) {
 	if work.Err() != nil {
 		d.disposition = aborted()
-		return
+		return 0
 	}
 	if now := time.Now(); d.expired(s.commandTTL, now) { // while it waited for its turn
 		d.disposition = expired()
 		d.unused = s.admitted.ours(d, now) // otherwise another process may have handled it with these permits
-		return
+		return 0
 	}
 	if !s.attempts.begin(work, d) {
-		return
+		return 0
 	}
 	defer s.attempts.end(work, finishing, d)
 	began := time.Now()
@@ -97,18 +97,20 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) {
 	if err == nil {
 		d.result, err = encodeResult(result)
 	}
+	now := time.Now()
+	took = now.Sub(began)
 	if err != nil && work.Err() != nil {
 		d.disposition = aborted()
-		return
+		return took
 	}
-	now := time.Now()
 	t := d.try(now, s.commandTTL)
 	d.disposition = s.retries.handled(err, &t)
 	d.latency = now.Sub(d.received)
-	s.metrics.handle.Observe(now.Sub(began).Seconds())
+	s.metrics.handle.Observe(took.Seconds())
 	if err != nil {
 		s.logFailure(work, d, err)
 	}
+	return took
 }
 
 // call runs the first handler that exists for d: a registered Go function, a NATS micro service, or a fallback.

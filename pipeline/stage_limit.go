@@ -46,9 +46,11 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	if err := s.ended.Put(lasting, batch[admitted:]...); err != nil {
 		return err
 	}
-	rest := s.admitted.put(work, batch[:admitted])
-	for _, d := range rest {
+	if s.admitted.put(batch[:admitted]) {
+		return nil
+	}
+	for _, d := range batch[:admitted] { // the shutdown has left no time for them
 		d.disposition = aborted()
 	}
-	return s.ended.Put(lasting, rest...)
+	return s.ended.Put(lasting, batch[:admitted]...)
 }

@@ -147,13 +147,13 @@ func TestResolve(t *testing.T) {
 		tier tenant.Tier
 		want tenant.TierDefaults
 	}{
-		{tenant.Free, tenant.TierDefaults{Max: [tenant.NumActions]int64{10, 100, 1, -1}}},
-		{tenant.Pro, tenant.TierDefaults{Max: [tenant.NumActions]int64{100, 1000, 10, -1}, Features: tenant.CustomBranding | tenant.AdvancedAnalytics}},
-		{tenant.Enterprise, tenant.TierDefaults{Max: [tenant.NumActions]int64{-1, -1, -1, -1}, Features: 15}},
+		{tenant.Free, tenant.TierDefaults{Max: [tenant.NumActions]int64{10, 100, 1, -1}, Weight: 1}},
+		{tenant.Pro, tenant.TierDefaults{Max: [tenant.NumActions]int64{100, 1000, 10, -1}, Features: tenant.CustomBranding | tenant.AdvancedAnalytics, Weight: 2}},
+		{tenant.Enterprise, tenant.TierDefaults{Max: [tenant.NumActions]int64{-1, -1, -1, -1}, Features: 15, Weight: 4}},
 	}
 	for _, tt := range tests {
 		got := tenant.Resolve("a", &tenant.Config{Tier: tt.tier}, new(tenant.Tiers))
-		want := &tenant.Tenant{ID: "a", Tier: tt.tier, Max: tt.want.Max, Features: tt.want.Features, Stored: true}
+		want := &tenant.Tenant{ID: "a", Tier: tt.tier, Max: tt.want.Max, Features: tt.want.Features, Weight: tt.want.Weight, Stored: true}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.tier, diff)
 		}

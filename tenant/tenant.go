@@ -21,7 +21,10 @@ type Tenant struct {
 	// MaxDelayed is how many messages over the limit of an action are delayed at a time; 0: they are rejected.
 	MaxDelayed [NumActions]int64
 	Features   Features
-	Stored     bool // a config is stored; otherwise the tenant is the free default
+	// Weight is the tenant's share of handler time while several have messages that wait: one of weight 4 gets four
+	// times as much as one of weight 1. It is at least 1.
+	Weight int
+	Stored bool // a config is stored; otherwise the tenant is the free default
 }
 
 // Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The feature
@@ -35,7 +38,7 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)
-		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed()}
+		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed(), Weight: d.Weight}
 	}
 	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits).withDelay(&c.OnLimit, c.MaxDelayed)
 	return &Tenant{
@@ -45,6 +48,7 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 		Features:   d.Features,
 		Max:        d.Max,
 		MaxDelayed: d.maxDelayed(),
+		Weight:     d.Weight,
 		Stored:     true,
 	}
 }

@@ -9,6 +9,7 @@ type TierDefaults struct {
 	// Delay says which actions delay messages over the limit, and MaxDelayed how many of each; 0 is 100.
 	Delay      [NumActions]bool
 	MaxDelayed int64
+	Weight     int // share of handler time, see Tenant.Weight
 }
 
 func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults {
@@ -27,14 +28,16 @@ func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults 
 
 // The defaults of the contract.
 var (
-	freeDefaults = TierDefaults{Max: [NumActions]int64{10, 100, 1, -1}}
+	freeDefaults = TierDefaults{Max: [NumActions]int64{10, 100, 1, -1}, Weight: 1}
 	proDefaults  = TierDefaults{
 		Max:      [NumActions]int64{100, 1000, 10, -1},
 		Features: CustomBranding | AdvancedAnalytics,
+		Weight:   2,
 	}
 	enterpriseDefaults = TierDefaults{
 		Max:      [NumActions]int64{-1, -1, -1, -1},
 		Features: CustomBranding | AdvancedAnalytics | PrioritySupport | UnlimitedCommands,
+		Weight:   4,
 	}
 )
 

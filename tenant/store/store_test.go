@@ -28,12 +28,12 @@ func TestLoad(t *testing.T) {
 		free := new(tenant.Tiers).Of(tenant.Free)
 		want := []*tenant.Tenant{
 			{
-				ID: "comm", GuildID: "guild", Tier: tenant.Pro, Stored: true,
+				ID: "comm", GuildID: "guild", Tier: tenant.Pro, Weight: 2, Stored: true,
 				Max: [tenant.NumActions]int64{7, 1000, 10, -1}, Features: tenant.AdvancedAnalytics,
 			},
-			{ID: "nobody", Tier: tenant.Free, Max: free.Max},
-			{ID: "bad", Tier: tenant.Free, Max: free.Max},
-			{ID: "list", Tier: tenant.Free, Max: free.Max},
+			{ID: "nobody", Tier: tenant.Free, Max: free.Max, Weight: 1},
+			{ID: "bad", Tier: tenant.Free, Max: free.Max, Weight: 1},
+			{ID: "list", Tier: tenant.Free, Max: free.Max, Weight: 1},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Load (-want +got):\n%s", diff)
@@ -111,10 +111,10 @@ func TestTiers(t *testing.T) {
 		if err := other.RefreshTiers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		want := tenant.TierDefaults{Features: tenant.CustomBranding, Max: [tenant.NumActions]int64{5, 100, 1, -1}}
+		want := tenant.TierDefaults{Features: tenant.CustomBranding, Max: [tenant.NumActions]int64{5, 100, 1, -1}, Weight: 1}
 		for _, s := range []*store.Store{s, other} {
 			got := load(t, s, "a")
-			if diff := cmp.Diff(want, tenant.TierDefaults{Features: got.Features, Max: got.Max}); diff != "" {
+			if diff := cmp.Diff(want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight}); diff != "" {
 				t.Errorf("free tenant (-want +got):\n%s", diff)
 			}
 		}

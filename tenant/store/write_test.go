@@ -140,7 +140,7 @@ func TestUpgradeTier(t *testing.T) {
 		}{
 			{tenant.Pro, []store.UpgradeOption{store.KeepOverrides}, tenant.TierDefaults{
 				Features: tenant.CustomBranding | tenant.AdvancedAnalytics | tenant.PrioritySupport,
-				Max:      [tenant.NumActions]int64{3, 1000, 10, -1},
+				Max:      [tenant.NumActions]int64{3, 1000, 10, -1}, Weight: 2,
 			}},
 			{tenant.Enterprise, nil, new(tenant.Tiers).Of(tenant.Enterprise)},
 			{tenant.Free, nil, new(tenant.Tiers).Of(tenant.Free)},
@@ -150,7 +150,7 @@ func TestUpgradeTier(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := load(t, s, "a")
-			if diff := cmp.Diff(u.want, tenant.TierDefaults{Features: got.Features, Max: got.Max}); diff != "" || got.Tier != u.tier {
+			if diff := cmp.Diff(u.want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight}); diff != "" || got.Tier != u.tier {
 				t.Errorf("after the change to %s (-want +got):\n%s", u.tier, diff)
 			}
 		}

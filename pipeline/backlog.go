@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"time"
+)
+
+// backlog is what the fair queue knows of a community that has messages in it: the deliveries that wait, in their order,
+// and the account by which it has its turns. It is forgotten when no message of the community waits or runs, and with it
+// all credit and debt.
+type backlog struct {
+	community   string
+	first, last *delivery // those that wait, linked by delivery.next
+	held        []held    // by source
+	account
+
+	in    *line // turns or capped; nil if nothing waits
+	index int   // in that line
+	spare *backlog
+}
+
+// held is what the fair queue holds of a community from one source: messages that wait or run.
+type held struct {
+	source   *source
+	messages int
+	bytes    int64 // of their bodies
+}
+
+// push appends d to those that wait.
+func (b *backlog) push(d *delivery) {
+	d.backlog, d.next = b, nil
+	if b.first == nil {
+		b.first = d
+	} else {
+		b.last.next = d
+	}
+	b.last = d
+	b.hold(d.source, 1, int64(len(d.Body)))
+}
+
+// pop takes the first that waits.
+func (b *backlog) pop() *delivery {
+	d := b.first
+	b.first, d.next = d.next, nil
+	if b.first == nil {
+		b.last = nil
+	}
+	return d
+}
+
+// release forgets d, which neither waits nor runs any more.
+func (b *backlog) release(d *delivery) {
+	b.hold(d.source, -1, -int64(len(d.Body)))
+	d.backlog = nil
+}
+
+// hold changes what is held from a source. There are few sources with messages of one community.
+func (b *backlog) hold(s *source, messages int, bytes int64) {
+	for i := range b.held {
+		h := &b.held[i]
+		if h.source != s {
+			continue
+		}
+		h.messages += messages
+		h.bytes += bytes
+		if last := len(b.held) - 1; h.messages == 0 {
+			*h = b.held[last]
+			b.held[last] = held{}
+			b.held = b.held[:last]
+		}
+		return
+	}
+	b.held = append(b.held, held{source: s, messages: messages, bytes: bytes})
+}
+
+// holding is what the queue holds of one community from one source.
+type holding struct {
+	community string
+	source    *source
+	messages  int   // that wait or run
+	bytes     int64 // of their bodies
+	// oldest is when the first of the community's messages that wait was received, whatever its source. It is zero if
+	// none waits.
+	oldest time.Time
+}
+
+// holdings appends to list what the queue holds of each community of which it has at least so many messages from one
+// source.
+func (q *fairQueue) holdings(list []holding, least int) []holding {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, b := range q.communities {
+		for _, h := range b.held {
+			if h.messages < least {
+				continue
+			}
+			entry := holding{community: b.community, source: h.source, messages: h.messages, bytes: h.bytes}
+			if b.first != nil {
+				entry.oldest = b.first.received
+			}
+			list = append(list, entry)
+		}
+	}
+	return list
+}
