@@ -1,9 +1,5 @@
 package pipeline
 
-import (
-	"time"
-)
-
 // backlog is what the fair queue knows of a community that has messages in it: the deliveries that wait, in their order,
 // and the account by which it has its turns. It is forgotten when no message of the community waits or runs, and with it
 // all credit and debt.
@@ -70,35 +66,4 @@ func (b *backlog) hold(s *source, messages int, bytes int64) {
 		return
 	}
 	b.held = append(b.held, held{source: s, messages: messages, bytes: bytes})
-}
-
-// holding is what the queue holds of one community from one source.
-type holding struct {
-	community string
-	source    *source
-	messages  int   // that wait or run
-	bytes     int64 // of their bodies
-	// oldest is when the first of the community's messages that wait was received, whatever its source. It is zero if
-	// none waits.
-	oldest time.Time
-}
-
-// holdings appends to list what the queue holds of each community of which it has at least so many messages from one
-// source.
-func (q *fairQueue) holdings(list []holding, least int) []holding {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, b := range q.communities {
-		for _, h := range b.held {
-			if h.messages < least {
-				continue
-			}
-			entry := holding{community: b.community, source: h.source, messages: h.messages, bytes: h.bytes}
-			if b.first != nil {
-				entry.oldest = b.first.received
-			}
-			list = append(list, entry)
-		}
-	}
-	return list
 }

@@ -22,6 +22,7 @@ const (
 	undecided settlement = iota // the message is still on its way
 	ack                         // the message is done
 	nak                         // JetStream delivers the message again, after a delay
+	carriedOn                   // the message is stored again: this delivery of it is done, its end is yet to come
 	term                        // JetStream never delivers the message again; its dead letter is stored
 )
 
@@ -195,6 +196,23 @@ func decided(decision string) (d disposition, attempts int) {
 
 // postponed is the disposition of a message that must wait for another one, so it comes again soon.
 func postponed() disposition { return disposition{settlement: nak, delay: backoff(1)} }
+
+// moved is the disposition of a message that is stored in a lane.
+func moved() disposition { return disposition{settlement: carriedOn} }
+
+// laneFull is the disposition of a message that its lane has no room for. What nobody waits for is kept for later.
+// unused says that the permits that it took are to be given back.
+func laneFull(replyTo func() string, unused bool) disposition {
+	if replyTo() == "" {
+		return disposition{settlement: nak, delay: fullDelay}
+	}
+	return disposition{
+		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorUnavailable,
+		failure: &contract.Error{
+			Code: http.StatusServiceUnavailable, Message: "Too many messages of this community wait for their turn.",
+		},
+	}
+}
 
 // malformed is the disposition of a message that cannot be decoded.
 func malformed(err *contract.DecodeError) disposition {

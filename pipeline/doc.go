@@ -16,6 +16,16 @@
 // A full queue blocks the stage before it, and in the end the source, so that further messages wait in JetStream. The
 // handle stage's queue never blocks a shard: it takes what the consumers may have unacknowledged.
 //
+// A community that is over its due does not fill what the consumers may have unacknowledged: its admitted messages are
+// stored again in a lane, and acknowledged; see package lanes. They come back by the lane's source, of which few are in
+// the process at a time.
+//
+// # Order
+//
+// In one process the messages of a tenant key begin in the order in which they were stored, one at a time where
+// TenantConcurrency is 1. Lanes keep that order. A message that is delivered again, or tried again, falls behind, as does
+// one that its lane has refused. Several processes take messages in no order.
+//
 // # Shutdown
 //
 // There are two contexts. The context given to [Pipeline.Run] stops the sources when it ends. The stages end front to

@@ -126,8 +126,11 @@ func giveBackAll(t *testing.T, messages int) {
 	t.Helper()
 	const workers = 2
 	b := setup(t)
-	if _, _, err := b.store.UpgradeTier(t.Context(), "c1", tenant.Enterprise); err != nil {
-		t.Fatal(err)
+	const communities = 20 // so many that none is over its due
+	for i := range communities {
+		if _, _, err := b.store.UpgradeTier(t.Context(), fmt.Sprintf("c%d", i), tenant.Enterprise); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b.slowRedelivery()
 	var deaf sync.WaitGroup // handlers that ignore their context
@@ -155,7 +158,7 @@ func giveBackAll(t *testing.T, messages int) {
 			deaf.Wait()
 			testserver.Eventually(t, "messages wait for a handler", func() bool { waiting, _ := p.admitted.depth(); return waiting > 0 })
 		}
-		if _, err := b.js.PublishAsync("commands.interaction", command("c1", "deaf", fmt.Sprintf("e%d", i)), patient); err != nil {
+		if _, err := b.js.PublishAsync("commands.interaction", command(fmt.Sprintf("c%d", i%communities), "deaf", fmt.Sprintf("e%d", i)), patient); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -186,37 +186,3 @@ func TestFairQueueDueInProgress(t *testing.T) {
 		t.Errorf("%d are due again after 1 s", len(due))
 	}
 }
-
-// TestFairQueueHoldings: what waits and runs is counted by community and source.
-func TestFairQueueHoldings(t *testing.T) {
-	other := newSource(nil, contract.StreamRetry, "retry-worker", discard)
-	began := time.Now()
-	q := newFairQueue(10, 0)
-	for i, d := range append(queuedMany("a", 5), queuedMany("b", 1)...) {
-		d.received, d.Body = began.Add(time.Duration(i)*time.Second), make([]byte, 100)
-		if i == 2 {
-			d.source = other
-		}
-		q.put([]*delivery{d})
-	}
-	d := q.tryNext()
-	for range 2 { // one runs, then one less is held
-		want := holding{community: "a", source: commands, messages: 4, bytes: 400, oldest: began.Add(time.Second)}
-		if q.running == 0 {
-			want.messages, want.bytes = 3, 300
-		}
-		if got := q.holdings(nil, 2); len(got) != 1 || got[0] != want {
-			t.Errorf("holds %+v, want %+v", got, want)
-		}
-		if q.running > 0 {
-			q.done(d, time.Millisecond)
-		}
-	}
-	if n := len(q.holdings(nil, 1)); n != 3 {
-		t.Errorf("%d holdings, want 3", n)
-	}
-	for d := q.tryNext(); d != nil; d = q.tryNext() {
-		q.done(d, time.Millisecond)
-	}
-	q.empty(t)
-}

@@ -52,7 +52,7 @@ func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
-		if d.settlement != term {
+		if d.settlement != term && d.settlement != carriedOn {
 			m.tenants.recordLocked(d)
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,8 +61,10 @@ type monitor struct {
 	js      jetstream.JetStream
 	ensurer *ensurer
 	log     *slog.Logger
-	targets []*target     // set by newMonitor, read-only
 	missing chan struct{} // size 1: rounds tell mend that a stream may not exist
+
+	mu      sync.Mutex // protects targets
+	targets []*target  // none is ever removed; the slice is replaced when one is added
 }
 
 // target is a stream or a consumer that the monitor looks at.
@@ -76,15 +80,28 @@ type target struct {
 func newMonitor(sources []*source, ensurer *ensurer, log *slog.Logger) *monitor {
 	m := &monitor{nc: ensurer.js.Conn(), js: ensurer.js, ensurer: ensurer, log: log, missing: make(chan struct{}, 1)}
 	for _, s := range sources {
-		m.targets = append(m.targets, &target{
-			name: fmt.Sprintf("consumer %s of %s", s.consumer, s.stream), source: s, look: s.look,
-		})
+		m.watch(s)
 	}
 	// No message can become a dead letter without this stream, which no source reads.
 	m.targets = append(m.targets, &target{name: "stream " + contract.StreamDeadLetter, look: func(ctx context.Context) *fault {
 		return m.lookAtStream(ctx, contract.StreamDeadLetter)
 	}})
 	return m
+}
+
+// watch makes the consumer of a source a target.
+func (m *monitor) watch(s *source) {
+	t := &target{name: fmt.Sprintf("consumer %s of %s", s.consumer, s.stream), source: s, look: s.look}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.targets = append(slices.Clone(m.targets), t)
+}
+
+// all returns the targets. The caller must not change the slice.
+func (m *monitor) all() []*target {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.targets
 }
 
 // run looks until ctx ends.
@@ -113,7 +130,7 @@ func (m *monitor) round(ctx context.Context) {
 		return
 	}
 	var g errgroup.Group
-	for _, t := range m.targets {
+	for _, t := range m.all() {
 		g.Go(func() error {
 			limited, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
@@ -188,7 +205,7 @@ func (m *monitor) mend(ctx context.Context) {
 // logChanges logs which targets have a new fault and which have none any more since the last round.
 func (m *monitor) logChanges(ctx context.Context) {
 	var broken, mended []string
-	for _, t := range m.targets {
+	for _, t := range m.all() {
 		f := t.fault.Load()
 		if f != nil && f.what == faultGone && t.source != nil {
 			f = nil // the source itself logs that its consumer is gone
@@ -216,7 +233,7 @@ func (m *monitor) ready() error {
 		return nats.ErrDisconnected
 	}
 	var errs []error
-	for _, t := range m.targets {
+	for _, t := range m.all() {
 		if f := t.state(); f != nil {
 			errs = append(errs, fmt.Errorf("%s: %s", t.name, f))
 		}
@@ -227,9 +244,9 @@ func (m *monitor) ready() error {
 	return errors.Join(errs...)
 }
 
-// state is what is wrong with the target at this moment.
+// state is what is wrong with the target at this moment. Lanes come and go: the process is ready before it reads one.
 func (t *target) state() *fault {
-	if t.source == nil || t.source.pulling.Load() {
+	if t.source == nil || t.source.lane || t.source.pulling.Load() {
 		return t.fault.Load()
 	}
 	f := &fault{what: faultIdle}

@@ -31,7 +31,7 @@ func newPermitReturner(shards *shard.Pool[*delivery], m *metrics, log *slog.Logg
 
 // put takes the permits of d, if they are to be given back. It does not block.
 func (r *permitReturner) put(d *delivery) {
-	if d.status != contract.StatusExpired || !d.admission.Charged() {
+	if d.status != contract.StatusExpired && !d.unused || !d.admission.Charged() {
 		return
 	}
 	if !d.unused {

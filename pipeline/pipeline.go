@@ -50,6 +50,8 @@ type Options struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+
+	laneStay time.Duration // of a community in a lane, at least; tests shorten it; 0: the default of package lanes
 }
 
 // Pipeline is four stages and the queues between them. New makes a Pipeline; Run runs it once.
@@ -61,6 +63,7 @@ type Pipeline struct {
 	ensurer *ensurer
 	monitor *monitor
 	keeper  *streams.Keeper
+	lanes   *laneKeeper
 	config  *liveConfig
 
 	decode  *decodeStage
@@ -130,6 +133,8 @@ func New(o Options) (*Pipeline, error) {
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
+	p.lanes = p.newLaneKeeper(&o)
+	p.limit.lanes = p.lanes.writer
 	p.keep(o.Registerer)
 	registerGauges(o.Registerer, decode.all(), admitted, o.Tenants)
 	return p, nil
@@ -217,14 +222,25 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 			return nil
 		})
 	}
-	stage("decode", func() error { return p.decode.run(intake, work) }, p.limit.shards.Close)
-	stage("limit", func() error { return p.limit.run(work) }, func() { p.limit.giveBack(work); p.admitted.close() })
+	stage("decode", func() error { return p.takeIn(intake, work) }, p.limit.shards.Close)
+	stage("limit", func() error { return p.limit.run(work) }, func() { p.limit.giveBack(work); p.lanes.writer.moves.Close() })
+	stage("lanes", func() error { return p.lanes.writer.run(work) }, p.admitted.close)
 	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
 	stages.Go(func() error { return p.monitor.run(intake) })
 	stages.Go(func() error { p.keeper.Run(intake); return nil })
 	return stages
+}
+
+// takeIn runs the decode stage, and beside it the keeper of the lanes, which adds sources to the stage. Lanes that are
+// open are known before the first message.
+func (p *Pipeline) takeIn(intake, work context.Context) error {
+	p.lanes.poll(intake)
+	var keeper errgroup.Group
+	keeper.Go(func() error { p.lanes.run(intake); return nil })
+	defer func() { _ = keeper.Wait() }() // returns nil only
+	return p.decode.run(intake, work)
 }
 
 // await waits for the stages to end. After an abort it waits for half of the time that is left. Only a handler that

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,10 @@ import (
 type source struct {
 	// Set by newSource, read-only.
 	stream, consumer string
-	route            *contract.Route // of all messages; nil if they are carried messages, which say what they are
+	route            *contract.Route             // of all messages; nil if they are carried messages, which say what they are
+	lane             bool                        // the consumer reads a lane
+	batch            int                         // messages requested in advance
+	ensure           func(context.Context) error // makes the consumer again; nil: the caller of run does
 	js               jetstream.JetStream
 	log              *slog.Logger
 	messages         *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
@@ -33,6 +37,8 @@ type source struct {
 
 	stall stall // owned by look
 
+	pool     atomic.Int64           // messages that may be unacknowledged over all processes; written by pull and look
+	unacked  atomic.Int64           // messages that are; written by pull and look
 	gathered atomic.Int64           // messages to gather while it is behind; written by pull and look, read by decode
 	ackWait  atomic.Int64           // ns; written by pull and look, read by the handle stage
 	pulling  atomic.Bool            // written by run and pull, read by Ready
@@ -81,7 +87,7 @@ func newRouteSource(js jetstream.JetStream, route *contract.Route, log *slog.Log
 // newSource makes the source of a consumer whose messages are carried messages.
 func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger) *source {
 	s := &source{
-		stream: stream, consumer: consumer, js: js,
+		stream: stream, consumer: consumer, js: js, batch: pullBatch,
 		log:         log.With("component", "source", "stream", stream, "consumer", consumer),
 		messages:    shard.NewMailbox[jetstream.Msg](pullBatch),
 		lost:        make(chan error, 1),
@@ -91,10 +97,21 @@ func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger
 	return s
 }
 
+// newLaneSource makes the source of a lane's consumer, which requests at most so many messages in advance. ensure makes
+// the consumer again.
+func newLaneSource(js jetstream.JetStream, lane, batch int, ensure func(context.Context) error, log *slog.Logger) *source {
+	s := newSource(js, contract.StreamOverflow, contract.LaneConsumer(lane), log)
+	s.lane, s.batch, s.ensure = true, min(batch, pullBatch), ensure
+	return s
+}
+
 // run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and closes
 // messages. If the consumer vanishes, run waits for it; ensure creates it again.
 func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
 	defer s.messages.Close()
+	if s.ensure != nil {
+		ensure = s.ensure
+	}
 	for ctx.Err() == nil {
 		err := s.pull(ctx, work)
 		if err == nil || ctx.Err() != nil || errors.Is(err, errPullAgain) {
@@ -134,7 +151,7 @@ func (s *source) pull(ctx, work context.Context) error {
 	}
 	consume, err := consumer.Consume(
 		s.receive(work),
-		jetstream.PullMaxMessagesWithBytesLimit(pullBatch, pullBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(s.batch, pullBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			s.log.DebugContext(ctx, "pull", "err", err)
 			s.checkLost(err)
@@ -231,11 +248,13 @@ func (s *source) lookUp(ctx context.Context) (jetstream.Consumer, error) {
 	asked := time.Now()
 	consumer, err := s.js.Consumer(ctx, s.stream, s.consumer)
 	if err != nil {
-		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.route.Consumer, s.route.Stream, err)
+		return nil, fmt.Errorf("look up consumer %s of %s: %w", s.consumer, s.stream, err)
 	}
 	info := consumer.CachedInfo()
 	s.gathered.Store(gatherMax)
+	s.pool.Store(math.MaxInt32)
 	if limit := info.Config.MaxAckPending; limit > 0 {
+		s.pool.Store(int64(limit))
 		s.gathered.Store(int64(min(gatherMax, limit/gatherShare)))
 	}
 	if info.Config.AckWait > 0 {
@@ -271,6 +290,7 @@ func (s *source) look(ctx context.Context) *fault {
 // in the middle of the request.
 func (s *source) learn(info *jetstream.ConsumerInfo, asked time.Time) {
 	s.pending.Store(int64(min(info.NumPending, 1<<62)))
+	s.unacked.Store(int64(info.NumAckPending))
 	if !info.TimeStamp.IsZero() {
 		middle := asked.Add(time.Since(asked) / 2)
 		s.ahead.Store(int64(info.TimeStamp.Sub(middle)))

@@ -10,6 +10,7 @@ import (
 // admitted.
 type limitStage struct {
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
+	lanes    *laneWriter               // out: admitted messages of communities in a lane
 	admitted *fairQueue                // out: admitted messages
 	ended    *shard.Mailbox[*delivery] // out: messages that already have a disposition
 }
@@ -46,11 +47,21 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	if err := s.ended.Put(lasting, batch[admitted:]...); err != nil {
 		return err
 	}
-	if s.admitted.put(batch[:admitted]) {
-		return nil
-	}
-	for _, d := range batch[:admitted] { // the shutdown has left no time for them
+	rest := s.handOver(batch[:admitted])
+	for _, d := range rest { // the shutdown has left no time for them
 		d.disposition = aborted()
 	}
-	return s.ended.Put(lasting, batch[:admitted]...)
+	return s.ended.Put(lasting, rest...)
+}
+
+// handOver hands admitted messages over to their lanes or to the fair queue. It returns those that the queue does not
+// take, because it was aborted. No lane opens or closes meanwhile, so the messages of a community stay in order.
+func (s *limitStage) handOver(batch []*delivery) (rest []*delivery) {
+	s.lanes.registry.Hold()
+	defer s.lanes.registry.Release()
+	batch = s.lanes.take(batch)
+	if s.admitted.put(batch) {
+		return nil
+	}
+	return batch
 }

@@ -87,7 +87,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case ack:
 		s.permits.put(d)
 		s.endAck(work, d)
-	case nak:
+	case nak, carriedOn:
 		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a disposition")
@@ -167,7 +167,7 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	var err error
 	switch {
-	case d.settlement == ack:
+	case d.settlement == ack || d.settlement == carriedOn:
 		err = d.msg.Ack()
 	case d.settlement == term:
 		err = d.msg.TermWithReason(string(d.reason))

@@ -20,4 +20,7 @@
 // The methods of [Registry] that change who is in a lane, which are Open and Poll, belong to one goroutine. All others are
 // safe for concurrent use. Between Hold and Release no lane opens or closes: whoever decides where a message goes does
 // both, looking and handing over, in between, so that the messages of a community cannot overtake each other.
+//
+// A lane is left when it is empty. While messages of its community keep coming it never would be; so for a moment, at
+// most every two seconds, nothing enters a lane that may be left (it is closing), until it is empty, or is not after all.
 package lanes

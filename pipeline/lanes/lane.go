@@ -51,11 +51,12 @@ type Lane struct {
 	number  int
 	epoch   string // of the marker; "" if Redis has none, as far as this process knows
 	direct  bool
+	closing bool
 	subject string
 
-	since   time.Time     // when this process has learned of the lane; read-only
-	onWay   atomic.Int64  // messages between Enter and Left
-	entered atomic.Uint64 // calls of Enter
+	since time.Time    // when this process has learned of the lane; read-only
+	tried time.Time    // when this process last tried to close it; owned by Poll
+	onWay atomic.Int64 // messages between Enter and Left
 }
 
 // Subject is where the lane's messages are stored.
@@ -70,12 +71,14 @@ func (l *Lane) Direct() Direct {
 	return No
 }
 
+// Closing reports whether the lane is about to be left, if it is empty. Until that is known, a moment later, messages of
+// the community must go nowhere: see [Options.Decided].
+func (l *Lane) Closing() bool { return l.closing }
+
 // Enter counts n messages as on their way into the lane. While there are any, the community does not leave it. Call it
-// between Hold and Release, and then Left for each message once it is stored, or is not going to be.
-func (l *Lane) Enter(n int) {
-	l.entered.Add(uint64(n)) //nolint:gosec // a count
-	l.onWay.Add(int64(n))
-}
+// between Hold and Release, not if the lane is closing, and then Left for each message once it is stored, or is not going
+// to be.
+func (l *Lane) Enter(n int) { l.onWay.Add(int64(n)) }
 
 // Left ends what Enter has begun for n messages. It may be called at any time.
 func (l *Lane) Left(n int) { l.onWay.Add(-int64(n)) }

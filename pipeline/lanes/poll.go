@@ -11,7 +11,7 @@ import (
 // it once a second, and once before messages are taken in: then a process that starts knows the lanes that are open. What
 // does not answer changes nothing.
 func (r *Registry) Poll(ctx context.Context, now time.Time) {
-	quiet := r.quiet() // before the look, so that nothing can be on its way that the look does not see
+	before := r.all()
 	markers, away := r.markers.all(ctx)
 	found, err := lookAtOverflow(ctx, r.o.JetStream)
 	switch {
@@ -34,7 +34,7 @@ func (r *Registry) Poll(ctx context.Context, now time.Time) {
 	r.add(open, now)
 	r.ensureAll(ctx)
 	if known {
-		r.leave(ctx, quiet, found.waiting, markers, away == nil, now)
+		r.close(ctx, r.closable(before, found.waiting, markers, away == nil, now), markers)
 	}
 	r.metrics.lanes.Set(float64(r.count()))
 }
@@ -71,34 +71,6 @@ func (r *Registry) ensureAll(ctx context.Context) {
 	for _, lane := range slices.Compact(numbers) {
 		if err := r.ensure(ctx, lane); err != nil {
 			r.log.DebugContext(ctx, "make the consumer of a lane", "lane", lane, "err", err)
-		}
-	}
-}
-
-// leave takes communities out of their lanes: those whose lanes are empty and have stood for long enough, and those
-// whose lanes other processes have closed. quiet are the lanes into which nothing was on its way before the look that
-// found what waits; redis says whether markers are known.
-func (r *Registry) leave(ctx context.Context, quiet map[*Lane]uint64, waiting map[Key]waiting, markers map[Key]marker, redis bool, now time.Time) {
-	var empty []*Lane
-	for l := range quiet {
-		if waiting[l.Key].messages > 0 {
-			continue
-		}
-		_, marked := markers[l.Key]
-		closed := redis && !marked
-		if closed || leaves(!r.o.Busy(l.Key), l.since, now) {
-			empty = append(empty, l)
-		}
-	}
-	for _, l := range r.remove(empty, quiet) {
-		r.log.InfoContext(ctx, "a community has left its lane, which is empty",
-			"kind", l.Kind.String(), "community_id", l.Community, "lane", l.number, "stay", now.Sub(l.since).Round(time.Second).String())
-		m, marked := markers[l.Key]
-		if !marked {
-			continue
-		}
-		if err := r.markers.close(ctx, l.Key, m.Epoch); err != nil { // then the next Poll finds the marker, and closes it
-			r.log.DebugContext(ctx, "close a lane", "community_id", l.Community, "err", err)
 		}
 	}
 }

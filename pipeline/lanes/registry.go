@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
-// Options configures a [Registry]. All fields but Registerer are required.
+// Options configures a [Registry]. All fields but MinStay and Registerer are required.
 type Options struct {
 	JetStream jetstream.JetStream
 	Redis     redis.UniversalClient
@@ -27,7 +28,12 @@ type Options struct {
 	Busy func(Key) bool
 	// Opened is called with each lane that this process learns of, or opens. No message passes meanwhile: what it hands
 	// over comes before all that follow. It must not block, and must not call the registry.
-	Opened     func(*Lane)
+	Opened func(*Lane)
+	// Decided is called when a lane is not closing any more, with whether it was left: what has been kept back of the
+	// community meanwhile goes into the lane, or no longer. The same holds as for Opened.
+	Decided func(lane *Lane, left bool)
+	// MinStay is how long a community stays in a lane at least. Defaults to 10 s.
+	MinStay    time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -50,6 +56,7 @@ type Registry struct {
 
 // New makes a Registry. It starts nothing.
 func New(o Options) *Registry {
+	o.MinStay = cmp.Or(o.MinStay, 10*time.Second)
 	return &Registry{
 		o: o, markers: markers{o.Redis, o.Health}, log: o.Logger.With("component", "lanes"),
 		metrics: newMetrics(o.Registerer), lanes: map[Key]*Lane{},
@@ -171,31 +178,11 @@ func (r *Registry) add(open map[Key]marker, now time.Time) {
 	}
 }
 
-// quiet returns the lanes into which nothing is on its way, with their counts of entries.
-func (r *Registry) quiet() map[*Lane]uint64 {
-	r.mu.Lock() // not RLock: whoever holds the registry may be about to enter
-	defer r.mu.Unlock()
-	quiet := map[*Lane]uint64{}
-	for _, l := range r.lanes {
-		if l.onWay.Load() == 0 {
-			quiet[l] = l.entered.Load()
-		}
-	}
-	return quiet
-}
-
-// remove takes communities out of their lanes, unless something has entered a lane since it was found quiet. It returns
-// those that have left.
-func (r *Registry) remove(empty []*Lane, quiet map[*Lane]uint64) (left []*Lane) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, l := range empty {
-		if l.entered.Load() == quiet[l] {
-			delete(r.lanes, l.Key)
-			left = append(left, l)
-		}
-	}
-	return left
+// all returns the lanes that communities are in.
+func (r *Registry) all() []*Lane {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.lanes))
 }
 
 // byKey orders keys, so that what is done to many is done in one order.

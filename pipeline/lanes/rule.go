@@ -12,8 +12,6 @@ const (
 	// poolShare and share are the parts of the consumer's pool, and of everything else, that are a community's due.
 	poolShare = 20
 	share     = 10
-	// minStay is how long a community stays in a lane at least, so that it does not bounce in and out.
-	minStay = 10 * time.Second
 )
 
 // Load is what a process holds of one community from one source at one moment, and what that is compared with.
@@ -45,6 +43,9 @@ func (l Load) Enters() bool {
 	return l.Messages > l.Pool/poolShare || l.Messages > left/share || l.Messages > l.Source/share || l.HandlerShare > 1.0/share
 }
 
-// leaves reports whether a community leaves its lane. empty says that the lane holds nothing, that nothing is on its way
-// into it, and that nothing of the community waits in this process.
-func leaves(empty bool, since, now time.Time) bool { return empty && now.Sub(since) >= minStay }
+// mayLeave reports whether a community may leave its lane, once the lane is empty: it has been there for minStay, so that
+// it does not bounce in and out, nothing of it waits in this process that came before there was a lane, and the lane is
+// so short that it can be empty soon.
+func mayLeave(messages uint64, busy bool, stay, minStay time.Duration) bool {
+	return messages < minMessages && !busy && stay >= minStay
+}

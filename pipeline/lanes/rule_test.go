@@ -37,20 +37,23 @@ func TestEnters(t *testing.T) {
 	}
 }
 
-func TestLeaves(t *testing.T) {
-	since := time.Unix(1_700_000_000, 0)
+func TestMayLeave(t *testing.T) {
+	const stay = 10 * time.Second
 	for _, test := range []struct {
-		empty bool
-		stay  time.Duration
-		want  bool
+		messages uint64
+		busy     bool
+		stay     time.Duration
+		want     bool
 	}{
-		{true, minStay, true},
-		{true, minStay - 1, false},
-		{false, time.Hour, false},
-		{true, -time.Hour, false}, // the clock was set back
+		{0, false, stay, true},
+		{minMessages - 1, false, stay, true},
+		{minMessages, false, time.Hour, false},
+		{0, true, time.Hour, false},
+		{0, false, stay - 1, false},
+		{0, false, -time.Hour, false}, // the clock was set back
 	} {
-		if got := leaves(test.empty, since, since.Add(test.stay)); got != test.want {
-			t.Errorf("empty %t after %v: leaves %t", test.empty, test.stay, got)
+		if got := mayLeave(test.messages, test.busy, test.stay, stay); got != test.want {
+			t.Errorf("%+v: may leave %t", test, got)
 		}
 	}
 }

@@ -1,0 +1,340 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/limiter"
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/streams"
+)
+
+// another is a bundle for a further process on the same servers, with a connection of its own.
+func (f *flooded) another() *bundle {
+	f.t.Helper()
+	b := *f.bundle
+	b.nc = f.server.Connect(f.t, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	b.js = testserver.JetStream(f.t, b.nc)
+	limits, err := limiter.New(b.rdb, limiter.Options{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	b.limits = limits
+	changes := b.options
+	b.options = func(o *Options) {
+		if changes != nil {
+			changes(o)
+		}
+		o.Logger = discard // it is going to be lost
+	}
+	return &b
+}
+
+// impatient makes the streams, with consumers whose messages come again soon if their worker is lost.
+func (f *flooded) impatient() {
+	f.t.Helper()
+	f.ensure()
+	if err := streams.EnsureLane(f.t.Context(), f.js, 0, streams.Options{}); err != nil {
+		f.t.Fatal(err)
+	}
+	for stream, consumer := range map[string]string{contract.StreamCommands: contract.ConsumerCommand, contract.StreamOverflow: contract.LaneConsumer(0)} {
+		c, err := f.js.Consumer(f.t.Context(), stream, consumer)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		config := c.CachedInfo().Config
+		config.AckWait = 2 * time.Second
+		if _, err := f.js.UpdateConsumer(f.t.Context(), stream, config); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// limit gives big so many commands a minute.
+func (f *flooded) limit(n int) {
+	f.t.Helper()
+	if err := f.redis.Set("tenant:config:big", fmt.Sprintf(`{"tier":"pro","rateLimits":{"commandsPerMinute":%d}}`, n)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// TestInvariantLanes (I2, I3): while a flood goes through a lane, a worker is lost: when the flood is moved into the lane,
+// or when it is read from there. Every message is handled, none without a permit, and none takes two.
+func TestInvariantLanes(t *testing.T) {
+	const n = 5_000
+	for _, moment := range []string{"while it is moved", "while it is handled"} {
+		t.Run(moment, func(t *testing.T) {
+			t.Parallel()
+			f := newFlooded(t)
+			f.limit(n)
+			f.impatient()
+			f.options = func(o *Options) { o.ShutdownTimeout = time.Second }
+			lost := f.another()
+			lost.run() // what it returns at its end does not matter
+			f.start()
+			f.flood(0, n)
+			testserver.Eventually(t, "messages are moved into a lane", func() bool { return f.stored(contract.StreamOverflow) > 100 })
+			if moment == "while it is handled" {
+				f.awaitLane(n)
+				f.open()
+				testserver.Eventually(t, "messages are handled", func() bool { return f.count() > n/4 })
+			}
+			lost.nc.Close()
+			f.open()
+			testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
+			testserver.Eventually(t, "everything is acknowledged", func() bool {
+				return f.stored(contract.StreamCommands)+f.stored(contract.StreamOverflow) == 0
+			})
+			if permits := f.charged("big:command"); permits != n {
+				t.Errorf("%d messages were charged, want %d", permits, n)
+			}
+		})
+	}
+}
+
+// A message that was stored in its lane, but whose original was not acknowledged, comes again: it is not charged again,
+// and as long as JetStream remembers its ID it is handled once. If JetStream has forgotten the ID, it is handled twice.
+func TestMoveIsRepeated(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	f := newFlooded(t)
+	f.limit(n)
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.flood(0, n)
+	// What a process has done that died before its acks: all that is in COMMANDS is in the lane as well.
+	stream, err := f.js.Stream(t.Context(), contract.StreamCommands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range uint64(n) {
+		m, err := stream.GetMsg(t.Context(), seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &delivery{source: &source{stream: contract.StreamCommands}, metadata: metadata{sequence: m.Sequence, stored: m.Time, delivered: 1}}
+		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time}
+		d.Subject, d.EventID = m.Subject, strconv.FormatUint(seq, 10)
+		carried := &nats.Msg{Subject: contract.LaneSubject(contract.KindCommand, "big", 0), Header: d.carry(0, time.Now()), Data: m.Data}
+		carried.Header.Set(contract.HeaderAdmitted, "100 1 1")
+		if seq%2 == 0 {
+			carried.Header.Set(jetstream.MsgIDHeader, d.messageID())
+		} // else it is forgotten
+		if _, err := f.js.PublishMsg(t.Context(), carried); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start()
+	f.open()
+	testserver.Eventually(t, "everything is acknowledged", func() bool {
+		return f.stored(contract.StreamCommands)+f.stored(contract.StreamOverflow) == 0
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for seq := range n {
+		id := strconv.Itoa(seq)
+		if times := f.handled[id]; times != 1+seq%2 {
+			t.Errorf("message %s was handled %d times", id, times)
+		}
+	}
+	if permits := f.charged("big:command"); permits != n {
+		t.Errorf("%d messages were charged, want %d", permits, n)
+	}
+}
+
+// openLane opens a lane for a community before a worker starts.
+func openLane(b *bundle, community string) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	registry := lanes.New(lanes.Options{
+		JetStream: b.js, Redis: b.rdb, Health: b.limits.Health(), Logger: discard,
+		Consumer: func(ctx context.Context, lane int) error {
+			return streams.EnsureLane(ctx, b.js, lane, streams.Options{})
+		},
+		Opened: func(*lanes.Lane) {},
+	})
+	if err := registry.Open(ctx, lanes.Key{Kind: contract.KindCommand, Community: community}, lanes.No); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// While OVERFLOW is full, whoever waits is told so, and what nobody waits for is handled later. Others are served.
+func TestOverflowIsFull(t *testing.T) {
+	t.Parallel()
+	const n, room = 2_000, 500
+	f := newFlooded(t)
+	f.limit(10 * n)
+	if _, err := f.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: contract.StreamOverflow, Subjects: []string{"overflow.>"}, Storage: jetstream.MemoryStorage,
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: room, DiscardNewPerSubject: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.start()
+	f.flood(0, n)
+	testserver.Eventually(t, "the lane is full", func() bool { return f.stored(contract.StreamOverflow) == room })
+	permits := f.charged("big:command")
+	var refused contract.Outcome
+	testserver.Eventually(t, "a sender is told that the lane is full", func() bool {
+		refused = f.outcome(f.publish("commands.interaction", command("big", "work", "waits")))
+		return refused.Status == contract.StatusError
+	})
+	if refused.Error.Code != 503 {
+		t.Errorf("%+v", refused)
+	}
+	testserver.Eventually(t, "its permit is given back", func() bool { return f.charged("big:command") <= max(permits, n) })
+	if o := f.outcome(f.publish("commands.interaction", command("quiet", "work", "quiet"))); o.Status != contract.StatusOK {
+		t.Errorf("%+v", o)
+	}
+	f.open()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n+1 })
+	f.wantOnce(n + 1)
+}
+
+// A message that fits into its stream, but not with the headers that it would have in a lane, is handled without one.
+func TestMessageTooLargeForALane(t *testing.T) {
+	t.Parallel()
+	server := testserver.NATS(t, func(o *server.Options) { o.MaxPayload = 8 << 10 })
+	f := newFloodedOn(t, server)
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.open()
+	f.start()
+	body := fmt.Appendf(nil, `{"event_id":"large","event_type":"interaction.create","guild_id":"big","data":{"command_name":"work","options":{"x":%q}}}`,
+		strings.Repeat("x", 7_900))
+	if o := f.outcome(f.publish("commands.interaction", body)); o.Status != contract.StatusOK {
+		t.Errorf("%+v", o)
+	}
+	if o := f.outcome(f.publish("commands.interaction", command("big", "work", "small"))); o.Status != contract.StatusOK {
+		t.Errorf("%+v", o)
+	}
+	f.wantOnce(2)
+}
+
+// Without OVERFLOW a community whose lane is open is served as if it had none, and OVERFLOW is made again.
+func TestOverflowIsDeleted(t *testing.T) {
+	t.Parallel()
+	f := newFlooded(t)
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.open()
+	f.start()
+	if err := f.js.DeleteStream(t.Context(), contract.StreamOverflow); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		if o := f.outcome(f.publish("commands.interaction", command("big", "work", strconv.Itoa(i)))); o.Status != contract.StatusOK {
+			t.Errorf("%+v", o)
+		}
+	}
+	testserver.Eventually(t, "OVERFLOW is made again", func() bool {
+		_, err := f.js.Stream(t.Context(), contract.StreamOverflow)
+		return err == nil
+	})
+	f.wantOnce(10)
+}
+
+// A worker that starts finds the lane and its backlog, and moves what comes behind it. Redis knows nothing of the lane
+// any more.
+func TestRestartPicksALaneUp(t *testing.T) {
+	t.Parallel()
+	const n = 3_000
+	f := newFlooded(t)
+	f.options = func(o *Options) { o.ShutdownTimeout = time.Second }
+	f.impatient()
+	_, stop := f.start()
+	f.flood(0, n)
+	f.awaitLane(n)
+	stop()
+	f.redis.Del("arrakis:lanes")
+	f.flood(n, n)
+	f.start()
+	f.awaitLane(2 * n)
+	f.open()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == 2*n })
+	testserver.Eventually(t, "everything is acknowledged", func() bool {
+		return f.stored(contract.StreamCommands)+f.stored(contract.StreamOverflow) == 0
+	})
+}
+
+// A lane goes on while Redis is away, also one that is opened then.
+func TestLaneWithoutRedis(t *testing.T) {
+	t.Parallel()
+	const n = 3_000
+	f := newFlooded(t)
+	f.start()
+	for _, known := range []string{"big", "quiet"} { // while Redis is away, tenants are served from the cache
+		f.publish("commands.interaction", command(known, "work", "known-"+known))
+	}
+	testserver.Eventually(t, "both are known", func() bool { return f.count() == 2 })
+	f.redis.Close()
+	f.flood(0, n)
+	f.awaitLane(n)
+	if o := f.outcome(f.publish("commands.interaction", command("quiet", "work", "quiet"))); o.Status != contract.StatusOK {
+		t.Errorf("%+v", o)
+	}
+	if err := f.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	f.flood(n, n)
+	f.awaitLane(2 * n)
+	f.open()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == 2*n+3 })
+	f.wantOnce(2*n + 3)
+}
+
+// The time to live of a command counts from when it was stored first, not from when it was moved.
+func TestCommandExpiresInALane(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	f := newFlooded(t)
+	f.options = func(o *Options) { o.CommandTTL = ttl }
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.start()
+	f.flood(0, 1_000)
+	last := f.publish("commands.interaction", command("big", "work", "last"))
+	testserver.Eventually(t, "all are moved", func() bool { return f.stored(contract.StreamCommands) == 0 })
+	stored := time.Now()
+	testserver.Eventually(t, "they are expired", func() bool { return time.Since(stored) > 2*ttl })
+	f.open()
+	if o := f.outcome(last); o.Status != contract.StatusExpired {
+		t.Errorf("%+v", o)
+	}
+	if f.count() > 600 {
+		t.Errorf("%d were handled", f.count())
+	}
+}
+
+// A drain finishes what is on its way into a lane: nothing is even handled twice.
+func TestDrainWhileMessagesAreMoved(t *testing.T) {
+	t.Parallel()
+	const n = 4_000
+	f := newFlooded(t)
+	f.options = func(o *Options) { o.TenantConcurrency = 2 }
+	f.open()
+	f.ensure()
+	openLane(f.bundle, "big")
+	f.flood(0, n)
+	for range 4 {
+		_, stop := f.start()
+		before := f.count()
+		testserver.Eventually(t, "messages are moved and handled", func() bool { return f.count() > before+100 || f.count() == n })
+		stop()
+	}
+	f.start()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
+	f.wantOnce(n)
+}

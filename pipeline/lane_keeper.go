@@ -1,0 +1,162 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/streams"
+	"arrakis/tenant"
+)
+
+const intakeBytes = 256 << 20
+
+const (
+	// laneCheck is the time between two looks at who holds too much. What comes meanwhile is moved afterwards.
+	laneCheck = 20 * time.Millisecond
+	// laneCheckShare bounds the part of the time that these looks take, 1/laneCheckShare.
+	laneCheckShare = 50
+	// lanePoll is the time between two polls of who is in a lane.
+	lanePoll = time.Second
+	// laneLeast is how many messages of a community a source must have in the process for a look at it.
+	laneLeast = 30
+)
+
+// laneKeeper opens lanes for communities that are over their due, and lets them leave. It adds a source for each lane:
+// every process reads all lanes that exist, so that none waits for the process that has filled it.
+type laneKeeper struct {
+	// Set by New, read-only.
+	js          jetstream.JetStream
+	registry    *lanes.Registry
+	writer      *laneWriter
+	admitted    *fairQueue
+	decode      *decodeStage
+	monitor     *monitor
+	ensurer     *ensurer
+	concurrency int // handlers in this process
+	log         *slog.Logger
+
+	// Owned by run.
+	reading map[int]bool // the lanes that have a source
+	list    []claim      // memory for the next look
+}
+
+// newLaneKeeper makes the keeper, the writer and the registry of p.
+func (p *Pipeline) newLaneKeeper(o *Options) *laneKeeper {
+	k := &laneKeeper{
+		js: p.ensurer.js, admitted: p.admitted, decode: p.decode, monitor: p.monitor, ensurer: p.ensurer,
+		concurrency: o.HandlerConcurrency, log: p.log, reading: map[int]bool{},
+	}
+	k.registry = lanes.New(lanes.Options{
+		JetStream: k.js, Redis: o.Redis, Health: o.Limiter.Health(),
+		Consumer: k.ensure, Busy: k.busy, Opened: k.opened, Decided: func(l *lanes.Lane, left bool) { k.writer.decided(l, left) },
+		MinStay: o.laneStay, Logger: o.Logger, Registerer: o.Registerer,
+	})
+	k.writer = newLaneWriter(p.nc, k.registry, p.ensurer.ensure, p.log, p.admitted, p.ended)
+	return k
+}
+
+// ensure makes the consumer of a lane, and OVERFLOW if it is missing.
+func (k *laneKeeper) ensure(ctx context.Context, lane int) error {
+	err := streams.EnsureLane(ctx, k.js, lane, k.ensurer.options)
+	if isGone(err) {
+		if err = k.ensurer.ensure(ctx); err == nil {
+			err = streams.EnsureLane(ctx, k.js, lane, k.ensurer.options)
+		}
+	}
+	return err
+}
+
+// busy reports whether messages of a community wait here that are not from its lane.
+func (k *laneKeeper) busy(key lanes.Key) bool { return k.admitted.holds(key) }
+
+// opened moves what waits here of a community whose lane has just been opened. Nothing passes meanwhile. As many
+// messages stay as keep the workers busy until the lane is read.
+func (k *laneKeeper) opened(lane *lanes.Lane) {
+	keep := min(k.concurrency, max(1, k.ensurer.options.WithDefaults().MaxAckPending/40))
+	var moves []*laneMove
+	for _, d := range k.admitted.takeBehind(lane.Key, keep) {
+		moves = append(moves, enter(d, lane))
+	}
+	k.writer.put(moves)
+}
+
+// poll learns who is in a lane, and adds sources for lanes that have none.
+func (k *laneKeeper) poll(ctx context.Context) {
+	k.registry.Poll(ctx, time.Now())
+	k.read()
+}
+
+// read adds a source for each lane that has none.
+func (k *laneKeeper) read() {
+	for _, lane := range k.registry.Consumers() {
+		if k.reading[lane] {
+			continue
+		}
+		k.reading[lane] = true
+		s := newLaneSource(k.js, lane, 2*k.concurrency, func(ctx context.Context) error { return k.ensure(ctx, lane) }, k.log)
+		k.decode.add(s)
+		k.monitor.watch(s)
+	}
+}
+
+// run keeps lanes until ctx ends.
+func (k *laneKeeper) run(ctx context.Context) {
+	check, poll := time.NewTimer(laneCheck), time.NewTicker(lanePoll)
+	defer check.Stop()
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			k.poll(ctx)
+		case began := <-check.C:
+			pause := laneCheck
+			if !k.check(ctx, began) {
+				pause = lanePoll // there is no lane to be had
+			}
+			check.Reset(max(pause, laneCheckShare*time.Since(began)))
+		}
+	}
+}
+
+// check opens lanes for all that are over their due. It returns false if one cannot be opened.
+func (k *laneKeeper) check(ctx context.Context, now time.Time) bool {
+	k.list = k.admitted.claims(k.list[:0], laneLeast, intakeBytes/10)
+	defer clear(k.list)
+	for i := range k.list {
+		c := &k.list[i]
+		if !c.load(now).Enters() {
+			continue
+		}
+		key := lanes.Key{Kind: c.kind, Community: c.community}
+		if k.registry.Open(ctx, key, direct(c.kind, c.tenant)) != nil {
+			return false
+		}
+		k.read()
+	}
+	return true
+}
+
+// load is what the rule for lanes asks.
+func (c *claim) load(now time.Time) lanes.Load {
+	return lanes.Load{
+		Messages: c.waiting, Bytes: int(c.bytes), Waited: now.Sub(c.oldest), Expected: c.expected,
+		Source: c.total, HandlerShare: c.running,
+		Pool: int(c.source.pool.Load()), Unacked: int(c.source.unacked.Load()), Budget: intakeBytes,
+	}
+}
+
+// direct says whether the ingress may publish messages of the tenant straight into a lane.
+func direct(kind contract.Kind, t *tenant.Tenant) lanes.Direct {
+	route := kind.Route()
+	if !route.Limited || t.Max[route.Action] < 0 && (kind != contract.KindCommand || t.Max[tenant.UserCommand] < 0) {
+		return lanes.Yes
+	}
+	return lanes.No
+}

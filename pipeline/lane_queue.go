@@ -1,0 +1,122 @@
+package pipeline
+
+import (
+	"time"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
+	"arrakis/tenant"
+)
+
+// claim is what the fair queue holds of one community from one source, beside what it is to be compared with.
+type claim struct {
+	community string
+	source    *source
+	kind      contract.Kind  // of the first of these messages that waits
+	tenant    *tenant.Tenant // the same one's
+	waiting   int
+	bytes     int64         // of the bodies of those that wait or run
+	oldest    time.Time     // when this process received the first of the community's messages that wait
+	expected  time.Duration // until all that wait have begun, if the community gets all that it may have
+	running   float64       // the community's part of all running messages, 0 to 1
+	total     int           // what the queue holds from the source, of all communities
+}
+
+// claims appends to list a claim for each community and source with messages that wait: at least so many, or of more
+// than so many bytes. Lanes are no such sources.
+func (q *fairQueue) claims(list []claim, least int, bytes int64) []claim {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting == 0 {
+		return list
+	}
+	totals := make(map[*source]int)
+	for _, b := range q.communities {
+		for i := range b.held {
+			h := &b.held[i]
+			totals[h.source] += h.messages
+			if h.source.lane || h.messages < least && h.bytes <= bytes {
+				continue
+			}
+			if c, ok := q.claimLocked(b, h); ok {
+				list = append(list, c)
+			}
+		}
+	}
+	for i := range list {
+		list[i].total = totals[list[i].source]
+	}
+	return list
+}
+
+// claimLocked returns the claim of b on h, if messages of it wait. The caller must hold q.mu.
+func (q *fairQueue) claimLocked(b *backlog, h *held) (c claim, ok bool) {
+	first := b.first
+	for first != nil && first.source != h.source {
+		first = first.next
+	}
+	if first == nil {
+		return c, false
+	}
+	may := q.perTenant // how many may run at once, with no others
+	if may <= 0 {
+		may = max(1, q.workers/2)
+	}
+	c = claim{
+		community: b.community, source: h.source, kind: first.Kind, tenant: first.Tenant,
+		waiting: max(1, h.messages-b.running), bytes: h.bytes, oldest: b.first.received,
+		running: float64(b.running) / float64(max(1, q.running)),
+	}
+	c.expected = time.Duration(c.waiting) * b.estimate / time.Duration(may)
+	return c, true
+}
+
+// takeBehind takes out the messages of a key that wait behind the first keep of them, and returns them in their order.
+// keep must be at least 1.
+func (q *fairQueue) takeBehind(key lanes.Key, keep int) (taken []*delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.communities[key.Community]
+	if b == nil || b.first == nil {
+		return nil
+	}
+	kept := b.first // the last that stays; the first always does
+	keep -= of(b.first, key)
+	for d := kept.next; d != nil; d = kept.next {
+		if of(d, key) == 0 || keep > 0 {
+			keep -= of(d, key)
+			kept = d
+			continue
+		}
+		kept.next, d.next = d.next, nil
+		b.release(d)
+		taken = append(taken, d)
+	}
+	b.last = kept
+	q.waiting -= len(taken)
+	return taken
+}
+
+// of is 1 if d is a message of the key that can be moved into its lane, else 0.
+func of(d *delivery, key lanes.Key) int {
+	if d.Kind == key.Kind && d.movable() {
+		return 1
+	}
+	return 0
+}
+
+// holds reports whether messages of the key wait or run that were not read from a lane.
+func (q *fairQueue) holds(key lanes.Key) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.communities[key.Community]
+	if b == nil {
+		return false
+	}
+	for i := range b.held {
+		if s := b.held[i].source; !s.lane && (s.route == nil || s.route.Kind == key.Kind) {
+			return true
+		}
+	}
+	return false
+}
