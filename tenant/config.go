@@ -22,6 +22,8 @@ type Config struct {
 	OnLimit     OnLimitOverrides `json:"onLimit,omitzero"`
 	// MaxDelayed is how many messages of each action are delayed at a time, 1 to 10,000. nil keeps the tier's default.
 	MaxDelayed *int64 `json:"maxDelayed,omitempty"`
+	// Weight is the tenant's share of handler time, 1 to 100, see [Tenant]. nil keeps the tier's.
+	Weight *int64 `json:"weight,omitempty"`
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
@@ -112,4 +114,5 @@ func (c *Config) validate(f *faults) {
 	c.RateLimits.validate(f, "rateLimits")
 	c.OnLimit.validate(f, "onLimit")
 	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)
+	validateWeight(f, "weight", c.Weight)
 }

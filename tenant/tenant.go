@@ -48,7 +48,7 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 		Features:   d.Features,
 		Max:        d.Max,
 		MaxDelayed: d.maxDelayed(),
-		Weight:     d.Weight,
+		Weight:     tiers.weight(c.Tier, d.Features, c.Weight),
 		Stored:     true,
 	}
 }

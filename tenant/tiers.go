@@ -56,20 +56,28 @@ type TierOverrides struct {
 	RateLimits LimitOverrides   `json:"rateLimits"`
 	OnLimit    OnLimitOverrides `json:"onLimit,omitzero"`     // as in Config
 	MaxDelayed *int64           `json:"maxDelayed,omitempty"` // as in Config
+	Weight     *int64           `json:"weight,omitempty"`     // of the tenants that have none of their own
 	Unknown    jsontext.Value   `json:",embed"`
 }
 
 // Of returns the defaults of a tier. An unknown tier has the defaults of Free.
 func (t *Tiers) Of(tier Tier) TierDefaults {
-	d, o := freeDefaults, &t.Free
+	builtin, o := t.of(tier)
+	d := builtin.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed)
+	d.Weight = t.weight(tier, d.Features, nil)
+	return d
+}
+
+// of returns the defaults of the contract and what the document overrides.
+func (t *Tiers) of(tier Tier) (builtin *TierDefaults, o *TierOverrides) {
 	switch tier {
 	case Enterprise:
-		d, o = enterpriseDefaults, &t.Enterprise
+		return &enterpriseDefaults, &t.Enterprise
 	case Pro:
-		d, o = proDefaults, &t.Pro
+		return &proDefaults, &t.Pro
 	case Free:
 	}
-	return d.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed)
+	return &freeDefaults, &t.Free
 }
 
 // ParseTiers reads a tiers document that a user gives, as strictly as
@@ -89,4 +97,5 @@ func (o *TierOverrides) validate(f *faults, field string) {
 	o.RateLimits.validate(f, join(field, "rateLimits"))
 	o.OnLimit.validate(f, join(field, "onLimit"))
 	validateMaxDelayed(f, join(field, "maxDelayed"), o.MaxDelayed)
+	validateWeight(f, join(field, "weight"), o.Weight)
 }

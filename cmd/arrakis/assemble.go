@@ -15,7 +15,7 @@ func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker
 	o := worker.Options{
 		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), OpsHosts: h.opsHosts(),
 		Shards: w.Shards, ShardMailbox: w.ShardMailbox,
-		HandlerConcurrency: w.HandlerConcurrency, HandlerTimeout: w.HandlerTimeout,
+		HandlerConcurrency: w.HandlerConcurrency, TenantConcurrency: w.TenantConcurrency, HandlerTimeout: w.HandlerTimeout,
 		MaxAttempts: w.MaxAttempts, RetryBackoff: w.RetryBackoff.list(), RetryUntil: w.RetryUntil,
 		CommandTTL: w.CommandTTL, ShutdownTimeout: w.ShutdownTimeout,
 		TenantCacheSize: t.TenantCacheSize, TenantCacheTTL: t.TenantCacheTTL,

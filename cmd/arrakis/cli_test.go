@@ -45,7 +45,7 @@ func TestEverySettingOfTheContract(t *testing.T) {
 		"HTTP_ADDR": `":8080"`, "OPS_ADDR": `"127.0.0.1:8081"`,
 		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "OPS_HOSTS": "",
 		"HTTP_TLS_CERT": "", "HTTP_TLS_KEY": "", "HTTP_TLS_CLIENT_CA": "", "OPS_TLS_CERT": "", "OPS_TLS_KEY": "", "OPS_TLS_CLIENT_CA": "",
-		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "HANDLER_TIMEOUT": "15s",
+		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "TENANT_CONCURRENCY": "0", "HANDLER_TIMEOUT": "15s",
 		"MAX_ATTEMPTS": "5", "RETRY_BACKOFF": `"1s,5s,15s,60s"`, "RETRY_UNTIL": "1h", "COMMAND_TTL": "15m", "MAX_ACK_PENDING": "10000",
 		"TENANT_CACHE_SIZE": "100000", "TENANT_CACHE_TTL": "30s", "RELOAD_POLL_INTERVAL": "30s",
 		"LIMIT_ON_REDIS_DOWN": `"local"`, "METRICS_MAX_TENANTS": "10000",
@@ -81,6 +81,8 @@ func TestExitCodes(t *testing.T) {
 		{"bad action", nil, "reset comm_001 dance", exitUsage, "sync_request"},
 		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "commandsPerMinute"},
 		{"no limit", nil, "tenant set comm_001 --commands=many", exitUsage, "--commands"},
+		{"bad weight", nil, "tenant set comm_001 --weight=101", exitUsage, "from 1 to 100"},
+		{"no weight", nil, "tenant set comm_001 --weight=heavy", exitUsage, "--weight"},
 		{"bad number of delayed messages", nil, "tenant set comm_001 --max-delayed=few", exitUsage, "--max-delayed"},
 		{"bad policy", nil, "tenant set comm_001 --on-limit=wait", exitUsage, "delay or reject"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
@@ -136,7 +138,7 @@ func TestServeWithoutSettings(t *testing.T) {
 
 func TestEveryFaultAtOnce(t *testing.T) {
 	r := arrakis(t, environment{
-		"SHARDS": "none", "SHARD_MAILBOX": "0", "HANDLER_CONCURRENCY": "1.5", "HANDLER_TIMEOUT": "15",
+		"SHARDS": "none", "SHARD_MAILBOX": "0", "HANDLER_CONCURRENCY": "1.5", "TENANT_CONCURRENCY": "-1", "HANDLER_TIMEOUT": "15",
 		"MAX_ATTEMPTS": "-1", "RETRY_BACKOFF": "1s,5", "RETRY_UNTIL": "0s", "COMMAND_TTL": "-1s", "MAX_ACK_PENDING": "", "TENANT_CACHE_SIZE": "many",
 		"TENANT_CACHE_TTL": "0s", "RELOAD_POLL_INTERVAL": "1ms", "LIMIT_ON_REDIS_DOWN": "Local",
 		"METRICS_MAX_TENANTS": "x", "STREAM_STORAGE": "disk", "STREAM_REPLICAS": "6", "SHUTDOWN_TIMEOUT": "0s",
@@ -148,7 +150,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		t.Errorf("exit code %d", r.code)
 	}
 	for _, name := range []string{
-		"SHARDS", "SHARD_MAILBOX", "HANDLER_CONCURRENCY", "HANDLER_TIMEOUT", "MAX_ATTEMPTS", "RETRY_BACKOFF", "RETRY_UNTIL", "COMMAND_TTL",
+		"SHARDS", "SHARD_MAILBOX", "HANDLER_CONCURRENCY", "TENANT_CONCURRENCY", "HANDLER_TIMEOUT", "MAX_ATTEMPTS", "RETRY_BACKOFF", "RETRY_UNTIL", "COMMAND_TTL",
 		"TENANT_CACHE_SIZE", "TENANT_CACHE_TTL", "RELOAD_POLL_INTERVAL", "LIMIT_ON_REDIS_DOWN", "METRICS_MAX_TENANTS",
 		"STREAM_STORAGE", "STREAM_REPLICAS", "SHUTDOWN_TIMEOUT", "LOG_LEVEL", "LOG_FORMAT", "INGRESS_AUTH", "INGRESS_TOKEN",
 		"ADMIN_TOKEN", "HTTP_ADDR", "OPS_ADDR", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",

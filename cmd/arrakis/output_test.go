@@ -116,6 +116,7 @@ comm_002             cannot be used: see `+"`arrakis tenant get comm_002`"+`
 	checkFits(t, all)
 	checkText(t, all, `
                    FREE        PRO          ENTERPRISE
+weight             1           2            4
 command            10 per 1m   100 per 1m   unlimited
 eligibility_check  100 per 1h  1000 per 1h  unlimited
 sync_request       1 per 24h   10 per 24h   unlimited

@@ -75,6 +75,7 @@ type workerSettings struct {
 	Shards             int           `group:"worker" default:"${shards}" max:"4096" help:"Shards in this process."`
 	ShardMailbox       int           `group:"worker" default:"${shard_mailbox}" max:"1000000" help:"Messages that the mailbox of a shard holds."`
 	HandlerConcurrency int           `group:"worker" default:"${handler_concurrency}" max:"1000000" help:"Handlers running at once in this process."`
+	TenantConcurrency  int           `group:"worker" default:"${tenant_concurrency}" min:"0" max:"1000000" help:"Handlers running at once for one community in this process; 1 is strictly in order; 0 is as many as are still free for others."`
 	HandlerTimeout     time.Duration `group:"worker" default:"${handler_timeout}" max:"1h" help:"Time for one handler."`
 	MaxAttempts        int           `group:"worker" default:"${max_attempts}" max:"1000" help:"Handler attempts before a message is dead-lettered."`
 	RetryBackoff       durations     `group:"worker" default:"${retry_backoff}" max:"1h" help:"Delay before each further attempt, comma-separated, with jitter; the last one repeats. Delays of a second and more are rounded up to whole seconds."`
@@ -112,7 +113,8 @@ func defaults() kong.Vars {
 	return kong.Vars{
 		"shards": strconv.Itoa(o.Shards), "shard_mailbox": strconv.Itoa(o.ShardMailbox),
 		"handler_concurrency": strconv.Itoa(o.HandlerConcurrency), "handler_timeout": short(o.HandlerTimeout),
-		"max_attempts": strconv.Itoa(o.MaxAttempts), "command_ttl": short(o.CommandTTL),
+		"tenant_concurrency": strconv.Itoa(o.TenantConcurrency),
+		"max_attempts":       strconv.Itoa(o.MaxAttempts), "command_ttl": short(o.CommandTTL),
 		"retry_backoff": shortList(o.RetryBackoff), "retry_until": short(o.RetryUntil),
 		"shutdown_timeout":  short(o.ShutdownTimeout),
 		"tenant_cache_size": strconv.Itoa(o.TenantCacheSize), "tenant_cache_ttl": short(o.TenantCacheTTL),

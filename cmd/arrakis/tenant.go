@@ -58,6 +58,7 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 	}
 	t.row("tier", string(resolved.Tier))
 	t.listRow("features", resolved.Features.Names())
+	t.row("weight", strconv.Itoa(resolved.Weight))
 	for a := range tenant.Action(tenant.NumActions) {
 		t.row(a.String(), limitText(resolved, a))
 		if n := resolved.MaxDelayed[a]; n > 0 {
@@ -164,6 +165,7 @@ type tenantSetCmd struct {
 	User       string            `placeholder:"LIMIT" help:"Commands a minute of each user."`
 	OnLimit    string            `placeholder:"POLICY" help:"What happens to messages over the limit: reject, delay, or default for what the tier does. With --data it can be set by action."`
 	MaxDelayed string            `placeholder:"N" help:"How many messages of each action are delayed at a time: 1 to 10000, or default."`
+	Weight     string            `placeholder:"N" help:"Share of handler time while several communities have messages that wait: 1 to 100, or default for that of the tier."`
 	Feature    map[string]string `placeholder:"NAME=on" help:"Switch a feature: on, off or default. May be repeated."`
 	Data       string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
 	storeFlags
@@ -205,6 +207,7 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		{"syncs", "syncRequestsPerDay", c.Syncs, limits},
 		{"user", "userCommandsPerMinute", c.User, limits},
 		{"max-delayed", "maxDelayed", c.MaxDelayed, members},
+		{"weight", "weight", c.Weight, members},
 	} {
 		if l.value == "" {
 			continue

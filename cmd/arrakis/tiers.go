@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"arrakis/pipeline/view"
@@ -68,6 +69,7 @@ func tiersTable(t *table, config *tenant.Tiers) {
 		t.row(cells...)
 	}
 	t.row(header...)
+	row("weight", func(tier *tenant.Tenant) string { return strconv.Itoa(tier.Weight) })
 	for a := range tenant.Action(tenant.NumActions) {
 		row(a.String(), func(tier *tenant.Tenant) string { return limitText(tier, a) })
 		if slices.ContainsFunc(tiers, func(tier *tenant.Tenant) bool { return tier.MaxDelayed[a] > 0 }) {

@@ -59,7 +59,7 @@ func storeForeign(t *testing.T, redisURL string) {
 	rdb := redis.NewClient(o)
 	defer rdb.Close() //nolint:errcheck // nothing is pending
 	for key, document := range map[string]string{
-		"a_foreign": `{"communityId":"c1","guildId":"g1","tier":"pro","features":{"customBranding":false,"zeal":1},"rateLimits":{"commandsPerMinute":7,"x":2},"onLimit":{"command":"delay","zeal":2},"maxDelayed":5,"billing":{"plan":"<p>"}}`,
+		"a_foreign": `{"communityId":"c1","guildId":"g1","tier":"pro","features":{"customBranding":false,"zeal":1},"rateLimits":{"commandsPerMinute":7,"x":2},"onLimit":{"command":"delay","zeal":2},"maxDelayed":5,"weight":9,"billing":{"plan":"<p>"}}`,
 		"a_bad":     `{"tier":"gold"}`,
 	} {
 		if err := rdb.Set(t.Context(), "tenant:config:"+key, document, 0).Err(); err != nil {

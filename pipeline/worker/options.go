@@ -63,6 +63,10 @@ type Options struct {
 	ShardMailbox int
 	// HandlerConcurrency is how many handlers run at once, 1 or more. Defaults to 256.
 	HandlerConcurrency int
+	// TenantConcurrency is how many handlers run at once for one community; with 1 its messages are handled strictly in
+	// order. Defaults to 0: a community may start another handler while it runs fewer than its weight times those that
+	// are free, so one that has many messages gets half of the workers, and some are free for whoever comes next.
+	TenantConcurrency int
 	// HandlerTimeout is the time for one handler. Defaults to 15 s.
 	HandlerTimeout time.Duration
 	// MaxAttempts is after how many handler attempts a message becomes a dead letter, 1 or more. Defaults to 5.
@@ -191,6 +195,7 @@ func (o *Options) validate() error {
 		{"Shards", o.Shards < 0, o.Shards},
 		{"ShardMailbox", o.ShardMailbox < 0, o.ShardMailbox},
 		{"HandlerConcurrency", o.HandlerConcurrency < 0, o.HandlerConcurrency},
+		{"TenantConcurrency", o.TenantConcurrency < 0, o.TenantConcurrency},
 		{"HandlerTimeout", o.HandlerTimeout < 0, o.HandlerTimeout},
 		{"MaxAttempts", o.MaxAttempts < 0, o.MaxAttempts},
 		{"RetryUntil", o.RetryUntil < 0, o.RetryUntil},

@@ -91,7 +91,7 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 		NATS: o.NATS, Streams: o.Streams, Tenants: w.tenants, Limiter: w.limiter, Redis: o.Redis,
 		Handlers: o.Handlers, Fallbacks: o.Fallbacks,
 		Shards: o.Shards, ShardMailbox: o.ShardMailbox,
-		HandlerConcurrency: o.HandlerConcurrency, HandlerTimeout: o.HandlerTimeout,
+		HandlerConcurrency: o.HandlerConcurrency, TenantConcurrency: o.TenantConcurrency, HandlerTimeout: o.HandlerTimeout,
 		MaxAttempts: o.MaxAttempts, RetryBackoff: o.RetryBackoff, RetryUntil: o.RetryUntil, CommandTTL: max(o.CommandTTL, 0),
 		TenantCacheSize: o.TenantCacheSize, TenantCacheTTL: o.TenantCacheTTL,
 		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - lastAnswers(o.ShutdownTimeout),
