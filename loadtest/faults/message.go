@@ -119,7 +119,20 @@ func newMessage(seed uint64, i, total int) *message {
 		m.community = fmt.Sprintf("tight_%d", draw.IntN(tightCommunities))
 	}
 	m.viaHTTP = draw.IntN(100) < 15 && m.behaviour != malformed
-	m.drawWaits(draw, strings.HasPrefix(m.community, "tight"))
+	// A message that can be over its limit or too old waits for its outcome, which is told to nobody else. Over HTTP,
+	// syncs and events never wait.
+	switch waits := strings.HasPrefix(m.community, "tight") || m.kind == command; {
+	case m.kind == event:
+		m.async = m.viaHTTP
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
+	case waits && m.kind == syncing:
+		m.viaHTTP, m.Replies = false, true
+	case waits:
+		m.Replies = !m.viaHTTP
+	default:
+		m.async = m.viaHTTP && (m.kind == syncing || draw.IntN(2) == 0)
+		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
+	}
 	m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
 	return m
 }
@@ -139,8 +152,10 @@ func newFloodMessage(seed uint64, n, i int) *message {
 	if draw.IntN(10) == 0 {
 		m.kind = event
 	}
-	m.viaHTTP = draw.IntN(100) < 5 && m.behaviour != malformed
-	m.drawWaits(draw, m.community == limitedFlood)
+	waits := m.kind != event && (m.kind == command || m.community == limitedFlood) // as in newMessage
+	m.viaHTTP = !waits && draw.IntN(10) == 0 && m.behaviour != malformed
+	m.async = m.viaHTTP
+	m.Replies = waits || !m.viaHTTP && draw.IntN(2) == 0
 	m.complete(fmt.Sprintf("%d-flood%d-%04d-%s", seed, n, i, m.behaviour))
 	return m
 }
@@ -158,23 +173,6 @@ func drawBehaviour(draw *rand.Rand, broken bool) string {
 		return malformed
 	}
 	return works
-}
-
-// drawWaits draws whether the sender waits for the outcome. It does if the message can be over its limit, which refusable
-// says, or too old: nobody else is told. Over HTTP, syncs and events never wait.
-func (m *message) drawWaits(draw *rand.Rand, refusable bool) {
-	switch waits := refusable || m.kind == command; {
-	case m.kind == event:
-		m.async = m.viaHTTP
-		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
-	case waits && m.kind == syncing:
-		m.viaHTTP, m.Replies = false, true
-	case waits:
-		m.Replies = !m.viaHTTP
-	default:
-		m.async = m.viaHTTP && (m.kind == syncing || draw.IntN(2) == 0)
-		m.Replies = !m.viaHTTP && draw.IntN(2) == 0
-	}
 }
 
 // complete gives the message its ID and its body.

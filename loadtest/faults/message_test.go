@@ -23,6 +23,9 @@ func TestMessages(t *testing.T) {
 		seen[m.subject]++
 		if floods(m.community) {
 			seen[m.community+" "+m.subject]++
+			if m.viaHTTP {
+				seen["floods over HTTP"]++
+			}
 		}
 		told := m.Replies || m.viaHTTP && !m.async
 		limited := strings.HasPrefix(m.community, "tight") || m.community == limitedFlood
@@ -43,6 +46,7 @@ func TestMessages(t *testing.T) {
 		works, refuses, stumbles, fails, malformed, command.subject, check.subject, syncing.subject, event.subject,
 		openFlood + " " + command.subject, openFlood + " " + check.subject, openFlood + " " + event.subject,
 		limitedFlood + " " + command.subject, limitedFlood + " " + check.subject, limitedFlood + " " + event.subject,
+		"floods over HTTP",
 	} {
 		if seen[what] < 10 {
 			t.Errorf("%d messages are %s", seen[what], what)
