@@ -40,7 +40,7 @@ var (
 		run: 1500 * time.Millisecond, admitted: 200_000, many: 100_000, configs: 1_000_000,
 		latency: 5 * time.Second, saturated: 3 * time.Second,
 		phases: fairSize{
-			burst: 200_000, calm: 8 * time.Second, takenIn: 10 * time.Second, after: 8 * time.Second, hard: 12 * time.Second,
+			burst: 200_000, calm: 8 * time.Second, takenIn: 15 * time.Second, after: 8 * time.Second, hard: 12 * time.Second,
 		},
 	}
 	quickSize = size{

@@ -25,7 +25,7 @@ import (
 //     has nothing left to deliver.
 //   - Every run has servers of its own, streams in files, and workers that are processes with 256 handlers each.
 //   - First the quiet communities are alone (calm), then the flood begins, in the same processes. After it has been taken in
-//     (or, for a worker that does not get so far, after 10 s), its backlog is still there.
+//     (or, for a worker that does not get so far, after 15 s), its backlog is still there.
 
 // fairSize is how long the phases of the section fairness are.
 type fairSize struct {
@@ -293,7 +293,7 @@ func (b *bench) fairHard(ctx context.Context) error {
 		Title:   "Quiet communities beside what hurts most, one worker: ms",
 		Columns: []string{"", "p50", "p95", "p99", "stored", "sent", "handled", "workers MiB", "nats MiB", "disk MiB"},
 		Notes: []string{"From the beginning of the flood on. stored: p99 until JetStream had stored the quiet messages; no worker can be faster. Fills all: one unlimited community publishes messages of 4 KiB without end, for a handler " +
-			"of 50 ms, and OVERFLOW takes 256 MiB, so that it is full before the run ends. Retries: 100,000 messages whose handler fails. DEADLETTER away: it refuses messages, and 20,000 messages make " +
+			"of 50 ms, and OVERFLOW takes 64 MiB, so that it is full before the run ends. Retries: 100,000 messages whose handler fails. DEADLETTER away: it refuses messages, and 20,000 messages make " +
 			"their handler panic."},
 	}
 	for _, hard := range []struct {
@@ -332,7 +332,7 @@ func shrinkOverflow(ctx context.Context, s *servers) error {
 		return fmt.Errorf("look at OVERFLOW: %w", err)
 	}
 	c := stream.CachedInfo().Config
-	c.MaxBytes = 256 << 20
+	c.MaxBytes = 64 << 20
 	if _, err := s.js.UpdateStream(ctx, c); err != nil {
 		return fmt.Errorf("shrink OVERFLOW: %w", err)
 	}
