@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
@@ -92,6 +93,28 @@ func BenchmarkPipeline(b *testing.B) {
 		consume.Stop()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 	})
+}
+
+// BenchmarkService is one message from JetStream to its ack, handled by a micro service. The service and the server are
+// in this process.
+//
+//	go test -run - -bench Service -benchtime 100000x ./pipeline
+func BenchmarkService(b *testing.B) {
+	w := setup(b)
+	w.service("stats", func(r micro.Request) { _ = r.Respond([]byte(`{"members":42}`)) })
+	for i := range 100 {
+		if _, _, err := w.store.UpgradeTier(b.Context(), fmt.Sprintf("comm_%03d", i), tenant.Enterprise); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w.ensure()
+	w.fill(b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	w.start()
+	testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
 func (b *bundle) ensure() {

@@ -13,14 +13,17 @@ const maxNames = 200
 // names are the commands, check types and event types that some handler is known to answer. All other names share one
 // label value, because senders can make up any number of them. names is safe for concurrent use.
 type names struct {
-	mu   sync.RWMutex                         // protects sets
-	sets [contract.NumKinds]map[string]string // each name maps to itself
+	mu   sync.RWMutex                            // protects sets
+	sets [contract.NumKinds]map[string]knownName // by name
 }
+
+// knownName is a name, and where a micro service for it listens. The texts are made once and used for every message.
+type knownName struct{ name, subject string }
 
 func newNames(registries ...*Handlers) *names {
 	n := &names{}
 	for k := range n.sets {
-		n.sets[k] = make(map[string]string)
+		n.sets[k] = make(map[string]knownName)
 	}
 	for _, h := range registries {
 		h.each(n.add)
@@ -34,7 +37,7 @@ func newNames(registries ...*Handlers) *names {
 
 // add makes name known. Beyond maxNames it stays unknown.
 func (n *names) add(k contract.Kind, name string) {
-	if n.label(k, name) != contract.UnknownCommand {
+	if _, ok := n.find(k, name); ok {
 		return
 	}
 	n.mu.Lock()
@@ -42,16 +45,29 @@ func (n *names) add(k contract.Kind, name string) {
 	if len(n.sets[k]) < maxNames {
 		// The name is a part of a message's text: a copy does not keep that text in memory.
 		name = strings.Clone(name)
-		n.sets[k][name] = name
+		n.sets[k][name] = knownName{name, contract.HandlerSubject(k, name)}
 	}
+}
+
+func (n *names) find(k contract.Kind, name string) (knownName, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	known, ok := n.sets[k][name]
+	return known, ok
 }
 
 // label is the label value for name. It shares no memory with name.
 func (n *names) label(k contract.Kind, name string) string {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if known, ok := n.sets[k][name]; ok {
-		return known
+	if known, ok := n.find(k, name); ok {
+		return known.name
 	}
 	return contract.UnknownCommand
+}
+
+// subject is where a micro service for name listens.
+func (n *names) subject(k contract.Kind, name string) string {
+	if known, ok := n.find(k, name); ok {
+		return known.subject
+	}
+	return contract.HandlerSubject(k, name)
 }

@@ -122,7 +122,7 @@ func New(o Options) (*Pipeline, error) {
 		decode: decode,
 		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
 		handle: &handleStage{
-			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.features},
+			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
 			retries:  retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,

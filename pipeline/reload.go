@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,3 +111,21 @@ func (c *liveConfig) features(t *tenant.Tenant) []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
+
+// featureText is features as one text, joined by commas. It costs no allocation for a tenant without a flag that is on.
+func (c *liveConfig) featureText(t *tenant.Tenant) string {
+	if len(c.flags.Load().Enabled(t)) == 0 {
+		return featureTexts[t.Features]
+	}
+	return strings.Join(c.features(t), ",")
+}
+
+// featureTexts are the texts of all sets of features.
+var featureTexts = func() (texts [math.MaxUint8 + 1]string) {
+	for set := range texts {
+		names := tenant.Features(set).Names() //nolint:gosec // a uint8
+		slices.Sort(names)
+		texts[set] = strings.Join(names, ",")
+	}
+	return texts
+}()

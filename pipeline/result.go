@@ -17,17 +17,12 @@ func (e *resultError) Error() string {
 
 func (e *resultError) Unwrap() error { return e.err }
 
-// checkedResult is JSON that [contract.Result] has returned.
-type checkedResult json.RawMessage
-
 // encodeResult encodes what a handler returned as JSON. An error is a [*resultError].
 func encodeResult(result any) (json.RawMessage, error) {
 	var text []byte
 	switch r := result.(type) {
 	case nil:
 		return nil, nil
-	case checkedResult:
-		return json.RawMessage(r), nil
 	case json.RawMessage:
 		text = r
 	default:
@@ -43,19 +38,19 @@ func encodeResult(result any) (json.RawMessage, error) {
 	return checked, nil
 }
 
-// replyResult returns the body of a micro service's reply for encodeResult. A body that is not JSON at all becomes a
-// string. JSON that cannot be sent is a [*resultError].
-func replyResult(body []byte) (any, error) {
+// replyResult is the result in the body of a micro service's reply. A body that is not JSON at all becomes a string. JSON
+// that cannot be sent is a [*resultError].
+func replyResult(body []byte) (json.RawMessage, error) {
 	if len(body) == 0 {
-		return nil, nil //nolint:nilnil // no body is no result
+		return nil, nil
 	}
 	checked, err := contract.Result(body)
 	switch {
 	case err == nil:
-		return checkedResult(checked), nil
+		return checked, nil
 	case json.Valid(body):
 		return nil, &resultError{err}
 	default:
-		return strings.ToValidUTF8(string(body), "\uFFFD"), nil
+		return encodeResult(strings.ToValidUTF8(string(body), "\uFFFD"))
 	}
 }

@@ -3,14 +3,17 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/replies"
 	"arrakis/tenant"
 )
 
@@ -18,34 +21,38 @@ import (
 type services struct {
 	nc       *nats.Conn
 	known    *names
-	features func(*tenant.Tenant) []string
+	features func(*tenant.Tenant) string // joined by commas
+	replies  *replies.Mux                // set by subscribe
+	requests sync.Pool                   // of *serviceRequest
 }
 
-// request asks one of the services for name to handle the message. The body of the request is the body of the message.
-func (s *services) request(ctx context.Context, d *delivery, name string) (any, error) {
-	req := nats.NewMsg(contract.HandlerSubject(d.Kind, name))
-	req.Data = d.Body
-	set := func(header, value string) { req.Header[header] = []string{value} }
-	set(contract.HeaderCommunity, d.Community)
-	set(contract.HeaderTier, string(d.Tenant.Tier))
-	set(contract.HeaderFeatures, strings.Join(s.features(d.Tenant), ","))
-	set(contract.HeaderRequestID, d.requestID())
-	set(contract.HeaderEventID, d.EventID)
-	set(contract.HeaderAttempt, strconv.Itoa(d.Attempt))
-	if deadline, ok := ctx.Deadline(); ok {
-		set(contract.HeaderDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
+// subscribe makes the services ready for that many requests in flight. The caller must run the replies.
+func (s *services) subscribe(inFlight int) (err error) {
+	s.replies, err = replies.New(s.nc, inFlight)
+	return err
+}
+
+// send asks one of the services for name to handle the message. done gets what [replies.Mux.Send] says, for result, and
+// must not do what that forbids. If send returns an error, done is not called.
+func (s *services) send(ctx context.Context, d *delivery, name string, deadline time.Time, done func(*nats.Msg, error)) error {
+	r, ok := s.requests.Get().(*serviceRequest)
+	if !ok {
+		r = newServiceRequest()
 	}
-	if parent := d.header(contract.HeaderTraceParent); parent != "" {
-		set(contract.HeaderTraceParent, parent)
+	defer s.requests.Put(r)
+	r.msg.Subject = s.known.subject(d.Kind, name)
+	r.fill(d, s.features(d.Tenant), deadline)
+	if err := s.replies.Send(ctx, &r.msg, deadline, done); err != nil {
+		return requestError(r.msg.Subject, err)
 	}
-	reply, err := s.nc.RequestMsgWithContext(ctx, req)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return nil, &noHandlerError{req.Subject}
-	case errors.Is(err, nats.ErrMaxPayload):
-		return nil, tooLargeError{}
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", req.Subject, err)
+	return nil
+}
+
+// result is what follows from what send's done got: the result of d, or an error.
+func (s *services) result(d *delivery, reply *nats.Msg, err error) (json.RawMessage, error) {
+	name := d.Name(d.Kind)
+	if err != nil {
+		return nil, requestError(s.known.subject(d.Kind, name), err)
 	}
 	s.known.add(d.Kind, name)
 	if err := serviceError(reply); err != nil {
@@ -54,8 +61,25 @@ func (s *services) request(ctx context.Context, d *delivery, name string) (any, 
 	return replyResult(reply.Data)
 }
 
+// requestError is what an error of a request to a service at subject means.
+func requestError(subject string, err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return &noHandlerError{subject}
+	case errors.Is(err, nats.ErrMaxPayload):
+		return tooLargeError{}
+	case errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("%s: %w", subject, context.DeadlineExceeded)
+	default:
+		return fmt.Errorf("%s: %w", subject, err)
+	}
+}
+
 // serviceError reads an error by the NATS micro convention.
 func serviceError(reply *nats.Msg) error {
+	if reply.Header == nil {
+		return nil
+	}
 	text, code := reply.Header.Get(contract.HeaderServiceError), reply.Header.Get(contract.HeaderServiceErrorCode)
 	if text == "" && code == "" {
 		return nil
@@ -65,4 +89,44 @@ func serviceError(reply *nats.Msg) error {
 		n = 500
 	}
 	return &HandlerError{Code: n, Message: cmp.Or(text, "the handler failed")}
+}
+
+// serviceRequest is a message to a service, to be used again: its headers are made once, and only their values change.
+type serviceRequest struct {
+	msg                                                                      nats.Msg
+	community, tier, features, requestID, eventID, attempt, deadline, parent []string // of one value each, in msg's headers
+}
+
+func newServiceRequest() *serviceRequest {
+	r := &serviceRequest{msg: nats.Msg{Header: nats.Header{}}}
+	for name, value := range map[string]*[]string{
+		contract.HeaderCommunity: &r.community, contract.HeaderTier: &r.tier, contract.HeaderFeatures: &r.features,
+		contract.HeaderRequestID: &r.requestID, contract.HeaderEventID: &r.eventID,
+		contract.HeaderAttempt: &r.attempt, contract.HeaderDeadline: &r.deadline,
+	} {
+		*value = make([]string, 1)
+		r.msg.Header[name] = *value
+	}
+	r.parent = make([]string, 1)
+	return r
+}
+
+// fill makes r the request for d. The body of the request is the body of the message.
+func (r *serviceRequest) fill(d *delivery, features string, deadline time.Time) {
+	r.msg.Data = d.Body
+	r.community[0] = d.Community
+	r.tier[0] = string(d.Tenant.Tier)
+	r.features[0] = features
+	r.requestID[0] = d.requestID()
+	r.eventID[0] = d.EventID
+	r.attempt[0] = strconv.Itoa(d.Attempt)
+	r.deadline[0] = strconv.FormatInt(deadline.UnixMilli(), 10)
+	if r.parent[0] != "" {
+		r.parent[0] = ""
+		delete(r.msg.Header, contract.HeaderTraceParent)
+	}
+	if parent := d.header(contract.HeaderTraceParent); parent != "" {
+		r.parent[0] = parent
+		r.msg.Header[contract.HeaderTraceParent] = r.parent
+	}
 }

@@ -2,19 +2,22 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/shard"
 	"arrakis/tenant"
 )
 
-// handleStage is the third stage. It has workers that run one handler each, and communities take turns.
+// handleStage is the third stage, in which communities take turns. Its workers run one Go function each. A request to a
+// micro service needs no worker while it is in flight: what follows from the reply is done when the reply is there.
 type handleStage struct {
 	handlers, fallbacks *Handlers
 	services            *services
@@ -28,18 +31,23 @@ type handleStage struct {
 	metrics             *metrics
 	log                 *slog.Logger
 
-	admitted *fairQueue                // in
+	admitted *fairQueue                // in; counts the handlers that run, of both sorts
 	ended    *shard.Mailbox[*delivery] // out
+	requests sync.WaitGroup            // requests in flight, and goroutines for what follows from their replies
 }
 
-// run runs the workers. It returns when the queue is closed and empty.
+// run runs the workers. It returns when the queue is closed and empty and no handler runs.
 func (s *handleStage) run(work context.Context) error {
-	ticking, stop := context.WithCancel(work)
-	var ticker errgroup.Group
-	ticker.Go(func() error { s.tellInProgress(ticking); return nil })
+	if err := s.services.subscribe(s.concurrency); err != nil {
+		return err
+	}
+	beside, stop := context.WithCancel(work)
+	var besides sync.WaitGroup
+	besides.Go(func() { s.services.replies.Run(beside) })
+	besides.Go(func() { s.tellInProgress(beside) })
 	defer func() {
 		stop()
-		_ = ticker.Wait() // returns nil only
+		besides.Wait()
 	}()
 
 	finishing := context.WithoutCancel(work) // after an abort, messages must still reach the metrics stage
@@ -62,81 +70,132 @@ func (s *handleStage) run(work context.Context) error {
 		workers.Go(func() error {
 			d, ok := s.admitted.next()
 			for ok {
-				took := s.handle(work, finishing, d)
-				if err := s.ended.Put(finishing, d); err != nil {
-					return err
+				if took, ended := s.handle(work, finishing, d); ended {
+					d, ok = s.admitted.doneAndNext(d, took)
+				} else {
+					d, ok = s.admitted.next()
 				}
-				d, ok = s.admitted.doneAndNext(d, took)
 			}
 			return nil
 		})
 	}
-	return workers.Wait()
+	err := workers.Wait()
+	s.requests.Wait()
+	return err
 }
 
-// handle runs the handler of d and sets the disposition of d. It returns how long the handler took, 0 if none ran.
-// finishing does not end when work is aborted.
-func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took time.Duration) {
-	if work.Err() != nil {
-		d.disposition = aborted()
-		return 0
+// handle runs the Go function for d, or sends a request to a micro service. If d has ended when it returns, it says how
+// long the handler took, 0 if none ran; else that follows with the reply. finishing does not end when work is aborted.
+func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took time.Duration, ended bool) {
+	began, begins := s.begin(work, d)
+	if !begins {
+		s.pass(finishing, d)
+		return 0, true
 	}
-	if now := time.Now(); d.expired(s.commandTTL, now) { // while it waited for its turn
+	name := d.Name(d.Kind)
+	if f, ok := s.handlers.find(d.Kind, name); ok {
+		result, err := s.invoke(work, f, d, began)
+		return s.finish(work, finishing, d, began, result, err), true
+	}
+	s.requests.Add(1)
+	err := s.services.send(work, d, name, began.Add(s.timeout), func(reply *nats.Msg, err error) {
+		s.replied(work, finishing, d, began, reply, err)
+	})
+	if err == nil {
+		return 0, false
+	}
+	s.requests.Done()
+	return s.finish(work, finishing, d, began, nil, err), true
+}
+
+// begin returns when the handler of d begins, or false if none must run. Then d has its disposition.
+func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
+	now := time.Now()
+	switch {
+	case work.Err() != nil:
+		d.disposition = aborted()
+		return now, false
+	case d.expired(s.commandTTL, now): // while it waited for its turn
 		d.disposition = expired()
 		d.unused = s.admitted.ours(d, now) // otherwise another process may have handled it with these permits
-		return 0
+		return now, false
+	case d.comesAgain():
+		begins = s.attempts.begin(work, d) // asks Redis
+		return time.Now(), begins
+	default:
+		return now, s.attempts.begin(work, d)
 	}
-	if !s.attempts.begin(work, d) {
-		return 0
+}
+
+// replied does what follows from a reply, or from the error that came instead. It is called by the goroutine that all
+// replies come from. So what may take long gets a goroutine of its own: all errors, because Redis is told of them or a
+// fallback runs; messages that were delivered before, because Redis is told of them too; and long results. There are no
+// more of these goroutines than handlers may run.
+func (s *handleStage) replied(work, finishing context.Context, d *delivery, began time.Time, reply *nats.Msg, err error) {
+	defer s.requests.Done()
+	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() {
+		if result, err := s.services.result(d, reply, nil); err == nil {
+			s.admitted.done(d, s.finish(work, finishing, d, began, result, nil))
+			return
+		}
 	}
-	defer s.attempts.end(work, finishing, d)
-	began := time.Now()
-	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
-	defer cancel()
-	result, err := s.call(ctx, d)
-	if err == nil {
-		d.result, err = encodeResult(result)
-	}
+	s.requests.Go(func() {
+		result, err := s.services.result(d, reply, err)
+		if errors.As(err, new(*noHandlerError)) {
+			if f, ok := s.fallbacks.find(d.Kind, d.Name(d.Kind)); ok {
+				result, err = s.invoke(work, f, d, began)
+			}
+		}
+		s.admitted.done(d, s.finish(work, finishing, d, began, result, err))
+	})
+}
+
+// shortReply is the size of the longest reply, in bytes, that is read on the goroutine of all replies.
+const shortReply = 4 << 10
+
+// finish decides on d, whose handler returned result and err, and passes d on. It returns how long the handler took.
+func (s *handleStage) finish(
+	work, finishing context.Context, d *delivery, began time.Time, result json.RawMessage, err error,
+) (took time.Duration) {
 	now := time.Now()
 	took = now.Sub(began)
 	if err != nil && work.Err() != nil {
 		d.disposition = aborted()
-		return took
+	} else {
+		d.result = result
+		t := d.try(now, s.commandTTL)
+		d.disposition = s.retries.handled(err, &t)
+		d.latency = now.Sub(d.received)
+		s.metrics.handle.Observe(took.Seconds())
+		if err != nil {
+			s.logFailure(work, d, err)
+		}
 	}
-	t := d.try(now, s.commandTTL)
-	d.disposition = s.retries.handled(err, &t)
-	d.latency = now.Sub(d.received)
-	s.metrics.handle.Observe(took.Seconds())
-	if err != nil {
-		s.logFailure(work, d, err)
-	}
+	s.attempts.end(work, finishing, d)
+	s.pass(finishing, d)
 	return took
 }
 
-// call runs the first handler that exists for d: a registered Go function, a NATS micro service, or a fallback.
-func (s *handleStage) call(ctx context.Context, d *delivery) (any, error) {
-	name := d.Name(d.Kind)
-	if f, ok := s.handlers.find(d.Kind, name); ok {
-		return s.invoke(ctx, f, d)
-	}
-	result, err := s.services.request(ctx, d, name)
-	if errors.As(err, new(*noHandlerError)) {
-		if f, ok := s.fallbacks.find(d.Kind, name); ok {
-			return s.invoke(ctx, f, d)
-		}
-	}
-	return result, err
+// pass passes d to the metrics stage.
+func (s *handleStage) pass(finishing context.Context, d *delivery) {
+	_ = s.ended.Put(finishing, d) // ended is open: it is closed after this stage has ended
 }
 
-// invoke runs a Go function. Only invoke recovers a handler's panic.
-func (s *handleStage) invoke(ctx context.Context, f Handler, d *delivery) (result any, err error) {
+// invoke runs a Go function and encodes its result. Only invoke recovers a handler's panic.
+func (s *handleStage) invoke(work context.Context, f Handler, d *delivery, began time.Time) (text json.RawMessage, err error) {
+	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
+	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
-			result, err = nil, &panicError{value: v, stack: debug.Stack()}
+			text, err = nil, &panicError{value: v, stack: debug.Stack()}
 		}
 	}()
 	d.RequestID, d.features = d.requestID(), s.features
-	return f(ctx, &d.Message)
+	result, err := f(ctx, &d.Message)
+	if err != nil {
+		return nil, err
+	}
+	return encodeResult(result)
 }
 
 // tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress. It
