@@ -8,6 +8,7 @@ type backlog struct {
 	first, last *delivery // those that wait, linked by delivery.next
 	held        []held    // by source
 	account
+	excused uint64 // the last delivery, by arrival, whose wait is the own doing of the community
 
 	in    *line // turns or capped; nil if nothing waits
 	index int   // in that line
@@ -49,8 +50,19 @@ func (b *backlog) release(d *delivery) {
 	d.backlog = nil
 }
 
+// holds is how many messages are held from a source.
+func (b *backlog) holds(s *source) int {
+	for i := range b.held {
+		if b.held[i].source == s {
+			return b.held[i].messages
+		}
+	}
+	return 0
+}
+
 // hold changes what is held from a source. There are few sources with messages of one community.
 func (b *backlog) hold(s *source, messages int, bytes int64) {
+	s.queued += messages
 	for i := range b.held {
 		h := &b.held[i]
 		if h.source != s {

@@ -55,12 +55,13 @@ const (
 	errorUnavailable
 	errorExpired
 	errorWorkerKilled
+	errorOverloaded
 	numErrorTypes = iota
 )
 
 var errorNames = [numErrorTypes]string{
 	"none", "malformed", "handler_error", "timeout", "no_handler", "panic", "limits_unavailable", "expired",
-	"worker_killed",
+	"worker_killed", "overloaded",
 }
 
 // attempted reports whether the error is that of a handler that ran.
@@ -133,7 +134,7 @@ func (d *disposition) failed(err error) {
 	if handler, ok := errors.AsType[*HandlerError](err); ok {
 		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
 		if handler.Code == http.StatusServiceUnavailable {
-			d.failure.Code = http.StatusBadGateway // 503 is reserved for limits that cannot be checked
+			d.failure.Code = http.StatusBadGateway // 503 is what arrakis itself says: not now
 		}
 		return
 	}
@@ -245,6 +246,17 @@ func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration)
 		d.settlement, d.delay = nak, max(retryAfter, unavailableDelay)
 	}
 	return d
+}
+
+// overloaded is the disposition of a command that is refused because this process has too much work.
+func overloaded(retryAfter time.Duration) disposition {
+	return disposition{
+		settlement: ack, status: contract.StatusError, errorType: errorOverloaded,
+		failure: &contract.Error{
+			Code: http.StatusServiceUnavailable, Message: "There is more work than this community's tier can be served with now.",
+			RetryAfterMS: contract.Milliseconds(retryAfter),
+		},
+	}
 }
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}

@@ -33,6 +33,8 @@ type fairQueue struct {
 	running     int
 	started     *delivery // those that run, linked by delivery.next and previous
 	idle        int       // workers that are blocked in next
+	waits       *waits    // of this interval
+	arrivals    uint64    // deliveries that were put
 	spare       *backlog  // a list of backlogs to be used again
 	closed      bool
 	aborted     bool // nothing is taken in any more
@@ -41,7 +43,9 @@ type fairQueue struct {
 // newFairQueue returns a queue of which so many messages may run at once, and so many of one community. perTenant 0 is
 // as many as the dynamic threshold allows.
 func newFairQueue(workers, perTenant int) *fairQueue {
-	q := &fairQueue{workers: workers, perTenant: perTenant, communities: make(map[string]*backlog), estimate: quantum}
+	q := &fairQueue{
+		workers: workers, perTenant: perTenant, communities: make(map[string]*backlog), estimate: quantum, waits: newWaits(0),
+	}
 	q.startable.L = &q.mu
 	return q
 }
@@ -56,6 +60,7 @@ func (q *fairQueue) put(batch []*delivery) bool {
 	for _, d := range batch {
 		b := q.backlogLocked(d)
 		b.push(d)
+		q.arrivedLocked(b, d)
 		if b.in == nil {
 			b.enter(q.round)
 			q.placeLocked(b)
@@ -174,6 +179,7 @@ func (q *fairQueue) pickLocked() *backlog {
 // startLocked takes the next delivery of b, which pickLocked has returned. The caller must hold q.mu.
 func (q *fairQueue) startLocked(b *backlog) *delivery {
 	d := b.pop()
+	q.beganLocked(b, d)
 	q.waiting--
 	q.running++
 	q.round = max(q.round, b.round)
@@ -214,6 +220,7 @@ func (q *fairQueue) doneLocked(d *delivery, took time.Duration) {
 	average(&q.estimate, took)
 	changed := b.done(d.charged, took, q.round)
 	if b.in == &q.capped { // it may have come below its cap
+		q.leftCapLocked(b, b.running+1)
 		q.capped.remove(b)
 		b.need = 0
 		q.turns.add(b)

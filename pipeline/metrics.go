@@ -12,6 +12,7 @@ type metrics struct {
 	tenants *tenantMetrics
 
 	decode, handle, settle prometheus.Observer // stage latencies
+	waits                  [numTiers]prometheus.Observer
 	retries                prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 	permitsKept            prometheus.Counter
@@ -41,6 +42,15 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 			Name: "arrakis_dead_letters_total", Help: "Messages stored among the dead letters.",
 		}, []string{"stream", "reason"}),
 	}
+	waits := factory.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "arrakis_wait_seconds",
+		Help: "Time from when a message was stored first to the start of its handler. " +
+			"Messages that wait in a lane, to be tried again or because their limit delays them are not in it.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5, 10, 30, 60, 300},
+	}, []string{"tier"})
+	for i, tier := range tiersByWorth {
+		m.waits[i] = waits.WithLabelValues(string(tier))
+	}
 	if reg != nil {
 		reg.MustRegister(m.tenants)
 	}
@@ -52,6 +62,9 @@ func (m *metrics) record(batch []*delivery) {
 	m.tenants.mu.Lock()
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
+		if d.waited > 0 {
+			m.waits[worth(d.Tenant.Tier)].Observe(d.waited.Seconds())
+		}
 		if d.settlement != term && d.settlement != carriedOn {
 			m.tenants.recordLocked(d)
 		}

@@ -45,6 +45,7 @@ type Options struct {
 	RetryBackoff       []time.Duration // at least one
 	RetryUntil         time.Duration
 	CommandTTL         time.Duration // 0: commands never expire
+	OverloadAge        time.Duration // 0: no command is refused because of overload
 	MetricsMaxTenants  int
 	ShutdownTimeout    time.Duration
 
@@ -104,6 +105,7 @@ func New(o Options) (*Pipeline, error) {
 
 	ended := shard.NewMailbox[*delivery](endedQueue)
 	admitted := newFairQueue(o.HandlerConcurrency, o.TenantConcurrency)
+	admitted.waits = newWaits(o.OverloadAge)
 	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis, o.Limiter.Health()), options: o.Streams, log: o.Logger}
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
@@ -120,7 +122,7 @@ func New(o Options) (*Pipeline, error) {
 		monitor:  newMonitor(decode.all(), ensure, log),
 		admitted: admitted, ended: ended,
 		decode: decode,
-		limit:  &limitStage{shards: shards, admitted: admitted, ended: ended},
+		limit:  &limitStage{overload: newOverload(o.Registerer, o.OverloadAge, log), shards: shards, admitted: admitted, ended: ended},
 		handle: &handleStage{
 			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
@@ -229,6 +231,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
 	stages.Go(func() error { return p.monitor.run(intake) })
+	stages.Go(func() error { p.limit.overload.run(intake, p.admitted.takeWaits); return nil })
 	stages.Go(func() error { p.keeper.Run(intake); return nil })
 	return stages
 }

@@ -35,6 +35,8 @@ type source struct {
 	backlog    uint64 // messages that JetStream has not delivered yet
 	reconnects uint64 // of the connection, when the batch began to be decoded
 
+	queued int // messages in the fair queue, under its lock
+
 	stall stall // owned by look
 
 	pool     atomic.Int64           // messages that may be unacknowledged over all processes; written by pull and look

@@ -10,13 +10,16 @@ import (
 // admitted.
 type limitStage struct {
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
+	overload *overload                 // refuses new commands while there is too much work
 	lanes    *laneWriter               // out: admitted messages of communities in a lane
 	admitted *fairQueue                // out: admitted messages
 	ended    *shard.Mailbox[*delivery] // out: messages that already have a disposition
 }
 
 // run returns when the mailboxes are closed and the shards have decided on all their messages.
-func (s *limitStage) run(work context.Context) error { return s.shards.Run(work, s.pass) }
+func (s *limitStage) run(work context.Context) error {
+	return s.shards.Run(work, s.overload.refuse, s.pass)
+}
 
 // giveBack gives back what the shards have left after run was aborted. It returns when the mailboxes are closed and
 // empty.
@@ -35,7 +38,7 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 		d.Tenant = d.admission.Tenant
 		d.Community = d.Tenant.ID
 		switch v := &d.admission.Verdict; {
-		case d.decided(): // decode found the message expired
+		case d.decided(): // it is expired or refused
 		case v.Allowed:
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++

@@ -78,7 +78,7 @@ func benchPool(b *testing.B, shards int, decided *atomic.Int64) *Pool[*note] {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- p.Run(context.Background(), func(_ context.Context, batch []*note) error {
+		done <- p.Run(context.Background(), func([]*note) {}, func(_ context.Context, batch []*note) error {
 			decided.Add(int64(len(batch)))
 			return nil
 		})

@@ -54,6 +54,23 @@ func TestUnlimitedMessagesOnlyGetTheirTenant(t *testing.T) {
 	}
 }
 
+// What resolved exempts from its limit is not charged. It knows the tenant by then, and no limit has been asked.
+func TestResolvedExempts(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	if _, _, err := b.store.UpgradeTier(t.Context(), "pro", tenant.Pro); err != nil {
+		t.Fatal(err)
+	}
+	b.resolved = func(batch []*note) {
+		for _, n := range batch {
+			n.admission.Limited = n.admission.Tenant.Tier == tenant.Pro
+		}
+	}
+	b.send(commandOf("pro", "e1"), commandOf("free", "e2"))
+	if keys := b.redis.Keys(); !slices.Contains(keys, "ratelimit:pro:command") || slices.Contains(keys, "ratelimit:free:command") {
+		t.Errorf("Redis holds %v, want the permit of pro alone", keys)
+	}
+}
+
 func TestOptionsReportEveryFault(t *testing.T) {
 	_, err := NewPool[*note](Options{Mailbox: -1, CacheTTL: -1})
 	if err == nil {
@@ -77,7 +94,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	taken := make(chan struct{})
 	var g sync.WaitGroup
 	g.Go(func() {
-		err := pool.Run(ctx, func(ctx context.Context, _ []*note) error {
+		err := pool.Run(ctx, func([]*note) {}, func(ctx context.Context, _ []*note) error {
 			close(taken)
 			<-ctx.Done() // a stage behind that never takes
 			return ctx.Err()

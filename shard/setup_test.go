@@ -35,6 +35,8 @@ type bundle struct {
 	limits *limiter.Limiter
 	pool   *Pool[*note]
 	out    chan *note
+
+	resolved func([]*note) // given to Run if it is set before the first message
 }
 
 // full returns o with everything that a test does not care about.
@@ -74,7 +76,12 @@ func start(t *testing.T, b *bundle, o Options) *bundle {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- b.pool.Run(context.Background(), func(_ context.Context, batch []*note) error {
+		resolved := func(batch []*note) {
+			if b.resolved != nil {
+				b.resolved(batch)
+			}
+		}
+		done <- b.pool.Run(context.Background(), resolved, func(_ context.Context, batch []*note) error {
 			for _, n := range batch {
 				b.out <- n
 			}

@@ -59,7 +59,7 @@ func newShard[M Message](o Options, size int, tenants *tenantReader, m *metrics)
 
 // run is the goroutine of the shard. It decides each batch and passes it to out. The events of a batch are applied
 // before its messages are decided, so a change is in force for every message that is put into the mailbox after it.
-func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error) error {
+func (s *shard[M]) run(ctx context.Context, resolved func([]M), out func(context.Context, []M) error) error {
 	var items []item[M]
 	for {
 		var ok bool
@@ -78,6 +78,7 @@ func (s *shard[M]) run(ctx context.Context, out func(context.Context, []M) error
 			continue
 		}
 		s.resolve(ctx)
+		resolved(s.batch)
 		if err := s.decide(ctx); err != nil {
 			return err
 		}

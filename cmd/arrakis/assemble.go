@@ -17,13 +17,16 @@ func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker
 		Shards: w.Shards, ShardMailbox: w.ShardMailbox,
 		HandlerConcurrency: w.HandlerConcurrency, TenantConcurrency: w.TenantConcurrency, HandlerTimeout: w.HandlerTimeout,
 		MaxAttempts: w.MaxAttempts, RetryBackoff: w.RetryBackoff.list(), RetryUntil: w.RetryUntil,
-		CommandTTL: w.CommandTTL, ShutdownTimeout: w.ShutdownTimeout,
+		CommandTTL: w.CommandTTL, OverloadAge: w.OverloadAge, ShutdownTimeout: w.ShutdownTimeout,
 		TenantCacheSize: t.TenantCacheSize, TenantCacheTTL: t.TenantCacheTTL,
 		ReloadPollInterval: t.ReloadPollInterval, OnRedisDown: t.policy(), MetricsMaxTenants: t.MetricsMaxTenants,
 		Registry: newRegistry(),
 	}
 	if w.CommandTTL == 0 {
 		o.CommandTTL = worker.Never
+	}
+	if w.OverloadAge == 0 {
+		o.OverloadAge = worker.Never
 	}
 	return o
 }

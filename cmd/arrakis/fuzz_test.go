@@ -81,6 +81,7 @@ func FuzzSettings(f *testing.F) {
 		{"SHARDS", "64", "NATS_URL", "nats://u:" + fuzzedSecret + "@h"},
 		{"HANDLER_TIMEOUT", "1h", "SHARDS", "0"},
 		{"COMMAND_TTL", "0s", "COMMAND_TTL", "-1s"},
+		{"OVERLOAD_AGE", "0", "OVERLOAD_AGE", "2h"},
 		{"LIMIT_ON_REDIS_DOWN", "closed", "STREAM_STORAGE", "disk"},
 		{"REDIS_URL", "redis://:" + fuzzedSecret + "@h:port", "INGRESS_TOKEN", fuzzedSecret + "\x00"},
 		{"NATS_URL", "nats://" + fuzzedSecret, "ADMIN_TOKEN", "a,é" + fuzzedSecret},
@@ -126,7 +127,7 @@ func checkSettings(t *testing.T, env environment, c *serveCmd, err error) {
 		return
 	}
 	w := &c.workerSettings
-	if w.Shards < 1 || w.Shards > 4096 || w.HandlerTimeout <= 0 || w.ShutdownTimeout <= 0 || w.CommandTTL < 0 || w.MaxAttempts < 1 ||
+	if w.Shards < 1 || w.Shards > 4096 || w.HandlerTimeout <= 0 || w.ShutdownTimeout <= 0 || w.CommandTTL < 0 || w.OverloadAge < 0 || w.MaxAttempts < 1 ||
 		len(w.RetryBackoff.list()) < 1 || w.RetryUntil <= 0 ||
 		c.TenantCacheTTL <= 0 || c.ReloadPollInterval <= 0 || c.StreamReplicas < 1 || c.StreamReplicas > 5 {
 		t.Fatalf("%q: %+v", env, c)

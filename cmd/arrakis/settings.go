@@ -81,6 +81,7 @@ type workerSettings struct {
 	RetryBackoff       durations     `group:"worker" default:"${retry_backoff}" max:"1h" help:"Delay before each further attempt, comma-separated, with jitter; the last one repeats. Delays of a second and more are rounded up to whole seconds."`
 	RetryUntil         time.Duration `group:"worker" default:"${retry_until}" min:"1s" max:"24h" help:"How long a message that nobody waits for is tried while no handler answers; commands are tried for COMMAND_TTL."`
 	CommandTTL         time.Duration `name:"command-ttl" group:"worker" default:"${command_ttl}" min:"0s" help:"Age past which a command is reported expired instead of charged and handled; looked at again when its turn comes; 0s is never."`
+	OverloadAge        time.Duration `group:"worker" default:"${overload_age}" min:"0s" max:"1h" help:"How long communities within their due may wait before new commands are refused, free tier first; 0s is never."`
 	ShutdownTimeout    time.Duration `group:"worker" default:"${shutdown_timeout}" min:"1s" max:"1h" help:"Time from SIGTERM to exit; what is not finished by then is given back to JetStream."`
 }
 
@@ -116,7 +117,7 @@ func defaults() kong.Vars {
 		"tenant_concurrency": strconv.Itoa(o.TenantConcurrency),
 		"max_attempts":       strconv.Itoa(o.MaxAttempts), "command_ttl": short(o.CommandTTL),
 		"retry_backoff": shortList(o.RetryBackoff), "retry_until": short(o.RetryUntil),
-		"shutdown_timeout":  short(o.ShutdownTimeout),
+		"overload_age": short(o.OverloadAge), "shutdown_timeout": short(o.ShutdownTimeout),
 		"tenant_cache_size": strconv.Itoa(o.TenantCacheSize), "tenant_cache_ttl": short(o.TenantCacheTTL),
 		"reload_poll_interval": short(o.ReloadPollInterval), "limit_on_redis_down": o.OnRedisDown.String(),
 		"metrics_max_tenants": strconv.Itoa(o.MetricsMaxTenants),

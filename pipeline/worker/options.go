@@ -81,6 +81,9 @@ type Options struct {
 	// when the command arrives, and when its turn comes; then its permits are given back. Defaults to
 	// 15 min. With Never, no command expires.
 	CommandTTL time.Duration
+	// OverloadAge is how long communities that keep within their due may wait for a handler before new commands are
+	// refused with 503, those of the free tier first; see docs/operations.md. Defaults to 2 s. With Never, none is.
+	OverloadAge time.Duration
 	// ShutdownTimeout is the time within which Run returns once its context has ended; see the package comment. Handlers
 	// have at least a third of it, and three fifths if there is no ingress. Defaults to 30 s.
 	ShutdownTimeout time.Duration
@@ -116,7 +119,7 @@ func RedisConnections(shards int) int {
 	return cmp.Or(shards, Defaults().Shards) + others
 }
 
-// Never is the CommandTTL with which no command expires.
+// Never is the CommandTTL with which no command expires, and the OverloadAge with which none is refused.
 const Never = time.Duration(-1)
 
 // Defaults returns options with every default set.
@@ -136,6 +139,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.RetryUntil = cmp.Or(o.RetryUntil, time.Hour)
 	o.CommandTTL = cmp.Or(o.CommandTTL, 15*time.Minute)
+	o.OverloadAge = cmp.Or(o.OverloadAge, 2*time.Second)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
 	o.TenantCacheSize = cmp.Or(o.TenantCacheSize, 100_000)
 	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
@@ -200,6 +204,7 @@ func (o *Options) validate() error {
 		{"MaxAttempts", o.MaxAttempts < 0, o.MaxAttempts},
 		{"RetryUntil", o.RetryUntil < 0, o.RetryUntil},
 		{"CommandTTL", o.CommandTTL < 0 && o.CommandTTL != Never, o.CommandTTL},
+		{"OverloadAge", o.OverloadAge < 0 && o.OverloadAge != Never, o.OverloadAge},
 		{"ShutdownTimeout", o.ShutdownTimeout < 0, o.ShutdownTimeout},
 		{"TenantCacheSize", o.TenantCacheSize < 0, o.TenantCacheSize},
 		{"TenantCacheTTL", o.TenantCacheTTL < 0, o.TenantCacheTTL},

@@ -28,11 +28,11 @@ func TestMain(m *testing.M) {
 }
 
 func TestNewNamesEveryFault(t *testing.T) {
-	_, err := New(Options{Shards: 5000, HandlerConcurrency: -1, TenantCacheSize: -1, CommandTTL: -2})
+	_, err := New(Options{Shards: 5000, HandlerConcurrency: -1, TenantCacheSize: -1, CommandTTL: -2, OverloadAge: -2})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"NATS", "Redis", "Shards", "HandlerConcurrency", "TenantCacheSize", "CommandTTL"} {
+	for _, field := range []string{"NATS", "Redis", "Shards", "HandlerConcurrency", "TenantCacheSize", "CommandTTL", "OverloadAge"} {
 		if !strings.Contains(err.Error(), field+" is") {
 			t.Errorf("%v: does not name %s", err, field)
 		}

@@ -17,7 +17,7 @@ const (
 	Failed                     // the sender was told that the handler failed, or that there is none, and no dead letter is stored
 	Limited                    // the sender was told that the limit is used up
 	Expired                    // the sender was told that the message is too old
-	Unavailable                // the sender was told that limits cannot be checked now, under the policy closed
+	Unavailable                // the sender was told 503: limits cannot be checked now, under the policy closed, or there is too much work
 	Dropped                    // arrakis has counted it in arrakis_unread_dropped_total
 	Unfinished                 // it is still stored, though there was time to end it
 	Lost                       // nothing is known of it
