@@ -18,7 +18,7 @@ const intakeBytes = 256 << 20
 const (
 	// laneCheck is the time between two looks at who holds too much. What comes meanwhile is moved afterwards.
 	laneCheck = 20 * time.Millisecond
-	// laneCheckShare bounds the part of the time that these looks take, 1/laneCheckShare.
+	// laneCheckShare bounds the part of the time that these looks take, 1/laneCheckShare, unless one takes very long.
 	laneCheckShare = 50
 	// lanePoll is the time between two polls of who is in a lane.
 	lanePoll = time.Second
@@ -115,20 +115,17 @@ func (k *laneKeeper) run(ctx context.Context) {
 			return
 		case <-poll.C:
 			k.poll(ctx)
-		case began := <-check.C:
-			pause := laneCheck
-			if !k.check(ctx, began) {
-				pause = lanePoll // there is no lane to be had
-			}
-			check.Reset(max(pause, laneCheckShare*time.Since(began)))
+		case <-check.C:
+			check.Reset(k.check(ctx, time.Now()))
 		}
 	}
 }
 
-// check opens lanes for all that are over their due. It returns false if one cannot be opened.
-func (k *laneKeeper) check(ctx context.Context, now time.Time) bool {
+// check opens lanes for all that are over their due, and returns the time until the next check.
+func (k *laneKeeper) check(ctx context.Context, now time.Time) time.Duration {
 	k.list = k.admitted.claims(k.list[:0], laneLeast, intakeBytes/10)
 	defer clear(k.list)
+	pause := untilCheck(time.Since(now)) // servers that are slow to open a lane must not put the next check off
 	for i := range k.list {
 		c := &k.list[i]
 		if !c.load(now).Enters() {
@@ -136,11 +133,16 @@ func (k *laneKeeper) check(ctx context.Context, now time.Time) bool {
 		}
 		key := lanes.Key{Kind: c.kind, Community: c.community}
 		if k.registry.Open(ctx, key, direct(c.kind, c.tenant)) != nil {
-			return false
+			return lanePoll // there is no lane to be had
 		}
 		k.read()
 	}
-	return true
+	return pause
+}
+
+// untilCheck is the time until the next check, after a look that took so long.
+func untilCheck(took time.Duration) time.Duration {
+	return min(max(laneCheck, laneCheckShare*took), lanePoll)
 }
 
 // load is what the rule for lanes asks.

@@ -124,3 +124,16 @@ func TestQueueHolds(t *testing.T) {
 		t.Error("holds another kind or community")
 	}
 }
+
+// Looks take a bounded part of the time, but whatever one takes, the next one comes soon: a process that stood still for
+// two seconds must not let a flood in for the next hundred.
+func TestNextCheckForLanes(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		0: laneCheck, time.Microsecond: laneCheck, 5 * time.Millisecond: 250 * time.Millisecond, 2 * time.Second: lanePoll,
+	} {
+		if got := untilCheck(took); got != want {
+			t.Errorf("after a look of %v the next one is in %v, want %v", took, got, want)
+		}
+	}
+}
