@@ -1,0 +1,382 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/streams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+
+// bed is a Writer that runs on a NATS server with the streams of arrakis.
+type bed struct {
+	*testing.T
+	w      *Writer
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	server *testserver.NATSServer
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	server := testserver.NATS(t)
+	nc := server.Connect(t, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	b := &bed{T: t, nc: nc, js: testserver.JetStream(t, nc), server: server}
+	if err := streams.Ensure(t.Context(), b.js, nil, streams.Options{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run runs a new Writer until close or the test ends it.
+func (b *bed) run() (closeIt func()) {
+	b.Helper()
+	b.w = New(b.js, slog.New(slog.NewTextHandler(b.Output(), nil)))
+	var running sync.WaitGroup
+	running.Go(func() { b.w.Run(context.Background()) })
+	closeIt = func() { b.w.Close(); running.Wait() }
+	b.Cleanup(closeIt)
+	return closeIt
+}
+
+var stored = time.Unix(1_700_000_000, 42)
+
+// message is message n, to come at a time.
+func message(n uint64, at time.Time, done func(error)) Message {
+	return Message{
+		ID: ID{"COMMANDS", n, stored}, Subject: "commands.interaction.c", At: at,
+		Header: nats.Header{"Own": {fmt.Sprint(n)}}, Body: fmt.Append(nil, "body ", n), Done: done,
+	}
+}
+
+// put stores a message and returns how that ended.
+func (b *bed) put(m Message) error {
+	b.Helper()
+	ended := make(chan error, 1)
+	m.Done = func(err error) { ended <- err }
+	if !b.w.Put(m) {
+		b.Fatal("no room")
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(testserver.Patience):
+		b.Fatal("Done was not called")
+		return nil
+	}
+}
+
+func (b *bed) info() *jetstream.StreamInfo {
+	b.Helper()
+	s, err := b.js.Stream(b.Context(), contract.StreamRetry)
+	if err != nil {
+		b.Fatal(err)
+	}
+	info, err := s.Info(b.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return info
+}
+
+// next waits for the next message of the consumer.
+func (b *bed) next() jetstream.Msg {
+	b.Helper()
+	c, err := b.js.Consumer(b.Context(), contract.StreamRetry, contract.ConsumerRetry)
+	if err != nil {
+		b.Fatal(err)
+	}
+	msg, err := c.Next(jetstream.FetchMaxWait(testserver.Patience))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return msg
+}
+
+// A message comes when its time has come, and not before, with its headers and body, and without its schedule.
+func TestMessageComesInTime(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.run()
+	at := time.Now().Add(1200 * time.Millisecond)
+	if err := b.put(message(1, at, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if subjects := b.info().State.Subjects; subjects["retry.COMMANDS.1.1700000000000000042"] != 1 || len(subjects) != 1 {
+		t.Errorf("stored at %v", subjects)
+	}
+	msg := b.next()
+	if now := time.Now(); now.Before(at) {
+		t.Errorf("it came %v early", at.Sub(now))
+	}
+	if msg.Subject() != "again.commands.interaction.c" || string(msg.Data()) != "body 1" || msg.Headers().Get("Own") != "1" {
+		t.Errorf("%s %s %v", msg.Subject(), msg.Data(), msg.Headers())
+	}
+	if msg.Headers().Get(jetstream.ScheduleHeader) != "" || msg.Headers().Get(jetstream.ExpectedStreamHeader) != "" {
+		t.Errorf("headers %v", msg.Headers())
+	}
+	if err := msg.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.info().State.Msgs; n != 0 {
+		t.Errorf("%d messages are left", n)
+	}
+}
+
+// A message that is stored again replaces the one that waits, and one that is forgotten does not come. Another one with
+// the same sequence, of an earlier stream, is not touched.
+func TestReplaceAndForget(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	closeIt := b.run()
+	at := time.Now().Add(time.Hour)
+	again, other := message(1, at, nil), message(1, at, nil)
+	again.Body = []byte("again")
+	other.Stored = stored.Add(time.Second)
+	for _, m := range []Message{message(1, at, nil), message(2, at, nil), other, again} {
+		if err := b.put(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.w.Forget(ID{"COMMANDS", 2, stored})
+	b.w.Forget(ID{"COMMANDS", 3, stored})
+	closeIt()
+	testserver.Eventually(t, "message 2 is forgotten", func() bool { return b.info().State.NumSubjects == 2 })
+	s, err := b.js.Stream(t.Context(), contract.StreamRetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.GetLastMsgForSubject(t.Context(), again.subject()); err != nil || string(m.Data) != "again" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := s.GetLastMsgForSubject(t.Context(), other.subject()); err != nil || string(m.Data) != "body 1" {
+		t.Errorf("of the earlier stream: %+v, %v", m, err)
+	}
+}
+
+// Schedules survive a restart of the server.
+func TestScheduleSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.run()
+	const messages = 100
+	for n := range uint64(messages) {
+		if err := b.put(message(n, time.Now().Add(2*time.Second), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.server.Stop()
+	b.server.Start()
+	testserver.Eventually(t, "all have come", func() bool {
+		c, err := b.js.Consumer(t.Context(), contract.StreamRetry, contract.ConsumerRetry)
+		return err == nil && c.CachedInfo().NumPending == messages
+	})
+}
+
+// Many messages at a time are stored, each Done is called once, and Close waits for all.
+func TestManyAtATime(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	closeIt := b.run()
+	const messages = 20_000
+	var done, refused atomic.Int64
+	for n := range uint64(messages) {
+		m := message(n, time.Now().Add(time.Hour), func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			done.Add(1)
+		})
+		for !b.w.Put(m) {
+			refused.Add(1)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // the bound is tested below; here the test waits for room
+		}
+	}
+	closeIt()
+	if n := done.Load(); n != messages {
+		t.Errorf("%d of %d are done", n, messages)
+	}
+	if n := b.info().State.Msgs; n != messages {
+		t.Errorf("%d of %d are stored; there was no room %d times", n, messages, refused.Load())
+	}
+	if b.w.Put(message(1, time.Now(), nil)) {
+		t.Error("a closed Writer takes a message")
+	}
+}
+
+// What is not confirmed is bounded in number and bytes; a Writer that does not run takes no more than that.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	w := New(nil, slog.New(slog.DiscardHandler))
+	n := 0
+	for ; w.Put(message(1, stored, nil)); n++ {
+	}
+	if n != maxMessages {
+		t.Errorf("%d messages, want %d", n, maxMessages)
+	}
+	w = New(nil, slog.New(slog.DiscardHandler))
+	large := message(1, stored, nil)
+	large.Body = make([]byte, 1<<20)
+	for n = 0; w.Put(large); n++ {
+	}
+	if n < 60 || n > 64 {
+		t.Errorf("%d messages of 1 MiB, want no more than 64 MiB", n)
+	}
+	if small := message(1, stored, nil); !w.Put(small) {
+		t.Error("a small message finds no room behind the large ones")
+	}
+}
+
+// A stream that is nine tenths full gets nothing more, so that it drops nothing; there is room again at eight tenths.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const bound = 100 << 10
+	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
+	b.run()
+	var err error
+	n := uint64(0)
+	for ; err == nil; n++ {
+		m := message(n, time.Now().Add(time.Hour), nil)
+		m.Body = make([]byte, 1_000)
+		err = b.put(m)
+	}
+	if !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	before := b.info().State
+	if before.Bytes > bound/10*9 || before.Bytes < bound/10*7 {
+		t.Errorf("%d bytes are stored, want a little less than nine tenths of %d", before.Bytes, bound)
+	}
+	if before.Msgs != n-1 {
+		t.Errorf("%d of %d messages are stored", before.Msgs, n-1)
+	}
+	for n := range before.Msgs / 4 {
+		b.w.Forget(ID{"COMMANDS", n, stored})
+	}
+	testserver.Eventually(t, "there is room again", func() bool { return b.put(message(n, time.Now().Add(time.Hour), nil)) == nil })
+}
+
+// change changes the stream.
+func (b *bed) change(f func(*jetstream.StreamConfig)) {
+	b.Helper()
+	c := b.info().Config
+	f(&c)
+	if _, err := b.js.UpdateStream(b.Context(), c); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// A message that cannot be stored says why, and nothing is stored elsewhere. As soon as it can be, it is.
+func TestCannotBeStored(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	closeIt := b.run()
+	soon := time.Now().Add(time.Hour)
+
+	large := message(1, soon, nil)
+	large.Header["Large"] = []string{strings.Repeat("x", 64<<10)}
+	if err := b.put(large); !errors.Is(err, ErrHeaders) {
+		t.Errorf("large headers: %v", err)
+	}
+	large = message(1, soon, nil)
+	large.Body = make([]byte, b.nc.MaxPayload())
+	if err := b.put(large); !errors.Is(err, nats.ErrMaxPayload) {
+		t.Errorf("a large body: %v", err)
+	}
+	wild := message(1, soon, nil)
+	wild.Subject = "commands.*"
+	if err := b.put(wild); !errors.Is(err, jetstream.ErrScheduleTargetInvalid) {
+		t.Errorf("a subject that cannot be published to: %v", err)
+	}
+
+	if err := b.js.DeleteStream(t.Context(), contract.StreamRetry); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "the loss is noticed", func() bool { return errors.Is(b.put(message(1, soon, nil)), ErrNoRetry) })
+	// Without schedules the message would wait for ever.
+	plain := jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}, Storage: jetstream.MemoryStorage}
+	if _, err := b.js.CreateStream(t.Context(), plain); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "that is seen", func() bool {
+		err := b.put(message(1, soon, nil))
+		return errors.Is(err, ErrNoRetry) && strings.Contains(err.Error(), "no schedules")
+	})
+	b.change(func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true })
+	testserver.Eventually(t, "it is stored", func() bool { return b.put(message(1, soon, nil)) == nil })
+
+	b.server.Stop()
+	if err := b.put(message(1, soon, nil)); err == nil {
+		t.Error("stored without a server")
+	}
+	closeIt() // does not hang
+}
+
+// Who takes the subjects of RETRY for another stream gets no messages.
+func TestNotStoredElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.change(func(c *jetstream.StreamConfig) { c.Subjects = []string{"again.>"} })
+	other, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"retry.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run()
+	if err := b.put(message(1, time.Now(), nil)); err == nil {
+		t.Error("no error though another stream has the subject")
+	}
+	if info, err := other.Info(t.Context()); err != nil || info.State.Msgs != 0 {
+		t.Errorf("%d messages are stored elsewhere (%v)", info.State.Msgs, err)
+	}
+}
+
+// When its context ends, a Writer refuses what is not confirmed, so that it can be given back.
+func TestAborted(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	proxy := testserver.Proxy(t, strings.TrimPrefix(b.server.URL(), "nats://"))
+	nc := testserver.ConnectNATS(t, "nats://"+proxy.Addr())
+	w := New(testserver.JetStream(t, nc), slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	first := make(chan error, 1)
+	if !w.Put(message(0, time.Now(), func(err error) { first <- err })) {
+		t.Fatal("no room")
+	}
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	proxy.Stall()
+	var refused atomic.Int64
+	for n := range uint64(2 * inFlight) {
+		if !w.Put(message(n, time.Now(), func(err error) {
+			if err != nil {
+				refused.Add(1)
+			}
+		})) {
+			t.Fatal("no room")
+		}
+	}
+	cancel()
+	w.Close()
+	running.Wait()
+	if n := refused.Load(); n != 2*inFlight {
+		t.Errorf("%d messages are refused, want %d", n, 2*inFlight)
+	}
+}
