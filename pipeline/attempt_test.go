@@ -78,36 +78,3 @@ func TestF10InterruptionIsNoAttempt(t *testing.T) {
 		t.Errorf("%d dead letters, want none", n)
 	}
 }
-
-// A handler does not run again for a message that has had its attempts, but whose dead letter could not be stored.
-func TestExhaustedMessageIsNotHandledAgain(t *testing.T) {
-	b := setup(t)
-	runs := 0
-	b.handlers.Command("broken", func(context.Context, *Message) (any, error) { runs++; return nil, errors.New("never") })
-	b.options = func(o *Options) { o.MaxAttempts = 1 }
-	b.start()
-	stream, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing, taking := stream.CachedInfo().Config, stream.CachedInfo().Config
-	refusing.MaxMsgSize = 1
-	if _, err := b.js.UpdateStream(t.Context(), refusing); err != nil {
-		t.Fatal(err)
-	}
-	outcome := b.publish("commands.interaction", command("c1", "broken", "e1"))
-	testserver.Eventually(t, "it comes again", func() bool {
-		c, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-		return err == nil && c.CachedInfo().NumRedelivered > 0
-	})
-	if _, err := b.js.UpdateStream(t.Context(), taking); err != nil {
-		t.Fatal(err)
-	}
-	b.outcome(outcome)
-	if runs != 1 {
-		t.Errorf("the handler ran %d times, want once", runs)
-	}
-	if n := b.deadLetters(contract.ReasonAttemptsExhausted); n != 1 {
-		t.Errorf("%d dead letters, want 1", n)
-	}
-}

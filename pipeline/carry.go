@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ type origin struct {
 // carryHeaders are the headers that only a carried message has.
 var carryHeaders = []string{
 	contract.HeaderStream, contract.HeaderSequence, contract.HeaderSubject, contract.HeaderFirstStored,
-	contract.HeaderAttempt, contract.HeaderAdmitted, contract.HeaderDelivered,
+	contract.HeaderAttempt, contract.HeaderAdmitted, contract.HeaderDelivered, contract.HeaderReason, contract.HeaderError,
 }
 
 // carry returns the headers with which d is stored again: its own, without those that JetStream reads, and those of a
@@ -58,6 +59,8 @@ func (d *delivery) carry(failed int, now time.Time) nats.Header {
 	if d.comesAgain() {
 		set(contract.HeaderDelivered, strconv.FormatUint(d.before+d.delivered, 10))
 	}
+	delete(h, contract.HeaderReason)
+	delete(h, contract.HeaderError)
 	return h
 }
 
@@ -97,6 +100,10 @@ func (d *delivery) carried(subject string, now time.Time) error {
 	if text := d.header(contract.HeaderAdmitted); text != "" {
 		d.admission.Admitted = true
 		d.admission.Verdict, err5 = parseVerdict(text, now)
+	}
+	if reason := contract.Reason(d.header(contract.HeaderReason)); slices.Contains(contract.Reasons(), reason) {
+		d.disposition = letter(reason, d.header(contract.HeaderError))
+		d.counted = true
 	}
 	return errors.Join(err1, err2, err3, err4, err5)
 }

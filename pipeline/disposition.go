@@ -32,6 +32,7 @@ type disposition struct {
 	unused    bool            // the permits that the message took are to be given back
 	refused   bool            // the handler's answer is a 4xx
 	delay     time.Duration   // before the next delivery, for a nak
+	at        time.Time       // the same by JetStream's clock, for a message that may wait in RETRY; zero: it may not
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well

@@ -13,7 +13,9 @@ type metrics struct {
 
 	decode, handle, settle prometheus.Observer // stage latencies
 	waits                  [numTiers]prometheus.Observer
-	retries                prometheus.Counter
+	retriesStored          prometheus.Counter
+	retriesNak             prometheus.Counter
+	parked                 prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 	permitsKept            prometheus.Counter
 }
@@ -26,13 +28,20 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 		Help:    "Time in a stage: decode and metrics for one batch, handle for one message.",
 		Buckets: prometheus.ExponentialBuckets(1e-5, 4, 12), // 10 µs to 40 s
 	}, []string{"stage"})
+	retries := factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "arrakis_retries_total",
+		Help: "Messages to be tried again after a delay: stored in RETRY, or unacknowledged meanwhile after a delayed nak.",
+	}, []string{"way"})
 	m := &metrics{
-		tenants: newTenantMetrics(maxTenants, known),
-		decode:  stages.WithLabelValues("decode"),
-		handle:  stages.WithLabelValues("handle"),
-		settle:  stages.WithLabelValues("metrics"),
-		retries: factory.NewCounter(prometheus.CounterOpts{
-			Name: "arrakis_retries_total", Help: "Messages given back to JetStream to be delivered again after a delay.",
+		tenants:       newTenantMetrics(maxTenants, known),
+		decode:        stages.WithLabelValues("decode"),
+		handle:        stages.WithLabelValues("handle"),
+		settle:        stages.WithLabelValues("metrics"),
+		retriesStored: retries.WithLabelValues("stored"),
+		retriesNak:    retries.WithLabelValues("nak"),
+		parked: factory.NewCounter(prometheus.CounterOpts{
+			Name: "arrakis_dead_letters_parked_total",
+			Help: "Messages whose dead letter could not be stored, and which wait in RETRY for another try.",
 		}),
 		permitsKept: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_permits_kept_total",
@@ -73,10 +82,16 @@ func (m *metrics) record(batch []*delivery) {
 
 // deadLetter counts a stored dead letter.
 func (m *metrics) deadLetter(d *delivery) {
-	m.tenants.mu.Lock()
-	m.tenants.recordLocked(d)
-	m.tenants.mu.Unlock()
+	m.givenUp(d)
 	m.deadLetters.WithLabelValues(d.origin.stream, string(d.reason)).Inc()
+}
+
+// givenUp counts for its tenant a message that will become a dead letter. One that was parked has no tenant any more when
+// it comes again, and so counts once.
+func (m *metrics) givenUp(d *delivery) {
+	m.tenants.mu.Lock()
+	defer m.tenants.mu.Unlock()
+	m.tenants.recordLocked(d)
 }
 
 // registerGauges registers gauges whose values are computed at each scrape.

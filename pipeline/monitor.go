@@ -206,6 +206,9 @@ func (m *monitor) mend(ctx context.Context) {
 func (m *monitor) logChanges(ctx context.Context) {
 	var broken, mended []string
 	for _, t := range m.all() {
+		if t.optional() {
+			continue // the source itself logs what it must do without
+		}
 		f := t.fault.Load()
 		if f != nil && f.what == faultGone && t.source != nil {
 			f = nil // the source itself logs that its consumer is gone
@@ -234,7 +237,7 @@ func (m *monitor) ready() error {
 	}
 	var errs []error
 	for _, t := range m.all() {
-		if f := t.state(); f != nil {
+		if f := t.state(); f != nil && !t.optional() {
 			errs = append(errs, fmt.Errorf("%s: %s", t.name, f))
 		}
 	}
@@ -243,6 +246,9 @@ func (m *monitor) ready() error {
 	}
 	return errors.Join(errs...)
 }
+
+// optional reports whether the process is ready without the target.
+func (t *target) optional() bool { return t.source != nil && t.source.optional }
 
 // state is what is wrong with the target at this moment. Lanes come and go: the process is ready before it reads one.
 func (t *target) state() *fault {

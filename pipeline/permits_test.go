@@ -103,16 +103,7 @@ func TestF11PermitsStayWhileRedisIsAway(t *testing.T) {
 // kept is arrakis_permits_kept_total.
 func (b *bundle) kept() float64 {
 	b.t.Helper()
-	families, err := b.registry.Gather()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == "arrakis_permits_kept_total" {
-			return f.GetMetric()[0].GetCounter().GetValue()
-		}
-	}
-	return 0
+	return b.value("arrakis_permits_kept_total")
 }
 
 // F11: another process may have handled a command that this one did not keep in progress, or whose connection was lost.

@@ -19,6 +19,7 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/retry"
 	"arrakis/pipeline/streams"
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -117,6 +118,10 @@ func New(o Options) (*Pipeline, error) {
 	for kind := range contract.Kind(contract.NumKinds) {
 		decode.add(newRouteSource(js, kind.Route(), o.Logger))
 	}
+	again := newSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger)
+	again.optional = true
+	again.ackWait.Store(int64(time.Minute)) // as package streams makes it, if the server can have it
+	decode.add(again)
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),
@@ -130,11 +135,12 @@ func New(o Options) (*Pipeline, error) {
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{
-			nc: o.NATS, store: deadletter.New(js), ensurer: ensure, metrics: m, log: log,
-			attempts: counter, permits: newPermitReturner(shards, m, log),
+			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
+			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
+	p.metrics.missing = p.monitor.ensure
 	p.lanes = p.newLaneKeeper(&o)
 	p.limit.lanes = p.lanes.writer
 	p.keep(o.Registerer)
@@ -149,7 +155,9 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 		Logger: p.ensurer.log, Registerer: reg,
 	})
 	for _, s := range p.decode.all() {
-		s.redelivered = p.keeper.Redelivered(s.stream)
+		if s.route != nil {
+			s.redelivered = p.keeper.Redelivered(s.stream)
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ func (p *retryPolicy) again(d *disposition, t *try, n int) {
 		return
 	}
 	d.settlement, d.delay = nak, at.Sub(t.now)
+	if p.delay(n) >= time.Second {
+		d.at = at
+	}
 }
 
 // next is the time at which the n-th delay ends that begins at now. A delay of a second or more ends at a whole second,

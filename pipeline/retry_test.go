@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/retry"
+	"arrakis/tenant"
 )
 
 // send stores messages for whose outcome nobody waits.
@@ -131,5 +136,445 @@ func TestTooLargeForAHandler(t *testing.T) {
 	}
 	if n := b.deadLetters(contract.ReasonNoHandler); n != 1 {
 		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
+// retryStore is the state of RETRY. With a filter, it counts only messages of these subjects.
+func (b *bundle) retryStore(filter string) (messages uint64) {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), contract.StreamRetry)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	info, err := s.Info(b.t.Context(), jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, n := range info.State.Subjects {
+		messages += n
+	}
+	return messages
+}
+
+// unacked is how many messages of a consumer are unacknowledged.
+func (b *bundle) unacked(stream, consumer string) int {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c.CachedInfo().NumAckPending
+}
+
+// seconds are delays that schedules can have.
+var seconds = []time.Duration{time.Second}
+
+// F7: messages that wait for their next attempt take no place among the unacknowledged ones, however many there are.
+// They keep what is known of them: they are charged once, and have their attempts and no more.
+func TestF7RetriesHoldNothing(t *testing.T) {
+	t.Parallel()
+	const messages, attempts = 2_000, 3
+	b := setup(t)
+	var runs atomic.Int64
+	b.handlers.Command("broken", func(context.Context, *Message) (any, error) { runs.Add(1); return nil, errors.New("never") })
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
+	b.options = func(o *Options) {
+		o.MaxAttempts, o.Streams.MaxAckPending = attempts, 200
+		o.RetryBackoff = []time.Duration{2 * time.Second, 3 * time.Second}
+	}
+	if _, _, err := b.store.UpgradeTier(t.Context(), "hog", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	for i := range messages {
+		if _, err := b.js.PublishAsync("commands.interaction", command("hog", "broken", fmt.Sprint("e", i)), patient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testserver.Eventually(t, "each has had its first attempt", func() bool { return runs.Load() >= messages })
+	testserver.Eventually(t, "COMMANDS is empty", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	if n := b.retryStore(">"); n == 0 {
+		t.Error("RETRY is empty though the messages have more attempts")
+	}
+	if o := b.outcome(b.publish("commands.interaction", command("quiet", "ping", "q"))); o.Status != contract.StatusOK {
+		t.Errorf("a quiet community: %+v", o)
+	}
+	testserver.Eventually(t, "all are dead letters", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == messages })
+	if n := runs.Load(); n != messages*attempts {
+		t.Errorf("%d handler runs, want %d", n, messages*attempts)
+	}
+	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 && len(b.attemptRecords()) == 0 })
+}
+
+// A message whose window has passed when it is tried again is neither charged again nor rejected, although its community
+// has used up the new window.
+func TestRetryIsNotChargedAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var attempts atomic.Int64
+	b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
+		if attempts.Add(1) == 1 {
+			return nil, errors.New("not yet")
+		}
+		return m.Attempt, nil
+	})
+	b.options = func(o *Options) { o.RetryBackoff = []time.Duration{2 * time.Second} }
+	b.start()
+	o := b.publish("commands.interaction", command("c1", "flaky", "e1"))
+	testserver.Eventually(t, "it waits in RETRY", func() bool { return b.retryStore("retry.>") == 1 })
+	// As if the window had passed and others had used up the new one.
+	b.redis.Del("ratelimit:c1:command")
+	for i := range 10 {
+		if _, err := b.redis.ZAdd("ratelimit:c1:command", float64(time.Now().UnixMilli()), fmt.Sprint("other", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := b.outcome(o); o.Status != contract.StatusOK || string(o.Result) != "2" || o.RateLimit.Limit != 10 {
+		t.Errorf("outcome %+v %+v, result %s", o, o.RateLimit, o.Result)
+	}
+	if n := b.charged("c1:command"); n != 10 {
+		t.Errorf("%d permits are taken, want those of the others", n)
+	}
+}
+
+// Headers of a carried message have no effect on messages that somebody publishes.
+func TestHostileHeadersOfACarriedMessage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var attempts []int
+	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, errors.New("never")
+	})
+	b.options = func(o *Options) { o.MaxAttempts, o.RetryBackoff, o.HandlerConcurrency = 2, seconds, 1 }
+	b.start()
+	hostile := []string{
+		contract.HeaderAttempt, "100", contract.HeaderAdmitted, "1000 1000 0", contract.HeaderFirstStored, "1", contract.HeaderDelivered, "100",
+		contract.HeaderStream, contract.StreamEvents, contract.HeaderSequence, "1", contract.HeaderSubject, "events.x",
+		contract.HeaderReason, string(contract.ReasonPanic), contract.HeaderError, "made up",
+	}
+	sub := b.publish("commands.interaction", command("c1", "broken", "e1"), hostile...)
+	if o := b.outcome(sub); o.Status != contract.StatusError || o.Error.Code != http.StatusInternalServerError {
+		t.Errorf("outcome %+v %+v", o, o.Error)
+	}
+	if !slices.Equal(attempts, []int{1, 2}) {
+		t.Errorf("attempts %v, want 1 and 2", attempts)
+	}
+	if n := b.charged("c1:command"); n != 1 {
+		t.Errorf("%d permits are taken, want 1", n)
+	}
+	entries, err := deadletter.New(b.js).List(t.Context(), deadletter.Query{})
+	if err != nil || len(entries.Entries) != 1 {
+		t.Fatalf("dead letters %+v, %v", entries, err)
+	}
+	if e := entries.Entries[0]; e.Stream != contract.StreamCommands || e.Reason != contract.ReasonAttemptsExhausted || e.Attempts != 2 ||
+		e.Subject != "commands.interaction" {
+		t.Errorf("dead letter %+v", e)
+	}
+}
+
+// Where RETRY cannot take messages, because it is full, has no schedules or is gone, they are tried again all the same,
+// and none is lost.
+func TestRetriesWithoutRetry(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(b *bundle){
+		"nine tenths full": func(b *bundle) {
+			s, err := b.js.Stream(b.t.Context(), contract.StreamRetry)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			c := s.CachedInfo().Config
+			c.MaxBytes = 4_000
+			if _, err := b.js.UpdateStream(b.t.Context(), c); err != nil {
+				b.t.Fatal(err)
+			}
+			if _, err := b.js.Publish(b.t.Context(), "retry.full", make([]byte, 3_700)); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+		"no schedules": func(b *bundle) {
+			b.dropRetry()
+			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}}); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+		"cannot be made": func(b *bundle) {
+			b.dropRetry()
+			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"again.>"}}); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const messages = 30
+			b := setup(t)
+			var runs, handled atomic.Int64
+			b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
+				if runs.Add(1); m.Attempt < 3 {
+					return nil, errors.New("not yet")
+				}
+				handled.Add(1)
+				return nil, nil
+			})
+			b.options = func(o *Options) { o.RetryBackoff = seconds }
+			b.ensure()
+			spoil(b)
+			b.start()
+			for i := range messages {
+				b.send("commands.interaction", command(fmt.Sprint("c", i), "flaky", fmt.Sprint("e", i)))
+			}
+			testserver.Eventually(t, "all are handled", func() bool { return handled.Load() == messages })
+			testserver.Eventually(t, "nothing is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+			if n := runs.Load(); n != 3*messages {
+				t.Errorf("%d handler runs, want %d", n, 3*messages)
+			}
+			if n := b.counted("arrakis_retries_total", "way", "nak"); n != 2*messages {
+				t.Errorf("%v delayed naks, want %d", n, 2*messages)
+			}
+		})
+	}
+}
+
+func (b *bundle) dropRetry() {
+	b.t.Helper()
+	if err := b.js.DeleteStream(b.t.Context(), contract.StreamRetry); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// next takes the next message of a consumer of a route, as a worker that then dies.
+func (b *bundle) next(kind contract.Kind) jetstream.Msg {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), kind.Route().Stream, kind.Route().Consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return msg
+}
+
+// A worker that dies after it has stored a retry, and before it acknowledges the message, leaves both. When the message
+// is delivered again and ends, the retry is deleted.
+func TestDeathBetweenRetryAndAck(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var runs atomic.Int64
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { runs.Add(1); return "pong", nil })
+	b.ensure()
+	outcome := b.publish("commands.interaction", command("c1", "ping", "e1"))
+	msg := b.next(contract.KindCommand)
+	meta, err := msg.Metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := &delivery{source: &source{}, metadata: metadata{sequence: meta.Sequence.Stream, delivered: 1}}
+	dead.origin = origin{stream: contract.StreamCommands, sequence: meta.Sequence.Stream, stored: meta.Timestamp}
+	dead.Subject, dead.Body, dead.EventID = msg.Subject(), msg.Data(), "e1"
+	b.storeRetry(dead.retry(time.Now().Add(time.Hour), 1))
+	if err := msg.Nak(); err != nil {
+		t.Fatal(err)
+	}
+
+	b.start()
+	if o := b.outcome(outcome); o.Status != contract.StatusOK {
+		t.Errorf("outcome %+v", o)
+	}
+	testserver.Eventually(t, "the retry is deleted", func() bool { return b.retryStore(">") == 0 })
+	if n := runs.Load(); n != 1 {
+		t.Errorf("the handler ran %d times, want once", n)
+	}
+}
+
+// storeRetry stores a message in RETRY, as another process would.
+func (b *bundle) storeRetry(m retry.Message) {
+	b.t.Helper()
+	w := retry.New(b.js, discard)
+	stored := make(chan error, 1)
+	m.Done = func(err error) { stored <- err }
+	w.Put(m)
+	w.Close()
+	w.Run(b.t.Context())
+	if err := <-stored; err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Attempts count over schedules, redeliveries and the deaths of workers, in whatever order they come: no handler runs
+// more often than MAX_ATTEMPTS.
+func TestAttemptsCountOverSchedules(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var attempts []int
+	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, errors.New("never")
+	})
+	b.options = func(o *Options) {
+		o.MaxAttempts, o.HandlerConcurrency = 5, 1
+		o.RetryBackoff = []time.Duration{time.Second, 10 * time.Millisecond, time.Second} // schedule, nak, schedule
+	}
+	_, stop := b.start()
+	b.send("commands.interaction", command("c1", "broken", "e1"))
+	testserver.Eventually(t, "it waits in RETRY", func() bool { return b.retryStore("retry.>") == 1 })
+	stop()
+	// A worker takes the retry, begins, and dies.
+	testserver.Eventually(t, "its time has come", func() bool { return b.retryStore("again.>") == 1 })
+	c, err := b.js.Consumer(t.Context(), contract.StreamRetry, contract.ConsumerRetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), headers: msg.Headers()}
+	if d.metadata, err = metadataOf(msg); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.carried(msg.Subject(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if d.failed != 1 {
+		t.Errorf("the retry carries %d failed attempts, want 1", d.failed)
+	}
+	dying := newAttemptCounter(b.attemptStore(), 5, time.Minute, discard)
+	if !dying.begin(t.Context(), d) || d.Attempt != 2 {
+		t.Errorf("it begins as attempt %d, want 2", d.Attempt)
+	}
+	if err := msg.Nak(); err != nil { // as after its ack wait
+		t.Fatal(err)
+	}
+
+	b.start()
+	testserver.Eventually(t, "it is a dead letter", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == 1 })
+	if want := []int{1, 3, 4, 5}; !slices.Equal(attempts, want) {
+		t.Errorf("attempts %v, want %v: the second one died", attempts, want)
+	}
+	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 && len(b.attemptRecords()) == 0 })
+}
+
+// F7: dead letters that cannot be stored wait in RETRY. They take no place among the unacknowledged messages, no handler
+// runs for them again, senders that wait are told, and each is stored once DEADLETTER is back.
+func TestF7DeadLettersThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	const messages, pool = 500, 100
+	b := setup(t)
+	var runs atomic.Int64
+	fail := func(err error) Handler {
+		return func(context.Context, *Message) (any, error) {
+			if runs.Add(1); err == nil {
+				panic("at the disco")
+			}
+			return nil, err
+		}
+	}
+	b.handlers.Command("broken", fail(errors.New("never")))
+	b.handlers.Command("panics", fail(nil))
+	b.options = func(o *Options) {
+		o.MaxAttempts, o.Streams.MaxAckPending = 1, pool
+		o.Logger = discard
+	}
+	b.adjust = func(p *Pipeline) { p.metrics.parkTime = 2 * time.Second }
+	if _, _, err := b.store.UpgradeTier(t.Context(), "c", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.takeDeadLetter()
+	told := b.publish("commands.interaction", command("c", "broken", "told"))
+	if o := b.outcome(told); o.Status != contract.StatusError || o.Error.Code != http.StatusInternalServerError {
+		t.Errorf("outcome %+v %+v", o, o.Error)
+	}
+	for i := range messages - 1 {
+		name := []string{"broken", "panics"}[i%2]
+		if _, err := b.js.PublishAsync("commands.interaction", command("c", name, fmt.Sprint("e", i)), patient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testserver.Eventually(t, "each has been handled", func() bool { return runs.Load() == messages })
+	testserver.Eventually(t, "the pool is empty", func() bool { return b.unacked(contract.StreamCommands, contract.ConsumerCommand) <= pool/10 })
+	parked := b.value("arrakis_dead_letters_parked_total")
+	testserver.Eventually(t, "each has been parked twice", func() bool { return b.value("arrakis_dead_letters_parked_total") > parked+messages })
+	if n := b.unacked(contract.StreamCommands, contract.ConsumerCommand); n > pool/10 {
+		t.Errorf("%d messages are unacknowledged, of a pool of %d", n, pool)
+	}
+
+	if err := b.js.DeleteStream(t.Context(), "OTHER"); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "all dead letters are stored", func() bool {
+		s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
+		return err == nil && s.CachedInfo().State.Msgs >= messages
+	})
+	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 })
+	if n, m := b.deadLetters(contract.ReasonAttemptsExhausted), b.deadLetters(contract.ReasonPanic); n+m != messages || m != messages/2-1 {
+		t.Errorf("%d exhausted and %d panics, want %d and %d", n, m, messages/2+1, messages/2-1)
+	}
+	if n := runs.Load(); n != messages {
+		t.Errorf("%d handler runs, want %d", n, messages)
+	}
+	if n := b.commands("error"); n != messages {
+		t.Errorf("%v commands are counted as errors, want %d", n, messages)
+	}
+	e, err := deadletter.New(b.js).Get(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Stream != contract.StreamCommands || e.Subject != "commands.interaction" || e.Attempts != 1 || e.EventID == "" || e.Sequence == 0 {
+		t.Errorf("dead letter %+v", e)
+	}
+	for name := range e.Headers {
+		if slices.Contains([]string{contract.HeaderFirstStored, contract.HeaderDelivered, contract.HeaderAdmitted}, name) {
+			t.Errorf("the dead letter has the header %s", name)
+		}
+	}
+}
+
+// takeDeadLetter replaces DEADLETTER by a stream that has its subjects, so that it cannot be made again.
+func (b *bundle) takeDeadLetter() {
+	b.t.Helper()
+	if err := b.js.DeleteStream(b.t.Context(), contract.StreamDeadLetter); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"deadletter.>"}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// F7: without DEADLETTER and without RETRY, messages stay where they are. Their handlers do not run again, and their dead
+// letters are stored when DEADLETTER is back.
+func TestDeadLettersWithoutRetry(t *testing.T) {
+	t.Parallel()
+	const messages = 50
+	b := setup(t)
+	var runs atomic.Int64
+	b.handlers.Command("panics", func(context.Context, *Message) (any, error) { runs.Add(1); panic("at the disco") })
+	b.options = func(o *Options) { o.Logger = discard }
+	b.adjust = func(p *Pipeline) { p.metrics.parkTime = 100 * time.Millisecond }
+	b.ensure()
+	b.dropRetry()
+	if _, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SCHEDULES", Subjects: []string{"again.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.takeDeadLetter()
+	for i := range messages {
+		b.send("commands.interaction", command(fmt.Sprint("c", i), "panics", fmt.Sprint("e", i)))
+	}
+	testserver.Eventually(t, "they come again and again", func() bool {
+		return b.counted("arrakis_retries_total", "way", "nak") > 5*messages
+	})
+	if err := b.js.DeleteStream(t.Context(), "OTHER"); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "nothing is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+	if n := b.deadLetters(contract.ReasonPanic); n != messages {
+		t.Errorf("%d dead letters, want %d", n, messages)
+	}
+	if n := runs.Load(); n != messages {
+		t.Errorf("the handlers ran %d times, want %d", n, messages)
 	}
 }

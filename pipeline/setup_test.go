@@ -16,6 +16,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/streams"
 	"arrakis/tenant/store"
@@ -33,7 +34,8 @@ type bundle struct {
 	limits   *limiter.Limiter
 	registry *prometheus.Registry
 	handlers *Handlers
-	options  func(*Options) // changes what start uses
+	options  func(*Options)  // changes what start uses
+	adjust   func(*Pipeline) // changes the pipeline before it runs
 }
 
 func setup(tb testing.TB) *bundle {
@@ -93,6 +95,9 @@ func (b *bundle) run() (p *Pipeline, stop func()) {
 	p, err := New(o)
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.adjust != nil {
+		b.adjust(p)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -206,6 +211,24 @@ func (b *bundle) counted(name, label, value string) (n float64) {
 	}
 	return n
 }
+
+// value returns the value of a counter without labels.
+func (b *bundle) value(name string) float64 {
+	b.t.Helper()
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return 0
+}
+
+// attemptStore is the store of attempts, as another process has it.
+func (b *bundle) attemptStore() *attempts.Store { return attempts.New(b.rdb, b.limits.Health()) }
 
 // patient makes PublishAsync wait for room rather than fail.
 var patient = jetstream.WithStallWait(testserver.Patience)

@@ -23,6 +23,7 @@ type source struct {
 	lane             bool                        // the consumer reads a lane
 	batch            int                         // messages requested in advance
 	ensure           func(context.Context) error // makes the consumer again; nil: the caller of run does
+	optional         bool                        // the process is ready without it
 	js               jetstream.JetStream
 	log              *slog.Logger
 	messages         *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
@@ -77,6 +78,8 @@ const (
 	// rejoinDelay is the time after which a source looks again for a consumer that it lost. It is longer than a health
 	// report is served, so that /readyz shows the loss.
 	rejoinDelay = 2 * time.Second
+	// optionalDelay is the same for a consumer that may never exist, such as that of RETRY on an old server.
+	optionalDelay = 10 * time.Second
 )
 
 // newRouteSource makes the source of a route's consumer.
@@ -119,11 +122,14 @@ func (s *source) run(ctx, work context.Context, ensure func(context.Context) err
 		if err == nil || ctx.Err() != nil || errors.Is(err, errPullAgain) {
 			continue
 		}
-		s.pulling.Store(false)
-		s.troubled(ctx, err)
+		delay := rejoinDelay
+		if !s.pulling.Swap(false) && s.optional {
+			delay = optionalDelay
+		}
+		s.troubled(ctx, err, delay)
 		select {
 		case <-ctx.Done():
-		case <-time.After(rejoinDelay):
+		case <-time.After(delay):
 			_ = ensure(ctx) // the ensurer has logged the error and remembers it for Ready
 		}
 	}
@@ -131,10 +137,10 @@ func (s *source) run(ctx, work context.Context, ensure func(context.Context) err
 }
 
 // troubled remembers why the source does not pull. It logs the first reason since the source pulled.
-func (s *source) troubled(ctx context.Context, err error) {
+func (s *source) troubled(ctx context.Context, err error, delay time.Duration) {
 	why := err.Error()
 	if s.trouble.Swap(&why) == nil {
-		s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", rejoinDelay.String())
+		s.log.WarnContext(ctx, "not pulling: trying again", "err", err, "delay", delay.String())
 		return
 	}
 	s.log.DebugContext(ctx, "not pulling", "err", err)

@@ -123,7 +123,12 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 		return s.ended.Put(work, d)
 	}
 	d.Attempt = d.failed + 1 // the handle stage counts
-	if d.Envelope, err = contract.Decode(d.Kind, d.Body); err != nil {
+	d.Envelope, err = contract.Decode(d.Kind, d.Body)
+	if d.decided() { // to become a dead letter, when there was no room for it
+		d.Attempt = d.failed
+		return s.ended.Put(work, d)
+	}
+	if err != nil {
 		var de *contract.DecodeError
 		errors.As(err, &de) // Decode returns no other error
 		d.disposition = malformed(de)
@@ -143,7 +148,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	return nil
 }
 
-// shortestAckWait is the shortest ack wait of all consumers.
+// shortestAckWait is the shortest ack wait of all consumers that exist, as far as is known.
 func (s *decodeStage) shortestAckWait() time.Duration {
 	all := s.all()
 	shortest := time.Duration(all[0].ackWait.Load())

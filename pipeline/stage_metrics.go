@@ -14,6 +14,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/retry"
 	"arrakis/shard"
 )
 
@@ -30,39 +31,50 @@ const (
 type metricsStage struct {
 	nc      *nats.Conn
 	store   *deadletter.Store
-	ensurer *ensurer
+	missing func() // says that DEADLETTER may not exist; does not block
 	metrics *metrics
 	log     *slog.Logger
 
 	attempts *attemptCounter
 	permits  *permitReturner
+	retries  *retry.Writer
+	parkTime time.Duration // for which a message waits whose dead letter could not be stored
 
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // what asks DEADLETTER before it ends; run sends and closes, the writers receive
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
+	probing     atomic.Bool               // while unstored, one writer at a time tries; the others park their messages
 }
 
-// run returns when the queue is closed and empty and no dead letter waits for a writer.
+// run returns when the queue is closed and empty, no dead letter waits for a writer, and no retry to be stored.
 func (s *metricsStage) run(work context.Context) error {
 	var writers errgroup.Group
 	for range deadLetterWriters {
 		writers.Go(func() error {
 			for d := range s.deadLetters {
-				if d.settlement == term {
+				switch d.settlement {
+				case term:
 					s.deadLetter(work, d)
-				} else {
+				case ack:
 					s.endReplay(work, d)
 					s.answer(work, d)
+				default:
+					s.endReplay(work, d)
+					s.storeRetry(work, d)
 				}
 			}
 			return nil
 		})
 	}
 	writers.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
+	var retries errgroup.Group
+	retries.Go(func() error { s.retries.Run(work); return nil })
 	defer func() {
 		s.permits.close()
 		close(s.deadLetters)
 		_ = writers.Wait() // returns nil only
+		s.retries.Close()
+		_ = retries.Wait() // returns nil only
 	}()
 	var batch []*delivery
 	for {
@@ -87,7 +99,9 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case ack:
 		s.permits.put(d)
 		s.endAck(work, d)
-	case nak, carriedOn:
+	case nak:
+		s.again(work, d)
+	case carriedOn:
 		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a disposition")
@@ -115,7 +129,7 @@ func (s *metricsStage) write(work context.Context, d *delivery) {
 	select {
 	case s.deadLetters <- d:
 	default:
-		s.nakLater(work, d)
+		s.park(work, d)
 	}
 }
 
@@ -123,6 +137,7 @@ func (s *metricsStage) write(work context.Context, d *delivery) {
 func (s *metricsStage) answer(work context.Context, d *delivery) {
 	s.reply(work, d)
 	s.settle(work, d)
+	s.forgetRetry(d)
 }
 
 const replayNotEnded = "if this dead letter is still there, replaying it again stores its message again"
@@ -172,7 +187,7 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	case d.settlement == term:
 		err = d.msg.TermWithReason(string(d.reason))
 	case d.delay > 0:
-		s.metrics.retries.Inc()
+		s.metrics.retriesNak.Inc()
 		err = d.msg.NakWithDelay(d.delay)
 	default:
 		err = d.msg.Nak()
@@ -193,14 +208,23 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 		s.settle(work, d)
 		return
 	}
-	if err := s.store.Write(context.WithoutCancel(work), d.record()); err != nil {
+	probes := s.unstored.Load()
+	if probes && !s.probing.CompareAndSwap(false, true) {
+		s.park(work, d)
+		return
+	}
+	err := s.store.Write(context.WithoutCancel(work), d.record())
+	if probes {
+		s.probing.Store(false)
+	}
+	if err != nil {
 		if s.unstored.CompareAndSwap(false, true) {
-			s.log.ErrorContext(work, "dead letters cannot be stored: their messages are delivered again", "err", err)
+			s.log.ErrorContext(work, "dead letters cannot be stored: they wait in RETRY", "err", err)
 		}
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
-			_ = s.ensurer.ensure(work) // the error that matters is logged above
+			s.missing()
 		}
-		s.nakLater(work, d)
+		s.park(work, d)
 		return
 	}
 	if s.unstored.CompareAndSwap(true, false) {
@@ -234,10 +258,4 @@ func (d *delivery) record() *deadletter.Record {
 		Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored, Subject: d.Subject,
 		Headers: d.headers, Body: d.Body, Attempts: d.Attempt, Reason: d.reason, Cause: d.cause,
 	}
-}
-
-// nakLater naks a message whose dead letter cannot be stored now. The message is tried again after a delay.
-func (s *metricsStage) nakLater(work context.Context, d *delivery) {
-	d.disposition = disposition{settlement: nak, delay: backoff(int(min(d.delivered, 100)))}
-	s.settle(work, d)
 }

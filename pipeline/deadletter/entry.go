@@ -20,7 +20,7 @@ type Entry struct {
 	Sequence  uint64          `json:"sequence"` // sequence in Stream
 	Reason    contract.Reason `json:"reason"`
 	Error     string          `json:"error"`
-	Attempts  int             `json:"attempts"` // deliveries of the message
+	Attempts  int             `json:"attempts"` // to handle the message
 	RequestID string          `json:"request_id,omitempty"`
 	// EventID and Community are from the body, "" if the body cannot be decoded so far.
 	EventID   string `json:"event_id,omitempty"`

@@ -27,7 +27,7 @@ type Record struct {
 	Subject  string    // subject of the message
 	Headers  nats.Header
 	Body     []byte
-	Attempts int // deliveries of the message
+	Attempts int // to handle the message
 	Reason   contract.Reason
 	Cause    string // for people; cut to MaxCause bytes
 }
@@ -45,7 +45,9 @@ const (
 // that do not fit, or that NATS cannot carry, are left out, the largest first, and then the body is cut. The headers
 // Arrakis-Headers-Cut and Arrakis-Truncated say so. An error comes from JetStream or ctx.
 func (s *Store) Write(ctx context.Context, r *Record) error {
-	_, err := s.publish(ctx, r.message(s.js.Conn().MaxPayload()))
+	// A stream that has the subjects, but is another one, must not take the dead letter: nobody would look for it there.
+	here := jetstream.WithExpectStream(contract.StreamDeadLetter)
+	_, err := s.publish(ctx, r.message(s.js.Conn().MaxPayload()), here)
 	if !tooLarge(err) {
 		return err
 	}
@@ -57,7 +59,7 @@ func (s *Store) Write(ctx context.Context, r *Record) error {
 	if m := int64(stream.CachedInfo().Config.MaxMsgSize); m > 0 {
 		limit = min(limit, m)
 	}
-	_, err = s.publish(ctx, r.message(limit))
+	_, err = s.publish(ctx, r.message(limit), here)
 	return err
 }
 

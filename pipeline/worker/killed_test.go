@@ -98,7 +98,9 @@ func (p *poisoned) seen() int {
 	}
 	for _, f := range families {
 		if f.GetName() == "arrakis_retries_total" {
-			n += int(f.GetMetric()[0].GetCounter().GetValue())
+			for _, m := range f.GetMetric() {
+				n += int(m.GetCounter().GetValue())
+			}
 		}
 	}
 	return n
