@@ -18,7 +18,7 @@ const parkTime = 30 * time.Second
 // acknowledged once it is stored there. Where that cannot be, it is delivered again after a delayed nak. So is one with a
 // delay below a second, because JetStream's schedules have whole seconds.
 func (s *metricsStage) again(work context.Context, d *delivery) {
-	if d.errorType == errorUnavailable {
+	if d.later {
 		d.at = time.Now().Add(d.source.clock() + d.delay)
 	}
 	switch {
@@ -44,7 +44,7 @@ func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
 			return
 		}
 		s.metrics.retriesStored.Inc()
-		d.disposition = disposition{settlement: ack}
+		d.disposition = moved()
 		s.settle(work, d)
 	}
 	if !s.retries.Put(m) {
@@ -77,7 +77,7 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 		}
 		s.metrics.parked.Inc()
 		s.metrics.givenUp(d)
-		d.disposition = disposition{settlement: ack}
+		d.disposition = moved()
 		s.settle(work, d)
 	}
 	if !s.retries.Put(m) {

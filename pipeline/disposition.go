@@ -32,7 +32,8 @@ type disposition struct {
 	unused    bool            // the permits that the message took are to be given back
 	refused   bool            // the handler's answer is a 4xx
 	delay     time.Duration   // before the next delivery, for a nak
-	at        time.Time       // the same by JetStream's clock, for a message that may wait in RETRY; zero: it may not
+	at        time.Time       // when delay is over, by JetStream's clock, if the message may wait in RETRY for that
+	later     bool            // the message may wait in RETRY, and at follows from delay
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well
@@ -199,14 +200,14 @@ func decided(decision string) (d disposition, attempts int) {
 // postponed is the disposition of a message that must wait for another one, so it comes again soon.
 func postponed() disposition { return disposition{settlement: nak, delay: backoff(1)} }
 
-// moved is the disposition of a message that is stored in a lane.
+// moved is the disposition of a message that is stored in a lane, or in RETRY.
 func moved() disposition { return disposition{settlement: carriedOn} }
 
 // laneFull is the disposition of a message that its lane has no room for. What nobody waits for is kept for later.
 // unused says that the permits that it took are to be given back.
 func laneFull(replyTo func() string, unused bool) disposition {
 	if replyTo() == "" {
-		return disposition{settlement: nak, delay: fullDelay}
+		return disposition{settlement: nak, delay: fullDelay, later: true}
 	}
 	return disposition{
 		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorUnavailable,
@@ -244,7 +245,7 @@ func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration)
 		failure: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
 	if replyTo() == "" {
-		d.settlement, d.delay = nak, max(retryAfter, unavailableDelay)
+		d.settlement, d.delay, d.later = nak, max(retryAfter, unavailableDelay), true
 	}
 	return d
 }
