@@ -213,6 +213,7 @@ func laneFull(replyTo func() string, unused bool) disposition {
 		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorUnavailable,
 		failure: &contract.Error{
 			Code: http.StatusServiceUnavailable, Message: "Too many messages of this community wait for their turn.",
+			RetryAfterMS: contract.Milliseconds(fullDelay),
 		},
 	}
 }

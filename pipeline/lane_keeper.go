@@ -77,7 +77,7 @@ func (k *laneKeeper) busy(key lanes.Key) bool { return k.admitted.holds(key) }
 // opened moves what waits here of a community whose lane has just been opened. Nothing passes meanwhile. As many
 // messages stay as keep the workers busy until the lane is read.
 func (k *laneKeeper) opened(lane *lanes.Lane) {
-	keep := min(k.concurrency, max(1, k.ensurer.options.WithDefaults().MaxAckPending/40))
+	keep := max(1, min(2*k.admitted.alone(), k.ensurer.options.WithDefaults().MaxAckPending/40))
 	var moves []*laneMove
 	for _, d := range k.admitted.takeBehind(lane.Key, keep) {
 		moves = append(moves, enter(d, lane))
@@ -115,6 +115,10 @@ func (k *laneKeeper) run(ctx context.Context) {
 			return
 		case <-poll.C:
 			k.poll(ctx)
+		case c := <-k.writer.changed:
+			if err := k.registry.SetDirect(ctx, c.key, c.direct); err != nil { // a later message says it again
+				k.log.DebugContext(ctx, "whether a lane is direct", "community_id", c.key.Community, "err", err)
+			}
 		case <-check.C:
 			check.Reset(k.check(ctx, time.Now()))
 		}

@@ -58,17 +58,21 @@ func (q *fairQueue) claimLocked(b *backlog, h *held) (c claim, ok bool) {
 	if first == nil {
 		return c, false
 	}
-	may := q.perTenant // how many may run at once, with no others
-	if may <= 0 {
-		may = max(1, q.workers/2)
-	}
 	c = claim{
 		community: b.community, source: h.source, kind: first.Kind, tenant: first.Tenant,
 		waiting: max(1, h.messages-b.running), bytes: h.bytes, oldest: b.first.received,
 		running: float64(b.running) / float64(max(1, q.running)),
 	}
-	c.expected = time.Duration(c.waiting) * b.estimate / time.Duration(may)
+	c.expected = time.Duration(c.waiting) * b.estimate / time.Duration(q.alone())
 	return c, true
+}
+
+// alone is how many messages of a community may run at once while no other has any.
+func (q *fairQueue) alone() int {
+	if q.perTenant > 0 {
+		return q.perTenant
+	}
+	return max(1, q.workers/2)
 }
 
 // takeBehind takes out the messages of a key that wait behind the first keep of them, and returns them in their order.

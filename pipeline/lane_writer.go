@@ -46,6 +46,7 @@ type laneWriter struct {
 	missing  func(context.Context) error // makes OVERFLOW, which does not exist
 	log      *slog.Logger
 
+	changed  chan change               // size 1: take tells the keeper which community is unlimited now, or not any more
 	moves    *shard.Mailbox[*laneMove] // in; closed when no more can come
 	moved    *shard.Mailbox[*laneMove] // published and confirmed, or failed; from the replies to settle
 	admitted *fairQueue                // out: messages that no lane can take
@@ -55,6 +56,12 @@ type laneWriter struct {
 
 	mu   sync.Mutex                  // protects kept; whoever holds the registry may take it
 	kept map[*lanes.Lane][]*delivery // messages of lanes that are closing
+}
+
+// change says that a community has become unlimited, or is not any more.
+type change struct {
+	key    lanes.Key
+	direct lanes.Direct
 }
 
 // laneMove is a message on its way into a lane. It counts as entered.
@@ -72,7 +79,7 @@ func newLaneWriter(nc *nats.Conn, registry *lanes.Registry, missing func(context
 	return &laneWriter{
 		nc: nc, registry: registry, missing: missing, log: log, admitted: admitted, ended: ended,
 		moves: shard.NewMailbox[*laneMove](math.MaxInt), moved: shard.NewMailbox[*laneMove](math.MaxInt),
-		kept: map[*lanes.Lane][]*delivery{},
+		kept: map[*lanes.Lane][]*delivery{}, changed: make(chan change, 1),
 	}
 }
 
@@ -86,6 +93,9 @@ func (w *laneWriter) take(batch []*delivery) (rest []*delivery) {
 	rest = batch[:0]
 	for _, d := range batch {
 		lane := w.registry.Find(lanes.Key{Kind: d.Kind, Community: d.Community})
+		if lane != nil {
+			w.checkDirect(d, lane)
+		}
 		switch {
 		case lane == nil || !d.movable():
 			rest = append(rest, d)
@@ -97,6 +107,18 @@ func (w *laneWriter) take(batch []*delivery) (rest []*delivery) {
 	}
 	w.put(moves)
 	return rest
+}
+
+// checkDirect notes that the community of d has become unlimited, or is not any more. Only messages that carry the
+// community's own ID can be published straight into its lane.
+func (w *laneWriter) checkDirect(d *delivery, lane *lanes.Lane) {
+	if d.TenantKey != d.Community || lane.Direct() == direct(d.Kind, d.Tenant) {
+		return
+	}
+	select {
+	case w.changed <- change{lane.Key, direct(d.Kind, d.Tenant)}:
+	default: // the next message says it again
+	}
 }
 
 // keep keeps a message of a lane that is closing.

@@ -19,6 +19,7 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/retry"
 	"arrakis/pipeline/streams"
 	"arrakis/shard"
@@ -283,6 +284,9 @@ func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 // or consumer does not work, and why. A fault is known within 15 s. While every handler is busy, or the messages that
 // other processes hold reach MaxAckPending, the process is ready.
 func (p *Pipeline) Ready() error { return p.monitor.ready() }
+
+// Lanes says which communities are in a lane. It says nothing before Run.
+func (p *Pipeline) Lanes() *lanes.Registry { return p.lanes.registry }
 
 // Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every event
 // to Reload. When Reload returns, the change is in force for every message that is put into a shard from now on; a

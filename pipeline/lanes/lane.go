@@ -49,7 +49,6 @@ type Lane struct {
 
 	// Written by the registry, while nobody holds it; read between Hold and Release.
 	number  int
-	epoch   string // of the marker; "" if Redis has none, as far as this process knows
 	direct  bool
 	closing bool
 	subject string
@@ -83,10 +82,10 @@ func (l *Lane) Enter(n int) { l.onWay.Add(int64(n)) }
 // Left ends what Enter has begun for n messages. It may be called at any time.
 func (l *Lane) Left(n int) { l.onWay.Add(-int64(n)) }
 
-// set gives the lane the number and the epoch of a marker. The registry must be locked.
+// set gives the lane the number of a marker. The registry must be locked.
 func (l *Lane) set(m marker) {
 	if l.subject == "" || l.number != m.Lane {
 		l.number, l.subject = m.Lane, contract.LaneSubject(l.Kind, l.Community, m.Lane)
 	}
-	l.epoch, l.direct = m.Epoch, m.Direct
+	l.direct = m.Direct
 }

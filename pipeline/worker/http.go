@@ -40,7 +40,7 @@ func (w *Worker) addIngress() error {
 		return err
 	}
 	w.ingress, err = ingress.New(ingress.Options{
-		NATS: w.o.NATS, Bearer: bearer, Idempotency: remembered, DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
+		NATS: w.o.NATS, Bearer: bearer, Idempotency: remembered, Lanes: w.pipeline.Lanes(), DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {

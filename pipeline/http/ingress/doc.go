@@ -40,6 +40,13 @@
 // While Redis is away, requests run at most once in each process, or are answered 503. Package idempotency says what is
 // lost, and when.
 //
+// # Lanes
+//
+// A message of a community that is in a lane and unlimited is stored in its lane, in OVERFLOW, and not in the stream of
+// its route, where it would only be moved from. A community changes over to its lane when its stream holds none of its
+// messages any more, so that those that went through this process keep their order; until then, for a second at most,
+// its requests wait. See package lanes.
+//
 // # Outcomes
 //
 // One subscription, _INBOX.<unique>.*, serves all requests. The last token of a message's reply-to identifies the

@@ -19,6 +19,7 @@ import (
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/connections"
 	"arrakis/pipeline/http/idempotency"
+	"arrakis/pipeline/lanes"
 )
 
 // Options are the settings of an [Ingress]. Every field but NATS may be zero.
@@ -31,6 +32,9 @@ type Options struct {
 	// Idempotency remembers requests whose event ID is the client's. [Ingress.Run] runs it. Defaults to nil: a repeated
 	// request runs again.
 	Idempotency *idempotency.Store
+	// Lanes says which communities are in a lane: messages of those that are unlimited are stored there. Defaults to nil:
+	// all messages are stored in the streams of their routes.
+	Lanes *lanes.Registry
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
 	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.
@@ -104,6 +108,7 @@ type Ingress struct {
 	metrics *metrics
 	readers *readers
 	storing map[string]*storing // by stream
+	door    *lanes.Door         // nil without Options.Lanes
 
 	// cutOff is closed by Run when requests in flight must end.
 	cutOff chan struct{}
@@ -144,7 +149,13 @@ func New(o Options) (*Ingress, error) {
 	for kind := range contract.Kind(contract.NumKinds) {
 		stored[kind.Route().Stream] = &storing{}
 	}
+	stored[contract.StreamOverflow] = &storing{}
+	var door *lanes.Door
+	if o.Lanes != nil {
+		door = lanes.NewDoor(o.Lanes, js)
+	}
 	return &Ingress{
+		door:         door,
 		options:      o,
 		log:          o.Logger.With("component", "ingress"),
 		js:           js,
@@ -214,6 +225,9 @@ func (in *Ingress) untilDone(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			in.dropLate(now)
+			if in.door != nil {
+				in.door.Sweep(now)
+			}
 		}
 	}
 }

@@ -41,6 +41,10 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
+	way, err := in.enter(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	var token string
 	var outcome <-chan []byte
 	if waits {
@@ -51,13 +55,15 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	}
 	ack, err := in.js.PublishMsgAsync(m.msg)
 	if err != nil {
+		way.end()
 		return nil, &storeError{err}
 	}
-	data, err := in.await(ctx, ack, outcome)
+	data, err := in.await(ctx, ack, outcome, way)
+	way.endLater(in.options.StoreTimeout)
 	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) {
 		data, err = <-outcome, nil
 	}
-	stream := m.kind.Route().Stream
+	stream := m.stream()
 	if (err == nil || errors.Is(err, errNoOutcome)) && in.storing[stream].succeed(time.Now()) {
 		in.log.Info("messages are stored again", "stream", stream)
 	}
@@ -65,8 +71,8 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 }
 
 // await waits for JetStream's ack and then, if outcome is not nil, for the outcome. An outcome before the ack proves
-// that the message is stored.
-func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte) ([]byte, error) {
+// that the message is stored. way is ended once the message is stored, or is not going to be.
+func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte, way *way) ([]byte, error) {
 	timer := time.NewTimer(in.options.Wait)
 	defer timer.Stop()
 	stored, failed := ack.Ok(), ack.Err()
@@ -79,13 +85,16 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 	for {
 		select {
 		case data := <-outcome:
+			way.end()
 			return data, nil
 		case <-stored:
+			way.end()
 			if outcome == nil {
 				return nil, nil
 			}
 			stored, failed = nil, nil
 		case err := <-failed:
+			way.end()
 			select {
 			case data := <-outcome: // the message is stored; only its ack is missing
 				return data, nil
@@ -110,13 +119,15 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	case errors.Is(err, nats.ErrMaxPayload):
 		p = body.TooLarge("The body is larger than the %d bytes that NATS accepts. %s", in.options.NATS.MaxPayload(), sendLess)
 	case errors.As(err, &failed):
-		if stream := m.kind.Route().Stream; in.storing[stream].fail(time.Now()) {
+		if stream := m.stream(); in.storing[stream].fail(time.Now()) {
 			in.log.Warn("messages are not stored", "stream", stream, "err", failed.err)
 		}
 		if streams.Full(failed.err) {
-			p = problem.New(http.StatusServiceUnavailable, "stream-full",
-				"The stream of these messages is full, so the message was refused. Nothing was stored; repeat the request later.").
-				RetryAfter(retryFull)
+			detail := "The stream of these messages is full, so the message was refused. Nothing was stored; repeat the request later."
+			if m.lane {
+				detail = "Too many messages of this community wait for their turn. Nothing was stored; repeat the request later."
+			}
+			p = problem.New(http.StatusServiceUnavailable, "stream-full", "%s", detail).RetryAfter(retryFull)
 			break
 		}
 		detail := "NATS did not confirm that the message is stored. Repeat the request."

@@ -23,7 +23,16 @@ type message struct {
 	kind     contract.Kind
 	idField  string // the member or header with the client's event ID; "" if the event ID was made up
 	msg      *nats.Msg
+	lane     bool              // msg goes straight into its community's lane
 	mark     *idempotency.Mark // while the event ID is looked up; else nil
+}
+
+// stream is the stream that keeps the message.
+func (m *message) stream() string {
+	if m.lane {
+		return contract.StreamOverflow
+	}
+	return m.kind.Route().Stream
 }
 
 // repeatable reports whether the client gave the event ID, so that it can repeat the request.

@@ -55,6 +55,7 @@ func (in *Ingress) Handler() http.Handler { return http.HandlerFunc(in.serve) }
 //	    unrepeated     an event ID of the client's: the answer, if there was one
 //	      run
 //	        publish    message to outcome
+//	          enter    into the stream, or straight into a lane
 //	        newAnswer  outcome to answer
 //	  write
 func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {

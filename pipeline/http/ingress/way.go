@@ -1,0 +1,45 @@
+package ingress
+
+import (
+	"context"
+	"time"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
+)
+
+// way is the way of a message into its stream or its lane.
+type way struct {
+	passage *lanes.Passage // nil: without lanes, or ended
+}
+
+// enter decides where m is stored. It may wait; an error is ctx's. The caller must call end or endLater.
+func (in *Ingress) enter(ctx context.Context, m *message) (*way, error) {
+	if in.door == nil {
+		return &way{}, nil
+	}
+	p, err := in.door.Enter(ctx, lanes.Key{Kind: m.kind, Community: m.envelope.TenantKey})
+	if err != nil {
+		return nil, err
+	}
+	if p.Subject != "" {
+		m.setHeader(contract.HeaderSubject, m.msg.Subject)
+		m.msg.Subject, m.lane = p.Subject, true
+	}
+	return &way{&p}, nil
+}
+
+// end says that the message is stored, or is not going to be. It may be called again.
+func (w *way) end() {
+	if w.passage != nil {
+		w.passage.End()
+		w.passage = nil
+	}
+}
+
+// endLater ends a way whose message may still be stored within a time.
+func (w *way) endLater(timeout time.Duration) {
+	if w.passage != nil {
+		time.AfterFunc(timeout, w.end)
+	}
+}

@@ -1,0 +1,194 @@
+package lanes
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
+)
+
+const (
+	// doorWait is how long a publisher is kept waiting, at most, while its community changes over to its lane.
+	doorWait = 500 * time.Millisecond
+	// doorPause is the time between two looks at what is still on its way meanwhile.
+	doorPause = 10 * time.Millisecond
+	// doorAgain is the time after which a change-over that did not come to its end is tried again.
+	doorAgain = 2 * time.Second
+)
+
+// Door lets a publisher put messages straight into lanes: those of unlimited communities, whose messages need no
+// admission before. It keeps their order, as far as this process has published them: a community changes over to its
+// lane when its stream holds none of its messages any more, and none is on its way there. Until then, for doorWait at
+// most, its publishers are kept waiting. It is safe for concurrent use.
+type Door struct {
+	registry *Registry
+	js       jetstream.JetStream
+
+	mu          sync.Mutex // protects the field below, and what it holds
+	communities map[Key]*doorway
+}
+
+// doorway is what a Door knows of a community that has messages on their way, or is in a lane.
+type doorway struct {
+	toStream int           // messages on their way into the stream
+	lane     *Lane         // the lane that the community has changed over to; nil: its messages go into the stream
+	changing chan struct{} // closed when the change-over is decided; nil while there is none
+	again    time.Time     // until then no change-over is tried
+}
+
+// NewDoor returns a Door to the lanes that the registry knows. It starts nothing.
+func NewDoor(r *Registry, js jetstream.JetStream) *Door {
+	return &Door{registry: r, js: js, communities: map[Key]*doorway{}}
+}
+
+// Passage is the right to publish one message. Its End must be called.
+type Passage struct {
+	// Subject is that of a lane; "": the message goes into its stream.
+	Subject string
+
+	door *Door
+	key  Key
+	lane *Lane
+}
+
+// Enter says where the next message of a community goes. After it is stored, or cannot be any more, the caller calls
+// [Passage.End]. Enter may wait; an error is ctx's.
+func (d *Door) Enter(ctx context.Context, key Key) (Passage, error) {
+	for {
+		p, changing, begin := d.try(key, time.Now())
+		switch {
+		case changing == nil:
+			return p, nil
+		case begin:
+			d.change(ctx, key, changing)
+		default:
+			select {
+			case <-changing:
+			case <-ctx.Done():
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return p, err
+		}
+	}
+}
+
+// try returns a passage, or the change-over to wait for, which the caller is to make if begin is true.
+func (d *Door) try(key Key, now time.Time) (p Passage, changing chan struct{}, begin bool) {
+	d.registry.Hold()
+	defer d.registry.Release()
+	lane := d.registry.Find(key)
+	if lane != nil && (lane.Closing() || lane.Direct() != Yes || key.Kind == contract.KindEvent) {
+		lane = nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.communities[key]
+	if w == nil {
+		w = &doorway{}
+		d.communities[key] = w
+	}
+	if w.lane != lane {
+		w.lane = nil
+	}
+	switch {
+	case w.changing != nil:
+		return p, w.changing, false
+	case lane != nil && w.lane == lane:
+		lane.Enter(1)
+		return Passage{Subject: lane.Subject(), door: d, key: key, lane: lane}, nil, false
+	case lane != nil && now.After(w.again):
+		w.changing = make(chan struct{})
+		return p, w.changing, true
+	default:
+		w.toStream++
+		return Passage{door: d, key: key}, nil, false
+	}
+}
+
+// change changes a community over to its lane, once nothing that came before is on its way. It gives up after doorWait.
+func (d *Door) change(ctx context.Context, key Key, changing chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, doorWait)
+	defer cancel()
+	pause := time.NewTicker(doorPause)
+	defer pause.Stop()
+	empty := false
+	for ctx.Err() == nil {
+		if empty = d.sent(key) == 0 && d.streamIsEmpty(ctx, key); empty {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+	}
+	d.registry.Hold()
+	defer d.registry.Release()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.communities[key]
+	if lane := d.registry.Find(key); empty && lane != nil && !lane.Closing() {
+		w.lane = lane
+	} else {
+		w.again = time.Now().Add(doorAgain)
+	}
+	w.changing = nil
+	close(changing)
+}
+
+// sent is how many messages are on their way into the stream.
+func (d *Door) sent(key Key) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.communities[key].toStream
+}
+
+// streamIsEmpty reports whether the stream holds no message of the community. A stream that keeps what was handled is
+// never known to be.
+func (d *Door) streamIsEmpty(ctx context.Context, key Key) bool {
+	route := key.Kind.Route()
+	stream, err := d.js.Stream(ctx, route.Stream)
+	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return false
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(route.Subject+".*."+key.Community))
+	return err == nil && len(info.State.Subjects) == 0
+}
+
+// End says that the message of the passage is stored, or is not going to be.
+func (p Passage) End() {
+	if p.lane != nil {
+		p.lane.Left(1)
+		return
+	}
+	p.door.mu.Lock()
+	defer p.door.mu.Unlock()
+	w := p.door.communities[p.key]
+	if w.toStream--; w.idle(time.Now()) {
+		delete(p.door.communities, p.key)
+	}
+}
+
+// idle reports whether nothing has to be known of a community.
+func (w *doorway) idle(now time.Time) bool {
+	return w.toStream == 0 && w.lane == nil && w.changing == nil && now.After(w.again)
+}
+
+// Sweep forgets communities that have left their lanes. Call it now and then.
+func (d *Door) Sweep(now time.Time) {
+	d.registry.Hold()
+	defer d.registry.Release()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for key, w := range d.communities {
+		if w.lane != nil && d.registry.Find(key) != w.lane {
+			w.lane = nil
+		}
+		if w.idle(now) {
+			delete(d.communities, key)
+		}
+	}
+}

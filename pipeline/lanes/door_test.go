@@ -1,0 +1,163 @@
+package lanes
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/contract"
+)
+
+// doors is a Door, and where it sends messages of a community.
+type doors struct {
+	*testing.T
+	*process
+	*Door
+}
+
+func newDoors(t *testing.T) *doors {
+	t.Helper()
+	w := newWorld(t)
+	p := w.process()
+	return &doors{t, p, NewDoor(p.Registry, w.js)}
+}
+
+// enter waits for a passage, and returns it and where it leads.
+func (d *doors) enter(key Key) (Passage, string) {
+	d.Helper()
+	p, err := d.Door.Enter(d.Context(), key)
+	if err != nil {
+		d.Fatal(err)
+	}
+	return p, p.Subject
+}
+
+// goes fails the test unless the next message of the community goes there, "" for its stream.
+func (d *doors) goes(key Key, want string) {
+	d.Helper()
+	p, got := d.enter(key)
+	if p.End(); got != want {
+		d.Errorf("it goes to %q, want %q", got, want)
+	}
+}
+
+// publish stores a message of the community in its stream.
+func (d *doors) publish(community string) {
+	d.Helper()
+	if _, err := d.w.js.Publish(d.Context(), "commands.interaction."+community, []byte("{}")); err != nil {
+		d.Fatal(err)
+	}
+}
+
+func TestDoor(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	d.open("big", Yes)
+	d.open("limited", No)
+	if err := d.Open(t.Context(), Key{contract.KindEvent, "big"}, Yes); err != nil {
+		t.Fatal(err)
+	}
+	const lane = "overflow.command.big.00"
+	d.goes(command("big"), lane)
+	d.goes(command("limited"), "")
+	d.goes(command("other"), "")
+	d.goes(Key{contract.KindEvent, "big"}, "") // EVENTS keeps what was handled: nobody knows what is still on its way
+	p, _ := d.enter(command("big"))
+	if l := d.find(command("big")); l.onWay.Load() != 1 {
+		t.Errorf("%d messages are on their way, want 1", l.onWay.Load())
+	}
+	p.End()
+	if err := d.SetDirect(t.Context(), command("big"), No); err != nil {
+		t.Fatal(err)
+	}
+	d.goes(command("big"), "")
+
+	d.Sweep(time.Now().Add(time.Hour))
+	if n := len(d.communities); n != 0 {
+		t.Errorf("%d communities are remembered", n)
+	}
+}
+
+// A community changes over to its lane only when nothing of it is on its way into its stream, or in its stream. Until
+// then its publishers wait.
+func TestDoorKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	const lane = "overflow.command.big.00"
+	for _, test := range []struct {
+		name string
+		// before is on its way, or in the stream; the returned function says that it is not any more.
+		before func(*doors) (gone func())
+	}{
+		{"on its way", func(d *doors) func() {
+			p, _ := d.enter(command("big"))
+			return p.End
+		}},
+		{"in its stream", func(d *doors) func() {
+			d.publish("big")
+			return func() {
+				s, err := d.w.js.Stream(d.Context(), contract.StreamCommands)
+				if err == nil {
+					err = s.Purge(d.Context())
+				}
+				if err != nil {
+					d.Error(err)
+				}
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDoors(t)
+			gone := test.before(d)
+			d.publish("another") // does not matter
+			d.open("big", Yes)
+			entered := make(chan string, 2)
+			for range cap(entered) {
+				go func() {
+					p, err := d.Door.Enter(t.Context(), command("big"))
+					if err == nil {
+						p.End()
+					}
+					entered <- p.Subject
+				}()
+			}
+			testserver.Eventually(t, "they wait", func() bool {
+				d.Door.mu.Lock()
+				defer d.Door.mu.Unlock()
+				w := d.communities[command("big")]
+				return w != nil && w.changing != nil
+			})
+			gone()
+			for range cap(entered) {
+				if got := <-entered; got != lane {
+					t.Errorf("it goes to %q, want %q", got, lane)
+				}
+			}
+			d.goes(command("big"), lane)
+		})
+	}
+}
+
+// What does not come to its end is not waited for without end: messages go into the stream as before.
+func TestDoorGivesUp(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	d.publish("big")
+	d.open("big", Yes)
+	d.goes(command("big"), "")
+	p, changing, _ := d.try(command("big"), time.Now())
+	if changing != nil {
+		t.Error("the next one waits again")
+	}
+	p.End()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.Door.mu.Lock()
+	d.communities[command("big")].again = time.Time{}
+	d.Door.mu.Unlock()
+	if _, err := d.Door.Enter(ctx, command("big")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline"
+	"arrakis/pipeline/contract"
+	"arrakis/tenant"
+)
+
+// What comes over HTTP one after the other begins in that order, with one handler at a time for the community: through
+// the stream, through a lane, and straight into the lane, once the ingress knows of it.
+func TestOrderOverHTTPIntoALane(t *testing.T) {
+	t.Parallel()
+	const n = 1_500
+	var mu sync.Mutex
+	var order []int
+	handlers := pipeline.NewHandlers()
+	handlers.Command("work", func(ctx context.Context, m *pipeline.Message) (any, error) {
+		var body struct {
+			Data struct{ Options struct{ N int } }
+		}
+		err := json.Unmarshal(m.Body, &body)
+		mu.Lock()
+		order = append(order, body.Data.Options.N)
+		mu.Unlock()
+		select {
+		case <-time.After(3 * time.Millisecond): // slower than the requests come
+		case <-ctx.Done():
+		}
+		return nil, err
+	})
+	l := listen(t)
+	w := newWorker(t, Options{HTTP: l, Handlers: handlers, TenantConcurrency: 1})
+	if _, _, err := w.tenants.UpgradeTier(t.Context(), "big", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := w.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var direct atomic.Int64 // messages that the ingress has stored in the lane itself
+	if _, err := w.o.NATS.Subscribe("overflow.>", func(m *nats.Msg) {
+		if m.Header.Get(contract.HeaderStream) == "" {
+			direct.Add(1)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if i == n/2 {
+			testserver.Eventually(t, "there is a lane", func() bool { return w.stored(t, contract.StreamOverflow) > 0 })
+		}
+		post(t, "http://"+l.Addr().String(), fmt.Sprintf(`{"guild_id":"big","data":{"command_name":"work","options":{"n":%d}}}`, i))
+	}
+	testserver.Eventually(t, "all are handled", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(order) == n
+	})
+	if n := direct.Load(); n < 100 {
+		t.Errorf("the ingress has stored %d messages straight in the lane: the test shows nothing", n)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, number := range order {
+		if number != i {
+			t.Fatalf("message %d began in place %d", number, i)
+		}
+	}
+}
+
+// post stores a command, and does not wait for its outcome.
+func post(t *testing.T, url, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/commands", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Prefer", "respond-async")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is not read
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("status %d", resp.StatusCode)
+	}
+}
+
+// stored is how many messages a stream holds.
+func (w *Worker) stored(t *testing.T, stream string) uint64 {
+	t.Helper()
+	js, err := jetstream.New(w.o.NATS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
