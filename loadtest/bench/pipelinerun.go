@@ -195,7 +195,6 @@ func (s *servers) measure(
 	}
 	var half contender.Usage
 	var secondHalf float64 // messages
-	hack := childCPU()
 	began, err := s.release(ctx)
 	if err != nil {
 		return err
@@ -213,7 +212,6 @@ func (s *servers) measure(
 	if err != nil {
 		return err
 	}
-	println(diffCPU(hack, childCPU(), float64(r.messages)))
 	bytesAfter, err := s.redisBytes(ctx)
 	if err != nil {
 		return err
