@@ -6,10 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/nats-io/nats.go"
 
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"

@@ -152,7 +152,7 @@ func TestFloodIsNotShed(t *testing.T) {
 	if _, _, err := b.store.UpgradeTier(t.Context(), "flood", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
-	b.handlers.Command("work", func(context.Context, *Message) (any, error) { time.Sleep(20 * time.Millisecond); return nil, nil })
+	b.handlers.Command("work", func(context.Context, *Message) (any, error) { <-time.After(20 * time.Millisecond); return nil, nil })
 	b.options = func(o *Options) { o.HandlerConcurrency, o.OverloadAge = 2, time.Second }
 	p, _ := b.start()
 	for i := range 250 {

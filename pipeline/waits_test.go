@@ -30,7 +30,7 @@ func runLoads(t *testing.T, workers, perTenant int, handler time.Duration, loads
 		for range workers {
 			l.workers.Go(func() {
 				for d, ok := l.q.next(); ok; d, ok = l.q.doneAndNext(d, handler) {
-					time.Sleep(handler)
+					pause(handler)
 				}
 			})
 		}
@@ -44,6 +44,9 @@ func runLoads(t *testing.T, workers, perTenant int, handler time.Duration, loads
 	})
 	return highest
 }
+
+// pause lets virtual time pass.
+func pause(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble
 
 func newLoads(t *testing.T, workers, perTenant int, age time.Duration) *loads {
 	t.Helper()
@@ -78,7 +81,7 @@ func (l *loads) weighing(community string, weight int) {
 func (l *loads) pass(intervals int) {
 	l.Helper()
 	for range intervals {
-		time.Sleep(overloadInterval)
+		pause(overloadInterval)
 		l.judge()
 	}
 }
@@ -136,7 +139,7 @@ func quiet(l *loads, seconds int) {
 	for range seconds {
 		for i := range 20 {
 			l.put(fmt.Sprintf("quiet%d", i), tenant.Free, 1, 0)
-			time.Sleep(overloadInterval / 20)
+			pause(overloadInterval / 20)
 		}
 		l.judge()
 	}
@@ -147,7 +150,7 @@ func trickle(l *loads) {
 	for range 10 {
 		for range 20 {
 			l.put("flood", tenant.Free, 5, time.Minute)
-			time.Sleep(overloadInterval / 20)
+			pause(overloadInterval / 20)
 		}
 		l.judge()
 	}
@@ -161,7 +164,7 @@ func outweighed(l *loads) {
 		}
 		for i := range 1_160 { // 58 of 64 workers' time
 			l.weighing(fmt.Sprintf("heavy%02d", i%58), 4)
-			time.Sleep(overloadInterval / 1_160)
+			pause(overloadInterval / 1_160)
 		}
 		l.judge()
 	}

@@ -33,8 +33,8 @@ type Error struct {
 	// Code follows HTTP: 4xx is the caller's fault, 5xx is not.
 	Code    int    `json:"code"`
 	Message string `json:"message"`
-	// RetryAfterMS is set if the message was refused because the worker is overloaded: the time in milliseconds after
-	// which it may be sent again. Code is 503 then.
+	// RetryAfterMS is set if the message was refused because too much work waits, of all communities or of its own: the
+	// time in milliseconds after which it may be sent again. Code is 503 then.
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
