@@ -66,6 +66,17 @@ type carried struct {
 	opened map[string]struct{}
 }
 
+// unused says what a run has not used, and so not tested.
+func (c *carried) unused() (sentences []string) {
+	if c.Moved == 0 || c.Lanes == 0 {
+		sentences = append(sentences, "no message went through a lane")
+	}
+	if c.Again == 0 {
+		sentences = append(sentences, "no message was tried again by way of RETRY")
+	}
+	return sentences
+}
+
 // watchLanes looks once a second at who is in a lane and how much waits there, and gives new lanes the ack wait of the
 // run.
 func (r *run) watchLanes(ctx context.Context) {

@@ -171,7 +171,7 @@ func (res *result) complain(p *printer) {
 	list("wrong dead letters", res.Messages.Wrong)
 	list("attempts beyond the last", res.TooMany)
 	list("ended by themselves", res.Crashes)
-	list("not over in time", res.Problems)
+	list("not over in time, or not used", res.Problems)
 	if res.Dir != "" {
 		p.line("")
 		p.line("The files of seed %d are in %s.", res.Seed, res.Dir)

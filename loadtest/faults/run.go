@@ -143,6 +143,7 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 		return nil, err
 	}
 	res.Carried = r.lanes
+	res.Problems = append(res.Problems, res.Carried.unused()...)
 	return res, r.audit(ctx, res)
 }
 

@@ -25,7 +25,7 @@ const (
 )
 
 var endingNames = [NumEndings]string{
-	"handled", "refused", "dead-lettered", "failed", "limited", "expired", "refused (Redis away)", "counted as dropped", "unfinished", "lost",
+	"handled", "refused", "dead-lettered", "failed", "limited", "expired", "told 503", "counted as dropped", "unfinished", "lost",
 }
 
 // String returns the ending as tables show it.
