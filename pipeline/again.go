@@ -61,7 +61,8 @@ func (s *metricsStage) notStored(work context.Context, d *delivery) {
 }
 
 // park keeps a message whose dead letter cannot be stored now. It waits in RETRY, with the reason: when it comes again, no
-// handler runs. Its sender is told now.
+// handler runs. Where RETRY cannot take it, it waits in OVERFLOW, for a consumer that has nothing else. Its sender is told
+// now.
 func (s *metricsStage) park(work context.Context, d *delivery) {
 	if d.source.age(d.origin.stored, time.Now()) <= d.wait() {
 		s.reply(work, d)
@@ -70,6 +71,9 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 	m.Header[contract.HeaderReason] = []string{string(d.reason)}
 	m.Header[contract.HeaderError] = []string{contract.Clip(d.cause, deadletter.MaxCause)}
 	delete(m.Header, contract.HeaderReplyTo)
+	if d.source.consumer != contract.ConsumerParked { // else it is held there, where it holds up no messages of routes
+		m.Else = contract.ParkedSubject(m.Stream, m.Sequence, m.Stored)
+	}
 	m.Done = func(err error) {
 		if err != nil {
 			s.hold(work, d)

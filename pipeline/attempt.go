@@ -71,7 +71,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 // unless this process or another has had it on this delivery before; then no attempt is the last, and JetStream's count
 // makes the delays grow.
 func (d *delivery) countWithoutRedis() {
-	d.Attempt = d.failed + int(min(d.delivered, math.MaxInt32)) //nolint:gosec // bounded
+	d.Attempt = d.failed + int(min(d.delivered, math.MaxInt32))
 	if d.delivered > 1 {
 		d.maxAttempts = math.MaxInt
 	}

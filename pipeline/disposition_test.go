@@ -108,9 +108,14 @@ func TestWait(t *testing.T) {
 		replyTo, wait string
 		want          time.Duration
 	}{
-		{"_INBOX.a", "1500", 1500 * time.Millisecond}, {"_INBOX.a", "", contract.DefaultWait}, {"_INBOX.a", "-1", contract.DefaultWait},
-		{"_INBOX.a", "0", contract.DefaultWait}, {"_INBOX.a", "9223372036854775807", longestWait}, {"_INBOX.a", "x", contract.DefaultWait},
-		{"commands.x", "1500", 0}, {"", "1500", 0},
+		{"_INBOX.a", "1500", 1500 * time.Millisecond},
+		{"_INBOX.a", "", contract.DefaultWait},
+		{"_INBOX.a", "-1", contract.DefaultWait},
+		{"_INBOX.a", "0", contract.DefaultWait},
+		{"_INBOX.a", "9223372036854775807", longestWait},
+		{"_INBOX.a", "x", contract.DefaultWait},
+		{"commands.x", "1500", 0},
+		{"", "1500", 0},
 	} {
 		d := &delivery{headers: nats.Header{contract.HeaderReplyTo: {tt.replyTo}, contract.HeaderWait: {tt.wait}}}
 		if got := d.wait(); got != tt.want {

@@ -119,10 +119,8 @@ func New(o Options) (*Pipeline, error) {
 	for kind := range contract.Kind(contract.NumKinds) {
 		decode.add(newRouteSource(js, kind.Route(), o.Logger))
 	}
-	again := newSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger)
-	again.optional = true
-	again.ackWait.Store(int64(time.Minute)) // as package streams makes it, if the server can have it
-	decode.add(again)
+	decode.add(newOptionalSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger))
+	decode.add(newOptionalSource(js, contract.StreamOverflow, contract.ConsumerParked, o.Logger))
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
@@ -294,13 +296,13 @@ func TestRetriesWithoutRetry(t *testing.T) {
 		},
 		"no schedules": func(b *bundle) {
 			b.dropRetry()
-			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}}); err != nil {
+			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}, Storage: jetstream.MemoryStorage}); err != nil {
 				b.t.Fatal(err)
 			}
 		},
 		"cannot be made": func(b *bundle) {
 			b.dropRetry()
-			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"again.>"}}); err != nil {
+			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"again.>"}, Storage: jetstream.MemoryStorage}); err != nil {
 				b.t.Fatal(err)
 			}
 		},
@@ -539,42 +541,104 @@ func (b *bundle) takeDeadLetter() {
 	if err := b.js.DeleteStream(b.t.Context(), contract.StreamDeadLetter); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"deadletter.>"}}); err != nil {
+	if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"deadletter.>"}, Storage: jetstream.MemoryStorage}); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// F7: without DEADLETTER and without RETRY, messages stay where they are. Their handlers do not run again, and their dead
-// letters are stored when DEADLETTER is back.
-func TestDeadLettersWithoutRetry(t *testing.T) {
+// F7: without DEADLETTER and without RETRY, messages wait in OVERFLOW, and without that where they are. Their handlers do
+// not run again, and their dead letters are stored when DEADLETTER is back.
+func TestF7DeadLettersWithoutRetry(t *testing.T) {
 	t.Parallel()
-	const messages = 50
+	for name, overflow := range map[string]bool{"in OVERFLOW": true, "where they are": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const messages, pool = 300, 100
+			b := setup(t)
+			var runs atomic.Int64
+			b.handlers.Command("panics", func(context.Context, *Message) (any, error) { runs.Add(1); panic("at the disco") })
+			b.options = func(o *Options) { o.Logger, o.Streams.MaxAckPending = discard, pool }
+			b.adjust = func(p *Pipeline) { p.metrics.parkTime = 100 * time.Millisecond }
+			b.ensure()
+			b.takeSubjects(contract.StreamRetry, "again.>")
+			if !overflow {
+				b.takeSubjects(contract.StreamOverflow, "overflow.>")
+			}
+			b.start()
+			b.takeDeadLetter()
+			for i := range messages {
+				b.send("commands.interaction", command(fmt.Sprint("c", i), "panics", fmt.Sprint("e", i)))
+			}
+			testserver.Eventually(t, "they come again and again", func() bool {
+				return b.counted("arrakis_retries_total", "way", "nak") > 5*pool
+			})
+			if overflow {
+				testserver.Eventually(t, "each has been handled", func() bool { return runs.Load() == messages })
+				testserver.Eventually(t, "the pool is empty", func() bool { return b.unacked(contract.StreamCommands, contract.ConsumerCommand) <= pool/10 })
+			}
+			if err := b.js.DeleteStream(t.Context(), "OTHER"); err != nil {
+				t.Fatal(err)
+			}
+			testserver.Eventually(t, "all dead letters are stored", func() bool {
+				s, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
+				return err == nil && s.CachedInfo().State.Msgs >= messages
+			})
+			testserver.Eventually(t, "nothing is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+			if n := b.deadLetters(contract.ReasonPanic); n != messages {
+				t.Errorf("%d dead letters, want %d", n, messages)
+			}
+			if n := runs.Load(); n != messages {
+				t.Errorf("the handlers ran %d times, want %d", n, messages)
+			}
+		})
+	}
+}
+
+// takeSubjects replaces a stream by another one that has its subjects, so that it cannot be made again.
+func (b *bundle) takeSubjects(stream, subjects string) {
+	b.t.Helper()
+	if err := b.js.DeleteStream(b.t.Context(), stream); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "NOT-" + stream, Subjects: []string{subjects}, Storage: jetstream.MemoryStorage}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// F10: a message that may not be admitted while Redis is away, and that nobody waits for, waits in RETRY. When Redis is
+// back it is admitted and charged, and has all its attempts.
+func TestF10UncheckedMessagesWaitInRetry(t *testing.T) {
+	t.Parallel()
+	const messages = 20
 	b := setup(t)
-	var runs atomic.Int64
-	b.handlers.Command("panics", func(context.Context, *Message) (any, error) { runs.Add(1); panic("at the disco") })
-	b.options = func(o *Options) { o.Logger = discard }
-	b.adjust = func(p *Pipeline) { p.metrics.parkTime = 100 * time.Millisecond }
-	b.ensure()
-	b.dropRetry()
-	if _, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SCHEDULES", Subjects: []string{"again.>"}}); err != nil {
+	limits, err := limiter.New(b.rdb, limiter.Options{OnRedisDown: limiter.Closed})
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.start()
-	b.takeDeadLetter()
-	for i := range messages {
-		b.send("commands.interaction", command(fmt.Sprint("c", i), "panics", fmt.Sprint("e", i)))
-	}
-	testserver.Eventually(t, "they come again and again", func() bool {
-		return b.counted("arrakis_retries_total", "way", "nak") > 5*messages
+	b.limits = limits
+	var attempts []int
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, nil
 	})
-	if err := b.js.DeleteStream(t.Context(), "OTHER"); err != nil {
-		t.Fatal(err)
+	b.options = func(o *Options) { o.HandlerConcurrency = 1 }
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = limits.Run(ctx) }) // returns ctx's error
+	t.Cleanup(func() { stop(); running.Wait() })
+	b.start()
+	b.redis.SetError("LOADING Redis is loading the dataset in memory")
+	for i := range messages {
+		b.send("commands.interaction", command(fmt.Sprint("c", i), "ping", fmt.Sprint("e", i)))
 	}
-	testserver.Eventually(t, "nothing is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
-	if n := b.deadLetters(contract.ReasonPanic); n != messages {
-		t.Errorf("%d dead letters, want %d", n, messages)
-	}
-	if n := runs.Load(); n != messages {
-		t.Errorf("the handlers ran %d times, want %d", n, messages)
+	testserver.Eventually(t, "all wait in RETRY", func() bool {
+		return b.retryStore(">") == messages && b.left(contract.StreamCommands, contract.ConsumerCommand) == 0
+	})
+	b.redis.SetError("")
+	testserver.Eventually(t, "all are handled", func() bool { return b.commands("success") == messages })
+	for i, attempt := range attempts {
+		if n := b.charged(fmt.Sprintf("c%d:command", i)); attempt != 1 || n != 1 {
+			t.Errorf("c%d: attempt %d, %d permits", i, attempt, n)
+		}
 	}
 }

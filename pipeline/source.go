@@ -102,6 +102,14 @@ func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger
 	return s
 }
 
+// newOptionalSource makes the source of a consumer without which the process is ready.
+func newOptionalSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger) *source {
+	s := newSource(js, stream, consumer, log)
+	s.optional = true
+	s.ackWait.Store(int64(time.Minute)) // as package streams makes it, where the server can have it
+	return s
+}
+
 // newLaneSource makes the source of a lane's consumer, which requests at most so many messages in advance. ensure makes
 // the consumer again.
 func newLaneSource(js jetstream.JetStream, lane, batch int, ensure func(context.Context) error, log *slog.Logger) *source {

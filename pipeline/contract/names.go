@@ -24,6 +24,7 @@ const (
 	ConsumerEligibility = "eligibility-worker"
 	ConsumerSync        = "sync-worker"
 	ConsumerRetry       = "retry-worker"
+	ConsumerParked      = "parked-worker"
 )
 
 // Headers of messages, of handler requests and of dead letters.
@@ -111,6 +112,14 @@ const UnknownCommand = "unknown"
 // RetrySubject is the subject of a message of a stream while it waits in RETRY for its time.
 func RetrySubject(stream string, sequence uint64) string {
 	return "retry." + stream + "." + strconv.FormatUint(sequence, 10)
+}
+
+// ParkedFilter is the subject filter of the consumer of parked messages in OVERFLOW. It overlaps with that of no lane.
+const ParkedFilter = "overflow.parked.*.*.*"
+
+// ParkedSubject is the subject in OVERFLOW of a message whose dead letter cannot be stored, where RETRY cannot take it.
+func ParkedSubject(stream string, sequence uint64, stored time.Time) string {
+	return "overflow.parked." + stream + "." + strconv.FormatUint(sequence, 10) + "." + strconv.FormatInt(stored.UnixNano(), 10)
 }
 
 // RetryTarget is the subject of RETRY that a message of the given subject gets when its time has come.

@@ -83,6 +83,9 @@ type Message struct {
 	At      time.Time // by JetStream's clock; rounded up to a whole second, and cut to 23 hours from now
 	Header  nats.Header
 	Body    []byte
+	// Else is a subject of the stream OVERFLOW at which the message is stored, without a time, if RETRY is full or cannot be
+	// used. "" is nowhere.
+	Else string
 	// Done is called once, when the message is stored (nil) or could not be. It must not block: all messages of the Writer
 	// wait for it.
 	Done func(error)
@@ -90,7 +93,7 @@ type Message struct {
 
 // size is about what the message takes in the stream.
 func (m *Message) size() int64 {
-	n := overhead + len(m.ID.Stream) + 2*len(m.Subject) + len(m.Body)
+	n := overhead + len(m.Stream) + 2*len(m.Subject) + len(m.Body)
 	for name, values := range m.Header {
 		for _, v := range values {
 			n += len(name) + len(v) + len(": \r\n")
@@ -199,13 +202,10 @@ func (w *Writer) Run(ctx context.Context) {
 
 // store sends a message to be stored. If it returns an error, the message is not stored, and its Done was not called.
 func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order, unconfirmed *sync.WaitGroup) error {
-	if err := w.look(ctx); err != nil {
-		return err
+	msg, err := w.schedule(ctx, o)
+	if o.Else != "" && (errors.Is(err, ErrFull) || errors.Is(err, ErrNoRetry)) {
+		msg, err = o.elsewhere(), nil
 	}
-	if w.full = w.room < o.bytes; w.full {
-		return ErrFull
-	}
-	msg, err := o.msg(time.Now())
 	if err != nil {
 		return err
 	}
@@ -219,31 +219,47 @@ func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order, unconfir
 		unconfirmed.Done()
 		return err
 	}
-	w.room -= o.bytes
-	w.holds = true
 	return nil
 }
 
-// msg is the schedule to publish.
-func (o *order) msg(now time.Time) (*nats.Msg, error) {
+// schedule is the schedule to publish, if RETRY has room for it.
+func (w *Writer) schedule(ctx context.Context, o *order) (*nats.Msg, error) {
+	if err := w.look(ctx); err != nil {
+		return nil, err
+	}
+	if o.bytes-int64(len(o.Body)) > maxHeaders {
+		return nil, ErrHeaders
+	}
+	if w.full = w.room < o.bytes; w.full {
+		return nil, ErrFull
+	}
+	w.room -= o.bytes
+	w.holds = true
 	at := o.At
-	if latest := now.Add(longest); at.After(latest) {
+	if latest := time.Now().Add(longest); at.After(latest) {
 		at = latest
 	}
 	if whole := at.Truncate(time.Second); whole.Before(at) {
 		at = whole.Add(time.Second) // a schedule has whole seconds; cut, it would be early
 	}
-	h := o.Header
-	if h == nil {
-		h = nats.Header{}
-	}
+	h := o.header(contract.StreamRetry)
 	h[jetstream.ScheduleHeader] = []string{"@at " + at.UTC().Format(time.RFC3339)}
 	h[jetstream.ScheduleTargetHeader] = []string{contract.RetryTarget(o.Subject)}
-	h[jetstream.ExpectedStreamHeader] = []string{contract.StreamRetry}
-	if o.bytes-int64(len(o.Body)) > maxHeaders {
-		return nil, ErrHeaders
-	}
 	return &nats.Msg{Subject: o.subject(), Header: h, Data: o.Body}, nil
+}
+
+// elsewhere is the message to publish if RETRY does not take it.
+func (o *order) elsewhere() *nats.Msg {
+	return &nats.Msg{Subject: o.Else, Header: o.header(contract.StreamOverflow), Data: o.Body}
+}
+
+// header is the message's own header, which lets no other stream take it.
+func (o *order) header(stream string) nats.Header {
+	if o.Header == nil {
+		o.Header = nats.Header{}
+	}
+	o.Header[jetstream.ExpectedStreamHeader] = []string{stream}
+	return o.Header
 }
 
 // end tells how a message ended, and logs when messages begin and end to fail.

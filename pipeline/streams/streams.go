@@ -98,7 +98,8 @@ func wanted(o Options) []stream {
 	return all
 }
 
-// consumers returns the durable consumers of a stream: one for each route, and that of RETRY.
+// consumers returns the durable consumers of a stream: one for each route, and those of messages that arrakis stores
+// again.
 func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 	var configs []jetstream.ConsumerConfig
 	for _, r := range contract.Routes() {
@@ -109,10 +110,13 @@ func consumers(stream string, o Options) []jetstream.ConsumerConfig {
 	if stream == contract.StreamRetry {
 		configs = append(configs, consumer(contract.ConsumerRetry, contract.RetryTarget(">"), retryAckWait, o))
 	}
+	if stream == contract.StreamOverflow { // the consumers of lanes are made when they are needed
+		configs = append(configs, consumer(contract.ConsumerParked, contract.ParkedFilter, retryAckWait, o))
+	}
 	return configs
 }
 
-// retryAckWait is the ack wait of the consumer of RETRY, which has messages of all kinds.
+// retryAckWait is the ack wait of consumers that have messages of all kinds.
 const retryAckWait = time.Minute
 
 func consumer(name, filter string, ackWait time.Duration, o Options) jetstream.ConsumerConfig {

@@ -80,7 +80,7 @@ func TestEnsureMakesTheContract(t *testing.T) {
 		{"INTERNAL", "internal.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.MemoryStorage, time.Minute, -1, nil, nil},
 		{"DEADLETTER", "deadletter.>", jetstream.LimitsPolicy, jetstream.DiscardOld, jetstream.FileStorage, 30 * 24 * time.Hour, 1 << 30, nil, nil},
 		{"RETRY", "retry.> again.>", jetstream.WorkQueuePolicy, jetstream.DiscardOld, jetstream.FileStorage, 24 * time.Hour, 1 << 30, []string{"retry-worker again.>"}, []time.Duration{time.Minute}},
-		{"OVERFLOW", "overflow.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 1 << 30, nil, nil},
+		{"OVERFLOW", "overflow.>", jetstream.WorkQueuePolicy, jetstream.DiscardNew, jetstream.FileStorage, 24 * time.Hour, 1 << 30, []string{"parked-worker overflow.parked.*.*.*"}, []time.Duration{time.Minute}},
 	}
 	var got []row
 	for _, w := range want {
@@ -217,6 +217,7 @@ func TestPlanAndApply(t *testing.T) {
 		"create stream RETRY",
 		"create consumer RETRY/retry-worker",
 		"create stream OVERFLOW",
+		"create consumer OVERFLOW/parked-worker",
 	}
 	if diff := cmp.Diff(wantPlan, plan(t, js, streams.Options{})); diff != "" {
 		t.Fatalf("plan (-want +got)\n%s", diff)
@@ -281,8 +282,8 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(changes) != 5 {
-		t.Errorf("%d changes, want max_ack_pending of five consumers", len(changes))
+	if len(changes) != 6 {
+		t.Errorf("%d changes, want max_ack_pending of six consumers", len(changes))
 	}
 	if err := streams.Apply(t.Context(), js, nil, changes); err != nil {
 		t.Error(err)
