@@ -15,8 +15,9 @@ import (
 // arithmetic of both. A community that may not start another message waits in capped, where it costs nothing until
 // enough workers are free.
 //
-// A new batch wakes one idle worker. A worker that leaves a message behind that may start wakes the next worker. So few
-// workers run while handlers are short, and all that may run do so while handlers are long.
+// A new batch wakes one idle worker, and so does a message that ends. A worker that leaves a message behind that may
+// start wakes the next worker, unless its own message is for a micro service: then it will be back at once, to start that
+// message itself. So few workers run while handlers are short, and all that may run do so while handlers are long.
 type fairQueue struct {
 	workers   int // messages that may run at once; read-only
 	perTenant int // messages of one community that may run at once; 0: as the dynamic threshold says; read-only
@@ -33,6 +34,7 @@ type fairQueue struct {
 	running     int
 	started     *delivery // those that run, linked by delivery.next and previous
 	idle        int       // workers that are blocked in next
+	woken       bool      // one of them is waking, and will look
 	waits       *waits    // of this interval
 	arrivals    uint64    // deliveries that were put
 	spare       *backlog  // a list of backlogs to be used again
@@ -127,7 +129,9 @@ func (q *fairQueue) nextLocked() (*delivery, bool) {
 	for {
 		if b := q.pickLocked(); b != nil {
 			d := q.startLocked(b)
-			q.wakeLocked()
+			if !d.remote {
+				q.wakeLocked()
+			}
 			return d, true
 		}
 		if q.endedLocked() {
@@ -137,12 +141,14 @@ func (q *fairQueue) nextLocked() (*delivery, bool) {
 		q.idle++
 		q.startable.Wait()
 		q.idle--
+		q.woken = false
 	}
 }
 
 // wakeLocked wakes an idle worker if there is something to do. The caller must hold q.mu.
 func (q *fairQueue) wakeLocked() {
-	if q.idle > 0 && (q.endedLocked() || q.pickLocked() != nil) {
+	if q.idle > 0 && !q.woken && (q.endedLocked() || q.pickLocked() != nil) {
+		q.woken = true
 		q.startable.Signal()
 	}
 }

@@ -101,6 +101,42 @@ func TestFairQueueWakesIdleWorkers(t *testing.T) {
 	})
 }
 
+// A worker that sends a request to a micro service is back at once, and wakes no other for the messages behind: that
+// would cost more than to send the request.
+func TestFairQueueWakesNobodyForRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const workers = 5
+		q := newFairQueue(workers, workers)
+		release := make(chan struct{}) // holds a worker, so that it can be seen whether others take messages
+		for range workers {
+			go func() {
+				for d, ok := q.next(); ok; d, ok = q.next() {
+					<-release
+					q.done(d, time.Millisecond)
+				}
+			}()
+		}
+		synctest.Wait()
+		batch := queuedMany("a", workers)
+		for _, d := range batch {
+			d.remote = true
+		}
+		q.put(batch)
+		synctest.Wait()
+		if waiting, running := q.depth(); running != 1 || waiting != workers-1 {
+			t.Errorf("%d run and %d wait, want 1 and %d", running, waiting, workers-1)
+		}
+		close(release)
+		synctest.Wait()
+		if waiting, running := q.depth(); running != 0 || waiting != 0 {
+			t.Errorf("%d run and %d wait in the end, want none", running, waiting)
+		}
+		q.close()
+		synctest.Wait()
+		q.empty(t)
+	})
+}
+
 // TestFairQueueWakesWhenAPlaceIsFree: a worker that waits because a community is at its cap is woken by whoever ends
 // that community's message, on whatever goroutine.
 func TestFairQueueWakesWhenAPlaceIsFree(t *testing.T) {

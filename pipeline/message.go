@@ -64,6 +64,10 @@ type delivery struct {
 	// reconnects is how often the connection to NATS had been made again when the message was decoded.
 	reconnects uint64
 
+	// Set by the limit stage for an admitted message, read-only then.
+	function Handler // registered for it; nil if it is for a micro service
+	remote   bool    // a worker only sends it to a micro service, and asks nobody about its attempts
+
 	// Set by the stage that decides how the message ends, read by the metrics stage.
 	disposition
 	result  json.RawMessage

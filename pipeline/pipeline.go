@@ -126,9 +126,11 @@ func New(o Options) (*Pipeline, error) {
 		monitor:  newMonitor(decode.all(), ensure, log),
 		admitted: admitted, ended: ended,
 		decode: decode,
-		limit:  &limitStage{overload: newOverload(o.Registerer, o.OverloadAge, log), shards: shards, admitted: admitted, ended: ended},
+		limit: &limitStage{
+			handlers: o.Handlers, overload: newOverload(o.Registerer, o.OverloadAge, log), shards: shards, admitted: admitted, ended: ended,
+		},
 		handle: &handleStage{
-			handlers: o.Handlers, fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
+			fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
 			retries:  retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,

@@ -123,7 +123,7 @@ func (c *liveConfig) featureText(t *tenant.Tenant) string {
 // featureTexts are the texts of all sets of features.
 var featureTexts = func() (texts [math.MaxUint8 + 1]string) {
 	for set := range texts {
-		names := tenant.Features(set).Names() //nolint:gosec // a uint8
+		names := tenant.Features(set).Names()
 		slices.Sort(names)
 		texts[set] = strings.Join(names, ",")
 	}

@@ -32,15 +32,15 @@ func (s *services) subscribe(inFlight int) (err error) {
 	return err
 }
 
-// send asks one of the services for name to handle the message. done gets what [replies.Mux.Send] says, for result, and
+// send asks one of the services to handle the message. done gets what [replies.Mux.Send] says, for result, and
 // must not do what that forbids. If send returns an error, done is not called.
-func (s *services) send(ctx context.Context, d *delivery, name string, deadline time.Time, done func(*nats.Msg, error)) error {
+func (s *services) send(ctx context.Context, d *delivery, deadline time.Time, done func(*nats.Msg, error)) error {
 	r, ok := s.requests.Get().(*serviceRequest)
 	if !ok {
 		r = newServiceRequest()
 	}
 	defer s.requests.Put(r)
-	r.msg.Subject = s.known.subject(d.Kind, name)
+	r.msg.Subject = s.known.subject(d.Kind, d.Name(d.Kind))
 	r.fill(d, s.features(d.Tenant), deadline)
 	if err := s.replies.Send(ctx, &r.msg, deadline, done); err != nil {
 		return requestError(r.msg.Subject, err)

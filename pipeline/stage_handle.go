@@ -19,17 +19,17 @@ import (
 // handleStage is the third stage, in which communities take turns. Its workers run one Go function each. A request to a
 // micro service needs no worker while it is in flight: what follows from the reply is done when the reply is there.
 type handleStage struct {
-	handlers, fallbacks *Handlers
-	services            *services
-	features            func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
-	concurrency         int
-	timeout             time.Duration // for one handler
-	commandTTL          time.Duration // 0: commands never expire
-	retries             retryPolicy
-	attempts            *attemptCounter
-	ackWait             func() time.Duration // the shortest ack wait of all consumers
-	metrics             *metrics
-	log                 *slog.Logger
+	fallbacks   *Handlers // run if no micro service answers
+	services    *services
+	features    func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
+	concurrency int
+	timeout     time.Duration // for one handler
+	commandTTL  time.Duration // 0: commands never expire
+	retries     retryPolicy
+	attempts    *attemptCounter
+	ackWait     func() time.Duration // the shortest ack wait of all consumers
+	metrics     *metrics
+	log         *slog.Logger
 
 	admitted *fairQueue                // in; counts the handlers that run, of both sorts
 	ended    *shard.Mailbox[*delivery] // out
@@ -92,13 +92,12 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 		s.pass(finishing, d)
 		return 0, true
 	}
-	name := d.Name(d.Kind)
-	if f, ok := s.handlers.find(d.Kind, name); ok {
-		result, err := s.invoke(work, f, d, began)
+	if d.function != nil {
+		result, err := s.invoke(work, d.function, d, began)
 		return s.finish(work, finishing, d, began, result, err), true
 	}
 	s.requests.Add(1)
-	err := s.services.send(work, d, name, began.Add(s.timeout), func(reply *nats.Msg, err error) {
+	err := s.services.send(work, d, began.Add(s.timeout), func(reply *nats.Msg, err error) {
 		s.replied(work, finishing, d, began, reply, err)
 	})
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 // limitStage is the second stage. Its shards find the tenant of each message and decide whether the message is
 // admitted.
 type limitStage struct {
+	handlers *Handlers
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
 	overload *overload                 // refuses new commands while there is too much work
 	lanes    *laneWriter               // out: admitted messages of communities in a lane
@@ -40,6 +41,8 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 		switch v := &d.admission.Verdict; {
 		case d.decided(): // it is expired or refused
 		case v.Allowed:
+			d.function, _ = s.handlers.find(d.Kind, d.Name(d.Kind))
+			d.remote = d.function == nil && !d.comesAgain()
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
 		default:
