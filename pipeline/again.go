@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // parkTime is how long a message waits whose dead letter could not be stored.
 const parkTime = 30 * time.Second
+
+// busyTime is how long a message waits that has found the writers of dead letters busy.
+const busyTime = 4 * time.Second
 
 // again lets d be tried again. It waits in RETRY, where it takes no place among the unacknowledged messages, and d is
 // acknowledged once it is stored there. Where that cannot be, it is delivered again after a delayed nak. So is one with a
@@ -67,7 +71,7 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 	if d.source.age(d.origin.stored, time.Now()) <= d.wait() {
 		s.reply(work, d)
 	}
-	m := d.retry(time.Now().Add(d.source.clock()+s.parkTime), d.Attempt)
+	m := d.retry(time.Now().Add(d.source.clock()+s.parkFor()), d.Attempt)
 	m.Header[contract.HeaderReason] = []string{string(d.reason)}
 	m.Header[contract.HeaderError] = []string{contract.Clip(d.cause, deadletter.MaxCause)}
 	delete(m.Header, contract.HeaderReplyTo)
@@ -89,9 +93,19 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 	}
 }
 
+// parkFor is how long a message waits until its dead letter is tried again: not for long if only the writers were busy.
+// Jitter spreads them, so that they do not all find the writers busy again.
+func (s *metricsStage) parkFor() time.Duration {
+	d := s.parkTime
+	if !s.unstored.Load() {
+		d = min(d, busyTime)
+	}
+	return d - rand.N(d/3+1) //nolint:gosec // jitter
+}
+
 // hold gives back a message whose dead letter cannot be stored, nor parked. Redis knows the decision, if a handler ran.
 func (s *metricsStage) hold(work context.Context, d *delivery) {
-	d.disposition = disposition{settlement: nak, delay: s.parkTime}
+	d.disposition = disposition{settlement: nak, delay: s.parkFor()}
 	s.notStored(work, d)
 }
 
