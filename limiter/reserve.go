@@ -31,7 +31,7 @@ type Reservation struct {
 	ID    string // a ReservedID
 	// Again says that the message has had a reservation, whose time has passed. It gets another one, whatever Most is.
 	Again   bool
-	Most    int64         // how many reservations of the key may wait for their time
+	Most    int64         // how many reservations of the key may wait for their time; with 0, none is made, and one is found
 	Longest time.Duration // that the message can wait
 
 	// Set by Reserve.

@@ -26,6 +26,8 @@ func (s *metricsStage) again(work context.Context, d *delivery) {
 		d.at = time.Now().Add(d.source.clock() + d.delay)
 	}
 	switch {
+	case d.delayed:
+		s.delay(work, d)
 	case d.at.IsZero():
 		s.settle(work, d)
 	case d.header(contract.HeaderReplay) == "":

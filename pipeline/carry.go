@@ -30,6 +30,7 @@ type origin struct {
 var carryHeaders = []string{
 	contract.HeaderStream, contract.HeaderSequence, contract.HeaderSubject, contract.HeaderFirstStored,
 	contract.HeaderAttempt, contract.HeaderAdmitted, contract.HeaderDelivered, contract.HeaderReason, contract.HeaderError,
+	contract.HeaderDelayed,
 }
 
 // carry returns the headers with which d is stored again: its own, without those that JetStream reads, and those of a
@@ -61,6 +62,10 @@ func (d *delivery) carry(failed int, now time.Time) nats.Header {
 	}
 	delete(h, contract.HeaderReason)
 	delete(h, contract.HeaderError)
+	delete(h, contract.HeaderDelayed)
+	if name := d.admission.Reservation; name != "" {
+		set(contract.HeaderDelayed, name)
+	}
 	return h
 }
 
@@ -97,6 +102,7 @@ func (d *delivery) carried(subject string, now time.Time) error {
 	d.origin = origin{stream: d.header(contract.HeaderStream), sequence: sequence, stored: time.Unix(0, int64(stored))} //nolint:gosec // 63 bits
 	d.failed, d.before = int(attempts), before                                                                          //nolint:gosec // 31 bits
 	var err5 error
+	d.admission.Reservation = d.header(contract.HeaderDelayed)
 	if text := d.header(contract.HeaderAdmitted); text != "" {
 		d.admission.Admitted = true
 		d.admission.Verdict, err5 = parseVerdict(text, now)

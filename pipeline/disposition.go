@@ -31,6 +31,7 @@ type disposition struct {
 	settlement
 	unused    bool            // the permits that the message took are to be given back
 	refused   bool            // the handler's answer is a 4xx
+	delayed   bool            // the message waits for the permit that is reserved for it
 	delay     time.Duration   // before the next delivery, for a nak
 	at        time.Time       // when delay is over, by JetStream's clock, if the message may wait in RETRY for that
 	later     bool            // the message may wait in RETRY, and at follows from delay
@@ -263,6 +264,10 @@ func overloaded(retryAfter time.Duration) disposition {
 }
 
 var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the limit is used up"}
+
+// delayed is the disposition of a message over its limit that waits in RETRY until its permit is free, at a time by
+// JetStream's clock.
+func delayed(at time.Time) disposition { return disposition{settlement: nak, delayed: true, at: at} }
 
 // aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
@@ -18,6 +19,7 @@ type metrics struct {
 	parked                 prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 	permitsKept            prometheus.Counter
+	delayed                [tenant.NumActions]prometheus.Counter
 }
 
 // newMetrics makes the metrics and registers them, unless reg is nil.
@@ -59,6 +61,12 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 	}, []string{"tier"})
 	for i, tier := range tiersByWorth {
 		m.waits[i] = waits.WithLabelValues(string(tier))
+	}
+	delayed := factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "arrakis_delayed_total", Help: "Messages over the limit of their community that were stored in RETRY until a permit is free.",
+	}, []string{"action"})
+	for a := range m.delayed {
+		m.delayed[a] = delayed.WithLabelValues(tenant.Action(a).String())
 	}
 	if reg != nil {
 		reg.MustRegister(m.tenants)

@@ -16,8 +16,9 @@ const (
 	returnBatch = 1_000
 )
 
-// permitReturner gives back the permits of commands that expired before their turn. A permit that cannot be given back,
-// because Redis is away, stays taken until it leaves its window: the error is on the side of rejecting.
+// permitReturner gives back the permits of commands that expired before their turn, and those reserved for messages that
+// are rejected after all. A permit that cannot be given back, because Redis is away, stays taken until it leaves its
+// window: the error is on the side of rejecting.
 type permitReturner struct {
 	shards  *shard.Pool[*delivery]
 	metrics *metrics
@@ -31,10 +32,11 @@ func newPermitReturner(shards *shard.Pool[*delivery], m *metrics, log *slog.Logg
 
 // put takes the permits of d, if they are to be given back. It does not block.
 func (r *permitReturner) put(d *delivery) {
-	if d.status != contract.StatusExpired && !d.unused || !d.admission.Charged() {
+	reserved := d.status == contract.StatusRateLimited && d.admission.Reservation != ""
+	if !reserved && (d.status != contract.StatusExpired && !d.unused || !d.admission.Charged()) {
 		return
 	}
-	if !d.unused {
+	if !reserved && !d.unused {
 		r.metrics.permitsKept.Inc()
 		return
 	}

@@ -112,6 +112,7 @@ func New(o Options) (*Pipeline, error) {
 	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
+	delays := newDelayer(shards, o.CommandTTL, ended)
 	decode := &decodeStage{
 		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
 		added: make(chan struct{}, 1),
@@ -127,7 +128,8 @@ func New(o Options) (*Pipeline, error) {
 		admitted: admitted, ended: ended,
 		decode: decode,
 		limit: &limitStage{
-			handlers: o.Handlers, overload: newOverload(o.Registerer, o.OverloadAge, log), shards: shards, admitted: admitted, ended: ended,
+			handlers: o.Handlers, overload: newOverload(o.Registerer, o.OverloadAge, log), shards: shards, delays: delays,
+			admitted: admitted, ended: ended,
 		},
 		handle: &handleStage{
 			fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
@@ -137,7 +139,7 @@ func New(o Options) (*Pipeline, error) {
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
-			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
+			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime, delays: delays,
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}

@@ -2,6 +2,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"arrakis/shard"
 )
@@ -12,20 +16,29 @@ type limitStage struct {
 	handlers *Handlers
 	shards   *shard.Pool[*delivery]    // in: their mailboxes
 	overload *overload                 // refuses new commands while there is too much work
+	delays   *delayer                  // out: messages over the limit that may be delayed
 	lanes    *laneWriter               // out: admitted messages of communities in a lane
 	admitted *fairQueue                // out: admitted messages
 	ended    *shard.Mailbox[*delivery] // out: messages that already have a disposition
 }
 
-// run returns when the mailboxes are closed and the shards have decided on all their messages.
+// run returns when the mailboxes are closed, the shards have decided on all their messages, and no message waits to be
+// delayed.
 func (s *limitStage) run(work context.Context) error {
-	return s.shards.Run(work, s.overload.refuse, s.pass)
+	var delays errgroup.Group
+	delays.Go(func() error { return s.delays.run(work) })
+	err := s.shards.Run(work, s.overload.refuse, s.pass)
+	s.delays.close()
+	return errors.Join(err, delays.Wait())
 }
 
 // giveBack gives back what the shards have left after run was aborted. It returns when the mailboxes are closed and
 // empty.
 func (s *limitStage) giveBack(work context.Context) {
 	for d := range s.shards.Abandoned() {
+		if d == nil {
+			continue // the delayer has it
+		}
 		d.disposition = aborted()
 		_ = s.ended.Put(context.WithoutCancel(work), d) // ended is open: it is closed after this stage has ended
 	}
@@ -34,7 +47,7 @@ func (s *limitStage) giveBack(work context.Context) {
 // pass passes on a batch that a shard has decided on. Several shards call it at the same time. It sorts the batch in
 // place; the admitted messages keep their order.
 func (s *limitStage) pass(work context.Context, batch []*delivery) error {
-	admitted := 0
+	admitted, taken := 0, false
 	for i, d := range batch {
 		d.Tenant = d.admission.Tenant
 		d.Community = d.Tenant.ID
@@ -45,15 +58,21 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 			d.remote = d.function == nil && !d.comesAgain()
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
+		case s.delays.take(d):
+			batch[i], taken = nil, true
 		default:
 			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
 	}
+	rest := batch[admitted:]
+	if taken {
+		rest = slices.DeleteFunc(rest, func(d *delivery) bool { return d == nil })
+	}
 	lasting := context.WithoutCancel(work) // the metrics stage takes also after an abort
-	if err := s.ended.Put(lasting, batch[admitted:]...); err != nil {
+	if err := s.ended.Put(lasting, rest...); err != nil {
 		return err
 	}
-	rest := s.handOver(batch[:admitted])
+	rest = s.handOver(batch[:admitted])
 	for _, d := range rest { // the shutdown has left no time for them
 		d.disposition = aborted()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type metricsStage struct {
 	attempts *attemptCounter
 	permits  *permitReturner
 	retries  *retry.Writer
+	delays   *delayer
 	parkTime time.Duration // for which a message waits whose dead letter could not be stored
 
 	ended       *shard.Mailbox[*delivery] // in
@@ -66,15 +68,16 @@ func (s *metricsStage) run(work context.Context) error {
 			return nil
 		})
 	}
-	writers.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
-	var retries errgroup.Group
+	var retries, permits errgroup.Group
 	retries.Go(func() error { s.retries.Run(work); return nil })
+	permits.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
 	defer func() {
-		s.permits.close()
 		close(s.deadLetters)
 		_ = writers.Wait() // returns nil only
 		s.retries.Close()
 		_ = retries.Wait() // returns nil only
+		s.permits.close()
+		_ = permits.Wait() // returns nil only
 	}()
 	var batch []*delivery
 	for {
@@ -252,10 +255,23 @@ func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.R
 	return err
 }
 
+// lasting are the headers of d that its dead letter has: its own, and the name of its permit, for a replay.
+func (d *delivery) lasting() nats.Header {
+	if d.admission.Reservation == "" {
+		return d.headers
+	}
+	h := maps.Clone(d.headers)
+	if h == nil {
+		h = nats.Header{}
+	}
+	h[contract.HeaderDelayed] = []string{d.admission.Reservation}
+	return h
+}
+
 // record is the record of a message that becomes a dead letter.
 func (d *delivery) record() *deadletter.Record {
 	return &deadletter.Record{
 		Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored, Subject: d.Subject,
-		Headers: d.headers, Body: d.Body, Attempts: d.Attempt, Reason: d.reason, Cause: d.cause,
+		Headers: d.lasting(), Body: d.Body, Attempts: d.Attempt, Reason: d.reason, Cause: d.cause,
 	}
 }

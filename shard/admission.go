@@ -31,6 +31,8 @@ type Admission struct {
 	// Reservation names the permit that was reserved for the message, which may be free now, or was used by an earlier
 	// delivery; "" is none. Reserve sets it too.
 	Reservation string
+	// MayBeReserved names the permit that may have been reserved for a message that was delivered before; "" is none.
+	MayBeReserved string
 
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant
@@ -63,8 +65,8 @@ func (a *Admission) permitOf(reservation string) string {
 	return id
 }
 
-// mayHold reports whether the message may hold its permit already.
-func (a *Admission) mayHold() bool { return a.Repeated || a.Reservation != "" }
+// MayHold reports whether the message may hold its permit already.
+func (a *Admission) MayHold() bool { return a.Repeated || a.Reservation != "" }
 
 // asks reports whether a limit decides on the message.
 func (a *Admission) asks() bool { return a.Limited && !a.Admitted }

@@ -13,6 +13,9 @@ import (
 // before the community's. It needs a round trip of its own, because the keys of both limits may be on different nodes
 // of a cluster. If the community's limit then refuses the message, the user's permit is released.
 func (s *shard[M]) decide(ctx context.Context) error {
+	if err := s.findReservations(ctx); err != nil {
+		return err
+	}
 	if err := s.decideUsers(ctx); err != nil {
 		return err
 	}
@@ -29,7 +32,7 @@ func (s *shard[M]) decide(ctx context.Context) error {
 			a.Verdict, a.LimitedBy = a.user.Verdict, tenant.UserCommand
 		default:
 			r := &a.request // set field by field, because Verdict is large and the limiter sets it
-			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.permitID(), a.mayHold()
+			r.Window, r.Limit, r.ID, r.Repeated = a.entry.window(a.Action), limitOf(a.Tenant, a.Action), a.permitID(), a.MayHold()
 			s.asks = append(s.asks, r)
 		}
 	}
@@ -82,11 +85,11 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 		if !a.asks() || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
 			continue
 		}
-		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.mayHold() {
+		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.MayHold() {
 			continue
 		}
 		a.user = &limiter.Request{
-			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.permitID(), Repeated: a.mayHold(),
+			Window: s.userWindow(a), Limit: limitOf(a.Tenant, tenant.UserCommand), ID: a.permitID(), Repeated: a.MayHold(),
 		}
 		s.asks = append(s.asks, a.user)
 	}

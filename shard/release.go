@@ -19,12 +19,18 @@ type permit struct {
 	action    tenant.Action
 }
 
-// Release gives back the permits that admitted messages took and did not use, in one round trip, and makes the shards
-// ask Redis again about these limits. It blocks while a mailbox is full. After an error, which may be
+// Release gives back the permits that admitted messages took and did not use, and those reserved for messages that were
+// rejected, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is full. After an error, which may be
 // [redishealth.ErrAway], the permits count until they leave their windows. Nobody else may use the admissions.
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var permits []permit
 	for _, a := range admissions {
+		if !a.Verdict.Allowed {
+			if a.Reservation != "" {
+				permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.permitID(), a.Tenant.ID, a.Action})
+			}
+			continue
+		}
 		if a.Verdict.Charged {
 			permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.request.ID, a.Tenant.ID, a.Action})
 		}
@@ -32,19 +38,6 @@ func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 			permits = append(permits, permit{a.user.Window.Key(), a.user.ID, a.Tenant.ID, tenant.UserCommand})
 		}
 	}
-	return p.release(ctx, permits)
-}
-
-// Unreserve gives back, as Release does, the permits reserved for messages that cannot wait after all.
-func (p *Pool[M]) Unreserve(ctx context.Context, admissions []*Admission) error {
-	var permits []permit
-	for _, a := range admissions {
-		permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.permitID(), a.Tenant.ID, a.Action})
-	}
-	return p.release(ctx, permits)
-}
-
-func (p *Pool[M]) release(ctx context.Context, permits []permit) error {
 	var batch []*limiter.Request
 	targets := make(map[string]struct{})
 	for _, t := range permits {

@@ -58,7 +58,7 @@ func TestReserve(t *testing.T) {
 	if r := answers[3]; len(over) != 4 || r.Answer != limiter.Full || r.Admission.Reservation != "" {
 		t.Errorf("of %d over the limit, the last reservation is %+v, want that it is refused", len(over), r)
 	}
-	if err := b.pool.Unreserve(t.Context(), []*Admission{&over[2].admission}); err != nil {
+	if err := b.pool.Release(t.Context(), []*Admission{&over[2].admission}); err != nil {
 		t.Fatal(err)
 	}
 	again := func(n *note) *note {
@@ -83,6 +83,38 @@ func TestReserve(t *testing.T) {
 	}
 	if n := b.allowed(again(over[2])); n != 0 {
 		t.Error("a message got a permit that was given back")
+	}
+}
+
+// TestReservationIsFound: a message that is delivered again, because its worker died after it had reserved a permit, uses
+// that permit, before and after the permit is free.
+func TestReservationIsFound(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	now := time.Now().Truncate(time.Second)
+	b.redis.SetTime(now)
+	b.delays("c1", 3, nil)
+	b.send(commands("c1", 0, 11)...)
+	lost := commandOf("c1", "e10")
+	b.send(lost)
+	b.reserve(lost)
+	again := func() *note {
+		n := commandOf("c1", "e10")
+		n.admission.Repeated, n.admission.MayBeReserved = true, "of-e10"
+		return n
+	}
+	early := again()
+	if b.allowed(early) != 0 || early.admission.Reservation == "" {
+		t.Errorf("before its time: %+v", early.admission)
+	}
+	b.redis.SetTime(now.Add(61 * time.Second))
+	late := again()
+	if b.allowed(late) != 1 || late.admission.Verdict.Charged {
+		t.Errorf("after its time: %+v, want that it is admitted with the permit reserved for it", late.admission.Verdict)
+	}
+	other := commandOf("c1", "e11")
+	other.admission.Repeated, other.admission.MayBeReserved = true, "of-e11"
+	if b.allowed(other) != 1 || !other.admission.Verdict.Charged || other.admission.Reservation != "" {
+		t.Errorf("one without a reservation: %+v", other.admission)
 	}
 }
 

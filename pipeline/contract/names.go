@@ -68,6 +68,8 @@ const (
 	HeaderAdmitted = "Arrakis-Admitted"
 	// HeaderDelivered is how often the message was delivered before it was stored again, if more than once.
 	HeaderDelivered = "Arrakis-Delivered"
+	// HeaderDelayed names the permit that is reserved for a message over the limit of its community.
+	HeaderDelayed = "Arrakis-Delayed"
 
 	HeaderTraceParent = "traceparent"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.
