@@ -9,6 +9,9 @@ const (
 	minMessages = 30
 	// slow is how long messages wait, or will, before they count as in the way of others.
 	slow = 200 * time.Millisecond
+	// crowded is the same where many communities fill the pool together, none of them more than others. While handlers
+	// work a pool off faster than that, to move its messages would take longer than to handle them.
+	crowded = time.Second
 	// poolShare and share are the parts of the consumer's pool, and of everything else, that are a community's due.
 	poolShare = 20
 	share     = 10
@@ -39,8 +42,10 @@ func (l Load) Enters() bool {
 	if l.Messages < minMessages {
 		return false
 	}
-	left := l.Pool - max(l.Unacked, l.Source)
-	return l.Messages > l.Pool/poolShare || l.Messages > left/share || l.Messages > l.Source/share || l.HandlerShare > 1.0/share
+	if left := l.Pool - max(l.Unacked, l.Source); l.Messages > left/share && max(l.Waited, l.Expected) >= crowded {
+		return true
+	}
+	return l.Messages > l.Pool/poolShare || l.Messages > l.Source/share || l.HandlerShare > 1.0/share
 }
 
 // mayLeave reports whether a community may leave its lane, once the lane is empty: it has been there for minStay, so that

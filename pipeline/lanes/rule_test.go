@@ -24,6 +24,7 @@ func TestEnters(t *testing.T) {
 		{"a twentieth of the pool, that will take long", func(l *Load) { l.Messages, l.Expected = 501, 200*ms }, true},
 		{"less, that will take long", func(l *Load) { l.Messages, l.Expected = 500, time.Hour }, false},
 		{"a tenth of what others have left", func(l *Load) { l.Messages, l.Unacked, l.Waited = 31, 9_700, time.Second }, true},
+		{"a tenth of what others have left, fast", func(l *Load) { l.Messages, l.Unacked, l.Waited = 31, 9_700, 999*ms }, false},
 		{"a tenth of handler time", func(l *Load) { l.Messages, l.HandlerShare, l.Waited = 31, 0.11, time.Second }, true},
 		{"a tenth of handler time, fast", func(l *Load) { l.Messages, l.HandlerShare, l.Waited = 31, 0.9, 10*ms }, false},
 		{"a few that are large", func(l *Load) { l.Messages, l.Bytes, l.Waited = 3, 26<<20, time.Second }, true},
