@@ -26,8 +26,6 @@ func (s *metricsStage) again(work context.Context, d *delivery) {
 		d.at = time.Now().Add(d.source.clock() + d.delay)
 	}
 	switch {
-	case d.delayed:
-		s.delay(work, d)
 	case d.at.IsZero():
 		s.settle(work, d)
 	case d.header(contract.HeaderReplay) == "":
@@ -43,6 +41,10 @@ func (s *metricsStage) again(work context.Context, d *delivery) {
 
 // storeRetry stores d in RETRY.
 func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
+	if d.delayed {
+		s.delay(work, d)
+		return
+	}
 	m := d.retry(d.at, d.attemptsFailed())
 	m.Done = func(err error) {
 		if err != nil {
