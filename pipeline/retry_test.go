@@ -54,28 +54,35 @@ func (b *bundle) service(command string, f func(micro.Request)) micro.Service {
 // letter, although the time would be enough for more attempts than a message has.
 func TestW2ServiceIsAway(t *testing.T) {
 	t.Parallel()
-	const messages = 50
-	b := setup(t)
-	b.options = func(o *Options) { o.MaxAttempts = 2 }
-	b.start()
-	for i := range messages {
-		b.send("commands.interaction", command(fmt.Sprint("c", i), "greet", fmt.Sprint("e", i)))
-	}
-	testserver.Eventually(t, "every message was tried more often than it has attempts", func() bool {
-		return b.counted("arrakis_tenant_errors_total", "error_type", "no_handler") > 4*messages
-	})
-	var handled atomic.Int64
-	b.service("greet", func(r micro.Request) {
-		if attempt := r.Headers().Get(contract.HeaderAttempt); attempt != "1" {
-			t.Errorf("attempt %s, want 1: nobody was there before", attempt)
-		}
-		handled.Add(1)
-		_ = r.Respond(nil)
-	})
-	testserver.Eventually(t, "all are handled", func() bool { return handled.Load() == messages })
-	testserver.Eventually(t, "nothing is left", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
-	if n := b.deadLetters("*"); n != 0 {
-		t.Errorf("%d dead letters, want none", n)
+	for name, backoff := range map[string]time.Duration{"delayed naks": 20 * time.Millisecond, "RETRY": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const messages = 50
+			b := setup(t)
+			b.options = func(o *Options) { o.MaxAttempts, o.RetryBackoff = 2, []time.Duration{backoff} }
+			b.start()
+			for i := range messages {
+				b.send("commands.interaction", command(fmt.Sprint("c", i), "greet", fmt.Sprint("e", i)))
+			}
+			testserver.Eventually(t, "every message was tried more often than it has attempts", func() bool {
+				return b.counted("arrakis_tenant_errors_total", "error_type", "no_handler") > 3*messages
+			})
+			var handled atomic.Int64
+			b.service("greet", func(r micro.Request) {
+				if attempt := r.Headers().Get(contract.HeaderAttempt); attempt != "1" {
+					t.Errorf("attempt %s, want 1: nobody was there before", attempt)
+				}
+				handled.Add(1)
+				_ = r.Respond(nil)
+			})
+			testserver.Eventually(t, "all are handled", func() bool { return handled.Load() == messages })
+			testserver.Eventually(t, "nothing is left", func() bool {
+				return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 && b.retryStore(">") == 0
+			})
+			if n := b.deadLetters("*"); n != 0 {
+				t.Errorf("%d dead letters, want none", n)
+			}
+		})
 	}
 }
 
