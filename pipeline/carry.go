@@ -30,7 +30,7 @@ type origin struct {
 var carryHeaders = []string{
 	contract.HeaderStream, contract.HeaderSequence, contract.HeaderSubject, contract.HeaderFirstStored,
 	contract.HeaderAttempt, contract.HeaderAdmitted, contract.HeaderDelivered, contract.HeaderReason, contract.HeaderError,
-	contract.HeaderDelayed,
+	contract.HeaderDelayed, contract.HeaderPermit,
 }
 
 // carry returns the headers with which d is stored again: its own, without those that JetStream reads, and those of a
@@ -53,8 +53,12 @@ func (d *delivery) carry(failed int, now time.Time) nats.Header {
 		set(contract.HeaderAttempt, strconv.Itoa(failed))
 	}
 	delete(h, contract.HeaderAdmitted)
+	delete(h, contract.HeaderPermit)
 	if a := &d.admission; a.Limited && a.Verdict.Allowed {
 		set(contract.HeaderAdmitted, formatVerdict(&a.Verdict, now))
+		if permit := a.Permit(); permit != "" {
+			set(contract.HeaderPermit, permit)
+		}
 	}
 	delete(h, contract.HeaderDelivered)
 	if d.comesAgain() {
@@ -106,6 +110,9 @@ func (d *delivery) carried(subject string, now time.Time) error {
 	if text := d.header(contract.HeaderAdmitted); text != "" {
 		d.admission.Admitted = true
 		d.admission.Verdict, err5 = parseVerdict(text, now)
+		if d.source.lane && !d.comesAgain() { // otherwise a handler may have run with the permit
+			d.admission.TakeOver(d.header(contract.HeaderPermit))
+		}
 	}
 	if reason := contract.Reason(d.header(contract.HeaderReason)); slices.Contains(contract.Reasons(), reason) {
 		d.disposition = letter(reason, d.header(contract.HeaderError))

@@ -295,12 +295,14 @@ func TestLaneWithoutRedis(t *testing.T) {
 	f.wantOnce(2*n + 3)
 }
 
-// The time to live of a command counts from when it was stored first, not from when it was moved.
+// The time to live of a command counts from when it was stored first, not from when it was moved. One that expires in its
+// lane gives its permit back.
 func TestCommandExpiresInALane(t *testing.T) {
 	t.Parallel()
 	const ttl = 2 * time.Second
 	f := newFlooded(t)
 	f.options = func(o *Options) { o.CommandTTL = ttl }
+	f.limit(10_000)
 	f.ensure()
 	openLane(f.bundle, "big")
 	f.start()
@@ -313,9 +315,11 @@ func TestCommandExpiresInALane(t *testing.T) {
 	if o := f.outcome(last); o.Status != contract.StatusExpired {
 		t.Errorf("%+v", o)
 	}
+	testserver.Eventually(t, "all have ended", func() bool { return f.stored(contract.StreamOverflow) == 0 })
 	if f.count() > 600 {
 		t.Errorf("%d were handled", f.count())
 	}
+	testserver.Eventually(t, "only those that were handled hold a permit", func() bool { return f.charged("big:command") == f.count() })
 }
 
 // A drain finishes what is on its way into a lane: nothing is even handled twice.

@@ -7,6 +7,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
+	"arrakis/shard"
 )
 
 func TestClaims(t *testing.T) {
@@ -134,6 +135,38 @@ func TestNextCheckForLanes(t *testing.T) {
 	} {
 		if got := untilCheck(took); got != want {
 			t.Errorf("after a look of %v the next one is in %v, want %v", took, got, want)
+		}
+	}
+}
+
+// While a lane is closing, messages are kept back: if it was left, they are handled next, and if not, they go into it.
+func TestKeptWhileALaneCloses(t *testing.T) {
+	for _, left := range []bool{true, false} {
+		w := &laneWriter{
+			admitted: newFairQueue(1, 0), moves: shard.NewMailbox[*laneMove](100), kept: map[*lanes.Lane][]*delivery{},
+		}
+		lane := new(lanes.Lane)
+		var want, got string
+		for i := range 5 {
+			d := queued("a", i)
+			want += d.EventID + " "
+			w.keep(d, lane)
+		}
+		w.decided(lane, left)
+		w.decided(lane, left) // nothing is left
+		w.moves.Close()
+		moves, _ := w.moves.Take(nil)
+		for _, m := range moves {
+			got += m.d.EventID + " "
+		}
+		if left {
+			for d := w.admitted.tryNext(); d != nil; d = w.admitted.tryNext() {
+				got += d.EventID + " "
+				w.admitted.done(d, 0)
+			}
+		}
+		if got != want || len(moves) > 0 == left {
+			t.Errorf("left %t: %q, %d of them into the lane; want %q", left, got, len(moves), want)
 		}
 	}
 }

@@ -136,6 +136,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	}
 	if d.expired(s.commandTTL, now) {
 		d.disposition = expired()
+		d.unused = true // if a permit was taken, it was in front of a lane, where the message has waited
 	}
 	a, route := &d.admission, d.Kind.Route()
 	a.TenantKey, a.User, a.Action, a.ID = d.TenantKey, d.UserID, route.Action, d.EventID

@@ -19,8 +19,24 @@ type permit struct {
 	action    tenant.Action
 }
 
+// Permit is the ID of the permit that the message took of its community, or "" if it took none.
+func (a *Admission) Permit() string {
+	if !a.Verdict.Charged {
+		return ""
+	}
+	return a.request.ID
+}
+
+// TakeOver makes the permit that an earlier delivery of the message has taken, and nobody has used, this message's, so
+// that it can be released. It has no effect if permit is "". Set Verdict before. A permit of the user stays taken until
+// it leaves its window.
+func (a *Admission) TakeOver(permit string) {
+	a.request.ID, a.Verdict.Charged = permit, permit != ""
+}
+
 // Release gives back the permits that admitted messages took and did not use, and those reserved for messages that were
-// rejected, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is full. After an error, which may be
+// rejected, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is
+// full. After an error, which may be
 // [redishealth.ErrAway], the permits count until they leave their windows. Nobody else may use the admissions.
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var permits []permit

@@ -66,6 +66,9 @@ const (
 	// HeaderAdmitted is the verdict under which the message was admitted: its limit, what remained, and when that limit
 	// resets, in Unix milliseconds.
 	HeaderAdmitted = "Arrakis-Admitted"
+	// HeaderPermit is the ID of the permit that the message took, so that it can be given back if the message expires in its
+	// lane.
+	HeaderPermit = "Arrakis-Permit"
 	// HeaderDelivered is how often the message was delivered before it was stored again, if more than once.
 	HeaderDelivered = "Arrakis-Delivered"
 	// HeaderDelayed names the permit that is reserved for a message over the limit of its community.
