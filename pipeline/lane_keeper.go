@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,7 +38,8 @@ type laneKeeper struct {
 	decode      *decodeStage
 	monitor     *monitor
 	ensurer     *ensurer
-	concurrency int // handlers in this process
+	concurrency int           // handlers in this process
+	redelivered *atomic.Int64 // counts deliveries that are not a message's first, for package streams
 	log         *slog.Logger
 
 	// Owned by run.
@@ -99,6 +101,7 @@ func (k *laneKeeper) read() {
 		}
 		k.reading[lane] = true
 		s := newLaneSource(k.js, lane, 2*k.concurrency, func(ctx context.Context) error { return k.ensure(ctx, lane) }, k.log)
+		s.redelivered = k.redelivered
 		k.decode.add(s)
 		k.monitor.watch(s)
 	}

@@ -157,6 +157,7 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 		JetStream: p.ensurer.js, Records: p.ensurer.records, DeadLetter: p.metrics.unread,
 		Logger: p.ensurer.log, Registerer: reg,
 	})
+	p.lanes.redelivered = p.keeper.Redelivered(contract.StreamOverflow)
 	for _, s := range p.decode.all() {
 		if s.route != nil {
 			s.redelivered = p.keeper.Redelivered(s.stream)

@@ -60,7 +60,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 		}, []string{"stream"}),
 	}
 	k.o.Logger = o.Logger.With("component", "streams")
-	for _, stream := range contract.Streams() {
+	for _, stream := range watched() {
 		k.again[stream] = new(atomic.Int64)
 		k.dropped.WithLabelValues(stream)
 	}
@@ -68,8 +68,13 @@ func NewKeeper(o KeeperOptions) *Keeper {
 }
 
 // Redelivered returns the counter to which a worker adds each delivery of a message of the stream that is not the
-// message's first. The stream must be one of [contract.Streams].
+// message's first. The stream must be one of [contract.Streams], or OVERFLOW.
 func (k *Keeper) Redelivered(stream string) *atomic.Int64 { return k.again[stream] }
+
+// watched are the streams that the Keeper looks at: those that can drop messages that nobody has handled. A message of
+// OVERFLOW that no worker can see, or that no consumer reads, is not looked for: only workers store messages there, and
+// its consumers are made as they are needed.
+func watched() []string { return append(contract.Streams(), contract.StreamOverflow) }
 
 // Run looks until ctx ends. It does not decide whether the process is ready: the monitor of package pipeline does, and
 // the Keeper never.
@@ -94,7 +99,7 @@ func (k *Keeper) lookAtAll(ctx context.Context) {
 		}
 	}
 	var found []*finding
-	for _, stream := range contract.Streams() {
+	for _, stream := range watched() {
 		f, err := k.look(ctx, stream)
 		if debug(stream, err); f != nil {
 			found = append(found, f)

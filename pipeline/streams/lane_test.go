@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -64,5 +65,29 @@ func TestLaneIsBounded(t *testing.T) {
 	}
 	if c := s.CachedInfo().Config; c.MaxMsgsPerSubject != 500_000 || !c.DiscardNewPerSubject || c.Discard != jetstream.DiscardNew {
 		t.Errorf("%+v", c)
+	}
+}
+
+// What a lane drops by age is counted, as for other streams. What no consumer reads yet stays: it makes no dead letters.
+func TestLaneDropsAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stream(contract.StreamOverflow, func(c *jetstream.StreamConfig) {
+		c.Retention, c.Discard, c.MaxAge = jetstream.WorkQueuePolicy, jetstream.DiscardNew, 2*time.Second
+		c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 100, true
+	})
+	w.keep()
+	lane := contract.LaneSubject(contract.KindCommand, "big", 3)
+	w.publish(lane, 1)
+	if err := streams.EnsureLane(t.Context(), w.js, 3, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	w.publish(lane, 50)
+	w.take(contract.StreamOverflow, contract.LaneConsumer(3), 11, true)
+	testserver.Eventually(t, "the drops are counted", func() bool { return w.dropped(contract.StreamOverflow) == 40 })
+	select {
+	case subject := <-w.letters:
+		t.Errorf("a message of %s has become a dead letter", subject)
+	default:
 	}
 }

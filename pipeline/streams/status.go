@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"arrakis/pipeline/contract"
 )
 
 // consumerTimeout bounds the look at one consumer: one without a leader does not answer.
@@ -24,8 +22,8 @@ type Status struct {
 	MaxBytes int64         // below 1: no bound
 	Oldest   time.Duration // age of the oldest message by the server's clock; 0 without messages
 	Leader   string        // server that leads the stream; "" if it has no replicas
-	// Dropped is how many messages the stream has dropped unread. It is nil if Redis does not answer, and for a stream of
-	// no route.
+	// Dropped is how many messages the stream has dropped unread. It is nil if Redis does not answer, and for a stream
+	// that no Keeper looks at.
 	Dropped   *uint64
 	Consumers []ConsumerStatus
 	Changes   []Change // differences from the settings, with those of the consumers
@@ -52,7 +50,7 @@ func Look(ctx context.Context, js jetstream.JetStream, r *Records, o Options) ([
 		if err != nil {
 			return nil, fmt.Errorf("look at stream %s: %w", want.config.Name, err)
 		}
-		if slices.Contains(contract.Streams(), s.Stream) && !redisAway {
+		if slices.Contains(watched(), s.Stream) && !redisAway {
 			dropped, err := r.Dropped(ctx, s.Stream)
 			if redisAway = err != nil; !redisAway {
 				s.Dropped = &dropped

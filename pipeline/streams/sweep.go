@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
 )
 
 const (
@@ -25,10 +27,10 @@ const (
 	sweepTimeout = 2 * time.Second
 )
 
-// shouldSearch says whether the stream may hold messages that nobody reads. all are the filters of all its consumers;
+// shouldSearch says whether the stream may hold messages that nobody reads, other than for a moment. all are the filters of all its consumers;
 // found is how many messages seem to have been dropped.
 func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int64) bool {
-	if !before.Stream.Equal(s.stream.Created) {
+	if s.stream.Config.Name == contract.StreamOverflow || !before.Stream.Equal(s.stream.Created) {
 		return false // the first look is where the count begins
 	}
 	if len(all) == 0 || s.stream.State.NumSubjects > maxSubjects || len(unread(s.stream.Config.Subjects, all)) == 0 {

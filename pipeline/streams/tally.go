@@ -141,7 +141,8 @@ func (s *sample) fresh() bool {
 // one.
 func (s *sample) mayHaveDropped(t *tally) bool {
 	c := &s.stream.Config
-	bySubject := c.MaxMsgsPerSubject > 0 || c.AllowMsgTTL // drops messages that are not the oldest
+	refuses := c.Discard == jetstream.DiscardNew && c.DiscardNewPerSubject
+	bySubject := c.MaxMsgsPerSubject > 0 && !refuses || c.AllowMsgTTL // drops messages that are not the oldest
 	if s.after.State.FirstSeq <= t.Read+1 && !bySubject {
 		return false
 	}
