@@ -122,12 +122,13 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	}
 }
 
-// TestInvariantChargedOnceReplay checks I2: a command that nobody handles is dead-lettered, and replayed when somebody
-// does, for one charge.
+// TestInvariantChargedOnceReplay checks I2: a command whose handler fails is dead-lettered, and replayed when there is a
+// better one, for one charge.
 func TestInvariantChargedOnceReplay(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "--max-attempts=1")
 	nc, _ := d.connect(t)
+	stop := failingHandler(t, nc, "handlers.command.later")
 	if r := d.command(t, "comm_070", "later", `{}`); r.status < http.StatusInternalServerError {
 		t.Fatalf("status %d: %s", r.status, r.body)
 	}
@@ -139,6 +140,7 @@ func TestInvariantChargedOnceReplay(t *testing.T) {
 		}
 		return len(page.Deadletters) == 1
 	})
+	stop()
 	letter := page.Deadletters[0]
 	if letter.Community != "comm_070" || letter.Reason != contract.ReasonAttemptsExhausted || !strings.Contains(letter.Body, `"later"`) {
 		t.Errorf("letter %+v", letter)

@@ -150,7 +150,21 @@ func TestDLQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	testserver.Eventually(t, "the bad message is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 1 })
-	failing, err := nc.Subscribe("handlers.command.later", func(m *nats.Msg) {
+	stop := failingHandler(t, nc, "handlers.command.later")
+	d.command(t, "comm_071", "later", `{}`)
+	testserver.Eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
+	stop()
+
+	later := listsAndShows(t, d)
+	replays(t, d, nc, later)
+	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
+	purges(t, d)
+}
+
+// failingHandler answers requests with an error 500, until the returned function is called.
+func failingHandler(t *testing.T, nc *nats.Conn, subject string) (stop func()) {
+	t.Helper()
+	sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
 		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{contract.HeaderServiceErrorCode: {"500"}}}) // the test sees what is missing
 	})
 	if err == nil {
@@ -159,16 +173,11 @@ func TestDLQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.command(t, "comm_071", "later", `{}`)
-	testserver.Eventually(t, "the command is listed", func() bool { l, _ := listLetters(t, d.env()); return len(l) == 2 })
-	if err := failing.Unsubscribe(); err != nil {
-		t.Fatal(err)
+	return func() {
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
 	}
-
-	later := listsAndShows(t, d)
-	replays(t, d, nc, later)
-	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
-	purges(t, d)
 }
 
 // listsAndShows looks at TestDLQ's dead letters, 1 malformed and 2 a command whose handler fails, which it returns.
