@@ -198,9 +198,9 @@ func (w *laneWriter) run(work context.Context) error {
 
 // publish publishes a message into its lane. It waits while too much is on its way.
 func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove, room *semaphore.Weighted, moving *sync.WaitGroup) {
-	ended := func(err error) {
+	ended := func(err error) { //nolint:contextcheck // it never waits: there is always room
 		m.err = err
-		_ = w.moved.Put(context.Background(), m) // there is always room, and it is closed after the last one
+		_ = w.moved.Put(context.Background(), m) // it is closed after the last one
 	}
 	if err := room.Acquire(work, m.size); err != nil {
 		ended(err)

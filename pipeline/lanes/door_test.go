@@ -27,7 +27,7 @@ func newDoors(t *testing.T) *doors {
 // enter waits for a passage, and returns it and where it leads.
 func (d *doors) enter(key Key) (Passage, string) {
 	d.Helper()
-	p, err := d.Door.Enter(d.Context(), key)
+	p, err := d.Enter(d.Context(), key)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestDoorKeepsTheOrder(t *testing.T) {
 			entered := make(chan string, 2)
 			for range cap(entered) {
 				go func() {
-					p, err := d.Door.Enter(t.Context(), command("big"))
+					p, err := d.Enter(t.Context(), command("big"))
 					if err == nil {
 						p.End()
 					}
@@ -124,8 +124,8 @@ func TestDoorKeepsTheOrder(t *testing.T) {
 				}()
 			}
 			testserver.Eventually(t, "they wait", func() bool {
-				d.Door.mu.Lock()
-				defer d.Door.mu.Unlock()
+				d.mu.Lock()
+				defer d.mu.Unlock()
 				w := d.communities[command("big")]
 				return w != nil && w.changing != nil
 			})
@@ -154,10 +154,10 @@ func TestDoorGivesUp(t *testing.T) {
 	p.End()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d.Door.mu.Lock()
+	d.mu.Lock()
 	d.communities[command("big")].again = time.Time{}
-	d.Door.mu.Unlock()
-	if _, err := d.Door.Enter(ctx, command("big")); !errors.Is(err, context.Canceled) {
+	d.mu.Unlock()
+	if _, err := d.Enter(ctx, command("big")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

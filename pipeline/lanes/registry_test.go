@@ -69,7 +69,7 @@ func (w *world) process() *process {
 		Consumer: func(ctx context.Context, lane int) error { return streams.EnsureLane(ctx, w.js, lane, inMemory) },
 		Busy:     func(Key) bool { return p.busy.Load() },
 		Opened:   func(l *Lane) { p.opened = append(p.opened, l.Key) },
-		Decided:  func(l *Lane, left bool) { p.decided = append(p.decided, left) },
+		Decided:  func(_ *Lane, left bool) { p.decided = append(p.decided, left) },
 	})
 	return p
 }
