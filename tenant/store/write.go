@@ -62,7 +62,8 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config)
 }
 
 // UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and limits
-// are cleared, so that the defaults of the tier take effect. The errors are those of Update.
+// are cleared, so that the defaults of the tier take effect; what else the config says stays. The errors are those of
+// Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
 	for _, o := range opts {

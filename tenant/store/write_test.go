@@ -140,7 +140,7 @@ func TestUpgradeTier(t *testing.T) {
 		}{
 			{tenant.Pro, []store.UpgradeOption{store.KeepOverrides}, tenant.TierDefaults{
 				Features: tenant.CustomBranding | tenant.AdvancedAnalytics | tenant.PrioritySupport,
-				Max:      [tenant.NumActions]int64{3, 1000, 10, -1}, Weight: 2,
+				Max:      [tenant.NumActions]int64{3, 1000, 10, -1}, Weight: 4, // doubled by prioritySupport
 			}},
 			{tenant.Enterprise, nil, new(tenant.Tiers).Of(tenant.Enterprise)},
 			{tenant.Free, nil, new(tenant.Tiers).Of(tenant.Free)},
