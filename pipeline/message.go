@@ -68,6 +68,8 @@ type delivery struct {
 	function Handler // registered for it; nil if it is for a micro service
 	remote   bool    // a worker only sends it to a micro service, and asks nobody about its attempts
 
+	known bool // set by services.send: the name was among the known ones before
+
 	// Set by the stage that decides how the message ends, read by the metrics stage.
 	disposition
 	result  json.RawMessage

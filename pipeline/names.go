@@ -64,10 +64,10 @@ func (n *names) label(k contract.Kind, name string) string {
 	return contract.UnknownCommand
 }
 
-// subject is where a micro service for name listens.
-func (n *names) subject(k contract.Kind, name string) string {
+// subject is where a micro service for name listens. It says whether name is known.
+func (n *names) subject(k contract.Kind, name string) (subject string, known bool) {
 	if known, ok := n.find(k, name); ok {
-		return known.subject
+		return known.subject, true
 	}
-	return contract.HandlerSubject(k, name)
+	return contract.HandlerSubject(k, name), false
 }

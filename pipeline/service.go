@@ -40,7 +40,7 @@ func (s *services) send(ctx context.Context, d *delivery, deadline time.Time, do
 		r = newServiceRequest()
 	}
 	defer s.requests.Put(r)
-	r.msg.Subject = s.known.subject(d.Kind, d.Name(d.Kind))
+	r.msg.Subject, d.known = s.known.subject(d.Kind, d.Name(d.Kind))
 	r.fill(d, s.features(d.Tenant), deadline)
 	if err := s.replies.Send(ctx, &r.msg, deadline, done); err != nil {
 		return requestError(r.msg.Subject, err)
@@ -50,11 +50,13 @@ func (s *services) send(ctx context.Context, d *delivery, deadline time.Time, do
 
 // result is what follows from what send's done got: the result of d, or an error.
 func (s *services) result(d *delivery, reply *nats.Msg, err error) (json.RawMessage, error) {
-	name := d.Name(d.Kind)
 	if err != nil {
-		return nil, requestError(s.known.subject(d.Kind, name), err)
+		subject, _ := s.known.subject(d.Kind, d.Name(d.Kind))
+		return nil, requestError(subject, err)
 	}
-	s.known.add(d.Kind, name)
+	if !d.known { // a look at the name costs a look into the memory of the body
+		s.known.add(d.Kind, d.Name(d.Kind))
+	}
 	if err := serviceError(reply); err != nil {
 		return nil, err
 	}
