@@ -14,8 +14,6 @@ import (
 	"arrakis/tenant"
 )
 
-const intakeBytes = 256 << 20
-
 const (
 	// laneCheck is the time between two looks at who holds too much. What comes meanwhile is moved afterwards.
 	laneCheck = 20 * time.Millisecond

@@ -59,6 +59,7 @@ type delivery struct {
 	before   uint64 // deliveries before that; 0 if the message is not a carried one
 	source   *source
 	msg      jetstream.Msg
+	size     int64       // as the intake counts it
 	headers  nats.Header // msg's headers, nil if msg has none
 	received time.Time   // when this process began to decode the message
 	// reconnects is how often the connection to NATS had been made again when the message was decoded.

@@ -103,7 +103,7 @@ func (m *metrics) givenUp(d *delivery) {
 }
 
 // registerGauges registers gauges whose values are computed at each scrape.
-func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQueue, documents *store.Store) {
+func registerGauges(reg prometheus.Registerer, decode *decodeStage, queue *fairQueue, documents *store.Store) {
 	gauge := func(name, help string, labels prometheus.Labels, f func() float64) {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, f)
 	}
@@ -115,7 +115,10 @@ func registerGauges(reg prometheus.Registerer, sources []*source, queue *fairQue
 		_, running := queue.depth()
 		return float64(running)
 	})
-	for _, s := range sources {
+	gauge("arrakis_intake_bytes", "Bytes of the messages in this process, from decode to their end.", nil, func() float64 {
+		return float64(decode.intake.total())
+	})
+	for _, s := range decode.all() {
 		gauge("arrakis_consumer_lag", "Messages that JetStream has not delivered to any worker yet.",
 			prometheus.Labels{"stream": s.stream, "consumer": s.consumer},
 			func() float64 { return float64(s.pending.Load()) })

@@ -113,8 +113,9 @@ func New(o Options) (*Pipeline, error) {
 	config.flags.Store(&tenant.Flags{})
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	delays := newDelayer(shards, o.CommandTTL, ended)
+	taken := newIntake()
 	decode := &decodeStage{
-		ensure: ensure.ensure, commandTTL: o.CommandTTL, metrics: m, log: log, shards: shards, ended: ended,
+		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, metrics: m, log: log, shards: shards, ended: ended,
 		added: make(chan struct{}, 1),
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
@@ -122,6 +123,10 @@ func New(o Options) (*Pipeline, error) {
 	}
 	decode.add(newOptionalSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger))
 	decode.add(newOptionalSource(js, contract.StreamOverflow, contract.ConsumerParked, o.Logger))
+	for _, src := range decode.all() {
+		// A consumer that is made with these options never lets a process have as many. One that was made otherwise may.
+		src.most.messages = o.Streams.MaxAckPending + pullBatch
+	}
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),
@@ -139,7 +144,8 @@ func New(o Options) (*Pipeline, error) {
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
-			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime, delays: delays,
+			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
+			delays: delays, intake: taken,
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
 		},
 	}
@@ -147,7 +153,7 @@ func New(o Options) (*Pipeline, error) {
 	p.lanes = p.newLaneKeeper(&o)
 	p.limit.lanes = p.lanes.writer
 	p.keep(o.Registerer)
-	registerGauges(o.Registerer, decode.all(), admitted, o.Tenants)
+	registerGauges(o.Registerer, decode, admitted, o.Tenants)
 	return p, nil
 }
 

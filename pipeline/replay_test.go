@@ -24,8 +24,8 @@ func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	busy := &metricsStage{nc: b.nc, log: slog.New(slog.DiscardHandler), permits: &permitReturner{}, deadLetters: make(chan *delivery)}
-	busy.end(t.Context(), &delivery{msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}})
+	busy := &metricsStage{intake: newIntake(), nc: b.nc, log: slog.New(slog.DiscardHandler), permits: &permitReturner{}, deadLetters: make(chan *delivery)}
+	busy.end(t.Context(), &delivery{source: commands, msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}})
 	testserver.Eventually(t, "it is acknowledged", func() bool {
 		s, err := b.js.Stream(t.Context(), contract.StreamCommands)
 		return err == nil && s.CachedInfo().State.Msgs == 0

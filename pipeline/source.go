@@ -22,12 +22,14 @@ type source struct {
 	route            *contract.Route             // of all messages; nil if they are carried messages, which say what they are
 	lane             bool                        // the consumer reads a lane
 	batch            int                         // messages requested in advance
+	most             load                        // what this process may take in, see intake
 	ensure           func(context.Context) error // makes the consumer again; nil: the caller of run does
 	optional         bool                        // the process is ready without it
 	js               jetstream.JetStream
 	log              *slog.Logger
-	messages         *shard.Mailbox[jetstream.Msg] // filled by the consumer's callback, emptied by decode, closed by run
-	lost             chan error                    // size 1: callbacks and the monitor tell pull to end
+	messages         *shard.Mailbox[arrival] // filled by the consumer's callback, emptied by decode, closed by run
+	lost             chan error              // size 1: callbacks, decode and the monitor tell pull to end
+	freed            chan struct{}           // size 1: the intake tells whoever waits that there may be room
 	// redelivered counts deliveries that are not the message's first. Set by newSource; New replaces it by a counter of
 	// package streams for the streams of the routes.
 	redelivered *atomic.Int64
@@ -39,6 +41,9 @@ type source struct {
 	queued int // messages in the fair queue, under its lock
 
 	stall stall // owned by look
+
+	held   load        // what is taken in and has not ended; protected by intake.mu
+	paused atomic.Bool // it does not pull, for there is no room; set by pause, cleared by run
 
 	pool     atomic.Int64           // messages that may be unacknowledged over all processes; written by pull and look
 	unacked  atomic.Int64           // messages that are; written by pull and look
@@ -53,11 +58,14 @@ type source struct {
 // errPullAgain makes a source end its pull requests and make new ones.
 var errPullAgain = errors.New("the pull requests may be lost")
 
+// errNoRoom makes a paused source end its pull requests.
+var errNoRoom = errors.New("there is no room for more messages")
+
 const (
-	// pullBatch is how many messages this process requests of a consumer in advance. They are buffered in this process
-	// while the decode stage is blocked.
+	// pullBatch is how many messages this process requests of a consumer in advance, and how many wait for decode. They
+	// are buffered in this process while the decode stage is blocked.
 	pullBatch = 1_000
-	// pullBytes bounds these messages in bytes.
+	// pullBytes bounds either of them in bytes.
 	pullBytes = 16 << 20
 	// A source with a backlog of more than pullBatch messages gathers before it decodes. It waits for gatherMax
 	// messages, for gatherTime, or for a pause of gatherPause between messages, whichever comes first. A larger batch
@@ -93,9 +101,11 @@ func newRouteSource(js jetstream.JetStream, route *contract.Route, log *slog.Log
 func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger) *source {
 	s := &source{
 		stream: stream, consumer: consumer, js: js, batch: pullBatch,
+		most:        load{messages: math.MaxInt, bytes: math.MaxInt64},
 		log:         log.With("component", "source", "stream", stream, "consumer", consumer),
-		messages:    shard.NewMailbox[jetstream.Msg](pullBatch),
+		messages:    shard.NewSizedMailbox(pullBatch, pullBytes, func(a arrival) int64 { return a.size }),
 		lost:        make(chan error, 1),
+		freed:       make(chan struct{}, 1),
 		redelivered: new(atomic.Int64),
 	}
 	s.ackWait.Store(int64(unknownAckWait))
@@ -110,24 +120,25 @@ func newOptionalSource(js jetstream.JetStream, stream, consumer string, log *slo
 	return s
 }
 
-// newLaneSource makes the source of a lane's consumer, which requests at most so many messages in advance. ensure makes
-// the consumer again.
+// newLaneSource makes the source of a lane's consumer, which requests at most so many messages in advance and takes in
+// as many. ensure makes the consumer again.
 func newLaneSource(js jetstream.JetStream, lane, batch int, ensure func(context.Context) error, log *slog.Logger) *source {
 	s := newSource(js, contract.StreamOverflow, contract.LaneConsumer(lane), log)
 	s.lane, s.batch, s.ensure = true, min(batch, pullBatch), ensure
+	s.most = load{messages: batch, bytes: laneBytes}
 	return s
 }
 
 // run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and closes
 // messages. If the consumer vanishes, run waits for it; ensure creates it again.
-func (s *source) run(ctx, work context.Context, ensure func(context.Context) error) {
+func (s *source) run(ctx, work context.Context, in *intake, ensure func(context.Context) error) {
 	defer s.messages.Close()
 	if s.ensure != nil {
 		ensure = s.ensure
 	}
-	for ctx.Err() == nil {
+	for s.resume(ctx, in) {
 		err := s.pull(ctx, work)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errPullAgain) {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errPullAgain) || errors.Is(err, errNoRoom) {
 			continue
 		}
 		delay := rejoinDelay
@@ -142,6 +153,26 @@ func (s *source) run(ctx, work context.Context, ensure func(context.Context) err
 		}
 	}
 	s.pulling.Store(false)
+}
+
+// pause makes the source stop pulling until there is room.
+func (s *source) pause() {
+	s.paused.Store(true)
+	s.restart(errNoRoom)
+}
+
+// resume waits for room if the source is paused. It returns false when ctx has ended.
+func (s *source) resume(ctx context.Context, in *intake) bool {
+	if !s.paused.Load() {
+		return ctx.Err() == nil
+	}
+	s.log.DebugContext(ctx, "not pulling: there is no room")
+	if !in.wait(ctx, s) {
+		return false
+	}
+	s.paused.Store(false)
+	s.log.DebugContext(ctx, "pulling again: there is room")
+	return true
 }
 
 // troubled remembers why the source does not pull. It logs the first reason since the source pulled.
@@ -164,6 +195,9 @@ func (s *source) pull(ctx, work context.Context) error {
 	case old := <-s.lost:
 		s.log.DebugContext(ctx, "an old error of the consumer is ignored", "err", old)
 	default:
+	}
+	if s.paused.Load() {
+		return errNoRoom
 	}
 	consume, err := consumer.Consume(
 		s.receive(work),
@@ -232,7 +266,7 @@ func (s *source) restart(err error) {
 // backpressure. When work has ended, messages for which there is no room are given back.
 func (s *source) receive(work context.Context) jetstream.MessageHandler {
 	return func(m jetstream.Msg) {
-		if err := s.messages.Put(work, m); err != nil {
+		if err := s.messages.Put(work, newArrival(m)); err != nil {
 			_ = m.Nak() // if this fails, m is delivered again after its ack wait
 		}
 	}
@@ -240,7 +274,7 @@ func (s *source) receive(work context.Context) jetstream.MessageHandler {
 
 // next returns the messages that have arrived. If the source is behind, next first waits for more. It returns false
 // when the source has ended and no message is left. batch is the slice that the last call returned.
-func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
+func (s *source) next(batch []arrival) ([]arrival, bool) {
 	if s.backlog > pullBatch {
 		s.messages.Gather(int(s.gathered.Load()), gatherTime, gatherPause)
 	}
@@ -249,7 +283,7 @@ func (s *source) next(batch []jetstream.Msg) ([]jetstream.Msg, bool) {
 
 // nakAll gives back the messages of an aborted batch, and all that arrive until the source has ended. A message that a
 // shard already holds may be settled twice; JetStream keeps the first.
-func (s *source) nakAll(batch []jetstream.Msg) {
+func (s *source) nakAll(batch []arrival) {
 	for ok := true; ok; batch, ok = s.messages.Take(batch) {
 		for _, m := range batch {
 			_ = m.Nak() // if this fails, m is delivered again after its ack wait
@@ -292,7 +326,7 @@ func (s *source) look(ctx context.Context) *fault {
 		return f
 	}
 	// Looks are not exactly lookInterval apart.
-	if d := s.stall.see(info, s.messages.Len() >= pullBatch, time.Now()); d > stallTime-lookInterval/2 {
+	if d := s.stall.see(info, s.messages.Full() || s.paused.Load(), time.Now()); d > stallTime-lookInterval/2 {
 		f := &fault{what: faultStall, detail: fmt.Sprintf("%d pending, none delivered for %s", info.NumPending, d.Round(time.Second))}
 		if info.Paused {
 			f.detail += "; the consumer is paused"

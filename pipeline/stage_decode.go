@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/pipeline/contract"
@@ -22,6 +21,7 @@ type decodeStage struct {
 	ensure func(context.Context) error
 	// commandTTL is the age past which a command is expired; 0: never.
 	commandTTL time.Duration
+	intake     *intake
 	metrics    *metrics
 	log        *slog.Logger
 
@@ -59,7 +59,7 @@ func (s *decodeStage) run(intake, work context.Context) error {
 		for begun := 0; ; {
 			for _, src := range s.all()[begun:] {
 				begun++
-				g.Go(func() error { src.run(intake, work, s.ensure); return nil })
+				g.Go(func() error { src.run(intake, work, s.intake, s.ensure); return nil })
 				g.Go(func() error { return s.decode(work, src) })
 			}
 			select {
@@ -75,12 +75,13 @@ func (s *decodeStage) run(intake, work context.Context) error {
 // decode decodes the messages of a source. It returns when the source has ended and all its messages are decoded.
 func (s *decodeStage) decode(work context.Context, src *source) error {
 	sorter := s.shards.Sorter()
-	var batch []jetstream.Msg
+	var batch []arrival
 	for {
 		var ok bool
 		if batch, ok = src.next(batch); !ok {
 			return nil
 		}
+		s.intake.enter(work, src, loadOf(batch))
 		if err := s.decodeBatch(work, src, batch, sorter); err != nil {
 			src.nakAll(batch)
 			return err
@@ -89,11 +90,11 @@ func (s *decodeStage) decode(work context.Context, src *source) error {
 }
 
 // decodeBatch decodes a batch, so that each shard is woken once for all its messages.
-func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jetstream.Msg, sorter *shard.Sorter[*delivery]) error {
+func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []arrival, sorter *shard.Sorter[*delivery]) error {
 	began := time.Now()
 	src.reconnects = src.connections()
-	for _, msg := range batch {
-		if err := s.decodeOne(work, src, msg, began, sorter); err != nil {
+	for i := range batch {
+		if err := s.decodeOne(work, src, &batch[i], began, sorter); err != nil {
 			return err
 		}
 	}
@@ -103,9 +104,11 @@ func (s *decodeStage) decodeBatch(work context.Context, src *source, batch []jet
 
 // decodeOne decodes a message that arrived at now and adds it to the sorter. A message that cannot be decoded goes to
 // the metrics stage at once.
-func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream.Msg, now time.Time, sorter *shard.Sorter[*delivery]) error {
+func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arrival, now time.Time, sorter *shard.Sorter[*delivery]) error {
+	msg := arrived.Msg
 	meta, err := metadataOf(msg)
 	if err != nil {
+		s.intake.leave(src, load{1, arrived.size})
 		// A message without JetStream's reply subject cannot be acknowledged either.
 		s.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
@@ -114,7 +117,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, msg jetstream
 	if meta.delivered > 1 {
 		src.redelivered.Add(1)
 	}
-	d := &delivery{source: src, msg: msg, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
+	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
 	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: meta.stored}
 	if src.route != nil {
 		d.Kind, d.Subject = src.route.Kind, msg.Subject()

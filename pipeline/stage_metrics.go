@@ -41,6 +41,7 @@ type metricsStage struct {
 	retries  *retry.Writer
 	delays   *delayer
 	parkTime time.Duration // for which a message waits whose dead letter could not be stored
+	intake   *intake
 
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // what asks DEADLETTER before it ends; run sends and closes, the writers receive
@@ -183,6 +184,7 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 // settle tells JetStream how the message ended. If that fails, the message is delivered again after its ack wait; its
 // permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
+	s.intake.leave(d.source, load{1, d.size})
 	var err error
 	switch {
 	case d.settlement == ack || d.settlement == carriedOn:

@@ -68,24 +68,25 @@ func runStages(b *bundle) *stages {
 }
 
 // messages makes n commands of 420 bytes, of communities named by community.
-func (s *stages) messages(n int, community func(i int) string) []jetstream.Msg {
-	msgs := make([]jetstream.Msg, n)
+func (s *stages) messages(n int, community func(i int) string) []arrival {
+	msgs := make([]arrival, n)
 	for i := range msgs {
-		msgs[i] = &stored{
+		msgs[i] = newArrival(&stored{
 			acked: &s.acked,
 			reply: fmt.Sprintf("$JS.ACK.COMMANDS.command-worker.1.%d.%d.1767225600123456789.77", i, i),
 			data:  fmt.Appendf(nil, typical, i, community(i)),
-		}
+		})
 	}
 	return msgs
 }
 
 // process has the messages go through the stages, in batches as they come from a source at saturation, and waits until
 // all are acknowledged.
-func (s *stages) process(msgs []jetstream.Msg) {
+func (s *stages) process(msgs []arrival) {
 	src := s.p.decode.all()[0]
 	for len(msgs) > 0 {
 		batch := msgs[:min(len(msgs), pullBatch)]
+		s.p.decode.intake.enter(context.Background(), src, loadOf(batch))
 		if err := s.p.decode.decodeBatch(context.Background(), src, batch, s.sorter); err != nil {
 			s.t.Fatal(err)
 		}

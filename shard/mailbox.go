@@ -14,12 +14,15 @@ var ErrClosed = errors.New("mailbox closed")
 // in a channel, every item costs both. Any number of goroutines may put; one goroutine, the taker, takes.
 type Mailbox[T any] struct {
 	capacity int           // set by NewMailbox, read-only
+	bytes    int64         // bound of the items' sizes, set by NewSizedMailbox, read-only
+	size     func(T) int64 // of an item in bytes; nil: there is no such bound; read-only
 	filled   chan struct{} // size 1: wakes the taker, because items wait or the mailbox is closed
 	freed    chan struct{} // size 1: wakes a waiting sender, because there is room
 
 	mu     sync.Mutex // protects the fields below
 	queue  []T
-	wakeAt int // how many items must wait before the taker is woken
+	held   int64 // bytes of the items in queue
+	wakeAt int   // how many items must wait before the taker is woken
 	closed bool
 }
 
@@ -30,6 +33,13 @@ func NewMailbox[T any](capacity int) *Mailbox[T] {
 		filled:   make(chan struct{}, 1),
 		freed:    make(chan struct{}, 1),
 	}
+}
+
+// NewSizedMailbox returns a mailbox that also holds up to so many bytes, and one item more.
+func NewSizedMailbox[T any](capacity int, bytes int64, size func(T) int64) *Mailbox[T] {
+	m := NewMailbox[T](capacity)
+	m.bytes, m.size = bytes, size
+	return m
 }
 
 // Put appends items in their order, and waits while the mailbox is full. An error is ctx's or ErrClosed. After an error
@@ -66,8 +76,27 @@ func (m *Mailbox[T]) put(items []T) (n int, enough, room bool, err error) {
 		return 0, false, false, ErrClosed
 	}
 	n = min(len(items), m.capacity-len(m.queue))
+	if m.size != nil {
+		fit := 0
+		for ; fit < n && m.held < m.bytes; fit++ {
+			m.held += m.size(items[fit])
+		}
+		n = fit
+	}
 	m.queue = append(m.queue, items[:n]...)
-	return n, n > 0 && len(m.queue) >= m.wakeAt, len(m.queue) < m.capacity, nil
+	return n, n > 0 && (len(m.queue) >= m.wakeAt || m.fullLocked()), !m.fullLocked(), nil
+}
+
+// fullLocked reports whether no item fits. The caller must hold m.mu.
+func (m *Mailbox[T]) fullLocked() bool {
+	return len(m.queue) >= m.capacity || m.size != nil && m.held >= m.bytes
+}
+
+// Full reports whether no item fits.
+func (m *Mailbox[T]) Full() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fullLocked()
 }
 
 // Gather returns when n items wait, the mailbox is full or closed, maxWait has passed, or no item has arrived for a
@@ -100,7 +129,7 @@ func (m *Mailbox[T]) wake(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wakeAt = n
-	if m.closed || len(m.queue) >= n {
+	if m.closed || len(m.queue) >= n || m.fullLocked() {
 		m.wakeAt = 0
 		return true
 	}
@@ -130,7 +159,7 @@ func (m *Mailbox[T]) take(empty []T) (items []T, closed bool) {
 	if len(m.queue) == 0 {
 		return nil, m.closed
 	}
-	items, m.queue = m.queue, empty
+	items, m.queue, m.held = m.queue, empty, 0
 	return items, m.closed
 }
 
