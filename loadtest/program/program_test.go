@@ -5,10 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -59,6 +63,50 @@ func TestFreeAddrsAreDifferent(t *testing.T) {
 	if n := len(slices.Compact(addrs)); n != 20 {
 		t.Errorf("%d different addresses of 20", n)
 	}
+}
+
+// A free address stays free for the server that it is meant for, which may be started again: nobody who asks for any
+// free port gets it meanwhile.
+func TestFreeAddrIsKept(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux holds a port for a server that does not listen yet")
+	}
+	addr, err := program.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What nobody holds is given to one who asks for exactly this port without SO_REUSEADDR.
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bindAlone(t, number); err == nil {
+		t.Errorf("%s is free for anybody", addr)
+	}
+	for range 2 {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// bindAlone binds a port of the loopback interface as the kernel does for who asks for any: not beside another socket.
+func bindAlone(t *testing.T, port int) error {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd) //nolint:errcheck // nothing was sent
+	return syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port})
 }
 
 // A report of a changed source says so, and one of a source of which only the reports have changed does not.

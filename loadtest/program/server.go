@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 
@@ -42,29 +41,14 @@ func RedisServer() (string, error) {
 }
 
 // FreeAddrs are n different addresses on the loopback interface that nobody listens on.
-func FreeAddrs(n int) (addrs []string, err error) {
-	listeners := make([]net.Listener, 0, n) // all at once, so that no port comes twice
-	defer func() {
-		for _, l := range listeners {
-			err = errors.Join(err, l.Close())
-		}
-	}()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+func FreeAddrs(n int) ([]string, error) {
+	addrs := make([]string, n)
+	for i := range addrs {
+		addr, err := FreeAddr()
 		if err != nil {
 			return nil, err
 		}
-		listeners = append(listeners, l)
-		addrs = append(addrs, l.Addr().String())
+		addrs[i] = addr
 	}
 	return addrs, nil
-}
-
-// FreeAddr is an address that nobody listens on.
-func FreeAddr() (string, error) {
-	addrs, err := FreeAddrs(1)
-	if err != nil {
-		return "", err
-	}
-	return addrs[0], nil
 }
