@@ -82,6 +82,7 @@ type delivery struct {
 	charged        time.Duration // for the handler's time, when it started
 	inProgress     time.Time     // when JetStream was last told that the message is in progress
 	arrival        uint64        // its number among all that were put
+	began          time.Time     // when its turn came
 	waited         time.Duration // from when it was stored to its handler's start; 0 unless it is fresh
 	lapsed         bool          // an ack wait has passed without that: another process may have the message
 
