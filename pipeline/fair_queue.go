@@ -85,7 +85,13 @@ func (q *fairQueue) backlogLocked(d *delivery) *backlog {
 		b.community, b.estimate = d.Community, q.estimate
 		q.communities[d.Community] = b
 	}
-	b.weight = d.Tenant.Weight // may have changed
+	if b.weight != d.Tenant.Weight { // it has changed, and its cap with it
+		b.weight = d.Tenant.Weight
+		if b.in == &q.capped {
+			b.need = b.threshold(q.perTenant, q.workers)
+			q.capped.moved(b)
+		}
+	}
 	return b
 }
 
