@@ -131,6 +131,9 @@ func TestBacklogWaitsInALane(t *testing.T) {
 	if waiting := f.stored(contract.StreamOverflow); waiting < n-1_000 {
 		t.Errorf("only %d messages wait in the lane: the test shows nothing", waiting)
 	}
+	if c, err := f.js.Consumer(t.Context(), contract.StreamOverflow, contract.LaneConsumer(0)); err != nil || c.CachedInfo().NumAckPending > 4*256 {
+		t.Errorf("the worker has %d messages of the lane, whose backlog is to wait in the stream (%v)", c.CachedInfo().NumAckPending, err)
+	}
 	status, err := lanes.Look(t.Context(), f.js, f.rdb, f.limits.Health(), "")
 	if err != nil || len(status) != 1 || status[0].Community != "big" || !status[0].Direct || status[0].Messages < n-1_000 {
 		t.Errorf("%+v, %v", status, err)

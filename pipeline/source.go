@@ -103,13 +103,18 @@ func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger
 		stream: stream, consumer: consumer, js: js, batch: pullBatch,
 		most:        load{messages: math.MaxInt, bytes: math.MaxInt64},
 		log:         log.With("component", "source", "stream", stream, "consumer", consumer),
-		messages:    shard.NewSizedMailbox(pullBatch, pullBytes, func(a arrival) int64 { return a.size }),
+		messages:    newArrivals(pullBatch),
 		lost:        make(chan error, 1),
 		freed:       make(chan struct{}, 1),
 		redelivered: new(atomic.Int64),
 	}
 	s.ackWait.Store(int64(unknownAckWait))
 	return s
+}
+
+// newArrivals makes the mailbox of a source, for so many messages.
+func newArrivals(messages int) *shard.Mailbox[arrival] {
+	return shard.NewSizedMailbox(messages, pullBytes, func(a arrival) int64 { return a.size })
 }
 
 // newOptionalSource makes the source of a consumer without which the process is ready.
@@ -120,14 +125,21 @@ func newOptionalSource(js jetstream.JetStream, stream, consumer string, log *slo
 	return s
 }
 
-// newLaneSource makes the source of a lane's consumer, which requests at most so many messages in advance and takes in
-// as many. ensure makes the consumer again.
-func newLaneSource(js jetstream.JetStream, lane, batch int, ensure func(context.Context) error, log *slog.Logger) *source {
+// newLaneSource makes the source of a lane's consumer, which takes in at most so many messages. Beside them, half of
+// that is in the NATS library, and an eighth each waits for decode and is being taken in: the lane's backlog is to wait in
+// the stream, not here. Fewer in advance would be too few while the server is slow, as it is when a burst is moved into
+// the lane. ensure makes the consumer again.
+func newLaneSource(js jetstream.JetStream, lane, most int, ensure func(context.Context) error, log *slog.Logger) *source {
 	s := newSource(js, contract.StreamOverflow, contract.LaneConsumer(lane), log)
-	s.lane, s.batch, s.ensure = true, min(batch, pullBatch), ensure
-	s.most = load{messages: batch, bytes: laneBytes}
+	s.lane, s.batch, s.ensure = true, min(max(most/2, minLaneBatch), pullBatch), ensure
+	s.most = load{messages: most, bytes: laneBytes}
+	s.messages = newArrivals(min(max(most/8, minLaneBatch), pullBatch))
 	return s
 }
+
+// minLaneBatch is how many messages a lane's source requests in advance, at least: a request for each message would be
+// most of what a message costs.
+const minLaneBatch = 16
 
 // run pulls until ctx ends. Then it hands over the messages that were already on their way, until work ends, and closes
 // messages. If the consumer vanishes, run waits for it; ensure creates it again.
