@@ -167,11 +167,14 @@ func BenchmarkFairQueueCapped(b *testing.B) {
 			running := s.q.stillRunning()
 			b.ReportAllocs()
 			for i := range b.N {
-				slot := i * 7 % len(running)
+				slot, last := i*7%len(running), len(running)-1
 				d := running[slot]
+				running[slot], running = running[last], running[:last]
 				s.q.done(d, 10*time.Millisecond)
 				s.q.put([]*delivery{d})
-				running[slot] = s.q.tryNext()
+				for next := s.q.tryNext(); next != nil; next = s.q.tryNext() {
+					running = append(running, next)
+				}
 			}
 		})
 	}

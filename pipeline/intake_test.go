@@ -65,7 +65,7 @@ func TestIntakeWaitsForRoom(t *testing.T) {
 		in.enter(t.Context(), b, load{1, 500})
 		began := time.Now()
 		go func() {
-			time.Sleep(400 * time.Millisecond)
+			<-time.After(400 * time.Millisecond)
 			in.leave(b, load{1, 500})
 		}()
 		in.enter(t.Context(), a, load{1, 200})

@@ -53,6 +53,7 @@ type flood struct {
 }
 
 func simulate(tb testing.TB, workers, perTenant int) *simulation {
+	tb.Helper()
 	return &simulation{TB: tb, q: newFairQueue(workers, perTenant), floods: map[string]*flood{}}
 }
 
