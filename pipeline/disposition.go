@@ -32,13 +32,13 @@ type disposition struct {
 	unused    bool            // the permits that the message took are to be given back
 	refused   bool            // the handler's answer is a 4xx
 	delayed   bool            // the message waits for the permit that is reserved for it
+	later     bool            // the message may wait in RETRY, and at follows from delay
+	errorType errorType       // for the metrics; errorNone if all went well, or if the handler has refused the message
 	delay     time.Duration   // before the next delivery, for a nak
 	at        time.Time       // when delay is over, by JetStream's clock, if the message may wait in RETRY for that
-	later     bool            // the message may wait in RETRY, and at follows from delay
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well
-	errorType errorType       // for the metrics; errorNone if all went well, or if the handler has refused the message
 	cause     string          // for the dead letter and the log
 }
 

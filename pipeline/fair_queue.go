@@ -259,9 +259,9 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	defer q.mu.Unlock()
 	var due []*delivery
 	check := func(d *delivery) {
-		if now.Sub(d.inProgress) > time.Duration(d.source.ackWait.Load())/3 {
+		if now.Sub(d.inProgress()) > time.Duration(d.source.ackWait.Load())/3 {
 			d.lapsed = d.lapsed || d.overdue(now)
-			d.inProgress = now
+			d.told = now.Sub(d.received)
 			due = append(due, d)
 		}
 	}
@@ -287,8 +287,12 @@ func (q *fairQueue) ours(d *delivery, now time.Time) bool {
 // overdue reports whether d's ack wait has passed since JetStream was last told that d is in progress. The caller must
 // hold the fair queue's lock.
 func (d *delivery) overdue(now time.Time) bool {
-	return now.Sub(d.inProgress) >= time.Duration(d.source.ackWait.Load())
+	return now.Sub(d.inProgress()) >= time.Duration(d.source.ackWait.Load())
 }
+
+// inProgress is when JetStream was last told that d is in progress: at first, that is when d was received. The caller
+// must hold the fair queue's lock.
+func (d *delivery) inProgress() time.Time { return d.received.Add(d.told) }
 
 // abort ends the queue's intake, and takes out and returns all that wait, each community's in their order.
 func (q *fairQueue) abort() []*delivery {

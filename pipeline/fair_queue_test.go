@@ -206,7 +206,7 @@ func TestFairQueueDueInProgress(t *testing.T) {
 	now := time.Now()
 	batch := []*delivery{queued("a", 0), queued("a", 1), queued("b", 0)}
 	for _, d := range batch {
-		d.inProgress = now
+		d.received = now
 		d.source = newRouteSource(nil, contract.KindCommand.Route(), discard)
 		d.source.ackWait.Store(int64(30 * time.Second))
 	}

@@ -228,7 +228,7 @@ func (d *delivery) messageID() string {
 	id := make([]byte, 0, 64)
 	id = append(append(id, d.source.stream...), ':')
 	id = append(strconv.AppendUint(id, d.sequence, 10), ':')
-	return string(strconv.AppendInt(id, d.stored.UnixNano(), 10))
+	return string(strconv.AppendInt(id, d.stored, 10))
 }
 
 // settle decides how the originals of messages end that were moved, or could not be.

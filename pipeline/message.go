@@ -59,17 +59,20 @@ type delivery struct {
 	before   uint64 // deliveries before that; 0 if the message is not a carried one
 	source   *source
 	msg      jetstream.Msg
-	size     int64       // as the intake counts it
 	headers  nats.Header // msg's headers, nil if msg has none
 	received time.Time   // when this process began to decode the message
 	// reconnects is how often the connection to NATS had been made again when the message was decoded.
 	reconnects uint64
+	size       uint32 // as the intake counts it, in bytes
+
+	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes.
+	remote  bool // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
+	known   bool // the name was among the known ones before; set by services.send
+	counted bool // this attempt is written down in Redis; set by the attempt counter, see there
+	lapsed  bool // an ack wait has passed without word to JetStream: another process may have the message; as told
 
 	// Set by the limit stage for an admitted message, read-only then.
 	function Handler // registered for it; nil if it is for a micro service
-	remote   bool    // a worker only sends it to a micro service, and asks nobody about its attempts
-
-	known bool // set by services.send: the name was among the known ones before
 
 	// Set by the stage that decides how the message ends, read by the metrics stage.
 	disposition
@@ -80,15 +83,12 @@ type delivery struct {
 	next, previous *delivery // previous is set while it runs
 	backlog        *backlog
 	charged        time.Duration // for the handler's time, when it started
-	inProgress     time.Time     // when JetStream was last told that the message is in progress
+	told           time.Duration // from received to when JetStream was last told that the message is in progress
 	arrival        uint64        // its number among all that were put
-	began          time.Time     // when its turn came
+	began          time.Duration // from received to when its turn came
 	waited         time.Duration // from when it was stored to its handler's start; 0 unless it is fresh
-	lapsed         bool          // an ack wait has passed without that: another process may have the message
 
-	// Set by the attempt counter, see there.
-	counted     bool // this attempt is written down in Redis
-	maxAttempts int  // after which the message becomes a dead letter
+	maxAttempts int // after which the message becomes a dead letter; set by the attempt counter
 }
 
 // Admission makes a delivery a shard.Message.

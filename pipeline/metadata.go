@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -11,7 +10,7 @@ import (
 type metadata struct {
 	sequence  uint64 // sequence number in the stream
 	delivered uint64 // number of this delivery, from 1
-	stored    time.Time
+	stored    int64  // when, by JetStream's clock, in ns since 1970
 	pending   uint64 // later messages that the consumer has not delivered
 }
 
@@ -29,7 +28,7 @@ func metadataOf(msg jetstream.Msg) (metadata, error) {
 	if err != nil {
 		return metadata{}, err
 	}
-	return metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}, nil
+	return metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano(), pending: meta.NumPending}, nil
 }
 
 func parseMetadata(reply string) (m metadata, ok bool) {
@@ -57,7 +56,7 @@ func parseMetadata(reply string) (m metadata, ok bool) {
 	}
 	return metadata{
 		delivered: numbers[0], sequence: numbers[1],
-		stored:  time.Unix(0, int64(numbers[3])), //nolint:gosec // decimal is below 9e18
+		stored:  int64(numbers[3]), //nolint:gosec // decimal is below 9e18
 		pending: numbers[4],
 	}, true
 }

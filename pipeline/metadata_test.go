@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -10,7 +9,7 @@ import (
 )
 
 func TestParseMetadata(t *testing.T) {
-	want := metadata{sequence: 123, delivered: 2, stored: time.Unix(0, 1767225600123456789), pending: 77}
+	want := metadata{sequence: 123, delivered: 2, stored: 1767225600123456789, pending: 77}
 	tests := []struct {
 		reply string
 		ok    bool
@@ -57,7 +56,7 @@ func TestMetadataIsWhatTheLibraryReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, pending: meta.NumPending}
+	want := metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano(), pending: meta.NumPending}
 	if got, ok := parseMetadata(msg.Reply()); !ok || got != want {
 		t.Errorf("%q: %+v, %v; want %+v", msg.Reply(), got, ok, want)
 	}

@@ -117,21 +117,21 @@ func TestF11PermitsOfOthersStay(t *testing.T) {
 	}{
 		"in progress all the time": {func(*fairQueue, *delivery) {}, true},
 		"told in time": {func(q *fairQueue, d *delivery) {
-			d.inProgress = now.Add(-29 * time.Second)
+			d.received = now.Add(-29 * time.Second)
 			q.dueInProgress(now)
 		}, true},
 		"told too late": {func(q *fairQueue, d *delivery) {
-			d.inProgress = now.Add(-31 * time.Second)
+			d.received = now.Add(-31 * time.Second)
 			q.dueInProgress(now)
 		}, false},
-		"not told":             {func(_ *fairQueue, d *delivery) { d.inProgress = now.Add(-31 * time.Second) }, false},
+		"not told":             {func(_ *fairQueue, d *delivery) { d.received = now.Add(-31 * time.Second) }, false},
 		"the connection broke": {func(_ *fairQueue, d *delivery) { d.reconnects-- }, false},
 	} {
 		src := newRouteSource(testserver.JetStream(t, testserver.NATS(t).Connect(t)), contract.KindCommand.Route(), discard)
 		src.ackWait.Store(int64(30 * time.Second))
 		q := newFairQueue(1, 0)
 		d := queued("c", 0)
-		d.source, d.inProgress, d.reconnects = src, now, src.connections()
+		d.source, d.received, d.reconnects = src, now, src.connections()
 		q.put([]*delivery{d})
 		tt.change(q, d)
 		if got := q.ours(d, now); got != tt.want {

@@ -114,7 +114,7 @@ func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger
 
 // newArrivals makes the mailbox of a source, for so many messages.
 func newArrivals(messages int) *shard.Mailbox[arrival] {
-	return shard.NewSizedMailbox(messages, pullBytes, func(a arrival) int64 { return a.size })
+	return shard.NewSizedMailbox(messages, pullBytes, func(a arrival) int64 { return int64(a.size) })
 }
 
 // newOptionalSource makes the source of a consumer without which the process is ready.

@@ -108,7 +108,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	msg := arrived.Msg
 	meta, err := metadataOf(msg)
 	if err != nil {
-		s.intake.leave(src, load{1, arrived.size})
+		s.intake.leave(src, load{1, int64(arrived.size)})
 		// A message without JetStream's reply subject cannot be acknowledged either.
 		s.log.ErrorContext(work, "not a JetStream message", "stream", src.stream, "subject", msg.Subject(), "err", err)
 		return nil
@@ -117,8 +117,8 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	if meta.delivered > 1 {
 		src.redelivered.Add(1)
 	}
-	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), metadata: meta, received: now, inProgress: now, reconnects: src.reconnects}
-	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: meta.stored}
+	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), metadata: meta, received: now, reconnects: src.reconnects}
+	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: time.Unix(0, meta.stored)}
 	if src.route != nil {
 		d.Kind, d.Subject = src.route.Kind, msg.Subject()
 	} else if err := d.carried(msg.Subject(), now); err != nil {

@@ -109,7 +109,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 
 // begin returns when the handler of d begins, or false if none must run. Then d has its disposition.
 func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
-	now := d.began
+	now := d.received.Add(d.began)
 	switch {
 	case work.Err() != nil:
 		d.disposition = aborted()

@@ -184,7 +184,7 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 // settle tells JetStream how the message ended. If that fails, the message is delivered again after its ack wait; its
 // permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
-	s.intake.leave(d.source, load{1, d.size})
+	s.intake.leave(d.source, load{1, int64(d.size)})
 	var err error
 	switch {
 	case d.settlement == ack || d.settlement == carriedOn:

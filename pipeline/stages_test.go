@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,6 +103,14 @@ func enterprise(int) string { return "comm_000" }
 
 // raceAllocations is 0 but under the race detector.
 var raceAllocations float64
+
+// TestDeliverySize: a delivery is one allocation, for which Go has the sizes 896 and 1024. One word more than 896 costs
+// each message 128 bytes. An order of fields in which small ones stand together may save it.
+func TestDeliverySize(t *testing.T) {
+	if size := unsafe.Sizeof(delivery{}); size > 896 {
+		t.Errorf("a delivery has %d bytes, want at most 896", size)
+	}
+}
 
 // TestAllocationBudget is what one message may allocate from decode to ack, its handler's call included.
 func TestAllocationBudget(t *testing.T) {

@@ -124,14 +124,15 @@ func (q *fairQueue) leftCapLocked(b *backlog, running int) {
 // beganLocked counts d, the first of b's, whose turn has come. b.running does not include it yet. The caller must hold
 // q.mu.
 func (q *fairQueue) beganLocked(b *backlog, d *delivery) {
-	d.began = time.Now()
+	now := time.Now()
+	d.began = now.Sub(d.received)
 	if b.running*dueShare > q.workers {
 		b.excused = q.arrivals
 	}
 	if !d.fresh() {
 		return
 	}
-	d.waited = max(1, d.source.age(d.origin.stored, d.began))
+	d.waited = max(1, d.source.age(d.origin.stored, now))
 	if q.waits.age > 0 && b.counts(d) {
 		q.waits.add(b.community, worth(d.Tenant.Tier), d.waited)
 	}

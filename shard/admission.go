@@ -15,16 +15,8 @@ type Admission struct {
 	TenantKey string
 	// User is the ID of the user in the community, "" if there is none.
 	User string
-	// Action is the action under which the message is limited. It has an effect only if Limited is true.
-	Action  tenant.Action
-	Limited bool
 	// ID is the event ID. An ID is charged once. It must not be empty if Limited is true.
 	ID string
-	// Repeated says that the message was delivered before and may hold its permit already.
-	Repeated bool
-	// Admitted says that the message was admitted before, under Verdict, which the sender has set. It is neither asked for
-	// nor charged again.
-	Admitted bool
 	// Run tells this message from earlier ones with the same ID: if ID holds a permit already, the message needs one of
 	// its own. "" is a message that may use the permit.
 	Run string
@@ -33,14 +25,22 @@ type Admission struct {
 	Reservation string
 	// MayBeReserved names the permit that may have been reserved for a message that was delivered before; "" is none.
 	MayBeReserved string
+	// Action is the action under which the message is limited. It has an effect only if Limited is true.
+	Action  tenant.Action
+	Limited bool
+	// Repeated says that the message was delivered before and may hold its permit already.
+	Repeated bool
+	// Admitted says that the message was admitted before, under Verdict, which the sender has set. It is neither asked for
+	// nor charged again.
+	Admitted bool
 
+	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit refused
+	// the message.
+	LimitedBy tenant.Action
 	// Tenant is never nil after the shard's decision.
 	Tenant *tenant.Tenant
 	// Verdict is Allowed if Limited is false, and if Admitted is true.
 	Verdict limiter.Verdict
-	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit refused
-	// the message.
-	LimitedBy tenant.Action
 
 	entry   *entry
 	request limiter.Request  // for Action
