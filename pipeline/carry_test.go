@@ -16,7 +16,7 @@ import (
 func carriedBy(h nats.Header) *delivery {
 	return &delivery{
 		source: newSource(nil, contract.StreamOverflow, "lane-00", discard), headers: h,
-		metadata: metadata{sequence: 7, delivered: 1}, origin: origin{stream: contract.StreamOverflow, sequence: 7},
+		position: position{sequence: 7, delivered: 1}, origin: origin{stream: contract.StreamOverflow, sequence: 7},
 	}
 }
 

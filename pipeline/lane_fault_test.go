@@ -122,7 +122,7 @@ func TestMoveIsRepeated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := &delivery{source: &source{stream: contract.StreamCommands}, metadata: metadata{sequence: m.Sequence, stored: m.Time.UnixNano(), delivered: 1}}
+		d := &delivery{source: &source{stream: contract.StreamCommands}, position: position{sequence: m.Sequence, stored: m.Time.UnixNano(), delivered: 1}}
 		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time}
 		d.Subject, d.EventID = m.Subject, strconv.FormatUint(seq, 10)
 		carried := &nats.Msg{Subject: contract.LaneSubject(contract.KindCommand, "big", 0), Header: d.carry(0, time.Now()), Data: m.Data}

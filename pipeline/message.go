@@ -53,7 +53,7 @@ type delivery struct {
 	admission shard.Admission // what the limit stage asks of the shard, and the shard's answer
 
 	// Set by decode, read-only then.
-	metadata // of the message in the stream that it was read from
+	position // of the message in the stream that it was read from
 	origin   origin
 	failed   int    // attempts that had failed before the message was stored again, as a carried message
 	before   uint64 // deliveries before that; 0 if the message is not a carried one
@@ -65,7 +65,7 @@ type delivery struct {
 	reconnects uint64
 	size       uint32 // as the intake counts it, in bytes
 
-	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes.
+	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes, 8 of which are not its own.
 	remote  bool // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
 	known   bool // the name was among the known ones before; set by services.send
 	counted bool // this attempt is written down in Redis; set by the attempt counter, see there

@@ -8,10 +8,15 @@ import (
 
 // metadata is what JetStream reports about a message.
 type metadata struct {
+	position
+	pending uint64 // later messages that the consumer has not delivered
+}
+
+// position is what stays true of a delivery.
+type position struct {
 	sequence  uint64 // sequence number in the stream
 	delivered uint64 // number of this delivery, from 1
 	stored    int64  // when, by JetStream's clock, in ns since 1970
-	pending   uint64 // later messages that the consumer has not delivered
 }
 
 // metadataOf reads a message's reply subject,
@@ -28,7 +33,10 @@ func metadataOf(msg jetstream.Msg) (metadata, error) {
 	if err != nil {
 		return metadata{}, err
 	}
-	return metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano(), pending: meta.NumPending}, nil
+	return metadata{
+		position: position{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano()},
+		pending:  meta.NumPending,
+	}, nil
 }
 
 func parseMetadata(reply string) (m metadata, ok bool) {
@@ -55,9 +63,8 @@ func parseMetadata(reply string) (m metadata, ok bool) {
 		}
 	}
 	return metadata{
-		delivered: numbers[0], sequence: numbers[1],
-		stored:  int64(numbers[3]), //nolint:gosec // decimal is below 9e18
-		pending: numbers[4],
+		position: position{delivered: numbers[0], sequence: numbers[1], stored: int64(numbers[3])}, //nolint:gosec // below 9e18
+		pending:  numbers[4],
 	}, true
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 func TestParseMetadata(t *testing.T) {
-	want := metadata{sequence: 123, delivered: 2, stored: 1767225600123456789, pending: 77}
+	want := metadata{position{sequence: 123, delivered: 2, stored: 1767225600123456789}, 77}
 	tests := []struct {
 		reply string
 		ok    bool
@@ -56,7 +56,7 @@ func TestMetadataIsWhatTheLibraryReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := metadata{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano(), pending: meta.NumPending}
+	want := metadata{position{sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp.UnixNano()}, meta.NumPending}
 	if got, ok := parseMetadata(msg.Reply()); !ok || got != want {
 		t.Errorf("%q: %+v, %v; want %+v", msg.Reply(), got, ok, want)
 	}

@@ -380,7 +380,7 @@ func TestDeathBetweenRetryAndAck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead := &delivery{source: &source{}, metadata: metadata{sequence: meta.Sequence.Stream, delivered: 1}}
+	dead := &delivery{source: &source{}, position: position{sequence: meta.Sequence.Stream, delivered: 1}}
 	dead.origin = origin{stream: contract.StreamCommands, sequence: meta.Sequence.Stream, stored: meta.Timestamp}
 	dead.Subject, dead.Body, dead.EventID = msg.Subject(), msg.Data(), "e1"
 	b.storeRetry(dead.retry(time.Now().Add(time.Hour), 1))
@@ -441,9 +441,11 @@ func TestAttemptsCountOverSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), headers: msg.Headers()}
-	if d.metadata, err = metadataOf(msg); err != nil {
+	meta, err := metadataOf(msg)
+	if err != nil {
 		t.Fatal(err)
 	}
+	d.position = meta.position
 	if err := d.carried(msg.Subject(), time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	if meta.delivered > 1 {
 		src.redelivered.Add(1)
 	}
-	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), metadata: meta, received: now, reconnects: src.reconnects}
+	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), position: meta.position, received: now, reconnects: src.reconnects}
 	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: time.Unix(0, meta.stored)}
 	if src.route != nil {
 		d.Kind, d.Subject = src.route.Kind, msg.Subject()
