@@ -114,11 +114,6 @@ func Reasons() []Reason {
 // knows.
 const UnknownCommand = "unknown"
 
-// RetrySubject is the subject of a message of a stream while it waits in RETRY for its time.
-func RetrySubject(stream string, sequence uint64) string {
-	return "retry." + stream + "." + strconv.FormatUint(sequence, 10)
-}
-
 // ParkedFilter is the subject filter of the consumer of parked messages in OVERFLOW. It overlaps with that of no lane.
 const ParkedFilter = "overflow.parked.*.*.*"
 

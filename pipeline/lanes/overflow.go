@@ -54,7 +54,7 @@ func lookAtOverflow(ctx context.Context, js jetstream.JetStream) (o overflow, er
 	if info.State.Msgs == 0 {
 		return o, nil
 	}
-	if info, err = stream.Info(ctx, jetstream.WithSubjectFilter(">")); err != nil {
+	if info, err = stream.Info(ctx, jetstream.WithSubjectFilter("overflow.*.*.*")); err != nil {
 		return o, fmt.Errorf("look at the subjects of %s: %w", contract.StreamOverflow, err)
 	}
 	o.read(info)
