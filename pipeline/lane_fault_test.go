@@ -11,8 +11,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
@@ -25,11 +27,7 @@ func (f *flooded) another() *bundle {
 	b := *f.bundle
 	b.nc = f.server.Connect(f.t, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	b.js = testserver.JetStream(f.t, b.nc)
-	limits, err := limiter.New(b.rdb, limiter.Options{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	b.limits = limits
+	b.beLenient()
 	changes := b.options
 	b.options = func(o *Options) {
 		if changes != nil {
@@ -38,6 +36,18 @@ func (f *flooded) another() *bundle {
 		o.Logger = discard // it is going to be lost
 	}
 	return &b
+}
+
+// beLenient replaces the limiter by one for which a Redis that is slow, on a busy machine, is not away.
+func (b *bundle) beLenient() {
+	b.t.Helper()
+	health, err := redishealth.New(b.rdb, redishealth.Options{Timeout: 20 * time.Second})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.limits, err = limiter.New(b.rdb, limiter.Options{Health: health}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // impatient makes the streams, with consumers whose messages come again soon if their worker is lost.
@@ -318,7 +328,7 @@ func TestCommandExpiresInALane(t *testing.T) {
 	f.limit(10_000)
 	f.ensure()
 	openLane(f.bundle, "big")
-	f.start()
+	p, _ := f.start()
 	f.flood(0, 1_000)
 	last := f.publish("commands.interaction", command("big", "work", "last"))
 	testserver.Eventually(t, "all are moved", func() bool { return f.stored(contract.StreamCommands) == 0 })
@@ -332,7 +342,10 @@ func TestCommandExpiresInALane(t *testing.T) {
 	if f.count() > 600 {
 		t.Errorf("%d were handled", f.count())
 	}
-	testserver.Eventually(t, "only those that were handled hold a permit", func() bool { return f.charged("big:command") == f.count() })
+	testserver.Eventually(t, "only those that were handled hold a permit, and those that another process may have had", func() bool {
+		permits, handled := f.charged("big:command"), f.count()
+		return handled <= permits && permits <= handled+int(testutil.ToFloat64(p.metrics.metrics.permitsKept))
+	})
 }
 
 // A drain finishes what is on its way into a lane: nothing is even handled twice.
