@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -272,18 +271,5 @@ func delayed(at time.Time) disposition { return disposition{settlement: nak, del
 // aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }
 
-const (
-	firstDelay       = time.Second      // before the second attempt
-	longestDelay     = 30 * time.Second // the longest delay before an attempt
-	unavailableDelay = 5 * time.Second  // before the next try of a message that could not be checked: Redis is away
-)
-
-// backoff is the delay after an attempt; attempts count from 1. The delay doubles from firstDelay up to longestDelay.
-// Jitter shortens it by up to a fifth, so that messages that failed together do not return together.
-func backoff(attempt int) time.Duration {
-	d := longestDelay
-	if shift := attempt - 1; shift < 5 {
-		d = min(longestDelay, firstDelay<<max(shift, 0))
-	}
-	return d - rand.N(d/5) //nolint:gosec // jitter
-}
+// unavailableDelay is the time before the next try of a message that could not be checked, because Redis is away.
+const unavailableDelay = 5 * time.Second

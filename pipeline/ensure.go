@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,4 +93,19 @@ func (e *ensurer) wait(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+const (
+	firstDelay   = time.Second
+	longestDelay = 30 * time.Second
+)
+
+// backoff is the delay after the n-th failure, from 1: firstDelay, and twice the last one each time, up to longestDelay.
+// Jitter shortens it by up to a fifth, so that what failed together is not tried again together.
+func backoff(n int) time.Duration {
+	d := longestDelay
+	if shift := n - 1; shift < 5 {
+		d = min(longestDelay, firstDelay<<max(shift, 0))
+	}
+	return d - rand.N(d/5) //nolint:gosec // jitter
 }

@@ -162,7 +162,7 @@ func (w *laneWriter) put(moves []*laneMove) {
 	if len(moves) == 0 {
 		return
 	}
-	if err := w.moves.Put(context.Background(), moves...); err != nil {
+	if _, err := w.moves.Offer(moves...); err != nil { // there is always room
 		panic("pipeline: a message is moved after the stages that move have ended")
 	}
 }
@@ -198,9 +198,9 @@ func (w *laneWriter) run(work context.Context) error {
 
 // publish publishes a message into its lane. It waits while too much is on its way.
 func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove, room *semaphore.Weighted, moving *sync.WaitGroup) {
-	ended := func(err error) { //nolint:contextcheck // it never waits: there is always room
+	ended := func(err error) {
 		m.err = err
-		_ = w.moved.Put(context.Background(), m) // it is closed after the last one
+		_, _ = w.moved.Offer(m) // there is always room, and it is closed after the last one
 	}
 	if err := room.Acquire(work, m.size); err != nil {
 		ended(err)

@@ -43,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 		retriesNak:    retries.WithLabelValues("nak"),
 		parked: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_dead_letters_parked_total",
-			Help: "Messages whose dead letter could not be stored, and which wait in RETRY for another try.",
+			Help: "Messages whose dead letter could not be stored, and which wait in RETRY or OVERFLOW for another try.",
 		}),
 		permitsKept: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_permits_kept_total",

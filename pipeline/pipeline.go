@@ -224,10 +224,12 @@ func (p *Pipeline) flush(work context.Context, timeout time.Duration) {
 // start starts the stages. This is the path of a message:
 //
 //	JetStream ─► source ─► decode ─► a shard's mailbox ─► limit ─► admitted ─► handle ─► ended ─► metrics ─► JetStream
+//	                                                        └─► moves ─► lanes ─► OVERFLOW, and then ended
 //
-// A message that cannot be decoded goes from decode to ended. A message that is not admitted goes from limit to ended.
-// A stage returns when the queue before it is closed and empty; then the queue after it is closed. Three stages fill
-// ended, the queue of the metrics stage. It is closed when handle, the last of the three, has returned.
+// A message that cannot be decoded goes from decode to ended, and one that is not admitted from limit. An admitted
+// message whose community is in a lane is moved there instead of handled, and comes back by the lane's source. A stage
+// returns when the queue before it is closed and empty; then the queue after it is closed. All stages but the last fill
+// ended. It is closed when handle, the last of them, has returned.
 func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Group {
 	stages := new(errgroup.Group)
 	stage := func(name string, run func() error, closeNext func()) {

@@ -72,8 +72,8 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	if err := s.ended.Put(lasting, rest...); err != nil {
 		return err
 	}
-	rest = s.handOver(batch[:admitted]) //nolint:contextcheck // it never waits
-	for _, d := range rest {            // the shutdown has left no time for them
+	rest = s.handOver(batch[:admitted])
+	for _, d := range rest { // the shutdown has left no time for them
 		d.disposition = aborted()
 	}
 	return s.ended.Put(lasting, rest...)

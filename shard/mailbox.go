@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrClosed is returned by [Mailbox.Put] after Close.
+// ErrClosed is returned by [Mailbox.Put] and [Mailbox.Offer] after Close.
 var ErrClosed = errors.New("mailbox closed")
 
 // Mailbox is a bounded queue whose items are put and taken in batches. A batch costs one lock and at most one wake-up;
@@ -46,18 +46,11 @@ func NewSizedMailbox[T any](capacity int, bytes int64, size func(T) int64) *Mail
 // some items may have been put and others not.
 func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 	for {
-		put, enough, room, err := m.put(items)
+		n, err := m.Offer(items...)
 		if err != nil {
-			signal(m.freed) // wakes another waiting sender
 			return err
 		}
-		if enough {
-			signal(m.filled)
-		}
-		if room {
-			signal(m.freed) // wakes another waiting sender
-		}
-		if items = items[put:]; len(items) == 0 {
+		if items = items[n:]; len(items) == 0 {
 			return nil
 		}
 		select {
@@ -66,6 +59,19 @@ func (m *Mailbox[T]) Put(ctx context.Context, items ...T) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Offer appends those of the first items that fit, and returns how many they are. It does not wait. An error is
+// ErrClosed.
+func (m *Mailbox[T]) Offer(items ...T) (n int, err error) {
+	n, enough, room, err := m.put(items)
+	if enough {
+		signal(m.filled)
+	}
+	if room || err != nil {
+		signal(m.freed) // wakes another waiting sender
+	}
+	return n, err
 }
 
 // put appends the items that fit. It reports whether the taker must be woken and whether there is room for more.

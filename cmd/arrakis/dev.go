@@ -57,7 +57,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, d.handlers()
 	o.Streams.MaxAckPending = c.MaxAckPending
-	w, err := c.newWorker(&o) //nolint:contextcheck // it starts nothing
+	w, err := c.newWorker(&o)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
-	w, err := c.newWorker(&o) //nolint:contextcheck // it starts nothing
+	w, err := c.newWorker(&o)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func bot(ctx context.Context, natsURL, redisAddr string, l net.Listener) error {
 	handlers.Command("hello", func(_ context.Context, m *pipeline.Message) (any, error) {
 		return "hello, " + m.Community, nil
 	})
-	w, err := worker.New(worker.Options{NATS: nc, Redis: rdb, Handlers: handlers, HTTP: l}) //nolint:contextcheck // it starts nothing
+	w, err := worker.New(worker.Options{NATS: nc, Redis: rdb, Handlers: handlers, HTTP: l})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}

@@ -25,7 +25,7 @@ type Load struct {
 	Expected time.Duration // until all of them have begun, at the present pace; 0 if it is not known
 	Source   int           // all messages that the process holds from the source
 
-	HandlerShare float64 // the community's part of the process's recent handler time, 0 to 1
+	HandlerShare float64 // the community's part of the process's running handlers, 0 to 1
 	Pool         int     // how many messages of the source's consumer may be unacknowledged, over all processes
 	Unacked      int     // how many were, when that was last seen
 	Budget       int     // bytes that the process may hold

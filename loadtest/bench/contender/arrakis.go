@@ -46,7 +46,7 @@ func (e *env) goHandler() *pipeline.Handlers {
 
 // startWorker starts a worker, with its ingress on l unless that is nil, and returns when it takes messages.
 func (e *env) startWorker(ctx context.Context, l net.Listener, handlers *pipeline.Handlers) (*running, error) {
-	w, err := worker.New(worker.Options{ //nolint:contextcheck // New starts nothing; Run has the context
+	w, err := worker.New(worker.Options{
 		NATS: e.nc, Redis: e.rdb, Handlers: handlers, Shards: e.spec.Shards, HTTP: l, Name: "bench", Logger: e.log,
 	})
 	if err != nil {

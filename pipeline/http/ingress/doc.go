@@ -44,7 +44,7 @@
 //
 // A message of a community that is in a lane and unlimited is stored in its lane, in OVERFLOW, and not in the stream of
 // its route, where it would only be moved from. A community changes over to its lane when its stream holds none of its
-// messages any more, so that those that went through this process keep their order; until then, for a second at most,
+// messages any more, so that those that went through this process keep their order; until then, for half a second at most,
 // its requests wait. See package lanes.
 //
 // # Outcomes
