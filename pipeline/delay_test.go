@@ -217,7 +217,9 @@ func TestFloodAboveDelayed(t *testing.T) {
 	const flood = 3_000
 	w.pings("flood", flood)
 	testserver.Eventually(t, "the flood is rejected", func() bool { return w.commands("rate_limited") == flood })
-	if n := w.redis.CommandCount() - before; n > flood/50 {
+	// Some are asked for before the process knows that none may wait, the more the slower the machine. Without that
+	// knowledge there are several commands for each message.
+	if n := w.redis.CommandCount() - before; n > flood/10 {
 		t.Errorf("%d commands for %d rejected messages", n, flood)
 	}
 	if n := len(w.log()); n != 11 {
