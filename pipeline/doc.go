@@ -7,7 +7,8 @@
 //	(pull)     envelope   tenant, limit    handler    count, reply, ack
 //
 // The four stages run under one errgroup. Each has its own file: stage_decode.go, stage_limit.go, stage_handle.go and
-// stage_metrics.go. A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every
+// stage_metrics.go. Beside them runs the writer of lanes, lane_writer.go, which takes messages between limit and handle.
+// A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every
 // message ends in the metrics stage, but for those that a source gives back after an abort because they are not
 // decoded yet.
 //

@@ -57,7 +57,7 @@ type Options struct {
 	laneStay time.Duration // of a community in a lane, at least; tests shorten it; 0: the default of package lanes
 }
 
-// Pipeline is four stages and the queues between them. New makes a Pipeline; Run runs it once.
+// Pipeline is the stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
 	// Set by New, read-only.
 	timeout time.Duration // of a shutdown as a whole
@@ -118,15 +118,7 @@ func New(o Options) (*Pipeline, error) {
 		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, metrics: m, log: log, shards: shards, ended: ended,
 		added: make(chan struct{}, 1),
 	}
-	for kind := range contract.Kind(contract.NumKinds) {
-		decode.add(newRouteSource(js, kind.Route(), o.Logger))
-	}
-	decode.add(newOptionalSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger))
-	decode.add(newOptionalSource(js, contract.StreamOverflow, contract.ConsumerParked, o.Logger))
-	for _, src := range decode.all() {
-		// A consumer that is made with these options never lets a process have as many. One that was made otherwise may.
-		src.most.messages = o.Streams.MaxAckPending + pullBatch
-	}
+	decode.addSources(js, &o)
 	p := &Pipeline{
 		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),
@@ -155,6 +147,19 @@ func New(o Options) (*Pipeline, error) {
 	p.keep(o.Registerer)
 	registerGauges(o.Registerer, decode, admitted, o.Tenants)
 	return p, nil
+}
+
+// addSources adds the sources that every process has. Those of lanes come while it runs.
+func (s *decodeStage) addSources(js jetstream.JetStream, o *Options) {
+	for kind := range contract.Kind(contract.NumKinds) {
+		s.add(newRouteSource(js, kind.Route(), o.Logger))
+	}
+	s.add(newOptionalSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger))
+	s.add(newOptionalSource(js, contract.StreamOverflow, contract.ConsumerParked, o.Logger))
+	for _, src := range s.all() {
+		// A consumer that is made with these options never lets a process have as many. One that was made otherwise may.
+		src.most.messages = o.Streams.MaxAckPending + pullBatch
+	}
 }
 
 // keep makes the keeper of the streams, to which the sources count redeliveries.
@@ -229,7 +234,7 @@ func (p *Pipeline) flush(work context.Context, timeout time.Duration) {
 // A message that cannot be decoded goes from decode to ended, and one that is not admitted from limit. An admitted
 // message whose community is in a lane is moved there instead of handled, and comes back by the lane's source. A stage
 // returns when the queue before it is closed and empty; then the queue after it is closed. All stages but the last fill
-// ended. It is closed when handle, the last of them, has returned.
+// ended, with what goes no further. It is closed when handle, the last of them, has returned.
 func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Group {
 	stages := new(errgroup.Group)
 	stage := func(name string, run func() error, closeNext func()) {
