@@ -169,7 +169,7 @@ func (w *laneWriter) put(moves []*laneMove) {
 
 // run moves until moves is closed and everything is stored or given back.
 func (w *laneWriter) run(work context.Context) error {
-	mux, err := replies.New(w.nc, maxMoving)
+	mux, err := replies.New(w.nc, replies.Bounds{InFlight: maxMoving})
 	if err != nil {
 		return err
 	}

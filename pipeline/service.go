@@ -26,9 +26,17 @@ type services struct {
 	requests sync.Pool                   // of *serviceRequest
 }
 
+const (
+	// replyBytes bounds the replies that have arrived and wait for their turn, for each request in flight; minReplyBytes
+	// is for all, at least: the largest message of NATS. Hardly ever does one wait. A reply above the bound is lost, so that
+	// its handler seems to take too long: an attempt that has failed.
+	replyBytes    = 256 << 10
+	minReplyBytes = 64 << 20
+)
+
 // subscribe makes the services ready for that many requests in flight. The caller must run the replies.
 func (s *services) subscribe(inFlight int) (err error) {
-	s.replies, err = replies.New(s.nc, inFlight)
+	s.replies, err = replies.New(s.nc, replies.Bounds{InFlight: inFlight, Bytes: max(minReplyBytes, inFlight*replyBytes)})
 	return err
 }
 

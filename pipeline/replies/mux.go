@@ -9,7 +9,9 @@
 //
 // # Backpressure
 //
-// A Mux has a bound of requests in flight. At the bound, Send and Publish wait.
+// A Mux has a bound of requests in flight: at it, Send and Publish wait. It has another one for the bytes of replies that
+// have arrived and wait for their done. Above that a reply is lost, as with any subscription, and its request ends at its
+// deadline with [nats.ErrTimeout].
 //
 // # The goroutine of done
 //
@@ -23,6 +25,7 @@
 package replies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +39,8 @@ import (
 const (
 	// tickInterval is how often deadlines are looked at. A request may end that much later than its deadline.
 	tickInterval = 50 * time.Millisecond
-	// pendingBytes bounds the replies that have arrived and wait for their turn. What is above it is lost, as with any
-	// subscription, and its request ends at its deadline.
-	pendingBytes = 512 << 20
+	// defaultBytes are plenty for acks of JetStream, which have less than 1 KiB.
+	defaultBytes = 64 << 20
 	// tokenBase is the base of the numbers in reply subjects.
 	tokenBase = 36
 )
@@ -71,17 +73,23 @@ type slot struct {
 	done       func(*nats.Msg, error) // nil if the place is free
 }
 
-// New makes a Mux for at most limit requests in flight, and subscribes to their replies. The caller must call Run.
-func New(nc *nats.Conn, limit int) (*Mux, error) {
+// Bounds are what a [Mux] holds at most; see the package comment for what happens at them.
+type Bounds struct {
+	InFlight int // requests; required
+	Bytes    int // of replies that wait for their done. Defaults to 64 MiB
+}
+
+// New makes a Mux and subscribes to replies. The caller must call Run.
+func New(nc *nats.Conn, b Bounds) (*Mux, error) {
 	m := &Mux{
-		nc: nc, prefix: nc.NewInbox() + ".", ended: make(chan struct{}), inFlight: make(chan struct{}, limit),
+		nc: nc, prefix: nc.NewInbox() + ".", ended: make(chan struct{}), inFlight: make(chan struct{}, b.InFlight),
 	}
 	var err error
 	if m.sub, err = nc.Subscribe(m.prefix+"*", m.receive); err != nil {
 		return nil, fmt.Errorf("subscribe to replies: %w", err)
 	}
 	m.sub.SetClosedHandler(func(string) { close(m.ended) })
-	if err := m.sub.SetPendingLimits(-1, pendingBytes); err != nil {
+	if err := m.sub.SetPendingLimits(-1, cmp.Or(b.Bytes, defaultBytes)); err != nil {
 		return nil, fmt.Errorf("subscribe to replies: %w", err)
 	}
 	return m, nil

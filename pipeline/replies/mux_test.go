@@ -29,7 +29,7 @@ func connect(tb testing.TB, url string) *nats.Conn {
 // start makes a Mux and runs it until the test or stop ends it.
 func start(tb testing.TB, nc *nats.Conn, limit int) (m *Mux, stop func()) {
 	tb.Helper()
-	m, err := New(nc, limit)
+	m, err := New(nc, Bounds{InFlight: limit})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestClosedConnectionIsTold(t *testing.T) {
 	if !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("a further request: error %v, want that the connection is closed", err)
 	}
-	if m, err := New(nc, 1); err == nil {
+	if m, err := New(nc, Bounds{InFlight: 1}); err == nil {
 		t.Errorf("New on a closed connection: %v, want an error", m)
 	}
 }
@@ -302,5 +302,52 @@ func TestAllocations(t *testing.T) {
 	})
 	if allocated > 1 {
 		t.Errorf("%.0f allocations a request, want 1", allocated)
+	}
+}
+
+// Replies that wait for their done are bounded in bytes. What is above that is lost, and its request ends all the same.
+func TestRepliesAreBounded(t *testing.T) {
+	server := testserver.NATS(t)
+	const requests, size = 16, 1 << 10
+	nc := testserver.ConnectNATS(t, server.URL(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	m, err := New(nc, Bounds{InFlight: requests + 1, Bytes: 4 * size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { m.Run(ctx) })
+	stop := func() { cancel(); run.Wait() }
+	t.Cleanup(stop)
+	serve(t, server.URL(), "large", func(m *nats.Msg) { _ = m.Respond(make([]byte, size)) })
+
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	err = m.Send(t.Context(), nats.NewMsg("large"), patient(), func(*nats.Msg, error) { close(busy); <-goOn })
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-busy // what follows waits for its done
+	before := nc.Stats().InMsgs
+	var ends [requests]<-chan ending
+	for i := range ends {
+		ends[i] = send(t, m, "large", "", patient())
+	}
+	testserver.Eventually(t, "all replies have arrived", func() bool { return nc.Stats().InMsgs >= before+requests })
+	close(goOn)
+	testserver.Eventually(t, "those that there was room for have got to their done", func() bool {
+		waiting, _, err := m.sub.Pending()
+		return err == nil && waiting == 0
+	})
+	stop()
+	var lost int
+	for _, ended := range ends {
+		if e := <-ended; errors.Is(e.err, ErrClosed) {
+			lost++
+		} else if len(e.data) != size {
+			t.Errorf("ended with %+v", e)
+		}
+	}
+	if lost < requests-5 || lost == requests {
+		t.Errorf("%d of %d replies are lost, want all but 4 KiB", lost, requests)
 	}
 }

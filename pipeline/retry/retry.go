@@ -177,7 +177,7 @@ func (w *Writer) Close() {
 // with an error.
 func (w *Writer) Run(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
-	mux, err := replies.New(w.js.Conn(), inFlight)
+	mux, err := replies.New(w.js.Conn(), replies.Bounds{InFlight: inFlight})
 	if err != nil { // the connection is closed
 		stop()
 		for o := range w.queue {
