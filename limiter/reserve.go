@@ -58,8 +58,8 @@ type reserveCall struct {
 }
 
 // Reserve reserves permits, in the order of the batch, in one round trip. What Redis does not answer is asked again, as
-// by AllowBatch, and is Unanswered after that. A message that asks again finds its reservation. Release ends one. An error is ctx's, or the faults of
-// invalid reservations; after it no answer is valid.
+// by AllowBatch, and is Unanswered after that. A message that asks again finds its reservation. Release ends one. An
+// error is ctx's, or the faults of invalid reservations; after it no answer is valid.
 func (l *Limiter) Reserve(ctx context.Context, batch []*Reservation) error {
 	for _, r := range batch {
 		if err := r.validate(); err != nil {

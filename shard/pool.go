@@ -90,8 +90,9 @@ func NewPool[M Message](o Options) (*Pool[M], error) {
 
 // Run runs the shards. Of each batch it calls resolved when the tenants are known and no limit has been asked: resolved
 // may set Limited of a message to false, so that nothing is charged for it. Then Run passes the decided batch to out.
-// Several shards call both at the same time; neither must keep the slice. Run returns when Close has been called and every batch has been passed on. It also returns when out
-// returns an error or ctx ends; then the caller must take what is left from Abandoned. Call Run once.
+// Several shards call both at the same time; neither must keep the slice. Run returns when Close has been called and
+// every batch has been passed on. It also returns when out returns an error or ctx ends; then the caller must take what
+// is left from Abandoned. Call Run once.
 func (p *Pool[M]) Run(ctx context.Context, resolved func([]M), out func(context.Context, []M) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {

@@ -61,7 +61,8 @@ func (s *shard[M]) findReservations(ctx context.Context) error {
 }
 
 // Reserve reserves permits in the order of the batch, in one round trip, as many as Tenant.MaxDelayed allows. Where one
-// is granted, it sets Admission.Reservation, under which the message gets its permit when it comes again after Wait. An error is ctx's.
+// is granted, it sets Admission.Reservation, under which the message gets its permit when it comes again after Wait. An
+// error is ctx's.
 func (p *Pool[M]) Reserve(ctx context.Context, batch []*Reservation) error {
 	asks := make([]*limiter.Reservation, len(batch))
 	for i, r := range batch {

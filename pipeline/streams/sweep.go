@@ -27,8 +27,8 @@ const (
 	sweepTimeout = 2 * time.Second
 )
 
-// shouldSearch says whether the stream may hold messages that nobody reads, other than for a moment. all are the filters of all its consumers;
-// found is how many messages seem to have been dropped.
+// shouldSearch says whether the stream may hold messages that nobody reads, other than for a moment. all are the filters
+// of all its consumers; found is how many messages seem to have been dropped.
 func (k *Keeper) shouldSearch(s *sample, all []string, before *tally, found int64) bool {
 	if s.stream.Config.Name == contract.StreamOverflow || !before.Stream.Equal(s.stream.Created) {
 		return false // the first look is where the count begins
