@@ -204,21 +204,25 @@ func (m *monitor) mend(ctx context.Context) {
 
 // logChanges logs which targets have a new fault and which have none any more since the last round.
 func (m *monitor) logChanges(ctx context.Context) {
-	var broken, mended []string
+	var broken, mended, unread, readable []string
 	for _, t := range m.all() {
-		if t.optional() {
+		if t.source != nil && t.source.optional {
 			continue // the source itself logs what it must do without
 		}
 		f := t.fault.Load()
 		if f != nil && f.what == faultGone && t.source != nil {
 			f = nil // the source itself logs that its consumer is gone
 		}
+		bad, good := &broken, &mended
+		if t.optional() {
+			bad, good = &unread, &readable
+		}
 		switch {
 		case f != nil && f.what != t.logged:
-			broken = append(broken, t.name+": "+f.String())
+			*bad = append(*bad, t.name+": "+f.String())
 			t.logged = f.what
 		case f == nil && t.logged != "":
-			mended = append(mended, t.name)
+			*good = append(*good, t.name)
 			t.logged = ""
 		}
 	}
@@ -227,6 +231,12 @@ func (m *monitor) logChanges(ctx context.Context) {
 	}
 	if len(mended) > 0 {
 		m.log.InfoContext(ctx, "JetStream works again", "for", strings.Join(mended, "; "))
+	}
+	if len(unread) > 0 {
+		m.log.WarnContext(ctx, "lanes cannot be read: what waits there is not handled", "faults", strings.Join(unread, "; "))
+	}
+	if len(readable) > 0 {
+		m.log.InfoContext(ctx, "lanes can be read again", "for", strings.Join(readable, "; "))
 	}
 }
 
@@ -247,12 +257,13 @@ func (m *monitor) ready() error {
 	return errors.Join(errs...)
 }
 
-// optional reports whether the process is ready without the target.
-func (t *target) optional() bool { return t.source != nil && t.source.optional }
+// optional reports whether the process is ready without the target. It is without a lane: a fault there concerns those in
+// the lane alone, and a process that is not ready serves nobody.
+func (t *target) optional() bool { return t.source != nil && (t.source.optional || t.source.lane) }
 
-// state is what is wrong with the target at this moment. Lanes come and go: the process is ready before it reads one.
+// state is what is wrong with the target at this moment.
 func (t *target) state() *fault {
-	if t.source == nil || t.source.lane || t.source.pulling.Load() {
+	if t.source == nil || t.source.pulling.Load() {
 		return t.fault.Load()
 	}
 	f := &fault{what: faultIdle}
