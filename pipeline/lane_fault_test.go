@@ -173,7 +173,7 @@ func openLane(b *bundle, community string) {
 		},
 		Opened: func(*lanes.Lane) {},
 	})
-	if err := registry.Open(ctx, lanes.Key{Kind: contract.KindCommand, Community: community}, lanes.No); err != nil {
+	if err := registry.Open(ctx, lanes.Key{Kind: contract.KindCommand, Community: community}, false); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -245,23 +245,13 @@ func TestOverflowIsDeleted(t *testing.T) {
 	openLane(f.bundle, "big")
 	f.open()
 	f.start()
-	testserver.Eventually(t, "OVERFLOW is gone, and so is its room", func() bool {
-		if err := f.js.DeleteStream(t.Context(), contract.StreamOverflow); err != nil && !isGone(err) {
-			t.Fatal(err)
-		}
-		_, err := f.js.CreateStream(t.Context(), jetstream.StreamConfig{
-			Name: "OTHER", Subjects: []string{"other"}, Storage: jetstream.MemoryStorage, MaxBytes: 1 << 30,
-		})
-		return err == nil
-	})
+	giveBack := f.takeOverflowsRoom()
 	for i := range 10 {
 		if o := f.outcome(f.publish("commands.interaction", command("big", "work", strconv.Itoa(i)))); o.Status != contract.StatusOK {
 			t.Errorf("%+v", o)
 		}
 	}
-	if err := f.js.DeleteStream(t.Context(), "OTHER"); err != nil {
-		t.Fatal(err)
-	}
+	giveBack()
 	testserver.Eventually(t, "OVERFLOW is made again", func() bool {
 		_, err := f.js.Stream(t.Context(), contract.StreamOverflow)
 		return err == nil

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +22,8 @@ const (
 	laneCheckShare = 50
 	// lanePoll is the time between two polls of who is in a lane.
 	lanePoll = time.Second
-	// laneLeast is how many messages of a community a source must have in the process for a look at it.
-	laneLeast = 30
+	// laneFailures is how many lanes that cannot be opened end a look: servers in trouble are not to be asked for all.
+	laneFailures = 3
 )
 
 // laneKeeper opens lanes for communities that are over their due, and lets them leave. It adds a source for each lane:
@@ -40,9 +41,12 @@ type laneKeeper struct {
 	redelivered *atomic.Int64 // counts deliveries that are not a message's first, for package streams
 	log         *slog.Logger
 
-	// Owned by run.
+	// Owned by check.
+	list    []claim // memory for the next look
+	trouble trouble // communities get no lane
+
+	mu      sync.Mutex   // protects the field below
 	reading map[int]bool // the lanes that have a source
-	list    []claim      // memory for the next look
 }
 
 // newLaneKeeper makes the keeper, the writer and the registry of p.
@@ -56,7 +60,7 @@ func (p *Pipeline) newLaneKeeper(o *Options) *laneKeeper {
 		Consumer: k.ensure, Busy: k.busy, Opened: k.opened, Decided: func(l *lanes.Lane, left bool) { k.writer.decided(l, left) },
 		MinStay: o.laneStay, Logger: o.Logger, Registerer: o.Registerer,
 	})
-	k.writer = newLaneWriter(p.nc, k.registry, p.ensurer.ensure, p.log, p.admitted, p.ended)
+	k.writer = newLaneWriter(p.nc, k.registry, p.monitor.ensure, p.log, p.admitted, p.ended)
 	return k
 }
 
@@ -77,7 +81,7 @@ func (k *laneKeeper) busy(key lanes.Key) bool { return k.admitted.holds(key) }
 // opened moves what waits here of a community whose lane has just been opened. Nothing passes meanwhile. As many
 // messages stay as keep the workers busy until the lane is read.
 func (k *laneKeeper) opened(lane *lanes.Lane) {
-	keep := max(1, min(2*k.admitted.alone(), k.ensurer.options.WithDefaults().MaxAckPending/40))
+	keep := max(1, min(2*k.admitted.alone(lane.Community), k.ensurer.options.WithDefaults().MaxAckPending/40))
 	var moves []*laneMove
 	for _, d := range k.admitted.takeBehind(lane.Key, keep) {
 		moves = append(moves, enter(d, lane))
@@ -94,10 +98,9 @@ func (k *laneKeeper) poll(ctx context.Context) {
 // read adds a source for each lane that has none.
 func (k *laneKeeper) read() {
 	for _, lane := range k.registry.Consumers() {
-		if k.reading[lane] {
+		if !k.begins(lane) {
 			continue
 		}
-		k.reading[lane] = true
 		s := newLaneSource(k.js, lane, 2*k.concurrency, func(ctx context.Context) error { return k.ensure(ctx, lane) }, k.log)
 		s.redelivered = k.redelivered
 		k.decode.add(s)
@@ -105,10 +108,29 @@ func (k *laneKeeper) read() {
 	}
 }
 
-// run keeps lanes until ctx ends.
+// begins notes that a lane is going to have a source. It returns false if the lane has one.
+func (k *laneKeeper) begins(lane int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.reading[lane] {
+		return false
+	}
+	k.reading[lane] = true
+	return true
+}
+
+// run keeps lanes until ctx ends. A poll, which may wait for a lane to become empty, does not put off the looks at who
+// holds too much.
 func (k *laneKeeper) run(ctx context.Context) {
-	check, poll := time.NewTimer(laneCheck), time.NewTicker(lanePoll)
-	defer check.Stop()
+	var polls sync.WaitGroup
+	polls.Go(func() { k.runPolls(ctx) })
+	k.runChecks(ctx)
+	polls.Wait()
+}
+
+// runPolls polls until ctx ends.
+func (k *laneKeeper) runPolls(ctx context.Context) {
+	poll := time.NewTicker(lanePoll)
 	defer poll.Stop()
 	for {
 		select {
@@ -116,6 +138,18 @@ func (k *laneKeeper) run(ctx context.Context) {
 			return
 		case <-poll.C:
 			k.poll(ctx)
+		}
+	}
+}
+
+// runChecks opens lanes until ctx ends.
+func (k *laneKeeper) runChecks(ctx context.Context) {
+	check := time.NewTimer(laneCheck)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
 		case c := <-k.writer.changed:
 			if err := k.registry.SetDirect(ctx, c.key, c.direct); err != nil { // a later message says it again
 				k.log.DebugContext(ctx, "whether a lane is direct", "community_id", c.key.Community, "err", err)
@@ -128,19 +162,34 @@ func (k *laneKeeper) run(ctx context.Context) {
 
 // check opens lanes for all that are over their due, and returns the time until the next check.
 func (k *laneKeeper) check(ctx context.Context, now time.Time) time.Duration {
-	k.list = k.admitted.claims(k.list[:0], laneLeast, intakeBytes/10)
+	k.list = k.admitted.claims(k.list[:0], lanes.DueMessages, intakeBytes/lanes.DueShare)
 	defer clear(k.list)
 	pause := untilCheck(time.Since(now)) // servers that are slow to open a lane must not put the next check off
+	opened, failed := 0, 0
 	for i := range k.list {
 		c := &k.list[i]
 		if !c.load(now).Enters() {
 			continue
 		}
 		key := lanes.Key{Kind: c.kind, Community: c.community}
-		if k.registry.Open(ctx, key, direct(c.kind, c.tenant)) != nil {
-			return lanePoll // there is no lane to be had
+		if err := k.registry.Open(ctx, key, direct(c.kind, c.tenant)); err != nil {
+			if k.trouble.isNew(err) {
+				k.log.WarnContext(ctx, "a community that is over its due gets no lane: others may wait behind it",
+					"kind", key.Kind.String(), "community_id", key.Community, "err", err)
+			}
+			if failed++; failed == laneFailures || !lanes.OneLane(err) {
+				break
+			}
+			continue
 		}
+		opened++
 		k.read()
+	}
+	switch {
+	case failed > 0:
+		return lanePoll
+	case opened > 0 && k.trouble.over():
+		k.log.InfoContext(ctx, "communities that are over their due get lanes again")
 	}
 	return pause
 }
@@ -159,11 +208,10 @@ func (c *claim) load(now time.Time) lanes.Load {
 	}
 }
 
-// direct says whether the ingress may publish messages of the tenant straight into a lane.
-func direct(kind contract.Kind, t *tenant.Tenant) lanes.Direct {
+// direct says whether the ingress may publish messages of the tenant straight into a lane: those that have no limit. Of
+// events nobody knows which are still on their way: EVENTS keeps what was handled. They keep to their stream.
+func direct(kind contract.Kind, t *tenant.Tenant) bool {
 	route := kind.Route()
-	if !route.Limited || t.Max[route.Action] < 0 && (kind != contract.KindCommand || t.Max[tenant.UserCommand] < 0) {
-		return lanes.Yes
-	}
-	return lanes.No
+	return kind != contract.KindEvent &&
+		(!route.Limited || t.Max[route.Action] < 0 && (kind != contract.KindCommand || t.Max[tenant.UserCommand] < 0))
 }

@@ -63,16 +63,18 @@ func (q *fairQueue) claimLocked(b *backlog, h *held) (c claim, ok bool) {
 		waiting: max(1, h.messages-b.running), bytes: h.bytes, oldest: b.first.received,
 		running: float64(b.running) / float64(max(1, q.running)),
 	}
-	c.expected = time.Duration(c.waiting) * b.estimate / time.Duration(q.alone())
+	c.expected = time.Duration(c.waiting) * b.estimate / time.Duration(b.alone(q.perTenant, q.workers))
 	return c, true
 }
 
-// alone is how many messages of a community may run at once while no other has any.
-func (q *fairQueue) alone() int {
-	if q.perTenant > 0 {
-		return q.perTenant
+// alone is how many messages of a community may run at once while no other has any; 1 if the queue does not know it.
+func (q *fairQueue) alone(community string) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b := q.communities[community]; b != nil {
+		return b.alone(q.perTenant, q.workers)
 	}
-	return max(1, q.workers/2)
+	return 1
 }
 
 // takeBehind takes out the messages of a key that wait behind the first keep of them, and returns them in their order.
@@ -85,10 +87,14 @@ func (q *fairQueue) takeBehind(key lanes.Key, keep int) (taken []*delivery) {
 		return nil
 	}
 	kept := b.first // the last that stays; the first always does
-	keep -= of(b.first, key)
+	if kept.movableInto(key) {
+		keep--
+	}
 	for d := kept.next; d != nil; d = kept.next {
-		if of(d, key) == 0 || keep > 0 {
-			keep -= of(d, key)
+		if moves := d.movableInto(key); !moves || keep > 0 {
+			if moves {
+				keep--
+			}
 			kept = d
 			continue
 		}
@@ -101,13 +107,8 @@ func (q *fairQueue) takeBehind(key lanes.Key, keep int) (taken []*delivery) {
 	return taken
 }
 
-// of is 1 if d is a message of the key that can be moved into its lane, else 0.
-func of(d *delivery, key lanes.Key) int {
-	if d.Kind == key.Kind && d.movable() {
-		return 1
-	}
-	return 0
-}
+// movableInto reports whether d, a message of the key's community, can be moved into the key's lane.
+func (d *delivery) movableInto(key lanes.Key) bool { return d.Kind == key.Kind && d.movable() }
 
 // holds reports whether messages of the key wait or run that were not read from a lane.
 func (q *fairQueue) holds(key lanes.Key) bool {

@@ -126,6 +126,24 @@ func TestQueueHolds(t *testing.T) {
 	}
 }
 
+// A community that is alone runs as many as its threshold lets start.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{0, 1, 3, 500} {
+		for workers := 1; workers <= 300; workers++ {
+			for _, weight := range []int{1, 2, 3, 4, 8, 100} {
+				a := account{weight: weight}
+				for a.running < workers && a.threshold(limit, workers) <= workers-a.running {
+					a.running++
+				}
+				if got := a.alone(limit, workers); got != a.running {
+					t.Fatalf("of %d workers %d run, alone says %d; weight %d, TENANT_CONCURRENCY %d", workers, a.running, got, weight, limit)
+				}
+			}
+		}
+	}
+}
+
 // Looks take a bounded part of the time, but whatever one takes, the next one comes soon: a process that stood still for
 // two seconds must not let a flood in for the next hundred.
 func TestNextCheckForLanes(t *testing.T) {

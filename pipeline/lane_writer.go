@@ -43,7 +43,7 @@ type laneWriter struct {
 	// Set by New, read-only.
 	nc       *nats.Conn
 	registry *lanes.Registry
-	missing  func(context.Context) error // makes OVERFLOW, which does not exist
+	missing  func() // says that OVERFLOW does not exist; does not block
 	log      *slog.Logger
 
 	changed  chan change               // size 1: take tells the keeper which community is unlimited now, or not any more
@@ -61,7 +61,7 @@ type laneWriter struct {
 // change says that a community has become unlimited, or is not any more.
 type change struct {
 	key    lanes.Key
-	direct lanes.Direct
+	direct bool
 }
 
 // laneMove is a message on its way into a lane. It counts as entered.
@@ -73,7 +73,7 @@ type laneMove struct {
 	err     error  // why it is not stored
 }
 
-func newLaneWriter(nc *nats.Conn, registry *lanes.Registry, missing func(context.Context) error, log *slog.Logger,
+func newLaneWriter(nc *nats.Conn, registry *lanes.Registry, missing func(), log *slog.Logger,
 	admitted *fairQueue, ended *shard.Mailbox[*delivery],
 ) *laneWriter {
 	return &laneWriter{
@@ -286,7 +286,7 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()))
 		return true
 	case errors.Is(m.err, jetstream.ErrNoStreamResponse):
-		_ = w.missing(work) // which logs the error, and is asked again with the next message
+		w.missing()
 		return !w.handle(m.d)
 	default: // nobody knows whether it is stored
 		m.d.disposition = postponed()

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
 	"arrakis/tenant"
 )
 
@@ -121,9 +122,9 @@ func TestHeavyIsLeftOut(t *testing.T) {
 		t.Errorf("20 communities with a twentieth each do not count: %+v", w.tiers)
 	}
 	w = newWaits(age)
-	fill(w, "few", dueMessages-1, time.Minute)
+	fill(w, "few", lanes.DueMessages-1, time.Minute)
 	if w.leaveOutHeavy(); !w.late(0) {
-		t.Errorf("less than %d messages do not count: %+v", dueMessages, w.tiers)
+		t.Errorf("less than %d messages do not count: %+v", lanes.DueMessages, w.tiers)
 	}
 	for i := range 2 * maxHeavy {
 		w.add(fmt.Sprint(i), 0, time.Minute)

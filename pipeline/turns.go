@@ -96,6 +96,15 @@ func (a *account) threshold(limit, workers int) int {
 	}
 }
 
+// alone is how many messages of the community may run at once while no other has any; threshold says when.
+func (a *account) alone(limit, workers int) int {
+	if limit > 0 {
+		return min(limit, workers)
+	}
+	weight := min(a.weight, maxThreshold)
+	return max(1, min((weight*workers+weight)/(weight+1), workers-1)) // rounded up; the last worker is for others
+}
+
 // before reports whether a's turn comes before b's.
 func (a *account) before(b *account) bool {
 	if a.round != b.round {

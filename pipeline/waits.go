@@ -4,19 +4,11 @@ import (
 	"time"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
 )
 
-const (
-	// dueMessages is how many messages a community may have at hand, whatever its share.
-	dueMessages = 30
-	// dueShare is the largest share that is due to one community while others wait: 1/dueShare.
-	dueShare = 10
-	// maxHeavy bounds the communities of which slow messages are counted. One that takes much is among the first.
-	maxHeavy = 1_000
-)
-
-// beyondDue reports whether so many messages of all are more than is due to one community.
-func beyondDue(messages, all int) bool { return messages >= dueMessages && messages*dueShare > all }
+// maxHeavy bounds the communities of which slow messages are counted. One that takes much is among the first.
+const maxHeavy = 1_000
 
 // waits counts how long commands waited for their handlers, in one interval. Only those count whose wait tells that
 // there is too much work: see backlog.counts.
@@ -75,7 +67,7 @@ func (c *waitCounts) plus(d waitCounts, sign int) {
 // for is its own work.
 func (w *waits) leaveOutHeavy() {
 	for _, h := range w.heavy {
-		if beyondDue(h.began, w.began) {
+		if lanes.BeyondDue(h.began, w.began) {
 			w.tiers[h.tier].plus(h.waitCounts, -1)
 		}
 	}
@@ -109,14 +101,14 @@ func (w *waits) calm(tier int) bool {
 func (q *fairQueue) arrivedLocked(b *backlog, d *delivery) {
 	q.arrivals++
 	d.arrival = q.arrivals
-	if beyondDue(b.holds(d.source), d.source.queued) {
+	if lanes.BeyondDue(b.holds(d.source), d.source.queued) {
 		b.excused = q.arrivals
 	}
 }
 
 // leftCapLocked notes that b, of which so many ran, has been at its cap. The caller must hold q.mu.
 func (q *fairQueue) leftCapLocked(b *backlog, running int) {
-	if q.perTenant > 0 || running*dueShare > q.workers {
+	if q.perTenant > 0 || lanes.BeyondShare(running, q.workers) {
 		b.excused = q.arrivals
 	}
 }
@@ -126,7 +118,7 @@ func (q *fairQueue) leftCapLocked(b *backlog, running int) {
 func (q *fairQueue) beganLocked(b *backlog, d *delivery) {
 	now := time.Now()
 	d.began = now.Sub(d.received)
-	if b.running*dueShare > q.workers {
+	if lanes.BeyondShare(b.running, q.workers) {
 		b.excused = q.arrivals
 	}
 	if !d.fresh() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
 	"arrakis/tenant"
 )
 
@@ -105,7 +106,7 @@ func (l *loads) each(communities, n int) {
 func TestOneCommunityIsNoOverload(t *testing.T) {
 	const short, long = 50 * time.Millisecond, 300 * time.Millisecond
 	flood := func(l *loads) { l.put("flood", tenant.Enterprise, 5_000, 0); l.pass(1) }
-	few := func(l *loads) { l.put("few", tenant.Free, dueMessages-1, 0); l.pass(1) }
+	few := func(l *loads) { l.put("few", tenant.Free, lanes.DueMessages-1, 0); l.pass(1) }
 	for name, tt := range map[string]struct {
 		workers, perTenant int
 		handler            time.Duration
@@ -122,7 +123,7 @@ func TestOneCommunityIsNoOverload(t *testing.T) {
 		"a few messages, two workers":          {2, 0, long, few},
 		"a few messages without a cap":         {2, 2, time.Second, few},
 		"a few messages, one at a time":        {256, 1, long, few},
-		"the same of many communities":         {256, 1, long, func(l *loads) { l.each(100, dueMessages-1); l.pass(1) }},
+		"the same of many communities":         {256, 1, long, func(l *loads) { l.each(100, lanes.DueMessages-1); l.pass(1) }},
 		"quiet ones alone":                     {8, 0, short, func(l *loads) { quiet(l, 30) }},
 		"a burst that takes 2.5 s":             {8, 0, short, func(l *loads) { l.each(50, 8); quiet(l, 30) }},
 	} {

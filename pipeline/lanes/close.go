@@ -6,12 +6,11 @@ import (
 )
 
 const (
-	// closeTime is how long messages of a community are kept back, at most, until its lane is found to be empty.
+	// closeTime is how long messages of a community are kept back, at most, until its lane is found to be empty. They are
+	// in no queue meanwhile, and nobody tells JetStream that they are in progress: it must stay far below an ack wait.
 	closeTime = 250 * time.Millisecond
 	// closePause is the time between two looks meanwhile.
 	closePause = 5 * time.Millisecond
-	// closeAgain is the time after which a process tries again to close a lane that was not empty.
-	closeAgain = 2 * time.Second
 )
 
 // closable returns those of the lanes that can be closed once they are empty, and those that other processes have closed.
@@ -22,8 +21,8 @@ func (r *Registry) closable(all []*Lane, waiting map[Key]waiting, markers map[Ke
 		messages := waiting[l.Key].messages
 		_, marked := markers[l.Key]
 		closed := answered && !marked && messages == 0
-		if now.Sub(l.tried) >= closeAgain && (closed || mayLeave(messages, r.o.Busy(l.Key), now.Sub(l.since), r.o.MinStay)) {
-			l.tried = now
+		if l.tries.due(now) && (closed || mayLeave(messages, r.o.Busy(l.Key), now.Sub(l.since), r.o.MinStay)) {
+			l.tries.failed(now) // until it is left
 			closable = append(closable, l)
 		}
 	}
@@ -42,21 +41,25 @@ func (r *Registry) close(ctx context.Context, lanes []*Lane, markers map[Key]mar
 		l.closing = true
 	}
 	r.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
 	pause := time.NewTicker(closePause)
 	defer pause.Stop()
-	for end := time.Now().Add(closeTime); len(lanes) > 0 && ctx.Err() == nil && time.Now().Before(end); {
+	var left []*Lane
+	for len(lanes) > 0 && limited.Err() == nil {
 		var empty []*Lane
-		if empty, lanes = r.empty(ctx, lanes); len(empty) > 0 {
-			r.left(ctx, empty, markers)
-		}
+		empty, lanes = r.empty(limited, lanes)
+		r.decide(empty, true)
+		left = append(left, empty...)
 		if len(lanes) > 0 {
 			select {
-			case <-ctx.Done():
+			case <-limited.Done():
 			case <-pause.C:
 			}
 		}
 	}
 	r.decide(lanes, false)
+	r.unmark(ctx, left, markers) // last: nobody waits for Redis
 }
 
 // empty parts the lanes that are empty from the others.
@@ -79,22 +82,6 @@ func (r *Registry) empty(ctx context.Context, lanes []*Lane) (empty, others []*L
 	return empty, others
 }
 
-// left takes communities out of their lanes, here and then for all processes.
-func (r *Registry) left(ctx context.Context, lanes []*Lane, markers map[Key]marker) {
-	r.decide(lanes, true)
-	for _, l := range lanes {
-		r.log.InfoContext(ctx, "a community has left its lane, which is empty", "kind", l.Kind.String(), "community_id", l.Community,
-			"lane", l.number, "stay", time.Since(l.since).Round(time.Second).String())
-		m, marked := markers[l.Key]
-		if !marked {
-			continue
-		}
-		if err := r.markers.close(ctx, l.Key, m.Epoch); err != nil { // then the next Poll finds the marker, and closes it
-			r.log.DebugContext(ctx, "close a lane", "community_id", l.Community, "err", err)
-		}
-	}
-}
-
 // decide ends the closing of lanes.
 func (r *Registry) decide(lanes []*Lane, left bool) {
 	r.mu.Lock()
@@ -104,5 +91,21 @@ func (r *Registry) decide(lanes []*Lane, left bool) {
 			delete(r.lanes, l.Key)
 		}
 		r.o.Decided(l, left)
+	}
+}
+
+// unmark tells all processes that communities have left their lanes. A community that is over its due again may find its
+// marker before that, here or in another process; then it is in a lane without one, until the next Poll.
+func (r *Registry) unmark(ctx context.Context, left []*Lane, markers map[Key]marker) {
+	for _, l := range left {
+		r.log.InfoContext(ctx, "a community has left its lane, which is empty", "kind", l.Kind.String(), "community_id", l.Community,
+			"lane", l.number, "stay", time.Since(l.since).Round(time.Second).String())
+		m, marked := markers[l.Key]
+		if !marked {
+			continue
+		}
+		if err := r.markers.close(ctx, l.Key, m.Epoch); err != nil { // then the next Poll finds the marker, and closes it
+			r.log.DebugContext(ctx, "close a lane", "community_id", l.Community, "err", err)
+		}
 	}
 }

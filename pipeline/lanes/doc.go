@@ -17,10 +17,13 @@
 //
 // # Concurrency
 //
-// The methods of [Registry] that change who is in a lane, which are Open and Poll, belong to one goroutine. All others are
-// safe for concurrent use. Between Hold and Release no lane opens or closes: whoever decides where a message goes does
-// both, looking and handing over, in between, so that the messages of a community cannot overtake each other.
+// Poll belongs to one goroutine, Open and SetDirect to one that may be another: a lane that takes long to close must not
+// keep others from being opened. All other methods are safe for concurrent use. Between Hold and Release no lane opens or
+// closes: whoever decides where a message goes does both, looking and handing over, in between, so that the messages of a
+// community cannot overtake each other.
 //
-// A lane is left when it is empty. While messages of its community keep coming it never would be; so for a moment, at
-// most every two seconds, nothing enters a lane that may be left (it is closing), until it is empty, or is not after all.
+// A lane is left when it is empty. While messages of its community keep coming it never would be; so for a quarter of a
+// second at most nothing enters a lane that may be left (it is closing), until it is empty, or is not after all. Then the
+// next try is 2 s later, and each further one after twice the time, up to a minute: a community whose messages come
+// steadily, and take long, stays in its lane, and must not be held up all the time.
 package lanes

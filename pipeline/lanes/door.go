@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"arrakis/pipeline/contract"
 )
 
 const (
@@ -15,8 +13,6 @@ const (
 	doorWait = 500 * time.Millisecond
 	// doorPause is the time between two looks at what is still on its way meanwhile.
 	doorPause = 10 * time.Millisecond
-	// doorAgain is the time after which a change-over that did not come to its end is tried again.
-	doorAgain = 2 * time.Second
 )
 
 // Door lets a publisher put messages straight into lanes: those of unlimited communities, whose messages need no
@@ -36,7 +32,8 @@ type doorway struct {
 	toStream int           // messages on their way into the stream
 	lane     *Lane         // the lane that the community has changed over to; nil: its messages go into the stream
 	changing chan struct{} // closed when the change-over is decided; nil while there is none
-	again    time.Time     // until then no change-over is tried
+	tried    *Lane         // the lane to which a change-over did not come to its end; nil: there is none
+	tries    backoff       // of such change-overs
 }
 
 // NewDoor returns a Door to the lanes that the registry knows. It starts nothing.
@@ -81,7 +78,8 @@ func (d *Door) try(key Key, now time.Time) (p Passage, changing chan struct{}, b
 	d.registry.Hold()
 	defer d.registry.Release()
 	lane := d.registry.Find(key)
-	if lane != nil && (lane.Closing() || lane.Direct() != Yes || key.Kind == contract.KindEvent) {
+	in := lane
+	if lane != nil && (lane.Closing() || !lane.Direct()) {
 		lane = nil
 	}
 	d.mu.Lock()
@@ -94,13 +92,14 @@ func (d *Door) try(key Key, now time.Time) (p Passage, changing chan struct{}, b
 	if w.lane != lane {
 		w.lane = nil
 	}
+	w.forget(in)
 	switch {
 	case w.changing != nil:
 		return p, w.changing, false
 	case lane != nil && w.lane == lane:
 		lane.Enter(1)
 		return Passage{Subject: lane.Subject(), door: d, key: key, lane: lane}, nil, false
-	case lane != nil && now.After(w.again):
+	case lane != nil && w.tries.due(now):
 		w.changing = make(chan struct{})
 		return p, w.changing, true
 	default:
@@ -131,9 +130,10 @@ func (d *Door) change(ctx context.Context, key Key, changing chan struct{}) {
 	defer d.mu.Unlock()
 	w := d.communities[key]
 	if lane := d.registry.Find(key); empty && lane != nil && !lane.Closing() {
-		w.lane = lane
+		w.lane, w.tried, w.tries = lane, nil, backoff{}
 	} else {
-		w.again = time.Now().Add(doorAgain)
+		w.tried = lane
+		w.tries.failed(time.Now())
 	}
 	w.changing = nil
 	close(changing)
@@ -167,27 +167,35 @@ func (p Passage) End() {
 	p.door.mu.Lock()
 	defer p.door.mu.Unlock()
 	w := p.door.communities[p.key]
-	if w.toStream--; w.idle(time.Now()) {
+	if w.toStream--; w.idle() {
 		delete(p.door.communities, p.key)
 	}
 }
 
+// forget forgets tries to change over to another lane than the one that the community is in.
+func (w *doorway) forget(in *Lane) {
+	if w.tried != in {
+		w.tried, w.tries = nil, backoff{}
+	}
+}
+
 // idle reports whether nothing has to be known of a community.
-func (w *doorway) idle(now time.Time) bool {
-	return w.toStream == 0 && w.lane == nil && w.changing == nil && now.After(w.again)
+func (w *doorway) idle() bool {
+	return w.toStream == 0 && w.lane == nil && w.changing == nil && w.tried == nil
 }
 
 // Sweep forgets communities that have left their lanes. Call it now and then.
-func (d *Door) Sweep(now time.Time) {
+func (d *Door) Sweep() {
 	d.registry.Hold()
 	defer d.registry.Release()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for key, w := range d.communities {
-		if w.lane != nil && d.registry.Find(key) != w.lane {
+		in := d.registry.Find(key)
+		if w.lane != in {
 			w.lane = nil
 		}
-		if w.idle(now) {
+		if w.forget(in); w.idle() {
 			delete(d.communities, key)
 		}
 	}

@@ -54,27 +54,27 @@ func (d *doors) publish(community string) {
 func TestDoor(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
-	d.open("big", Yes)
-	d.open("limited", No)
-	if err := d.Open(t.Context(), Key{contract.KindEvent, "big"}, Yes); err != nil {
+	d.open("big", true)
+	d.open("limited", false)
+	if err := d.Open(t.Context(), Key{contract.KindEvent, "big"}, false); err != nil {
 		t.Fatal(err)
 	}
 	const lane = "overflow.command.big.00"
 	d.goes(command("big"), lane)
 	d.goes(command("limited"), "")
 	d.goes(command("other"), "")
-	d.goes(Key{contract.KindEvent, "big"}, "") // EVENTS keeps what was handled: nobody knows what is still on its way
+	d.goes(Key{contract.KindEvent, "big"}, "") // is never direct
 	p, _ := d.enter(command("big"))
 	if l := d.find(command("big")); l.onWay.Load() != 1 {
 		t.Errorf("%d messages are on their way, want 1", l.onWay.Load())
 	}
 	p.End()
-	if err := d.SetDirect(t.Context(), command("big"), No); err != nil {
+	if err := d.SetDirect(t.Context(), command("big"), false); err != nil {
 		t.Fatal(err)
 	}
 	d.goes(command("big"), "")
 
-	d.Sweep(time.Now().Add(time.Hour))
+	d.Sweep()
 	if n := len(d.communities); n != 0 {
 		t.Errorf("%d communities are remembered", n)
 	}
@@ -112,7 +112,7 @@ func TestDoorKeepsTheOrder(t *testing.T) {
 			d := newDoors(t)
 			gone := test.before(d)
 			d.publish("another") // does not matter
-			d.open("big", Yes)
+			d.open("big", true)
 			entered := make(chan string, 2)
 			for range cap(entered) {
 				go func() {
@@ -145,18 +145,30 @@ func TestDoorGivesUp(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
 	d.publish("big")
-	d.open("big", Yes)
+	d.open("big", true)
 	d.goes(command("big"), "")
 	p, changing, _ := d.try(command("big"), time.Now())
 	if changing != nil {
 		t.Error("the next one waits again")
 	}
 	p.End()
+	d.mu.Lock()
+	later := d.communities[command("big")].tries.again
+	d.mu.Unlock()
+	d.Sweep() // keeps that in mind
+	_, changing, begin := d.try(command("big"), later)
+	if changing == nil || !begin {
+		t.Error("it is not tried again")
+	}
+	d.change(t.Context(), command("big"), changing)
+	d.mu.Lock()
+	if pause := d.communities[command("big")].tries.pause; pause != 2*firstPause {
+		t.Errorf("the next try is after %v", pause)
+	}
+	d.communities[command("big")].tries.again = time.Time{}
+	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d.mu.Lock()
-	d.communities[command("big")].again = time.Time{}
-	d.mu.Unlock()
 	if _, err := d.Enter(ctx, command("big")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -32,16 +32,6 @@ func (k Key) shared() int {
 	return contract.FirstSharedLane + int(xxhash.Sum64String(k.field())%count)
 }
 
-// Direct says whether messages may be published straight into a lane, before they were admitted.
-type Direct int8
-
-// The values of Direct.
-const (
-	No      Direct = 0
-	Yes     Direct = 1 // the community is unlimited
-	unknown Direct = -1
-)
-
 // Lane is a lane that a community is in. It is made by [Registry], and used no longer than the community is in it:
 // whoever has a Lane from Find and publishes into it calls Enter first, before Release.
 type Lane struct {
@@ -54,7 +44,7 @@ type Lane struct {
 	subject string
 
 	since time.Time    // when this process has learned of the lane; read-only
-	tried time.Time    // when this process last tried to close it; owned by Poll
+	tries backoff      // of this process, to close it; owned by Poll
 	onWay atomic.Int64 // messages between Enter and Left
 }
 
@@ -63,12 +53,7 @@ func (l *Lane) Subject() string { return l.subject }
 
 // Direct reports whether messages may be published into the lane that were not admitted yet: the community is unlimited.
 // Otherwise rejections would wait in the lane.
-func (l *Lane) Direct() Direct {
-	if l.direct {
-		return Yes
-	}
-	return No
-}
+func (l *Lane) Direct() bool { return l.direct }
 
 // Closing reports whether the lane is about to be left, if it is empty. Until that is known, a moment later, messages of
 // the community must go nowhere: see [Options.Decided].

@@ -31,8 +31,10 @@ const (
 	anyLane    = -1
 )
 
-// errTooMany means that no more communities may be in a lane.
-var errTooMany = errors.New("too many communities are in lanes")
+var (
+	errTooMany    = errors.New("too many communities are in lanes")
+	errUnreadable = errors.New("the marker cannot be read")
+)
 
 // marker is what Redis says of a community in a lane.
 type marker struct {
@@ -76,13 +78,18 @@ func (s *markers) all(ctx context.Context) (map[Key]marker, error) {
 	return all, nil
 }
 
-// open opens a lane for the key, or finds its marker, and sets whether it is direct. lane is the number of one that
-// holds messages of the key, or anyLane. The error is errTooMany if there is no room for a further marker.
-func (s *markers) open(ctx context.Context, key Key, lane int, direct Direct) (marker, error) {
+// open opens a lane for the key, or finds its marker, and sets whether it is direct; nil leaves that as it is. lane is the
+// number of one that holds messages of the key, or anyLane. The error is errTooMany if there is no room for a further
+// marker.
+func (s *markers) open(ctx context.Context, key Key, lane int, direct *bool) (marker, error) {
+	as := -1
+	if direct != nil {
+		as = map[bool]int{false: 0, true: 1}[*direct]
+	}
 	var text string
 	err := s.health.DoKey(ctx, markersKey, func(ctx context.Context) (err error) {
 		text, err = openScript.Run(ctx, s.rdb, []string{markersKey},
-			key.field(), maxMarkers, contract.FirstSharedLane, key.shared(), lane, int(direct)).Text()
+			key.field(), maxMarkers, contract.FirstSharedLane, key.shared(), lane, as).Text()
 		return err
 	})
 	switch m, ok := parseMarker(text); {
@@ -91,7 +98,7 @@ func (s *markers) open(ctx context.Context, key Key, lane int, direct Direct) (m
 	case err != nil:
 		return marker{}, fmt.Errorf("open a lane: %w", err)
 	case !ok:
-		return marker{}, fmt.Errorf("open a lane: the marker %q cannot be read", contract.Clip(text, 100))
+		return marker{}, fmt.Errorf("open a lane: %w: %q", errUnreadable, contract.Clip(text, 100))
 	default:
 		return m, nil
 	}

@@ -35,7 +35,7 @@ func command(community string) Key { return Key{contract.KindCommand, community}
 func TestMarkers(t *testing.T) {
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
 		s, rdb := newMarkers(t, addr)
-		open := func(key Key, lane int, direct Direct) marker {
+		open := func(key Key, lane int, direct *bool) marker {
 			t.Helper()
 			m, err := s.open(t.Context(), key, lane, direct)
 			if err != nil {
@@ -43,24 +43,24 @@ func TestMarkers(t *testing.T) {
 			}
 			return m
 		}
-		first := open(command("a:b"), anyLane, Yes)
-		if again := open(command("a:b"), anyLane, Yes); again != first {
+		first := open(command("a:b"), anyLane, new(true))
+		if again := open(command("a:b"), anyLane, new(true)); again != first {
 			t.Errorf("opened again: %+v, want %+v", again, first)
 		}
 		if first.Lane != 0 || !first.Direct || first.Epoch == "" || first.Opened == 0 {
 			t.Errorf("%+v", first)
 		}
-		if other := open(Key{contract.KindSync, "a:b"}, anyLane, No); other.Lane != 1 || other.Direct {
+		if other := open(Key{contract.KindSync, "a:b"}, anyLane, new(false)); other.Lane != 1 || other.Direct {
 			t.Errorf("another kind: %+v", other)
 		}
 		limited := first
 		limited.Direct = false
-		for _, direct := range []Direct{No, unknown} { // no longer unlimited; another process that does not know it
+		for _, direct := range []*bool{new(false), nil} { // no longer unlimited; another process that does not know it
 			if got := open(command("a:b"), anyLane, direct); got != limited {
-				t.Errorf("direct %d: %+v, want %+v", direct, got, limited)
+				t.Errorf("direct %v: %+v, want %+v", direct, got, limited)
 			}
 		}
-		if got := open(command("holds"), 7, unknown); got.Lane != 7 || got.Direct {
+		if got := open(command("holds"), 7, nil); got.Lane != 7 || got.Direct {
 			t.Errorf("a lane that holds messages: %+v", got)
 		}
 
@@ -83,7 +83,7 @@ func TestMarkers(t *testing.T) {
 		if !closed(first.Epoch) {
 			t.Error("not closed")
 		}
-		if again := open(command("a:b"), anyLane, Yes); again.Epoch == first.Epoch || closed(first.Epoch) {
+		if again := open(command("a:b"), anyLane, new(true)); again.Epoch == first.Epoch || closed(first.Epoch) {
 			t.Errorf("opened again: %+v, before it %+v", again, first)
 		}
 	})
@@ -98,7 +98,7 @@ func TestMarkersShareWhenLanesAreTaken(t *testing.T) {
 		epochs := map[int]string{}
 		for i := range 60 {
 			key := command(fmt.Sprintf("c%d", i))
-			m, err := s.open(t.Context(), key, anyLane, No)
+			m, err := s.open(t.Context(), key, anyLane, new(false))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestMarkersShareWhenLanesAreTaken(t *testing.T) {
 		if err := s.close(t.Context(), command("c5"), epochs[5]); err != nil {
 			t.Fatal(err)
 		}
-		if m, err := s.open(t.Context(), command("late"), anyLane, No); err != nil || m.Lane != 5 {
+		if m, err := s.open(t.Context(), command("late"), anyLane, new(false)); err != nil || m.Lane != 5 {
 			t.Errorf("%+v, %v", m, err)
 		}
 
@@ -127,7 +127,7 @@ func TestMarkersShareWhenLanesAreTaken(t *testing.T) {
 		if all, err := s.all(t.Context()); err != nil || len(all) != 59+1-1 {
 			t.Errorf("%d markers, %v", len(all), err)
 		}
-		if m, err := s.open(t.Context(), command("c7"), anyLane, No); err != nil || m.Lane != 7 {
+		if m, err := s.open(t.Context(), command("c7"), anyLane, new(false)); err != nil || m.Lane != 7 {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})
@@ -143,13 +143,13 @@ func TestMarkersAreBounded(t *testing.T) {
 		if err := rdb.HSet(t.Context(), markersKey, fields...).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.open(t.Context(), command("last"), anyLane, No); err != nil {
+		if _, err := s.open(t.Context(), command("last"), anyLane, new(false)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.open(t.Context(), command("more"), anyLane, No); !errors.Is(err, errTooMany) {
+		if _, err := s.open(t.Context(), command("more"), anyLane, new(false)); !errors.Is(err, errTooMany) {
 			t.Errorf("error %v, want %v", err, errTooMany)
 		}
-		if m, err := s.open(t.Context(), command("c9"), anyLane, No); err != nil || m.Lane != 3 {
+		if m, err := s.open(t.Context(), command("c9"), anyLane, new(false)); err != nil || m.Lane != 3 {
 			t.Errorf("one that is there: %+v, %v", m, err)
 		}
 	})

@@ -13,18 +13,12 @@ import (
 func (r *Registry) Poll(ctx context.Context, now time.Time) {
 	before := r.all()
 	markers, away := r.markers.all(ctx)
-	found, err := lookAtOverflow(ctx, r.o.JetStream)
-	switch {
-	case err == nil:
-		r.consumers = found.consumers
-	case missing(err):
-		r.consumers = nil // and nothing is in it
-	default:
-		r.log.DebugContext(ctx, "look at the lanes", "err", err)
-	}
+	found, err := r.look(ctx)
 	known := err == nil || missing(err)
 	if known {
 		r.metrics.see(&found)
+	} else {
+		r.log.DebugContext(ctx, "look at the lanes", "err", err)
 	}
 	open := markers
 	if open == nil {
@@ -46,9 +40,9 @@ func (r *Registry) addWaiting(ctx context.Context, open map[Key]marker, waiting 
 		if _, marked := open[key]; marked {
 			continue
 		}
-		lane, direct := waiting[key].lane, unknown
-		if l := r.find(key); l != nil {
-			lane, direct = l.number, l.Direct()
+		lane, direct := waiting[key].lane, (*bool)(nil)
+		if l, number, is := r.known(key); l != nil {
+			lane, direct = number, &is
 		}
 		m, err := r.marker(ctx, key, lane, direct)
 		if err != nil {

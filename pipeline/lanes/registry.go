@@ -46,12 +46,10 @@ type Registry struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	// Owned by the goroutine that calls Open and Poll.
-	consumers []int // the numbers of the lanes that have a consumer, as far as this process knows
-	full      bool  // there are too many markers, which has been logged
-
-	mu    sync.RWMutex  // held for reading by Hold; protects the field below, and what Lane says of it
-	lanes map[Key]*Lane // of the communities that are in one
+	mu        sync.RWMutex  // held for reading by Hold; protects the fields below, and what Lane says of it
+	lanes     map[Key]*Lane // of the communities that are in one
+	consumers []int         // the numbers of the lanes that have a consumer, as far as this process knows
+	made      []int         // those that this process has made since its last look at OVERFLOW began
 }
 
 // New makes a Registry. It starts nothing.
@@ -76,38 +74,43 @@ func (r *Registry) Any() bool { return len(r.lanes) > 0 }
 func (r *Registry) Find(key Key) *Lane { return r.lanes[key] }
 
 // Consumers are the numbers of the lanes whose consumers are to be read.
-func (r *Registry) Consumers() []int { return r.consumers }
+func (r *Registry) Consumers() []int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Clone(r.consumers)
+}
 
 // Open opens a lane for a community that is over its due, or finds the one that other processes know. direct says that
-// the community is unlimited. The error says why the community is in no lane.
-func (r *Registry) Open(ctx context.Context, key Key, direct Direct) error {
+// messages may be published straight into it. The error says why the community is in no lane; see [OneLane].
+func (r *Registry) Open(ctx context.Context, key Key, direct bool) error {
 	if r.find(key) != nil {
 		return nil
 	}
-	m, err := r.marker(ctx, key, anyLane, direct)
+	m, err := r.marker(ctx, key, anyLane, &direct)
 	if err == nil {
 		if err = r.ensure(ctx, m.Lane); err != nil && m.Epoch != "" {
 			_ = r.markers.close(context.WithoutCancel(ctx), key, m.Epoch) // else Poll closes it when it is found empty
 		}
 	}
 	if err != nil {
-		if full := errors.Is(err, errTooMany); !full || !r.full {
-			r.log.WarnContext(ctx, "a community that is over its due gets no lane: others may wait behind it",
-				"kind", key.Kind.String(), "community_id", key.Community, "err", err)
-			r.full = full
-		}
 		return err
 	}
-	r.full = false
 	r.add(map[Key]marker{key: m}, time.Now())
 	r.log.InfoContext(ctx, "a community is over its due: its messages wait in a lane",
 		"kind", key.Kind.String(), "community_id", key.Community, "lane", m.Lane)
 	return nil
 }
 
+// OneLane reports whether an error of Open is about the lane of that community only: another community may still get one.
+// Any other error, such as that of a server that does not answer, is what all would get now.
+func OneLane(err error) bool {
+	var api *jetstream.APIError // of making the lane's consumer
+	return errors.Is(err, errTooMany) || errors.Is(err, errUnreadable) || !missing(err) && errors.As(err, &api)
+}
+
 // marker opens the marker of a key. While Redis is away it makes one up, of a lane that communities share, so that
 // processes that do so take the same.
-func (r *Registry) marker(ctx context.Context, key Key, lane int, direct Direct) (marker, error) {
+func (r *Registry) marker(ctx context.Context, key Key, lane int, direct *bool) (marker, error) {
 	m, err := r.markers.open(ctx, key, lane, direct)
 	if !errors.Is(err, redishealth.ErrAway) {
 		return m, err
@@ -118,38 +121,66 @@ func (r *Registry) marker(ctx context.Context, key Key, lane int, direct Direct)
 	if lane == anyLane {
 		lane = key.shared()
 	}
-	return marker{Lane: lane, Direct: direct == Yes}, nil
+	return marker{Lane: lane, Direct: direct != nil && *direct}, nil
 }
 
 // ensure makes the consumer of a lane, unless it is known to exist.
 func (r *Registry) ensure(ctx context.Context, lane int) error {
-	if slices.Contains(r.consumers, lane) {
+	if slices.Contains(r.Consumers(), lane) {
 		return nil
 	}
 	if err := r.o.Consumer(ctx, lane); err != nil {
 		return err
 	}
-	r.consumers = append(r.consumers, lane)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.consumers, r.made = append(r.consumers, lane), append(r.made, lane)
 	return nil
 }
 
-// SetDirect says that a community has become unlimited, or is not any more. An error is ctx's or Redis's.
-func (r *Registry) SetDirect(ctx context.Context, key Key, direct Direct) error {
-	l := r.find(key)
-	if l == nil || l.Direct() == direct { // written by this goroutine only
+// look looks at OVERFLOW, and learns which lanes have a consumer.
+func (r *Registry) look(ctx context.Context) (overflow, error) {
+	r.mu.Lock()
+	r.made = nil
+	r.mu.Unlock()
+	found, err := lookAtOverflow(ctx, r.o.JetStream)
+	if err == nil || missing(err) { // then nothing is in it
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.consumers = append(found.consumers, r.made...)
+	}
+	return found, err
+}
+
+// SetDirect says whether messages may be published straight into the community's lane. An error is ctx's or Redis's.
+func (r *Registry) SetDirect(ctx context.Context, key Key, direct bool) error {
+	l, number, before := r.known(key)
+	if l == nil || before == direct {
 		return nil
 	}
-	m, err := r.marker(ctx, key, l.number, direct)
+	m, err := r.marker(ctx, key, number, &direct)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.set(m)
+	if r.lanes[key] == l {
+		l.set(m)
+	}
 	return nil
 }
 
-// find is Find for the goroutine that alone changes the map.
+// known returns the lane that the community is in, or nil, and what is known of it at this moment.
+func (r *Registry) known(key Key) (l *Lane, number int, direct bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if l = r.lanes[key]; l != nil {
+		number, direct = l.number, l.direct
+	}
+	return l, number, direct
+}
+
+// find is Find for who does not hold the registry.
 func (r *Registry) find(key Key) *Lane {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

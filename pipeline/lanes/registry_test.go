@@ -25,13 +25,15 @@ import (
 // world is a NATS server with OVERFLOW and a redis-server.
 type world struct {
 	*testing.T
-	js    jetstream.JetStream
-	redis *testserver.RedisServer
+	server *testserver.NATSServer
+	js     jetstream.JetStream
+	redis  *testserver.RedisServer
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t, testserver.JetStream(t, testserver.NATS(t).Connect(t)), testserver.Redis(t)}
+	server := testserver.NATS(t)
+	w := &world{t, server, testserver.JetStream(t, server.Connect(t)), testserver.Redis(t)}
 	w.ensure()
 	return w
 }
@@ -74,7 +76,7 @@ func (w *world) process() *process {
 	return p
 }
 
-func (p *process) open(community string, direct Direct) {
+func (p *process) open(community string, direct bool) {
 	p.w.Helper()
 	if err := p.Open(p.w.Context(), command(community), direct); err != nil {
 		p.w.Fatal(err)
@@ -92,7 +94,7 @@ func (p *process) lane(community string) string {
 	switch {
 	case l == nil:
 		return ""
-	case l.Direct() == Yes:
+	case l.Direct():
 		return l.Subject() + " direct"
 	default:
 		return l.Subject()
@@ -139,19 +141,19 @@ func (p *process) markers() string {
 func TestLanesAreKnownToAllProcesses(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.process(), w.process()
-	a.open("big", Yes)
-	a.open("other", No)
-	a.open("big", Yes)
+	a.open("big", true)
+	a.open("other", false)
+	a.open("big", true)
 	a.want("big", "overflow.command.big.00 direct")
 	b.want("big", "")
-	b.open("big", Yes) // it is over its due there as well, before the poll
+	b.open("big", true) // it is over its due there as well, before the poll
 	b.want("big", "overflow.command.big.00 direct")
 	b.after(0)
 	b.want("other", "overflow.command.other.01")
 	if len(a.opened) != 2 || len(b.opened) != 2 {
 		t.Errorf("opened %v and %v", a.opened, b.opened)
 	}
-	if err := b.SetDirect(t.Context(), command("big"), No); err != nil {
+	if err := b.SetDirect(t.Context(), command("big"), false); err != nil {
 		t.Fatal(err)
 	}
 	b.want("big", "overflow.command.big.00")
@@ -170,8 +172,8 @@ func TestLanesAreKnownToAllProcesses(t *testing.T) {
 func TestLaneIsLeftWhenItIsEmpty(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.process(), w.process()
-	a.open("big", No)
-	for range minMessages {
+	a.open("big", false)
+	for range DueMessages {
 		w.store("big", 0)
 	}
 	b.after(0)
@@ -226,7 +228,7 @@ func TestLaneIsLeftWhenItIsEmpty(t *testing.T) {
 func TestLaneIsLeftUnderMessages(t *testing.T) {
 	w := newWorld(t)
 	p := w.process()
-	p.open("big", No)
+	p.open("big", false)
 	stop := make(chan struct{})
 	var coming sync.WaitGroup
 	enter := func() *Lane {
@@ -278,8 +280,8 @@ func TestLaneIsLeftUnderMessages(t *testing.T) {
 func TestLanesOutliveRedis(t *testing.T) {
 	w := newWorld(t)
 	a := w.process()
-	a.open("idle", No)
-	a.open("big", Yes)
+	a.open("idle", false)
+	a.open("big", true)
 	w.store("big", 1)
 	w.store("big", 1)
 	if err := a.o.Redis.FlushDB(t.Context()).Err(); err != nil {
@@ -306,11 +308,11 @@ func TestLanesOutliveRedis(t *testing.T) {
 func TestLanesWithoutRedis(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.process(), w.process()
-	a.open("before", No)
+	a.open("before", false)
 	b.after(0)
 	w.redis.Kill()
-	a.open("big", Yes)
-	b.open("big", Yes)
+	a.open("big", true)
+	b.open("big", true)
 	shared := contract.LaneSubject(contract.KindCommand, "big", command("big").shared())
 	a.want("big", shared+" direct")
 	b.want("big", shared+" direct")
@@ -344,7 +346,7 @@ func TestNoLaneWithoutOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.process()
-	if err := p.Open(t.Context(), command("big"), No); !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if err := p.Open(t.Context(), command("big"), false); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("error %v", err)
 	}
 	p.want("big", "")
@@ -352,15 +354,15 @@ func TestNoLaneWithoutOverflow(t *testing.T) {
 		t.Errorf("markers that are left: %s", got)
 	}
 	w.ensure()
-	p.open("big", No)
+	p.open("big", false)
 	p.want("big", "overflow.command.big.00")
 }
 
 func TestLook(t *testing.T) {
 	w := newWorld(t)
 	p := w.process()
-	p.open("idle", Yes)
-	p.open("big", No)
+	p.open("idle", true)
+	p.open("big", false)
 	for range 3 {
 		w.store("big", 1)
 	}

@@ -5,17 +5,24 @@ import "time"
 // A community enters a lane by its share of what a process holds, as in the fair queues of Amazon SQS, and only if what
 // waits takes long: a backlog that is worked off at once harms nobody, and moving it would cost more than handling it.
 const (
-	// minMessages is how many messages must wait for a share to mean anything.
-	minMessages = 30
+	// DueMessages is how many messages must wait for a share to mean anything.
+	DueMessages = 30
+	// DueShare is the largest share that is due to one community while others wait: 1/DueShare.
+	DueShare = 10
+	// poolShare is the same of the consumer's pool, which others fill as well.
+	poolShare = 20
 	// slow is how long messages wait, or will, before they count as in the way of others.
 	slow = 200 * time.Millisecond
 	// crowded is the same where many communities fill the pool together, none of them more than others. While handlers
 	// work a pool off faster than that, to move its messages would take longer than to handle them.
 	crowded = time.Second
-	// poolShare and share are the parts of the consumer's pool, and of everything else, that are a community's due.
-	poolShare = 20
-	share     = 10
 )
+
+// BeyondShare reports whether a part of all is more than one community's share.
+func BeyondShare(part, all int) bool { return part*DueShare > all }
+
+// BeyondDue reports whether so many messages of all are more than is due to one community.
+func BeyondDue(messages, all int) bool { return messages >= DueMessages && BeyondShare(messages, all) }
 
 // Load is what a process holds of one community from one source at one moment, and what that is compared with.
 type Load struct {
@@ -36,21 +43,21 @@ func (l Load) Enters() bool {
 	if l.Waited < slow && l.Expected < slow {
 		return false
 	}
-	if l.Bytes > l.Budget/share {
+	if BeyondShare(l.Bytes, l.Budget) {
 		return true
 	}
-	if l.Messages < minMessages {
+	if l.Messages < DueMessages {
 		return false
 	}
-	if left := l.Pool - max(l.Unacked, l.Source); l.Messages > left/share && max(l.Waited, l.Expected) >= crowded {
+	if left := l.Pool - max(l.Unacked, l.Source); BeyondShare(l.Messages, left) && max(l.Waited, l.Expected) >= crowded {
 		return true
 	}
-	return l.Messages > l.Pool/poolShare || l.Messages > l.Source/share || l.HandlerShare > 1.0/share
+	return l.Messages > l.Pool/poolShare || BeyondShare(l.Messages, l.Source) || l.HandlerShare > 1.0/DueShare
 }
 
 // mayLeave reports whether a community may leave its lane, once the lane is empty: it has been there for minStay, so that
 // it does not bounce in and out, nothing of it waits in this process that came before there was a lane, and the lane is
 // so short that it can be empty soon.
 func mayLeave(messages uint64, busy bool, stay, minStay time.Duration) bool {
-	return messages < minMessages && !busy && stay >= minStay
+	return messages < DueMessages && !busy && stay >= minStay
 }

@@ -47,8 +47,8 @@ func TestMayLeave(t *testing.T) {
 		want     bool
 	}{
 		{0, false, stay, true},
-		{minMessages - 1, false, stay, true},
-		{minMessages, false, time.Hour, false},
+		{DueMessages - 1, false, stay, true},
+		{DueMessages, false, time.Hour, false},
 		{0, true, time.Hour, false},
 		{0, false, stay - 1, false},
 		{0, false, -time.Hour, false}, // the clock was set back

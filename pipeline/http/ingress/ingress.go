@@ -226,7 +226,7 @@ func (in *Ingress) untilDone(ctx context.Context) {
 		case now := <-ticker.C:
 			in.dropLate(now)
 			if in.door != nil {
-				in.door.Sweep(now)
+				in.door.Sweep()
 			}
 		}
 	}

@@ -1,0 +1,112 @@
+package lanes
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/loadtest/testserver"
+)
+
+// stallable is a process whose connection to NATS can be stalled.
+func (w *world) stallable() (*process, *testserver.TCPProxy) {
+	w.Helper()
+	proxy := testserver.Proxy(w, strings.TrimPrefix(w.server.URL(), "nats://"))
+	nc := testserver.ConnectNATS(w, "nats://"+proxy.Addr(), nats.MaxReconnects(-1))
+	p := w.process()
+	p.o.JetStream = testserver.JetStream(w, nc)
+	return p, proxy
+}
+
+// While a lane closes, messages are kept back. They are for closeTime at most, also if JetStream does not answer.
+func TestClosingEndsWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, proxy := w.stallable()
+	p.open("big", false)
+	var began time.Time
+	p.o.Busy = func(Key) bool { // it is asked after Poll has looked, and before the lane closes
+		proxy.Stall()
+		began = time.Now()
+		return false
+	}
+	decided := make(chan time.Duration, 1)
+	p.o.Decided = func(_ *Lane, left bool) {
+		if left {
+			t.Error("a lane is left that may hold messages")
+		}
+		decided <- time.Since(began)
+	}
+	p.after(time.Hour)
+	if kept := <-decided; kept > lookTimeout {
+		t.Errorf("messages were kept back for %v, as long as a look may take", kept)
+	}
+	proxy.Resume()
+	p.o.Busy = func(Key) bool { return false }
+	p.o.Decided = func(*Lane, bool) {}
+	p.after(2 * time.Hour)
+	p.want("big", "")
+}
+
+// A lane that takes long to close, or a server that is slow to answer a Poll, does not keep another from being opened.
+func TestLanesAreOpenedWhileOthersAreLookedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, proxy := w.stallable()
+	p.open("first", true)
+	p.open("second", false)
+	for range DueMessages {
+		w.store("first", 0)
+	}
+	p.after(time.Hour)
+	p.want("second", "") // its lane has a consumer, and can be opened for another without JetStream
+	proxy.Stall()
+	ctx, cancel := context.WithCancel(t.Context())
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		p.Poll(ctx, time.Now()) // it waits for JetStream
+		for ctx.Err() == nil {
+			p.Poll(ctx, time.Now())
+		}
+	}()
+	if err := p.SetDirect(t.Context(), command("first"), false); err != nil {
+		t.Fatal(err)
+	}
+	p.open("third", true)
+	select {
+	case <-polled:
+		t.Error("nothing was looked at meanwhile: the test shows nothing")
+	default:
+	}
+	p.want("first", "overflow.command.first.00")
+	p.want("third", "overflow.command.third.01 direct")
+	cancel()
+	<-polled
+	proxy.Resume()
+	if got := p.Consumers(); !slices.Contains(got, 1) {
+		t.Errorf("lanes to be read: %v", got)
+	}
+}
+
+// Each try that fails puts the next one off for twice as long, up to a minute.
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	var b backoff
+	if !b.due(now) {
+		t.Error("the first try is not due")
+	}
+	for _, want := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		b.failed(now)
+		want *= time.Second
+		if b.due(now.Add(want-1)) || !b.due(now.Add(want)) {
+			t.Errorf("the next try is not due after %v", want)
+		}
+		now = now.Add(want)
+	}
+}
