@@ -46,6 +46,7 @@ func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
 		return
 	}
 	m := d.retry(d.at, d.attemptsFailed())
+	m.Half = d.half
 	m.Done = func(err error) {
 		if err != nil {
 			s.notStored(work, d)
@@ -62,8 +63,11 @@ func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
 
 // notStored gives d back, because RETRY cannot take it.
 func (s *metricsStage) notStored(work context.Context, d *delivery) {
-	if work.Err() != nil {
+	switch {
+	case work.Err() != nil:
 		d.disposition = aborted()
+	case d.half:
+		d.delay = min(d.delay, maxHeldDelay)
 	}
 	s.settle(work, d)
 }

@@ -32,6 +32,7 @@ type disposition struct {
 	refused   bool            // the handler's answer is a 4xx
 	delayed   bool            // the message waits for the permit that is reserved for it
 	later     bool            // the message may wait in RETRY, and at follows from delay
+	half      bool            // it may use no more than half of RETRY
 	errorType errorType       // for the metrics; errorNone if all went well, or if the handler has refused the message
 	delay     time.Duration   // before the next delivery, for a nak
 	at        time.Time       // when delay is over, by JetStream's clock, if the message may wait in RETRY for that
@@ -204,16 +205,16 @@ func postponed() disposition { return disposition{settlement: nak, delay: backof
 func moved() disposition { return disposition{settlement: carriedOn} }
 
 // laneFull is the disposition of a message that its lane has no room for. What nobody waits for is kept for later.
-// unused says that the permits that it took are to be given back.
-func laneFull(replyTo func() string, unused bool) disposition {
+// unused says that the permits that it took are to be given back, delay when to try again.
+func laneFull(replyTo func() string, unused bool, delay time.Duration) disposition {
 	if replyTo() == "" {
-		return disposition{settlement: nak, delay: fullDelay, later: true}
+		return disposition{settlement: nak, delay: delay, later: true, half: true}
 	}
 	return disposition{
 		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorUnavailable,
 		failure: &contract.Error{
 			Code: http.StatusServiceUnavailable, Message: "Too many messages of this community wait for their turn.",
-			RetryAfterMS: contract.Milliseconds(fullDelay),
+			RetryAfterMS: contract.Milliseconds(delay),
 		},
 	}
 }

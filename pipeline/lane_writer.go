@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -28,8 +29,11 @@ const (
 	maxMovingBytes = 16 << 20
 	// moveTimeout is how long JetStream has to confirm a message.
 	moveTimeout = 5 * time.Second
-	// fullDelay is the delay before a message that found OVERFLOW full is tried again.
-	fullDelay = 10 * time.Second
+	// fullDelay is the first delay before a message that its lane had no room for is tried again, maxFullDelay the longest.
+	fullDelay    = 10 * time.Second
+	maxFullDelay = 2 * time.Minute
+	// maxHeldDelay is the same for one that holds a place among the unacknowledged messages meanwhile.
+	maxHeldDelay = 15 * time.Second
 )
 
 // laneWriter moves admitted messages of communities that are in a lane into OVERFLOW: it stores them there, and then
@@ -45,6 +49,8 @@ type laneWriter struct {
 	registry *lanes.Registry
 	missing  func() // says that OVERFLOW does not exist; does not block
 	log      *slog.Logger
+	// fullDelay is the delay before a message that its lane had no room for is tried again.
+	fullDelay time.Duration
 
 	changed  chan change               // size 1: take tells the keeper which community is unlimited now, or not any more
 	moves    *shard.Mailbox[*laneMove] // in; closed when no more can come
@@ -77,7 +83,7 @@ func newLaneWriter(nc *nats.Conn, registry *lanes.Registry, missing func(), log 
 	admitted *fairQueue, ended *shard.Mailbox[*delivery],
 ) *laneWriter {
 	return &laneWriter{
-		nc: nc, registry: registry, missing: missing, log: log, admitted: admitted, ended: ended,
+		nc: nc, registry: registry, missing: missing, log: log, fullDelay: fullDelay, admitted: admitted, ended: ended,
 		moves: shard.NewMailbox[*laneMove](math.MaxInt), moved: shard.NewMailbox[*laneMove](math.MaxInt),
 		kept: map[*lanes.Lane][]*delivery{}, changed: make(chan change, 1),
 	}
@@ -198,17 +204,25 @@ func (w *laneWriter) run(work context.Context) error {
 
 // publish publishes a message into its lane. It waits while too much is on its way.
 func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove, room *semaphore.Weighted, moving *sync.WaitGroup) {
+	now := time.Now()
+	msg := &nats.Msg{Subject: m.subject, Header: m.d.carry(m.d.failed, now), Data: m.d.Body}
+	msg.Header[jetstream.MsgIDHeader] = []string{m.d.messageID()}
+	bytes := contract.Size(msg.Subject, msg.Header, msg.Data)
+	if !m.lane.Take(bytes) {
+		m.err = lanes.ErrFull
+		_, _ = w.moved.Offer(m) // there is always room, and it is closed after the last one
+		return
+	}
 	ended := func(err error) {
 		m.err = err
-		_, _ = w.moved.Offer(m) // there is always room, and it is closed after the last one
+		m.lane.Stored(bytes, err == nil)
+		_, _ = w.moved.Offer(m) // as above
 	}
 	if err := room.Acquire(work, m.size); err != nil {
 		ended(err)
 		return
 	}
-	now := time.Now()
-	msg := &nats.Msg{Subject: m.subject, Header: m.d.carry(m.d.failed, now), Data: m.d.Body}
-	msg.Header[jetstream.MsgIDHeader] = []string{m.d.messageID()}
+	now = time.Now()
 	moving.Add(1)
 	err := mux.Publish(work, msg, now.Add(moveTimeout), func(_ *jetstream.PubAck, err error) {
 		room.Release(m.size)
@@ -277,14 +291,18 @@ func (w *laneWriter) decide(work context.Context, m *laneMove) bool {
 
 // decideFailed is decide for a message that could not be stored.
 func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
+	if full := streams.Full(m.err); full || errors.Is(m.err, lanes.ErrFull) { // which package lanes logs
+		if full {
+			m.lane.Refused()
+		}
+		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
+		return true
+	}
 	if !w.failing {
 		w.failing = true
 		w.log.WarnContext(work, "messages cannot be stored in lanes", "community_id", m.d.Community, "subject", m.subject, "err", m.err)
 	}
 	switch {
-	case streams.Full(m.err):
-		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()))
-		return true
 	case errors.Is(m.err, jetstream.ErrNoStreamResponse):
 		w.missing()
 		return !w.handle(m.d)
@@ -292,6 +310,14 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 		m.d.disposition = postponed()
 		return true
 	}
+}
+
+// backoff is the delay before a message is tried again that its lane had no room for. It doubles each time, because each
+// try costs about as much as a message that is handled. The jitter keeps them from coming back all at once.
+func (w *laneWriter) backoff(d *delivery) time.Duration {
+	times := max(d.before+d.delivered, 1)
+	delay := min(w.fullDelay<<min(times-1, 16), maxFullDelay)
+	return delay + rand.N(delay/2+1) //nolint:gosec // jitter
 }
 
 // handle hands a message over to be handled without its lane, as if there were none. It returns false after an abort;

@@ -46,19 +46,20 @@ type Passage struct {
 	// Subject is that of a lane; "": the message goes into its stream.
 	Subject string
 
-	door *Door
-	key  Key
-	lane *Lane
+	door  *Door
+	key   Key
+	lane  *Lane
+	bytes int // in the lane
 }
 
-// Enter says where the next message of a community goes. After it is stored, or cannot be any more, the caller calls
-// [Passage.End]. Enter may wait; an error is ctx's.
-func (d *Door) Enter(ctx context.Context, key Key) (Passage, error) {
+// Enter says where the next message of a community goes, which has so many bytes of subject, headers and body. After it is
+// stored, or cannot be any more, the caller calls [Passage.End]. Enter may wait; an error is ctx's, or [ErrFull].
+func (d *Door) Enter(ctx context.Context, key Key, bytes int) (Passage, error) {
 	for {
 		p, changing, begin := d.try(key, time.Now())
 		switch {
 		case changing == nil:
-			return p, nil
+			return p.take(bytes)
 		case begin:
 			d.change(ctx, key, changing)
 		default:
@@ -158,9 +159,23 @@ func (d *Door) streamIsEmpty(ctx context.Context, key Key) bool {
 	return err == nil && len(info.State.Subjects) == 0
 }
 
+// take takes room in the lane, if the passage leads there.
+func (p Passage) take(bytes int) (Passage, error) {
+	if p.lane == nil {
+		return p, nil
+	}
+	if !p.lane.Take(bytes) {
+		p.lane.Left(1)
+		return p, ErrFull
+	}
+	p.bytes = bytes
+	return p, nil
+}
+
 // End says that the message of the passage is stored, or is not going to be.
 func (p Passage) End() {
 	if p.lane != nil {
+		p.lane.Stored(p.bytes, true) // or not, which the next look at OVERFLOW shows
 		p.lane.Left(1)
 		return
 	}

@@ -27,7 +27,7 @@ func newDoors(t *testing.T) *doors {
 // enter waits for a passage, and returns it and where it leads.
 func (d *doors) enter(key Key) (Passage, string) {
 	d.Helper()
-	p, err := d.Enter(d.Context(), key)
+	p, err := d.Enter(d.Context(), key, 100)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestDoorKeepsTheOrder(t *testing.T) {
 			entered := make(chan string, 2)
 			for range cap(entered) {
 				go func() {
-					p, err := d.Enter(t.Context(), command("big"))
+					p, err := d.Enter(t.Context(), command("big"), 100)
 					if err == nil {
 						p.End()
 					}
@@ -169,7 +169,7 @@ func TestDoorGivesUp(t *testing.T) {
 	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := d.Enter(ctx, command("big")); !errors.Is(err, context.Canceled) {
+	if _, err := d.Enter(ctx, command("big"), 100); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

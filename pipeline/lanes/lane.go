@@ -43,6 +43,7 @@ type Lane struct {
 	closing bool
 	subject string
 
+	parts *parts       // of OVERFLOW; read-only
 	since time.Time    // when this process has learned of the lane; read-only
 	tries backoff      // of this process, to close it; owned by Poll
 	onWay atomic.Int64 // messages between Enter and Left

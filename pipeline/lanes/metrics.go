@@ -5,9 +5,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics says the same in every process.
+// metrics says the same in every process, but for full.
 type metrics struct {
-	lanes, messages, bytes, age prometheus.Gauge
+	lanes, messages, bytes, age, full prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -17,6 +17,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		lanes: gauge("arrakis_lanes",
 			"Communities whose messages of one kind wait in a lane, because they are over their due. The same in every process."),
+		full: gauge("arrakis_lanes_full",
+			"Communities of which this process had a message in the last minute that found no room in OVERFLOW."),
 		messages: gauge("arrakis_lane_messages", "Messages in all lanes. The same in every process."),
 		bytes:    gauge("arrakis_lane_bytes", "Bytes of the messages in all lanes. The same in every process."),
 		age:      gauge("arrakis_lane_age_seconds", "Time that the oldest message in a lane has been there. The same in every process."),

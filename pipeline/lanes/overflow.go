@@ -26,6 +26,7 @@ type overflow struct {
 	consumers []int // the numbers of the lanes that have a consumer
 	messages  uint64
 	bytes     uint64
+	bound     int64         // of bytes; below 1: none
 	oldest    time.Duration // age of the oldest message by the server's clock; 0 without messages
 	ahead     time.Duration // by which the server's clock is ahead of this process's
 }
@@ -40,6 +41,7 @@ func lookAtOverflow(ctx context.Context, js jetstream.JetStream) (o overflow, er
 		return o, fmt.Errorf("look at stream %s: %w", contract.StreamOverflow, err)
 	}
 	info := stream.CachedInfo()
+	o.bound = info.Config.MaxBytes
 	if info.State.Consumers > 0 {
 		names := stream.ConsumerNames(ctx)
 		for name := range names.Name() {

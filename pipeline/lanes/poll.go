@@ -13,10 +13,12 @@ import (
 func (r *Registry) Poll(ctx context.Context, now time.Time) {
 	before := r.all()
 	markers, away := r.markers.all(ctx)
+	r.parts.begin()
 	found, err := r.look(ctx)
 	known := err == nil || missing(err)
 	if known {
 		r.metrics.see(&found)
+		r.seeParts(ctx, &found, now)
 	} else {
 		r.log.DebugContext(ctx, "look at the lanes", "err", err)
 	}
@@ -31,6 +33,19 @@ func (r *Registry) Poll(ctx context.Context, now time.Time) {
 		r.close(ctx, r.closable(before, found.waiting, markers, away == nil, now), markers)
 	}
 	r.metrics.lanes.Set(float64(r.count()))
+}
+
+// seeParts brings the parts of OVERFLOW up to date that communities have.
+func (r *Registry) seeParts(ctx context.Context, found *overflow, now time.Time) {
+	for community, full := range r.parts.see(found, now) {
+		if full {
+			r.log.WarnContext(ctx, "OVERFLOW has no more room for a community: its further messages are refused, or wait in RETRY",
+				"community_id", community)
+		} else {
+			r.log.InfoContext(ctx, "OVERFLOW has room for the community again", "community_id", community)
+		}
+	}
+	r.metrics.full.Set(float64(r.parts.full()))
 }
 
 // addWaiting adds the communities of which OVERFLOW holds messages, but which have no marker, and opens their markers

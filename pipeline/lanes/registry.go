@@ -45,6 +45,7 @@ type Registry struct {
 	markers markers
 	log     *slog.Logger
 	metrics *metrics
+	parts   *parts
 
 	mu        sync.RWMutex  // held for reading by Hold; protects the fields below, and what Lane says of it
 	lanes     map[Key]*Lane // of the communities that are in one
@@ -57,7 +58,7 @@ func New(o Options) *Registry {
 	o.MinStay = cmp.Or(o.MinStay, 10*time.Second)
 	return &Registry{
 		o: o, markers: markers{o.Redis, o.Health}, log: o.Logger.With("component", "lanes"),
-		metrics: newMetrics(o.Registerer), lanes: map[Key]*Lane{},
+		metrics: newMetrics(o.Registerer), parts: &parts{communities: map[string]*part{}}, lanes: map[Key]*Lane{},
 	}
 }
 
@@ -202,7 +203,7 @@ func (r *Registry) add(open map[Key]marker, now time.Time) {
 			l.set(m)
 			continue
 		}
-		l := &Lane{Key: key, since: now}
+		l := &Lane{Key: key, parts: r.parts, since: now}
 		l.set(m)
 		r.lanes[key] = l
 		r.o.Opened(l)

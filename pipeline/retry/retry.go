@@ -10,7 +10,11 @@
 //
 // A [Writer] holds at most maxMessages messages and maxBytes bytes that are not confirmed yet. JetStream cannot refuse a
 // message because RETRY is full: it would drop the oldest. So the Writer looks at the stream every lookInterval while
-// there is something to store. At nine tenths of the stream's bound it stores nothing more, until the stream is below eight.
+// there is something to store. At nine tenths of the stream's bound it stores nothing more, until the stream is below
+// eight. Messages that may only use half of RETRY are stored up to five tenths, and again below four.
+//
+// Other processes store messages as well. So between two looks a Writer uses a tenth of the room that the first has shown,
+// at most, and then looks again: ten processes that all do so at the same moment leave RETRY its last tenth.
 //
 // # Errors
 //
@@ -25,7 +29,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -48,6 +51,8 @@ const (
 	timeout = 5 * time.Second
 	// lookInterval is how old the last look at the stream may be when a message is stored.
 	lookInterval = 500 * time.Millisecond
+	// lookPause is the time between two looks at least.
+	lookPause = 20 * time.Millisecond
 	// longest is the longest time that a message may wait. The stream drops messages after a day.
 	longest = 23 * time.Hour
 	// overhead is more than what a message takes in the stream besides its subject, headers and body.
@@ -59,6 +64,7 @@ const (
 // Why a message is not stored, besides errors of JetStream and of the connection.
 var (
 	ErrFull    = errors.New("the stream RETRY is nine tenths full")
+	ErrHalf    = errors.New("the stream RETRY is half full")
 	ErrNoRetry = errors.New("the stream RETRY cannot be used")
 	ErrHeaders = errors.New("the message's headers are too large to be stored again")
 )
@@ -83,6 +89,9 @@ type Message struct {
 	At      time.Time // by JetStream's clock; rounded up to a whole second, and cut to 23 hours from now
 	Header  nats.Header
 	Body    []byte
+	// Half says that the message may only use half of RETRY. It is for those of which one community can have so many that
+	// others would have no room.
+	Half bool
 	// Else is a subject of the stream OVERFLOW at which the message is stored, without a time, if RETRY is full or cannot be
 	// used. "" is nowhere.
 	Else string
@@ -93,13 +102,7 @@ type Message struct {
 
 // size is about what the message takes in the stream.
 func (m *Message) size() int64 {
-	n := overhead + len(m.Stream) + 2*len(m.Subject) + len(m.Body)
-	for name, values := range m.Header {
-		for _, v := range values {
-			n += len(name) + len(v) + len(": \r\n")
-		}
-	}
-	return int64(n)
+	return int64(overhead + len(m.Stream) + len(m.Subject) + contract.Size(m.Subject, m.Header, m.Body))
 }
 
 // order is what Run does next: store a message, or forget one.
@@ -119,19 +122,23 @@ type Writer struct {
 	queue  chan order // Put and Forget send, Close closes, Run receives
 
 	bytes  atomic.Int64 // of the messages that are not confirmed
+	sent   atomic.Int64 // of those that are published
 	failed atomic.Bool  // the last message could not be stored, which has been logged
 
 	// Owned by Run.
 	looked time.Time // when the stream was looked at last
 	fault  error     // why it cannot be used; nil if it can
-	room   int64     // bytes that may still be stored
-	full   bool      // the last message found no room
+	all    level     // of all messages
+	half   level     // of those that may only use half
 	holds  bool      // it may hold messages
 }
 
 // New makes a Writer and starts nothing.
 func New(js jetstream.JetStream, log *slog.Logger) *Writer {
-	return &Writer{js: js, log: log.With("component", "retry"), queue: make(chan order, maxMessages)}
+	return &Writer{
+		js: js, log: log.With("component", "retry"), queue: make(chan order, maxMessages),
+		all: level{tenths: 9, err: ErrFull}, half: level{tenths: 5, err: ErrHalf},
+	}
 }
 
 // Put takes a message. It does not block: it returns false, and does not call Done, if it has no room, or after Close.
@@ -211,11 +218,14 @@ func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order, unconfir
 	}
 	stored := *o
 	unconfirmed.Add(1)
+	w.sent.Add(o.bytes)
 	err = mux.Publish(ctx, msg, time.Now().Add(timeout), func(_ *jetstream.PubAck, err error) {
 		defer unconfirmed.Done()
+		w.sent.Add(-stored.bytes)
 		w.end(&stored, err)
 	})
 	if err != nil {
+		w.sent.Add(-o.bytes)
 		unconfirmed.Done()
 		return err
 	}
@@ -230,10 +240,9 @@ func (w *Writer) schedule(ctx context.Context, o *order) (*nats.Msg, error) {
 	if o.bytes-int64(len(o.Body)) > maxHeaders {
 		return nil, ErrHeaders
 	}
-	if w.full = w.room < o.bytes; w.full {
-		return nil, ErrFull
+	if err := w.take(ctx, o); err != nil {
+		return nil, err
 	}
-	w.room -= o.bytes
 	w.holds = true
 	at := o.At
 	if latest := time.Now().Add(longest); at.After(latest) {
@@ -265,7 +274,7 @@ func (o *order) header(stream string) nats.Header {
 // end tells how a message ended, and logs when messages begin and end to fail.
 func (w *Writer) end(o *order, err error) {
 	w.bytes.Add(-o.bytes)
-	switch own := errors.Is(err, ErrHeaders) || errors.Is(err, nats.ErrMaxPayload); {
+	switch own := errors.Is(err, ErrHeaders) || errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, ErrHalf); {
 	case own: // the next message may well be stored
 	case err != nil && w.failed.CompareAndSwap(false, true):
 		w.log.Warn("messages cannot be stored in RETRY: they wait among the unacknowledged ones", "err", err)
@@ -283,13 +292,46 @@ func (w *Writer) look(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if time.Since(w.looked) >= lookInterval {
-		w.fault = w.lookNow(ctx)
-		w.looked = time.Now()
+		w.lookNow(ctx)
 	}
 	return w.fault
 }
 
-func (w *Writer) lookNow(ctx context.Context) error {
+func (w *Writer) lookNow(ctx context.Context) {
+	w.fault = w.see(ctx)
+	w.looked = time.Now()
+}
+
+// take takes room for a message. An error says why there is none.
+func (w *Writer) take(ctx context.Context, o *order) error {
+	l := &w.all
+	if o.Half {
+		l = &w.half
+	}
+	for l.usedUp(o.bytes) { // a look may show more
+		select {
+		case <-time.After(lookPause - time.Since(w.looked)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if w.lookNow(ctx); w.fault != nil {
+			return w.fault
+		}
+	}
+	if l.room < o.bytes {
+		if o.Half && !l.full {
+			w.log.WarnContext(ctx, "RETRY is half full: messages that their lane has no room for wait among the unacknowledged ones, where they may hold up others")
+		}
+		l.full = true
+		return l.err
+	}
+	w.all.use(o.bytes)
+	w.half.use(o.bytes)
+	return nil
+}
+
+// see looks at the stream. An error says why it cannot be used.
+func (w *Writer) see(ctx context.Context) error {
 	if !w.js.Conn().IsConnected() {
 		return nats.ErrDisconnected
 	}
@@ -304,16 +346,11 @@ func (w *Writer) lookNow(ctx context.Context) error {
 		return fmt.Errorf("%w: it has no schedules; `arrakis provision --apply` allows them", ErrNoRetry)
 	}
 	w.holds = info.State.Msgs > 0
-	tenths := int64(9)
-	if w.full {
-		tenths = 8 // so that it is not full and has room in turns
-	}
-	w.room = math.MaxInt64
-	if bound := info.Config.MaxBytes; bound > 0 {
-		w.room = bound/10*tenths - int64(info.State.Bytes) //nolint:gosec // far below 9e18
-	}
-	if bound := info.Config.MaxMsgs; bound > 0 && int64(info.State.Msgs) >= bound/10*tenths { //nolint:gosec // as above
-		w.room = 0
+	sent := w.sent.Load() // of which the stream may hold some
+	w.all.see(info, sent)
+	wasFull := w.half.full
+	if w.half.see(info, sent); wasFull && !w.half.full {
+		w.log.InfoContext(ctx, "RETRY is less than half full again")
 	}
 	return nil
 }

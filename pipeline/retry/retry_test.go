@@ -270,6 +270,72 @@ func TestFull(t *testing.T) {
 	testserver.Eventually(t, "there is room again", func() bool { return b.put(message(n, time.Now().Add(time.Hour), nil)) == nil })
 }
 
+// What may use half of RETRY leaves the other half to others.
+func TestHalf(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const bound = 200 << 10
+	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
+	b.run()
+	fill := func(n uint64, half bool) (next uint64, err error) {
+		for ; err == nil; n++ {
+			m := message(n, time.Now().Add(time.Hour), nil)
+			m.Body, m.Half = make([]byte, 1_000), half
+			err = b.put(m)
+		}
+		return n, err
+	}
+	n, err := fill(0, true)
+	if stored := b.info().State.Bytes; !errors.Is(err, ErrHalf) || stored > bound/2 || stored < bound*3/10 {
+		t.Errorf("%d bytes are stored, want a little less than half of %d (%v)", stored, bound, err)
+	}
+	_, err = fill(n, false)
+	if stored := b.info().State.Bytes; !errors.Is(err, ErrFull) || stored < bound*7/10 {
+		t.Errorf("%d bytes are stored, want a little less than nine tenths of %d (%v)", stored, bound, err)
+	}
+}
+
+// Ten processes that fill RETRY at the same moment leave it its last tenth, so that it drops nothing.
+func TestManyProcesses(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const bound, processes = 4 << 20, 10
+	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
+	var all sync.WaitGroup
+	var stored atomic.Int64
+	for p := range uint64(processes) {
+		w := New(testserver.JetStream(t, b.server.Connect(t)), slog.New(slog.DiscardHandler))
+		var full atomic.Bool
+		all.Go(func() { w.Run(context.Background()) })
+		all.Go(func() {
+			for n := uint64(0); !full.Load(); n++ {
+				m := message(n*processes+p, time.Now().Add(time.Hour), func(err error) {
+					switch {
+					case err == nil:
+						stored.Add(1)
+					case errors.Is(err, ErrFull):
+						full.Store(true)
+					default:
+						t.Error(err)
+					}
+				})
+				if m.Body = make([]byte, 1_000); !w.Put(m) {
+					n--
+				}
+			}
+			w.Close()
+		})
+	}
+	all.Wait()
+	state := b.info().State
+	if state.Msgs != uint64(stored.Load()) {
+		t.Errorf("%d of %d messages are stored: the others were dropped", state.Msgs, stored.Load())
+	}
+	if state.Bytes < bound*6/10 {
+		t.Errorf("%d bytes are stored, want more than half of %d", state.Bytes, bound)
+	}
+}
+
 // change changes the stream.
 func (b *bed) change(f func(*jetstream.StreamConfig)) {
 	b.Helper()

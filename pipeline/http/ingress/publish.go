@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 )
 
@@ -111,6 +113,16 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 	}
 }
 
+// laneFull is the problem of a message that its community's lane has no room for. Senders do not all come back at once.
+func laneFull() *problem.Problem {
+	return streamFull("Too many messages of this community wait for their turn. Nothing was stored; repeat the request later.").
+		RetryAfter(retryFull + rand.N(retryFull)) //nolint:gosec // jitter
+}
+
+func streamFull(detail string) *problem.Problem {
+	return problem.New(http.StatusServiceUnavailable, "stream-full", "%s", detail).RetryAfter(retryFull)
+}
+
 // unanswered is the problem for an error of publish, or nil if the client is gone. It logs when messages begin to fail.
 func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	var p *problem.Problem
@@ -118,16 +130,16 @@ func (in *Ingress) unanswered(m *message, err error) *problem.Problem {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		p = body.TooLarge("The body is larger than the %d bytes that NATS accepts. %s", in.options.NATS.MaxPayload(), sendLess)
+	case errors.Is(err, lanes.ErrFull): // of this community alone, which package lanes logs
+		p = laneFull()
 	case errors.As(err, &failed):
 		if stream := m.stream(); in.storing[stream].fail(time.Now()) {
 			in.log.Warn("messages are not stored", "stream", stream, "err", failed.err)
 		}
 		if streams.Full(failed.err) {
-			detail := "The stream of these messages is full, so the message was refused. Nothing was stored; repeat the request later."
-			if m.lane {
-				detail = "Too many messages of this community wait for their turn. Nothing was stored; repeat the request later."
+			if p = laneFull(); !m.lane {
+				p = streamFull("The stream of these messages is full, so the message was refused. Nothing was stored; repeat the request later.")
 			}
-			p = problem.New(http.StatusServiceUnavailable, "stream-full", "%s", detail).RetryAfter(retryFull)
 			break
 		}
 		detail := "NATS did not confirm that the message is stored. Repeat the request."

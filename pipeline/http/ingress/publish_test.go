@@ -15,6 +15,7 @@ import (
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/lanes"
 )
 
 // TestOutcomeBeforeAck: the outcome proves that the message was stored. Here no ack ever comes, for a plain subscriber
@@ -159,6 +160,7 @@ func TestUnanswered(t *testing.T) {
 	}{
 		{&storeError{nats.ErrMaxPayload}, 413},
 		{&storeError{nats.ErrDisconnected}, 503},
+		{&storeError{lanes.ErrFull}, 503},
 		{&storeError{jetstream.ErrTooManyStalledMsgs}, 503},
 		{fmt.Errorf("wrapped: %w", &storeError{errors.New("any")}), 503},
 		{fmt.Errorf("wrapped: %w", errNoOutcome), 504},

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"arrakis/pipeline/contract"
@@ -13,12 +14,21 @@ type way struct {
 	passage *lanes.Passage // nil: without lanes, or ended
 }
 
-// enter decides where m is stored. It may wait; an error is ctx's. The caller must call end or endLater.
+// laterHeaders is more than what the headers take that a message gets after enter.
+const laterHeaders = 300
+
+// enter decides where m is stored. It may wait; an error is ctx's, or a *storeError if the community's lane has no room
+// for m. The caller must call end or endLater.
 func (in *Ingress) enter(ctx context.Context, m *message) (*way, error) {
 	if in.door == nil {
 		return &way{}, nil
 	}
-	p, err := in.door.Enter(ctx, lanes.Key{Kind: m.kind, Community: m.envelope.TenantKey})
+	size := contract.Size(m.msg.Subject, m.msg.Header, m.msg.Data) + laterHeaders
+	p, err := in.door.Enter(ctx, lanes.Key{Kind: m.kind, Community: m.envelope.TenantKey}, size)
+	if errors.Is(err, lanes.ErrFull) {
+		m.lane = true
+		return nil, &storeError{err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,45 @@
+package retry
+
+import (
+	"math"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// roomShare is the part of the room that is used until the next look, 1/roomShare.
+const roomShare = 10
+
+// level is how full RETRY may be for some messages to be stored.
+type level struct {
+	tenths int64 // of the stream's bounds
+	err    error // says that it is full
+
+	full bool  // a message found no room; there is none until another tenth is free
+	left int64 // bytes, as far as is known
+	room int64 // those of them that may be used until the next look
+}
+
+// see stores what a look has found. sent are bytes of messages that are on their way.
+func (l *level) see(info *jetstream.StreamInfo, sent int64) {
+	tenths := l.tenths
+	if l.full {
+		tenths-- // so that it is not full and has room in turns
+	}
+	l.left = math.MaxInt64
+	if bound := info.Config.MaxBytes; bound > 0 {
+		l.left = bound/10*tenths - int64(info.State.Bytes) - sent //nolint:gosec // far below 9e18
+	}
+	if bound := info.Config.MaxMsgs; bound > 0 && int64(info.State.Msgs) >= bound/10*tenths { //nolint:gosec // as above
+		l.left = 0
+	}
+	l.room = l.left / roomShare
+	l.full = l.full && l.room <= 0
+}
+
+// usedUp reports whether there is no room for so many bytes because it was used since the last look.
+func (l *level) usedUp(bytes int64) bool { return l.room < bytes && bytes <= l.left/roomShare }
+
+func (l *level) use(bytes int64) {
+	l.left -= bytes
+	l.room -= bytes
+}
