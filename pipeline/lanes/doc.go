@@ -15,6 +15,8 @@
 // community and kind at a time. When they are taken, communities share the last 8, by hash. At most 1,000 markers exist;
 // a further community stays where it is.
 //
+// In OVERFLOW each community may have as many bytes as are free, estimated by each process; see parts.
+//
 // # Concurrency
 //
 // Poll belongs to one goroutine, Open and SetDirect to one that may be another: a lane that takes long to close must not

@@ -48,8 +48,9 @@ type Passage struct {
 
 	door  *Door
 	key   Key
-	lane  *Lane
-	bytes int // in the lane
+	lane  *Lane // that the message goes into
+	in    *Lane // that the community is in
+	bytes int   // in the lane
 }
 
 // Enter says where the next message of a community goes, which has so many bytes of subject, headers and body. After it is
@@ -99,13 +100,13 @@ func (d *Door) try(key Key, now time.Time) (p Passage, changing chan struct{}, b
 		return p, w.changing, false
 	case lane != nil && w.lane == lane:
 		lane.Enter(1)
-		return Passage{Subject: lane.Subject(), door: d, key: key, lane: lane}, nil, false
+		return Passage{Subject: lane.Subject(), door: d, key: key, lane: lane, in: in}, nil, false
 	case lane != nil && w.tries.due(now):
 		w.changing = make(chan struct{})
 		return p, w.changing, true
 	default:
 		w.toStream++
-		return Passage{door: d, key: key}, nil, false
+		return Passage{door: d, key: key, in: in}, nil, false
 	}
 }
 
@@ -159,17 +160,25 @@ func (d *Door) streamIsEmpty(ctx context.Context, key Key) bool {
 	return err == nil && len(info.State.Subjects) == 0
 }
 
-// take takes room in the lane, if the passage leads there.
+// take takes room in the lane, if the passage leads there. A message that would have to be moved into a lane without room
+// is refused as well, before it is stored.
 func (p Passage) take(bytes int) (Passage, error) {
-	if p.lane == nil {
+	switch {
+	case p.in == nil:
 		return p, nil
-	}
-	if !p.lane.Take(bytes) {
+	case p.lane == nil:
+		if !p.in.Room(bytes) {
+			p.End()
+			return p, ErrFull
+		}
+		return p, nil
+	case !p.lane.Take(bytes):
 		p.lane.Left(1)
 		return p, ErrFull
+	default:
+		p.bytes = bytes
+		return p, nil
 	}
-	p.bytes = bytes
-	return p, nil
 }
 
 // End says that the message of the passage is stored, or is not going to be.

@@ -50,13 +50,28 @@ func (p *part) has() int64 { return p.looked + p.stored + p.onWay }
 func (s *parts) take(community string, size int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.roomLocked(community, size, now) {
+		return false
+	}
+	s.partLocked(community).onWay += size
+	s.all.onWay += size
+	return true
+}
+
+// room reports whether there is room for a message of a community.
+func (s *parts) room(community string, size int64, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.roomLocked(community, size, now)
+}
+
+// roomLocked is room. The caller must hold s.mu.
+func (s *parts) roomLocked(community string, size int64, now time.Time) bool {
 	p := s.partLocked(community)
 	if s.bound > 0 && p.has()+size > s.bound-s.all.has()-size {
 		p.refused = now
 		return false
 	}
-	p.onWay += size
-	s.all.onWay += size
 	return true
 }
 
@@ -161,6 +176,11 @@ func (s *parts) full() (n int) {
 // be called by any goroutine.
 func (l *Lane) Take(bytes int) bool {
 	return l.parts.take(l.Community, int64(bytes)+overhead, time.Now())
+}
+
+// Room reports whether OVERFLOW has room for a further message of the lane's community.
+func (l *Lane) Room(bytes int) bool {
+	return l.parts.room(l.Community, int64(bytes)+overhead, time.Now())
 }
 
 // Stored ends what Take has begun. ok says whether the message is known to be stored.

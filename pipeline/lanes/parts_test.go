@@ -164,6 +164,7 @@ func TestDoorIsShutForOne(t *testing.T) {
 	d := newDoors(t)
 	d.open("big", true)
 	d.open("other", true)
+	d.open("limited", false)
 	c, err := d.w.js.Stream(t.Context(), contract.StreamOverflow)
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +189,10 @@ func TestDoorIsShutForOne(t *testing.T) {
 	}
 	if err := enter("big"); err != ErrFull { //nolint:errorlint // it is not wrapped
 		t.Errorf("error %v, want that it has its part", err)
+	}
+	d.parts.store("limited", 100, 500, time.Now())
+	if err := enter("limited"); err != ErrFull { //nolint:errorlint // as above
+		t.Errorf("error %v for a message that would have to be moved, want that its community has its part", err)
 	}
 	if err := enter("other"); err != nil {
 		t.Errorf("the other community: %v", err)

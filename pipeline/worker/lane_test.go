@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,8 +91,101 @@ func TestOrderOverHTTPIntoALane(t *testing.T) {
 	}
 }
 
+// A community that has its part of OVERFLOW is refused at the door, with 503 and Retry-After; others are not. What was
+// accepted is handled.
+func TestFullLaneOverHTTP(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	var handled atomic.Int64
+	handlers := pipeline.NewHandlers()
+	handlers.Command("work", func(ctx context.Context, m *pipeline.Message) (any, error) {
+		if m.Community == "big" {
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		handled.Add(1)
+		return nil, nil
+	})
+	l := listen(t)
+	w := newWorker(t, Options{HTTP: l, Handlers: handlers, HandlerTimeout: time.Minute})
+	for _, unlimited := range []string{"big", "other"} {
+		if _, _, err := w.tenants.UpgradeTier(t.Context(), unlimited, tenant.Enterprise); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := w.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.shrink(t, contract.StreamOverflow, 1<<20)
+
+	url, options := "http://"+l.Addr().String(), strings.Repeat("x", 4_000)
+	send := func(community string) (status int, retryAfter string) {
+		body := fmt.Sprintf(`{"guild_id":%q,"data":{"command_name":"work","options":{"x":%q}}}`, community, options)
+		return tryPost(t, url, body)
+	}
+	accepted, retryAfter := int64(0), ""
+	testserver.Eventually(t, "the community is refused", func() bool {
+		status, after := send("big")
+		switch retryAfter = after; status {
+		case http.StatusAccepted:
+			accepted++
+		case http.StatusServiceUnavailable:
+			return true
+		default:
+			t.Fatalf("status %d", status)
+		}
+		return false
+	})
+	if seconds, err := strconv.Atoi(retryAfter); err != nil || seconds < 10 {
+		t.Errorf("Retry-After is %q", retryAfter)
+	}
+	if status, _ := send("other"); status != http.StatusAccepted {
+		t.Errorf("another community gets %d", status)
+	}
+	close(gate)
+	testserver.Eventually(t, "what was accepted is handled", func() bool { return handled.Load() == accepted+1 })
+}
+
+// shrink gives a stream fewer bytes.
+func (w *Worker) shrink(t *testing.T, stream string, bytes int64) {
+	t.Helper()
+	js, err := jetstream.New(w.o.NATS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxBytes = bytes
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // post stores a command, and does not wait for its outcome.
 func post(t *testing.T, url, body string) {
+	t.Helper()
+	if status, _ := tryPost(t, url, body); status != http.StatusAccepted {
+		t.Fatalf("status %d", status)
+	}
+}
+
+// tryPost is post. It returns the status and the header Retry-After.
+func tryPost(t *testing.T, url, body string) (status int, retryAfter string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/commands", strings.NewReader(body))
 	if err != nil {
@@ -104,9 +198,7 @@ func post(t *testing.T, url, body string) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // it is not read
-	if resp.StatusCode != http.StatusAccepted {
-		t.Fatalf("status %d", resp.StatusCode)
-	}
+	return resp.StatusCode, resp.Header.Get("Retry-After")
 }
 
 // stored is how many messages a stream holds.

@@ -45,7 +45,7 @@
 // A message of a community that is in a lane and unlimited is stored in its lane, in OVERFLOW, and not in the stream of
 // its route, where it would only be moved from. A community changes over to its lane when its stream holds none of its
 // messages any more, so that those that went through this process keep their order; until then, for half a second at most,
-// its requests wait. See package lanes.
+// its requests wait. If it has its part of OVERFLOW, the request is refused: 503 stream-full. See package lanes.
 //
 // # Outcomes
 //

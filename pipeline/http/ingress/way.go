@@ -26,7 +26,6 @@ func (in *Ingress) enter(ctx context.Context, m *message) (*way, error) {
 	size := contract.Size(m.msg.Subject, m.msg.Header, m.msg.Data) + laterHeaders
 	p, err := in.door.Enter(ctx, lanes.Key{Kind: m.kind, Community: m.envelope.TenantKey}, size)
 	if errors.Is(err, lanes.ErrFull) {
-		m.lane = true
 		return nil, &storeError{err}
 	}
 	if err != nil {
