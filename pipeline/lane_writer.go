@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/replies"
 	"arrakis/pipeline/streams"
@@ -151,11 +150,8 @@ func (w *laneWriter) decided(lane *lanes.Lane, left bool) {
 	w.put(moves) // after an abort, they are given back there
 }
 
-// movable reports whether a message may be moved into a lane. One that was read from a lane is at its turn. One that was
-// replayed stays in its stream until it ends: a repeated replay looks for it there.
-func (d *delivery) movable() bool {
-	return !d.source.lane && d.header(contract.HeaderReplay) == ""
-}
+// movable reports whether a message may be moved into a lane. One that was read from a lane is at its turn.
+func (d *delivery) movable() bool { return !d.source.lane }
 
 // enter makes a move of d into the lane. The caller holds the registry.
 func enter(d *delivery, lane *lanes.Lane) *laneMove {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -100,6 +101,14 @@ func (d *delivery) header(name string) string {
 		return ""
 	}
 	return d.headers.Get(name)
+}
+
+// replay names the dead letter that the message was replayed from. It is "" if it was not.
+func (d *delivery) replay() string {
+	if replay := d.header(contract.HeaderReplay); deadletter.IsReplay(replay) {
+		return replay
+	}
+	return ""
 }
 
 // expired reports whether d is a command and older at now than its time to live. ttl 0 is never.

@@ -257,8 +257,8 @@ func (m *monitor) ready() error {
 	return errors.Join(errs...)
 }
 
-// optional reports whether the process is ready without the target. It is without a lane: a fault there concerns those in
-// the lane alone, and a process that is not ready serves nobody.
+// optional reports whether the process is ready without the target. It is without a lane: a fault there concerns only
+// those in the lane, and a process that is not ready serves nobody.
 func (t *target) optional() bool { return t.source != nil && (t.source.optional || t.source.lane) }
 
 // state is what is wrong with the target at this moment.

@@ -138,7 +138,7 @@ func New(o Options) (*Pipeline, error) {
 			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
 			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
 			delays: delays, intake: taken,
-			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue),
+			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue), moved: shard.NewMailbox[*delivery](math.MaxInt),
 		},
 	}
 	p.metrics.missing = p.monitor.ensure

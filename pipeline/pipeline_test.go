@@ -55,7 +55,7 @@ func TestLimitIsToldAndHolds(t *testing.T) {
 		}
 	}
 	// Charged once: what was admitted is admitted again.
-	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e0"), contract.HeaderReplay, "1")); o.Status != contract.StatusOK {
+	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e0"), contract.HeaderReplay, "1:1")); o.Status != contract.StatusOK {
 		t.Errorf("a replay of an admitted message: %+v", o)
 	}
 }

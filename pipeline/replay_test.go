@@ -4,10 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 )
 
 // A replayed message that was handled is acknowledged although the writers of dead letters have no room: it must not be
@@ -61,4 +66,87 @@ func TestF15ReplayedMessageEndsItsDeadLetter(t *testing.T) {
 	if n := b.deadLetters(contract.ReasonPanic); n != 0 {
 		t.Errorf("%d dead letters are left", n)
 	}
+}
+
+// letter is a command of big that became a dead letter.
+func (f *flooded) letter(n int) *deadletter.Record {
+	return &deadletter.Record{
+		Stream: contract.StreamCommands, Sequence: uint64(n), Stored: time.Unix(1_700_000_000, 0), Subject: "commands.interaction",
+		Body: command("big", "work", strconv.Itoa(n)), Reason: contract.ReasonAttemptsExhausted,
+	}
+}
+
+// After an incident, the dead letters of one community are replayed at once. They wait in its lane as any other backlog,
+// and others are served. All are handled, once, and none is left.
+func TestReplaysWaitInALane(t *testing.T) {
+	t.Parallel()
+	const n = 3_000
+	f := newFlooded(t)
+	f.ensure()
+	letters := deadletter.New(f.js)
+	var g errgroup.Group
+	g.SetLimit(32)
+	for i := range n {
+		g.Go(func() error { return letters.Write(t.Context(), f.letter(i)) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	for i := range n {
+		g.Go(func() error {
+			_, err := letters.Replay(t.Context(), uint64(i+1))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitLane(n)
+	if o := f.outcome(f.publish("commands.interaction", command("quiet", "work", "quiet"))); o.Status != contract.StatusOK {
+		t.Errorf("%+v", o)
+	}
+	f.open()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n+1 })
+	f.wantOnce(n + 1)
+	if left := f.deadLetters(contract.ReasonAttemptsExhausted); left != 0 {
+		t.Errorf("%d dead letters are left", left)
+	}
+}
+
+// F15: the replays of these dead letters were interrupted before they could delete them. Their messages move into a lane,
+// where a repeated replay does not look for them. So when they have left their stream, their dead letters are gone.
+func TestF15MovedReplayEndsItsDeadLetter(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	f := newFlooded(t)
+	f.options = func(o *Options) { o.laneStay = time.Hour }
+	f.ensure()
+	openLane(f.bundle, "big")
+	letters := deadletter.New(f.js)
+	stream, err := f.js.Stream(t.Context(), contract.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if err := letters.Write(t.Context(), f.letter(i)); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := stream.GetMsg(t.Context(), uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.publish("commands.interaction", stored.Data, contract.HeaderReplay, fmt.Sprintf("%d:%d", stored.Sequence, stored.Time.UnixNano()))
+	}
+	f.start()
+	testserver.Eventually(t, "all have left their stream", func() bool { return f.stored(contract.StreamCommands) == 0 })
+	if left := f.deadLetters(contract.ReasonAttemptsExhausted); left != 0 {
+		t.Errorf("%d dead letters are left", left)
+	}
+	if waiting := f.stored(contract.StreamOverflow); waiting != n {
+		t.Errorf("%d messages are in the lane, want %d", waiting, n)
+	}
+	f.open()
+	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
+	f.wantOnce(n)
 }

@@ -144,8 +144,9 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	a, route := &d.admission, d.Kind.Route()
 	a.TenantKey, a.User, a.Action, a.ID = d.TenantKey, d.UserID, route.Action, d.EventID
 	a.Limited = route.Limited && !d.decided() // an expired message is not charged, but its tenant is looked up
-	a.Repeated = d.comesAgain() || d.header(contract.HeaderReplay) != ""
-	if name := d.header(contract.HeaderDelayed); d.header(contract.HeaderReplay) != "" && contract.ValidEventID(name) {
+	replayed := d.replay() != ""
+	a.Repeated = d.comesAgain() || replayed
+	if name := d.header(contract.HeaderDelayed); replayed && contract.ValidEventID(name) {
 		a.Reservation = name // so that a replayed message finds the permit under which it was handled
 	} else if a.Repeated && a.Limited {
 		a.MayBeReserved = d.reservation()

@@ -45,6 +45,7 @@ type metricsStage struct {
 
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // what asks DEADLETTER before it ends; run sends and closes, the writers receive
+	moved       *shard.Mailbox[*delivery] // replayed messages that are in their lanes; run fills and closes it, for endMoved
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
 	probing     atomic.Bool               // while unstored, one writer at a time tries; the others park their messages
 }
@@ -69,12 +70,15 @@ func (s *metricsStage) run(work context.Context) error {
 			return nil
 		})
 	}
-	var retries, permits errgroup.Group
+	var retries, permits, moved errgroup.Group
+	moved.Go(func() error { s.endMoved(work); return nil })
 	retries.Go(func() error { s.retries.Run(work); return nil })
 	permits.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
 	defer func() {
 		close(s.deadLetters)
 		_ = writers.Wait() // returns nil only
+		s.moved.Close()
+		_ = moved.Wait() // returns nil only
 		s.retries.Close()
 		_ = retries.Wait() // returns nil only
 		s.permits.close()
@@ -106,6 +110,10 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case nak:
 		s.again(work, d)
 	case carriedOn:
+		if d.replay() != "" {
+			_, _ = s.moved.Offer(d) // there is always room, and it is closed after the last one
+			return
+		}
 		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a disposition")
@@ -115,14 +123,15 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 // endAck ends a message that is done. The writers end a replayed one. It is done all the same if they have no room: it
 // must not be handled again.
 func (s *metricsStage) endAck(work context.Context, d *delivery) {
-	if d.header(contract.HeaderReplay) == "" {
+	replay := d.replay()
+	if replay == "" {
 		s.answer(work, d)
 		return
 	}
 	select {
 	case s.deadLetters <- d:
 	default:
-		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", d.header(contract.HeaderReplay),
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay,
 			"err", "too many dead letters wait to be stored")
 		s.answer(work, d)
 	}
@@ -142,20 +151,6 @@ func (s *metricsStage) answer(work context.Context, d *delivery) {
 	s.reply(work, d)
 	s.settle(work, d)
 	s.forgetRetry(d)
-}
-
-const replayNotEnded = "if this dead letter is still there, replaying it again stores its message again"
-
-// endReplay deletes the dead letter that d was replayed from, if an interrupted replay has left it. This comes before d
-// is settled: while d is in its stream, a repeated replay finds it there, and after that it finds no dead letter.
-func (s *metricsStage) endReplay(work context.Context, d *delivery) {
-	replay := d.header(contract.HeaderReplay)
-	if replay == "" {
-		return
-	}
-	if err := s.store.EndReplay(context.WithoutCancel(work), replay, d.Body); err != nil {
-		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay, "err", err)
-	}
 }
 
 // reply publishes the outcome, if the sender waits for one.

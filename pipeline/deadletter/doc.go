@@ -18,8 +18,9 @@
 //   - The first replay of a dead letter stores a mark in DEADLETTER, on the subject
 //     deadletter.replay.<sequence>.<time>: up to where the message's stream went then. A replay that finds a mark looks
 //     for the message behind that point.
-//   - A worker deletes the dead letter of a replayed message, if it is still there, before it settles the message. So a
-//     dead letter whose message is not in the stream has not been replayed.
+//   - A worker deletes the dead letter of a replayed message, if it is still there, before it settles the message, also
+//     if the message goes on elsewhere, in a lane or in RETRY. So a dead letter whose message is not in the stream has not
+//     been replayed.
 //   - Replays at the same moment have one message ID. A replay publishes within 5 s after it has seen the dead letter.
 //
 // The limits: a publish that the network or a frozen server holds back for longer than the duplicate window, while

@@ -28,6 +28,20 @@ func replayOf(stored *jetstream.RawStreamMsg) string {
 	return fmt.Sprintf("%d:%d", stored.Sequence, stored.Time.UnixNano())
 }
 
+// IsReplay reports whether the header Arrakis-Replay of a message can be that of a replay. Anybody may have made it up.
+func IsReplay(header string) bool {
+	_, ok := parseReplay(header)
+	return ok
+}
+
+// parseReplay returns the sequence of the dead letter in replay, which is as replayOf has made it.
+func parseReplay(replay string) (seq uint64, ok bool) {
+	first, second, _ := strings.Cut(replay, ":")
+	seq, err1 := strconv.ParseUint(first, 10, 64)
+	_, err2 := strconv.ParseUint(second, 10, 63)
+	return seq, err1 == nil && err2 == nil
+}
+
 // markSubject has one token more than the subjects of dead letters, so that no list of dead letters shows marks.
 func markSubject(replay string) string {
 	return "deadletter.replay." + strings.Replace(replay, ":", ".", 1)
@@ -113,13 +127,12 @@ func evicted(ctx context.Context, letters jetstream.Stream, seq uint64) bool {
 }
 
 // EndReplay deletes the dead letter of a replayed message, if it is still there because the replay was interrupted.
-// Workers call it before they settle the message. replay is the message's header Arrakis-Replay, and body its body: a
+// Workers call it before they settle the message, also if they have stored it again elsewhere. replay is the message's header Arrakis-Replay, and body its body: a
 // message that claims to be a replay without being one deletes nothing.
 func (s *Store) EndReplay(ctx context.Context, replay string, body []byte) error {
-	token, _, _ := strings.Cut(replay, ":")
-	seq, err := strconv.ParseUint(token, 10, 64)
-	if err != nil {
-		return nil //nolint:nilerr // no replay of ours
+	seq, ok := parseReplay(replay)
+	if !ok {
+		return nil // no replay of ours
 	}
 	letters, stored, err := s.get(ctx, seq)
 	if errors.Is(err, ErrNotFound) || err == nil && (replayOf(stored) != replay || !bytes.Equal(stored.Data, body)) {

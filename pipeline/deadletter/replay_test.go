@@ -366,3 +366,17 @@ func TestReplayKeepsTheLetter(t *testing.T) {
 		t.Errorf("%d dead letters are left, want 1", len(left))
 	}
 }
+
+// A header that no replay has made is none.
+func TestIsReplay(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]bool{
+		"17:1700000000000000000": true, "1:1": true,
+		"": false, "17": false, "17:": false, ":1": false, "x:1": false, "1:x": false, "1:2:3": false, "-1:1": false, "1:-1": false,
+		"18446744073709551616:1": false, "1:9223372036854775808": false,
+	} {
+		if got := IsReplay(header); got != want {
+			t.Errorf("%q is a replay: %t", header, got)
+		}
+	}
+}

@@ -13,8 +13,8 @@ const (
 	closePause = 5 * time.Millisecond
 )
 
-// closable returns those of the lanes that can be closed once they are empty, and those that other processes have closed.
-// answered says whether Redis has told the markers.
+// closable returns those of the lanes that can be closed once they are empty, and those that other processes have
+// closed. answered says whether Redis has told the markers.
 func (r *Registry) closable(all []*Lane, waiting map[Key]waiting, markers map[Key]marker, answered bool, now time.Time) []*Lane {
 	var closable []*Lane
 	for _, l := range all {
