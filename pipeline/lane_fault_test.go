@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 )
@@ -357,4 +359,41 @@ func TestDrainWhileMessagesAreMoved(t *testing.T) {
 	f.start()
 	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
 	f.wantOnce(n)
+}
+
+// A message that was stored straight in its lane, as the ingress does, becomes a dead letter of its kind's stream: whoever
+// looks for dead letters of commands finds it there. It is replayed like any other.
+func TestDeadLetterFromALane(t *testing.T) {
+	t.Parallel()
+	f := newFlooded(t)
+	f.options = func(o *Options) { o.laneStay = time.Hour }
+	f.ensure()
+	openLane(f.bundle, "big")
+	var mended atomic.Bool
+	f.handlers.Command("shaky", func(context.Context, *Message) (any, error) {
+		if !mended.Load() {
+			panic("not today")
+		}
+		return nil, nil
+	})
+	f.start()
+	sub := f.publish(contract.LaneSubject(contract.KindCommand, "big", 0), command("big", "shaky", "e1"), contract.HeaderSubject, "commands.interaction")
+	if o := f.outcome(sub); o.Status != contract.StatusError {
+		t.Errorf("%+v", o)
+	}
+	letters := deadletter.New(f.js)
+	list, err := letters.List(t.Context(), deadletter.Query{Stream: contract.StreamCommands})
+	if err != nil || len(list.Entries) != 1 || list.Entries[0].Stream != contract.StreamOverflow || list.Entries[0].Sequence != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if n := f.counted("arrakis_dead_letters_total", "stream", contract.StreamCommands); n != 1 {
+		t.Errorf("%v dead letters of COMMANDS are counted, want 1", n)
+	}
+	mended.Store(true)
+	if _, err := letters.Replay(t.Context(), list.Entries[0].Seq); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "everything is acknowledged", func() bool {
+		return f.stored(contract.StreamCommands)+f.stored(contract.StreamOverflow)+f.stored(contract.StreamDeadLetter) == 0
+	})
 }

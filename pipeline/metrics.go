@@ -88,10 +88,10 @@ func (m *metrics) record(batch []*delivery) {
 	}
 }
 
-// deadLetter counts a stored dead letter.
-func (m *metrics) deadLetter(d *delivery) {
+// deadLetter counts a stored dead letter of a stream.
+func (m *metrics) deadLetter(d *delivery, stream string) {
 	m.givenUp(d)
-	m.deadLetters.WithLabelValues(d.origin.stream, string(d.reason)).Inc()
+	m.deadLetters.WithLabelValues(stream, string(d.reason)).Inc()
 }
 
 // givenUp counts for its tenant a message that will become a dead letter. One that was parked has no tenant any more when

@@ -213,7 +213,8 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 		s.park(work, d)
 		return
 	}
-	err := s.store.Write(context.WithoutCancel(work), d.record())
+	letter := d.record()
+	err := s.store.Write(context.WithoutCancel(work), letter)
 	if probes {
 		s.probing.Store(false)
 	}
@@ -230,7 +231,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	if s.unstored.CompareAndSwap(true, false) {
 		s.log.InfoContext(work, "dead letters can be stored again")
 	}
-	s.metrics.deadLetter(d)
+	s.metrics.deadLetter(d, letter.Of())
 	s.log.LogAttrs(work, slog.LevelDebug, "dead letter",
 		slog.String("stream", d.origin.stream), slog.Uint64("stream_seq", d.origin.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),

@@ -32,6 +32,15 @@ type Record struct {
 	Cause    string // for people; cut to MaxCause bytes
 }
 
+// Of is the stream whose dead letter it is: the one in its subject. That is the stream of the message, but for one that
+// was stored straight in a lane. Whoever looks for dead letters of commands need not know of lanes.
+func (r *Record) Of() string {
+	if route, ok := contract.RouteOf(r.Subject); ok && r.Stream == contract.StreamOverflow {
+		return route.Stream
+	}
+	return r.Stream
+}
+
 // The sizes that a dead letter must keep to, besides the largest payload of the server and of the stream.
 const (
 	// maxHeaders is how many bytes of headers JetStream takes, less what a server may add.
@@ -72,7 +81,7 @@ func tooLarge(err error) bool {
 
 // message is the dead letter: the record's body and headers, and headers that say why. It has at most limit bytes.
 func (r *Record) message(limit int64) *nats.Msg {
-	m := nats.NewMsg(contract.DeadLetterSubject(r.Stream, r.Reason))
+	m := nats.NewMsg(contract.DeadLetterSubject(r.Of(), r.Reason))
 	m.Header = r.reasons()
 	m.Data = r.Body
 	theirs, unfit := r.theirs()

@@ -91,3 +91,32 @@ func TestLaneDropsAreCounted(t *testing.T) {
 	default:
 	}
 }
+
+// The status of OVERFLOW names the lanes that cannot be read, and no others.
+func TestLookAtLanes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure()
+	if err := streams.EnsureLane(t.Context(), w.js, 3, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.js.CreatePushConsumer(t.Context(), contract.StreamOverflow, jetstream.ConsumerConfig{
+		Durable: contract.LaneConsumer(7), FilterSubject: contract.LaneFilter(7), AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "somewhere",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := streams.Look(t.Context(), w.js, w.records, streams.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		for _, c := range s.Consumers {
+			if lane := c.Consumer == "lane-07"; lane != (c.Fault != "") || c.Consumer == "lane-03" {
+				t.Errorf("%s: %+v", s.Stream, c)
+			}
+		}
+		if s.Stream == contract.StreamOverflow && len(s.Consumers) != 2 {
+			t.Errorf("%+v", s.Consumers)
+		}
+	}
+}

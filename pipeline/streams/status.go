@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
 )
 
 // consumerTimeout bounds the look at one consumer: one without a leader does not answer.
@@ -29,7 +33,7 @@ type Status struct {
 	Changes   []Change // differences from the settings, with those of the consumers
 }
 
-// ConsumerStatus is what is known of a consumer of a route.
+// ConsumerStatus is what is known of a consumer. Those of lanes are told only if they do not answer.
 type ConsumerStatus struct {
 	Consumer    string
 	Fault       string // "" if the consumer answers; the fields below are zero if it does not
@@ -85,7 +89,33 @@ func lookAt(ctx context.Context, js jetstream.JetStream, want stream) (Status, e
 		status.Consumers = append(status.Consumers, at)
 		status.Changes = append(status.Changes, changes...)
 	}
+	if status.Stream == contract.StreamOverflow {
+		status.Consumers = append(status.Consumers, faultyLanes(ctx, s)...)
+	}
 	return status, nil
+}
+
+// faultyLanes returns the consumers of lanes that exist and do not answer. What waits in lanes is told elsewhere, by
+// community.
+func faultyLanes(ctx context.Context, s jetstream.Stream) []ConsumerStatus {
+	var all []ConsumerStatus
+	names := s.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if _, ok := contract.LaneOfConsumer(name); ok && len(all) < contract.NumLanes {
+			all = append(all, ConsumerStatus{Consumer: name})
+		}
+	}
+	if names.Err() != nil {
+		return nil // the stream itself has just answered: it is looked at again
+	}
+	var looks sync.WaitGroup // at the same time: of those without a leader, each takes consumerTimeout
+	for i := range all {
+		looks.Go(func() { all[i], _ = lookAtConsumer(ctx, s, jetstream.ConsumerConfig{Durable: all[i].Consumer}) })
+	}
+	looks.Wait()
+	all = slices.DeleteFunc(all, func(c ConsumerStatus) bool { return c.Fault == "" })
+	slices.SortFunc(all, func(a, b ConsumerStatus) int { return strings.Compare(a.Consumer, b.Consumer) })
+	return all
 }
 
 func lookAtConsumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) (ConsumerStatus, []Change) {
