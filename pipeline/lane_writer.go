@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/replies"
 	"arrakis/pipeline/streams"
