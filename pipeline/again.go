@@ -88,7 +88,7 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 	}
 	m.Done = func(err error) {
 		if err != nil {
-			s.hold(work, d)
+			s.hold(work, d, s.parkFor())
 			return
 		}
 		s.metrics.parked.Inc()
@@ -96,8 +96,8 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 		d.disposition = moved()
 		s.settle(work, d)
 	}
-	if !s.retries.Put(m) {
-		s.hold(work, d)
+	if !s.retries.Put(m) { // it has much to store, which takes it a second
+		s.hold(work, d, min(s.parkFor(), busyTime))
 	}
 }
 
@@ -111,9 +111,10 @@ func (s *metricsStage) parkFor() time.Duration {
 	return d - rand.N(d/3+1) //nolint:gosec // jitter
 }
 
-// hold gives back a message whose dead letter cannot be stored, nor parked. Redis knows the decision, if a handler ran.
-func (s *metricsStage) hold(work context.Context, d *delivery) {
-	d.disposition = disposition{settlement: nak, delay: s.parkFor()}
+// hold gives back a message whose dead letter cannot be stored, nor parked. It keeps its place among the unacknowledged
+// messages until it comes again, after delay. Redis knows the decision, if a handler ran.
+func (s *metricsStage) hold(work context.Context, d *delivery, delay time.Duration) {
+	d.disposition = disposition{settlement: nak, delay: delay}
 	s.notStored(work, d)
 }
 

@@ -28,7 +28,7 @@ type KeeperOptions struct {
 	// for the same message.
 	DeadLetter func(ctx context.Context, stream string, m *jetstream.RawStreamMsg, cause string) error
 	Logger     *slog.Logger
-	Registerer prometheus.Registerer // of the Keeper's metric
+	Registerer prometheus.Registerer // of the Keeper's metrics
 	// Interval is the time between two looks at a stream, over all processes. Defaults to 5 s.
 	Interval time.Duration
 }
@@ -36,19 +36,21 @@ type KeeperOptions struct {
 // A Keeper looks at the streams of the routes every few seconds. It keeps the ack floors of their consumers in
 // [Records], counts what the streams drop unread, and makes dead letters of messages that no worker gets: because
 // nobody reads their subject, or because the NATS library does not pass them on. Of all processes one at a time looks;
-// while Redis is away, each looks for itself, and only remembers the floors.
+// while Redis is away, each looks for itself, and only remembers the floors. Each looks how full RETRY is.
 type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
+	retry   prometheus.Gauge         // bytes in RETRY
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
 
 	// Owned by Run.
-	warned   map[string]time.Time // by stream and warning: when it was last logged
-	readings map[string]reading   // by consumer
-	letters  map[string]letter    // by stream and consumer or pattern: a message that has not been deleted yet
+	warned    map[string]time.Time // by stream and warning: when it was last logged
+	readings  map[string]reading   // by consumer
+	letters   map[string]letter    // by stream and consumer or pattern: a message that has not been deleted yet
+	retryFull bool                 // RETRY is nearly full, which has been logged
 }
 
-// NewKeeper makes a Keeper and registers its metric. It starts nothing.
+// NewKeeper makes a Keeper and registers its metrics. It starts nothing.
 func NewKeeper(o KeeperOptions) *Keeper {
 	o.Interval = cmp.Or(o.Interval, 5*time.Second)
 	k := &Keeper{
@@ -58,6 +60,9 @@ func NewKeeper(o KeeperOptions) *Keeper {
 			Name: "arrakis_unread_dropped_total",
 			Help: "Messages that a stream dropped by age or size before a worker saw them. Each is counted by one process.",
 		}, []string{"stream"}),
+		retry: promauto.With(o.Registerer).NewGauge(prometheus.GaugeOpts{
+			Name: "arrakis_retry_bytes", Help: "Bytes in the stream RETRY. The same in every process.",
+		}),
 	}
 	k.o.Logger = o.Logger.With("component", "streams")
 	for _, stream := range watched() {
@@ -98,6 +103,7 @@ func (k *Keeper) lookAtAll(ctx context.Context) {
 			k.o.Logger.DebugContext(ctx, "look at a stream", "stream", stream, "err", err)
 		}
 	}
+	k.lookAtRetry(ctx)
 	var found []*finding
 	for _, stream := range watched() {
 		f, err := k.look(ctx, stream)
