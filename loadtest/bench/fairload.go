@@ -17,6 +17,10 @@ import (
 const (
 	// quietFirst is the first quiet community, quietCommunities how many there are.
 	quietFirst, quietCommunities = 1, 99
+	// small is a further community, of the free tier. It publishes smallRate messages a second for a handler of 50 ms, a
+	// little more than its part of the handlers beside an enterprise community can do (42 of 256), so that it waits in a
+	// lane too.
+	small, smallRate = 130, 1_000
 	// floodWindow is how many messages of a flood are published and not yet acknowledged by JetStream.
 	floodWindow = 256
 )
@@ -100,6 +104,25 @@ func (p *publisher) pace(ctx context.Context) (all []*paced, err error) {
 			case <-ctx.Done():
 			}
 		})
+	}
+}
+
+// steady publishes smallRate messages of the small community a second, until ctx ends.
+func (p *publisher) steady(ctx context.Context) error {
+	began := time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		for ; n < int(smallRate*time.Since(began).Seconds()); n++ {
+			if _, err := p.publish(workload.Timed(p.run, n, small, workload.Slow, 0, workload.MessageSize)); err != nil {
+				return err
+			}
+		}
 	}
 }
 

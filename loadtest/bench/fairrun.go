@@ -32,6 +32,7 @@ type fairRun struct {
 	contender contender.Name
 	workers   int
 	quiet     bool // the quiet communities publish
+	small     bool // the small community publishes beside the flood
 	flood     flood
 	warm      time.Duration // before anything is measured
 	calm      time.Duration // of the quiet communities alone
@@ -52,7 +53,8 @@ type fairResult struct {
 
 	taken               time.Duration    // until JetStream had delivered all of the flood; 0 if it had not at the end
 	rate                float64          // messages of the flood that were handled a second, from its beginning
-	shares              []float64        // of handler time afterwards, by community of the flood
+	shares              []float64        // of handler time afterwards, by community of the flood, and the small one
+	overflow            int64            // bytes that OVERFLOW had at most
 	peaks               map[string]int64 // bytes: memory of "workers" and "nats-server", and "disk"
 	sent, handled, left int              // of the flood at the end
 }
@@ -69,7 +71,7 @@ func (b *bench) fairOnce(ctx context.Context, r fairRun) (result fairResult, err
 		return result, err
 	}
 	defer s.stop()
-	if err := s.storeTenants(ctx, workload.Raised, workload.Communities); err != nil {
+	if err := s.storeTenants(ctx, workload.Raised, small+1); err != nil {
 		return result, err
 	}
 	err = streams.Ensure(ctx, s.js, nil, streams.Options{Storage: jetstream.FileStorage}, slog.New(slog.DiscardHandler))
@@ -82,7 +84,7 @@ func (b *bench) fairOnce(ctx context.Context, r fairRun) (result fairResult, err
 		}
 	}
 	children, err := s.startWorkers(ctx, pipelineRun{
-		contender: r.contender, mix: workload.Raised, communities: workload.Communities, processes: r.workers,
+		contender: r.contender, mix: workload.Raised, communities: small + 1, processes: r.workers,
 		handlers: fairHandlers, profile: r.profile,
 	})
 	defer func() {
@@ -114,6 +116,11 @@ func (w *fairWatch) measure(ctx context.Context, result *fairResult) error {
 		return err
 	}
 	defer noisy.nc.Close()
+	steady, err := w.servers.newPublisher("small", publishWindow)
+	if err != nil {
+		return err
+	}
+	defer steady.nc.Close()
 	load, stopLoad := context.WithCancel(ctx)
 	defer stopLoad()
 	g, load := errgroup.WithContext(load)
@@ -126,6 +133,9 @@ func (w *fairWatch) measure(ctx context.Context, result *fairResult) error {
 			defer w.poured.Store(true)
 			return noisy.pour(load, w.run.flood)
 		})
+		if w.run.small {
+			g.Go(func() error { return steady.steady(load) })
+		}
 	})
 	stopLoad()
 	if failed := g.Wait(); failed != nil {
@@ -183,7 +193,7 @@ func (w *fairWatch) follow(ctx context.Context, result *fairResult, pour func())
 	}
 	result.handled, result.left = w.handled, w.run.flood.messages-w.handled
 	result.rate = float64(w.handled) / w.ended.Sub(w.began).Seconds()
-	result.shares = w.sharesSince(busy)
+	result.shares, result.overflow = w.sharesSince(busy), w.overflow
 	return nil
 }
 

@@ -33,6 +33,8 @@ type fairWatch struct {
 	calls   map[int64]int64 // quiet messages that were handled: when each was due, and when it was handled first, unix µs
 	disk    int64           // the most bytes that nats-server has had in files
 	looks   int
+
+	overflow int64 // the most bytes that OVERFLOW has had
 }
 
 // lookFor looks at the run until d has passed.
@@ -67,6 +69,11 @@ func (w *fairWatch) look(ctx context.Context) error {
 	if err := w.askWorkers(); err != nil {
 		return err
 	}
+	overflow, err := w.servers.js.Stream(ctx, contract.StreamOverflow)
+	if err != nil {
+		return fmt.Errorf("look at OVERFLOW: %w", err)
+	}
+	w.overflow = max(w.overflow, int64(overflow.CachedInfo().State.Bytes)) //nolint:gosec // far below 9e18
 	used, err := bytesIn(natsStore(w.servers.dir))
 	w.disk = max(w.disk, used)
 	return err
@@ -140,11 +147,16 @@ func (w *fairWatch) latencies(published []*paced, result *fairResult) {
 	}
 }
 
-// sharesSince are the shares of the communities of the flood in the handler time since they had had before.
+// sharesSince are the shares of the communities of the flood, and of the small one if it publishes, in the handler time
+// since they had had before.
 func (w *fairWatch) sharesSince(before []time.Duration) []float64 {
 	var total float64
-	shares := make([]float64, len(w.run.flood.communities))
-	for n, i := range w.run.flood.communities {
+	communities := w.run.flood.communities
+	if w.run.small {
+		communities = append(slices.Clone(communities), small)
+	}
+	shares := make([]float64, len(communities))
+	for n, i := range communities {
 		d := w.busy[i]
 		if i < len(before) {
 			d -= before[i]

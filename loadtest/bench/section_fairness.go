@@ -291,10 +291,13 @@ func (b *bench) fairShares(ctx context.Context) error {
 func (b *bench) fairHard(ctx context.Context) error {
 	t := &report.Table{
 		Title:   "Quiet communities beside what hurts most, one worker: ms",
-		Columns: []string{"", "p50", "p95", "p99", "stored", "sent", "handled", "workers MiB", "nats MiB", "disk MiB"},
-		Notes: []string{"From the beginning of the flood on. stored: p99 until JetStream had stored the quiet messages; no worker can be faster. Fills all: one unlimited community publishes messages of 4 KiB without end, for a handler " +
-			"of 50 ms, and OVERFLOW takes 64 MiB, so that it is full before the run ends. Retries: 100,000 messages whose handler fails. DEADLETTER away: it refuses messages, and 20,000 messages make " +
-			"their handler panic."},
+		Columns: []string{"", "p50", "p95", "p99", "stored", "small", "sent", "handled", "workers MiB", "nats MiB", "disk MiB", "OVERFLOW MiB"},
+		Notes: []string{"From the beginning of the flood on. stored: p99 until JetStream had stored the quiet messages; no worker can be faster. " +
+			"Fills all: one unlimited enterprise community publishes messages of 4 KiB without end, for a handler of 50 ms, and OVERFLOW takes " +
+			"64 MiB, so that its part of it is full long before the run ends. Beside it a small community of the free tier publishes 1,000 messages a second " +
+			"for the same handler, a little more than its part of the handlers can do, so that it waits in a lane too; small: its share of " +
+			"their handler time afterwards, of the fifth that its weight gives it. Retries: 100,000 messages whose handler fails. " +
+			"DEADLETTER away: it refuses messages, and 20,000 messages make their handler panic."},
 	}
 	for _, hard := range []struct {
 		name, target string
@@ -309,14 +312,22 @@ func (b *bench) fairHard(ctx context.Context) error {
 			contender: contender.Arrakis, workers: 1, quiet: true, flood: hard.flood, warm: fairWarm, after: b.phases.hard, prepare: hard.prepare,
 		}
 		r.flood.communities = []int{0}
+		r.small = hard.flood.messages == 0
 		result, err := b.fairOnce(ctx, r)
 		if err != nil {
 			return fmt.Errorf("%s: %w", hard.name, err)
 		}
+		ofSmall := "-"
+		if r.small {
+			if ofSmall, err = b.fairSmall(&result); err != nil {
+				return err
+			}
+		}
 		late := percentile(result.beside, 0.99)
 		mib := func(what string) string { return report.Count(float64(result.peaks[what]) / (1 << 20)) }
 		t.Add(hard.name, report.Decimal(ms(percentile(result.beside, 0.5))), report.Decimal(ms(percentile(result.beside, 0.95))),
-			report.Decimal(ms(late)), p99Of(result.stored), report.Count(float64(result.sent)), report.Count(float64(result.handled)), mib("workers"), mib("nats-server"), mib("disk"))
+			report.Decimal(ms(late)), p99Of(result.stored), ofSmall, report.Count(float64(result.sent)), report.Count(float64(result.handled)),
+			mib("workers"), mib("nats-server"), mib("disk"), report.Count(float64(result.overflow)/(1<<20)))
 		b.target(report.Target{Name: "fairness: " + hard.target + ", quiet p99", Got: report.Series{ms(late)}, Most: 100, Unit: " ms"})
 		b.say("fairness, %s: quiet p99 %s ms, %d not handled, taken in: %s; p99 until stored %s ms", hard.name, report.Decimal(ms(late)),
 			result.late, takenText(result.taken), p99Of(result.stored))
@@ -325,6 +336,22 @@ func (b *bench) fairHard(ctx context.Context) error {
 	return nil
 }
 
+// fairSmall adds the promise to the small community beside one that has its part of OVERFLOW, and returns what it got of
+// its share.
+func (b *bench) fairSmall(result *fairResult) (string, error) {
+	if result.overflow < shrunkOverflow*4/10 {
+		return "", fmt.Errorf("OVERFLOW has had only %d bytes: the flood has not filled its part, and the run shows nothing", result.overflow)
+	}
+	const wanted = 1.0 / 5 // weight 1 beside 4
+	got := result.shares[1] / wanted
+	b.target(report.Target{Name: "fairness: one tenant fills all it can, handler time of a small one in a lane, of its share", Got: report.Series{got}, Least: 0.9, Unit: "x"})
+	b.say("fairness, fills all: OVERFLOW had %s MiB; the small community got %s of its share", report.Count(float64(result.overflow)/(1<<20)), report.Decimal(got))
+	return report.Decimal(got), nil
+}
+
+// shrunkOverflow is how many bytes OVERFLOW has once it is shrunk.
+const shrunkOverflow = 64 << 20
+
 // shrinkOverflow makes OVERFLOW take less.
 func shrinkOverflow(ctx context.Context, s *servers) error {
 	stream, err := s.js.Stream(ctx, contract.StreamOverflow)
@@ -332,7 +359,7 @@ func shrinkOverflow(ctx context.Context, s *servers) error {
 		return fmt.Errorf("look at OVERFLOW: %w", err)
 	}
 	c := stream.CachedInfo().Config
-	c.MaxBytes = 64 << 20
+	c.MaxBytes = shrunkOverflow
 	if _, err := s.js.UpdateStream(ctx, c); err != nil {
 		return fmt.Errorf("shrink OVERFLOW: %w", err)
 	}
