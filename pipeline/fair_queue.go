@@ -253,7 +253,8 @@ func (q *fairQueue) forgetLocked(b *backlog) {
 }
 
 // dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
-// ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress.
+// ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress. Of messages that
+// wait and come again anyway, JetStream must hear nothing any more: it would put off their next delivery.
 func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -267,7 +268,9 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 	}
 	for _, b := range q.communities {
 		for d := b.first; d != nil; d = d.next {
-			check(d)
+			if !d.comesAnyway(now) {
+				check(d)
+			}
 		}
 	}
 	for d := q.started; d != nil; d = d.next {
@@ -288,6 +291,19 @@ func (q *fairQueue) ours(d *delivery, now time.Time) bool {
 // hold the fair queue's lock.
 func (d *delivery) overdue(now time.Time) bool {
 	return now.Sub(d.inProgress()) >= time.Duration(d.source.ackWait.Load())
+}
+
+// lapseMargin is how much longer than its ack wait JetStream must have heard nothing of a message that waits before this
+// process forgets it. Word that was on its way to JetStream may have arrived late.
+const lapseMargin = time.Second
+
+// comesAnyway reports whether JetStream delivers d again, or has done so, without hearing of it: the connection was lost,
+// and the last word that could reach JetStream is longer ago than the ack wait. To handle such a message would be to
+// handle it once for each of its deliveries, and an outage would cost the whole backlog of a process twice or more. So it
+// is forgotten when its turn comes. Nothing is lost by that, even if JetStream believes that d is still in progress:
+// nobody tells it so any more, and d comes when the ack wait has passed. The caller must hold the fair queue's lock.
+func (d *delivery) comesAnyway(now time.Time) bool {
+	return d.overdue(now) && d.source.redelivers.Load() && d.source.lostSince(d.reconnects)
 }
 
 // inProgress is when JetStream was last told that d is in progress: at first, that is when d was received. The caller

@@ -19,6 +19,7 @@ type metrics struct {
 	parked                 prometheus.Counter
 	deadLetters            *prometheus.CounterVec
 	permitsKept            prometheus.Counter
+	forgotten              prometheus.Counter
 	delayed                [tenant.NumActions]prometheus.Counter
 }
 
@@ -44,6 +45,10 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 		parked: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_dead_letters_parked_total",
 			Help: "Messages whose dead letter could not be stored, and which wait in RETRY or OVERFLOW for another try.",
+		}),
+		forgotten: factory.NewCounter(prometheus.CounterOpts{
+			Name: "arrakis_forgotten_total",
+			Help: "Messages that waited here while NATS was away for longer than their ack wait: JetStream delivers them again.",
 		}),
 		permitsKept: factory.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_permits_kept_total",
@@ -82,7 +87,7 @@ func (m *metrics) record(batch []*delivery) {
 		if d.waited > 0 {
 			m.waits[worth(d.Tenant.Tier)].Observe(d.waited.Seconds())
 		}
-		if d.settlement != term && d.settlement != carriedOn {
+		if d.settlement != term && d.settlement != carriedOn && d.settlement != forgotten {
 			m.tenants.recordLocked(d)
 		}
 	}

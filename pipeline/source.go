@@ -45,14 +45,17 @@ type source struct {
 	held   load        // what is taken in and has not ended; protected by intake.mu
 	paused atomic.Bool // it does not pull, for there is no room; set by pause, cleared by run
 
-	pool     atomic.Int64           // messages that may be unacknowledged over all processes; written by pull and look
-	unacked  atomic.Int64           // messages that are; written by pull and look
-	gathered atomic.Int64           // messages to gather while it is behind; written by pull and look, read by decode
-	ackWait  atomic.Int64           // ns; written by pull and look, read by the handle stage
-	pulling  atomic.Bool            // written by run and pull, read by Ready
-	trouble  atomic.Pointer[string] // why it does not pull; nil while it pulls; written by run and pull, read by Ready
-	pending  atomic.Int64           // messages not yet delivered; written by pull and look, read by the metrics
-	ahead    atomic.Int64           // ns by which the server's clock is ahead of this process's; written by pull and look
+	pool     atomic.Int64 // messages that may be unacknowledged over all processes; written by pull and look
+	unacked  atomic.Int64 // messages that are; written by pull and look
+	gathered atomic.Int64 // messages to gather while it is behind; written by pull and look, read by decode
+	ackWait  atomic.Int64 // ns; written by pull and look, read by the handle stage
+	// redelivers: JetStream delivers a message until it is acknowledged, however often; written by pull and look.
+	redelivers atomic.Bool
+
+	pulling atomic.Bool            // written by run and pull, read by Ready
+	trouble atomic.Pointer[string] // why it does not pull; nil while it pulls; written by run and pull, read by Ready
+	pending atomic.Int64           // messages not yet delivered; written by pull and look, read by the metrics
+	ahead   atomic.Int64           // ns by which the server's clock is ahead of this process's; written by pull and look
 }
 
 // errPullAgain makes a source end its pull requests and make new ones.
@@ -322,6 +325,7 @@ func (s *source) lookUp(ctx context.Context) (jetstream.Consumer, error) {
 	if info.Config.AckWait > 0 {
 		s.ackWait.Store(int64(info.Config.AckWait))
 	}
+	s.redelivers.Store(info.Config.MaxDeliver <= 0 && info.Config.AckPolicy == jetstream.AckExplicitPolicy)
 	s.learn(info, asked)
 	return consumer, nil
 }
@@ -367,6 +371,11 @@ func (s *source) age(stored, now time.Time) time.Duration {
 
 // clock is how far JetStream's clock is ahead of that of this process.
 func (s *source) clock() time.Duration { return time.Duration(s.ahead.Load()) }
+
+// lostSince reports whether the connection to NATS was lost, or still is, since it had been made again so often.
+func (s *source) lostSince(reconnects uint64) bool {
+	return !s.js.Conn().IsConnected() || s.connections() != reconnects
+}
 
 // connections is how often the connection to NATS was made again.
 func (s *source) connections() uint64 { return s.js.Conn().Stats().Reconnects }

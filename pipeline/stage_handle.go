@@ -111,6 +111,8 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
 	now := d.received.Add(d.began)
 	switch {
+	case d.decided(): // it is to be forgotten
+		return now, false
 	case work.Err() != nil:
 		d.disposition = aborted()
 		return now, false
@@ -198,7 +200,8 @@ func (s *handleStage) invoke(work context.Context, f Handler, d *delivery, began
 }
 
 // tellInProgress tells JetStream, before their ack waits pass, that waiting and running messages are in progress. It
-// checks them every sixth of the shortest ack wait, at least once a second, and returns when ctx ends.
+// checks them every sixth of the shortest ack wait, at least once a second, and returns when ctx ends. Without a
+// connection it tells nothing: the NATS library would tell it later, when it may not be true any more.
 func (s *handleStage) tellInProgress(ctx context.Context) {
 	const longest = time.Second // between two checks, because an operator may shorten an ack wait at any time
 	for {
@@ -206,6 +209,9 @@ func (s *handleStage) tellInProgress(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-time.After(min(longest, s.ackWait()/6)):
+			if !s.services.nc.IsConnected() {
+				continue
+			}
 			for _, d := range s.admitted.dueInProgress(now) {
 				// A failure leads to a redelivery. For an acknowledged message the refusal is right.
 				_ = d.msg.InProgress()

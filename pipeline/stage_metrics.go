@@ -115,6 +115,9 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 			return
 		}
 		s.settle(work, d)
+	case forgotten:
+		s.metrics.forgotten.Inc()
+		s.settle(work, d)
 	case undecided:
 		panic("pipeline: a message has come to its end without a disposition")
 	}
@@ -184,6 +187,7 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	switch {
 	case d.settlement == ack || d.settlement == carriedOn:
 		err = d.msg.Ack()
+	case d.settlement == forgotten:
 	case d.settlement == term:
 		err = d.msg.TermWithReason(string(d.reason))
 	case d.delay > 0:

@@ -118,6 +118,10 @@ func (q *fairQueue) leftCapLocked(b *backlog, running int) {
 func (q *fairQueue) beganLocked(b *backlog, d *delivery) {
 	now := time.Now()
 	d.began = now.Sub(d.received)
+	if d.comesAnyway(now.Add(-lapseMargin)) {
+		d.disposition = lapsed()
+		return // its wait tells nothing about handlers
+	}
 	if lanes.BeyondShare(b.running, q.workers) {
 		b.excused = q.arrivals
 	}
