@@ -20,6 +20,7 @@ func (b *bundle) attemptRecords() []string {
 // F10: only a handler that ran and failed uses up an attempt. A message that was given back, for whatever reason and
 // however often, still has all of them.
 func TestF10GivenBackIsNoAttempt(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	var attempts []int
 	b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
@@ -57,6 +58,7 @@ func TestF10GivenBackIsNoAttempt(t *testing.T) {
 
 // F10: a handler that a shutdown interrupts has not failed.
 func TestF10InterruptionIsNoAttempt(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	running := make(chan int, 1)
 	b.handlers.Command("long", func(ctx context.Context, m *Message) (any, error) {
@@ -64,7 +66,8 @@ func TestF10InterruptionIsNoAttempt(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
-	b.options = func(o *Options) { o.MaxAttempts, o.ShutdownTimeout = 2, 50*time.Millisecond }
+	b.options = func(o *Options) { o.MaxAttempts = 2 }
+	b.drain = 50 * time.Millisecond
 	b.ensure()
 	b.publish("commands.interaction", command("c1", "long", "e1"))
 	for range 4 {

@@ -274,7 +274,8 @@ func interruptDelay(t *testing.T, end func(*delaying)) {
 		t.Fatal(err)
 	}
 	conn := b.server.Connect(t)
-	b.options = func(o *Options) { o.NATS, o.ShutdownTimeout = conn, 400*time.Millisecond }
+	b.options = func(o *Options) { o.NATS = conn }
+	b.drain = 100 * time.Millisecond
 	w := delayingOn(t, b, 1)
 	w.conn = conn
 	w.shortenAckWait(time.Second)
@@ -290,7 +291,7 @@ func interruptDelay(t *testing.T, end func(*delaying)) {
 	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	b.options = nil
+	b.options, b.drain = nil, 0
 	w.start()
 	testserver.Eventually(t, "the message is delayed", func() bool { return w.delayed() == 1 })
 	if after := w.log(); !slices.Equal(before, after) {

@@ -17,6 +17,7 @@ import (
 // TestInvariantNothingLost (I3) stops the worker three times under 2,000 messages a second; the next one handles what
 // it left. A drain finishes what it has, so that nothing is even delivered twice.
 func TestInvariantNothingLost(t *testing.T) {
+	t.Parallel()
 	const messages, perSecond, workers = 6_000, 2_000, 4
 	b := setup(t)
 	if _, _, err := b.store.UpgradeTier(t.Context(), "busy", tenant.Enterprise); err != nil {
@@ -92,6 +93,7 @@ func (b *bundle) slowRedelivery() {
 
 // A shutdown whose time is up aborts handlers and gives their messages back.
 func TestShutdownTimeoutGivesBack(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.slowRedelivery()
 	running := make(chan struct{}, 1)
@@ -104,7 +106,7 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
-	b.options = func(o *Options) { o.ShutdownTimeout = 50 * time.Millisecond }
+	b.drain = 50 * time.Millisecond
 	_, stop := b.start()
 	first := b.publish("commands.interaction", command("c1", "stuck", "e1"))
 	<-running
@@ -119,13 +121,16 @@ func TestShutdownTimeoutGivesBack(t *testing.T) {
 // what waits for a handler, and what has arrived and waits for room. Another process gets it at once, and not after the
 // ack wait.
 func TestF15ShutdownGivesEverythingBack(t *testing.T) {
+	t.Parallel()
 	t.Run("that waits for a handler", func(t *testing.T) {
+		t.Parallel()
 		giveBackAll(t, 3_000, intakeBytes, func(p *Pipeline) bool {
 			waiting, _ := p.admitted.depth()
 			return waiting == 3_000-2
 		})
 	})
 	t.Run("that waits for room", func(t *testing.T) {
+		t.Parallel()
 		giveBackAll(t, 3_000, 1, func(p *Pipeline) bool {
 			src := p.decode.all()[contract.KindCommand]
 			return src.messages.Full() || src.paused.Load()
@@ -139,7 +144,7 @@ func giveBackAll(t *testing.T, messages int, intake int64, full func(*Pipeline) 
 	t.Helper()
 	const workers = 2
 	b := setup(t)
-	const communities = 20 // so many that none is over its due
+	const communities = 150 // so many that none has enough messages to be over its due
 	for i := range communities {
 		if _, _, err := b.store.UpgradeTier(t.Context(), fmt.Sprintf("c%d", i), tenant.Enterprise); err != nil {
 			t.Fatal(err)
@@ -156,13 +161,14 @@ func giveBackAll(t *testing.T, messages int, intake int64, full func(*Pipeline) 
 		return nil, nil
 	})
 	o := b.defaults()
-	o.ShutdownTimeout, o.HandlerConcurrency, o.Shards, o.ShardMailbox = 2*time.Second, workers, 1, 20
+	o.HandlerConcurrency, o.Shards, o.ShardMailbox = workers, 1, 20
 	o.TenantConcurrency = workers
 	p, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.decode.intake.bytes = intake
+	p.timeout, p.aborting = 8500*time.Millisecond, 8*time.Second // half of it is for the handlers, which take all of it
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, ctx) }()

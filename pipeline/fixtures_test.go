@@ -14,6 +14,7 @@ import (
 )
 
 func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	b.start()
@@ -56,6 +57,7 @@ func TestBadFixturesAreBuriedWhileGoodTrafficGoesOn(t *testing.T) {
 }
 
 func TestGoodFixturesAreHandled(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	handled := make(chan *Message, 32)
 	take := func(_ context.Context, m *Message) (any, error) { handled <- m; return nil, nil }

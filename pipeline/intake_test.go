@@ -102,6 +102,7 @@ func TestIntakeWaitsForRoom(t *testing.T) {
 // F8: while admitted messages that wait for their handlers fill the intake, senders over their limit are told so, others
 // are handled, and no message is delivered again, wherever it waits.
 func TestF8FullIntakeHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	const (
 		bodies  = 600
 		size    = 16 << 10

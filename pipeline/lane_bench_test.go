@@ -20,7 +20,8 @@ func BenchmarkMove(b *testing.B) {
 		b.Fatal(err)
 	}
 	w.handlers.Command("stats", func(ctx context.Context, _ *Message) (any, error) { <-ctx.Done(); return nil, ctx.Err() })
-	w.options = func(o *Options) { o.Shards, o.ShutdownTimeout = 64, time.Second }
+	w.options = func(o *Options) { o.Shards = 64 }
+	w.drain = time.Second
 	w.ensure()
 	openLane(w, "big")
 	for i := range b.N {

@@ -14,8 +14,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"arrakis/limiter"
-	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
@@ -29,7 +27,7 @@ func (f *flooded) another() *bundle {
 	b := *f.bundle
 	b.nc = f.server.Connect(f.t, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	b.js = testserver.JetStream(f.t, b.nc)
-	b.beLenient()
+	b.ownLimiter()
 	changes := b.options
 	b.options = func(o *Options) {
 		if changes != nil {
@@ -38,18 +36,6 @@ func (f *flooded) another() *bundle {
 		o.Logger = discard // it is going to be lost
 	}
 	return &b
-}
-
-// beLenient replaces the limiter by one for which a Redis that is slow, on a busy machine, is not away.
-func (b *bundle) beLenient() {
-	b.t.Helper()
-	health, err := redishealth.New(b.rdb, redishealth.Options{Timeout: 20 * time.Second})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if b.limits, err = limiter.New(b.rdb, limiter.Options{Health: health}); err != nil {
-		b.t.Fatal(err)
-	}
 }
 
 // impatient makes the streams, with consumers whose messages come again soon if their worker is lost.
@@ -90,7 +76,7 @@ func TestInvariantLanes(t *testing.T) {
 			f := newFlooded(t)
 			f.limit(n)
 			f.impatient()
-			f.options = func(o *Options) { o.ShutdownTimeout = time.Second }
+			f.drain = time.Second
 			lost := f.another()
 			lost.run() // what it returns at its end does not matter
 			f.start()
@@ -267,7 +253,7 @@ func TestRestartPicksALaneUp(t *testing.T) {
 	t.Parallel()
 	const n = 3_000
 	f := newFlooded(t)
-	f.options = func(o *Options) { o.ShutdownTimeout = time.Second }
+	f.drain = time.Second
 	f.impatient()
 	_, stop := f.start()
 	f.flood(0, n)

@@ -34,7 +34,6 @@ func newFloodedOn(t *testing.T, server *testserver.NATSServer) *flooded {
 	t.Helper()
 	f := &flooded{bundle: setupOn(t, server.Connect(t)), gate: make(chan struct{}), handled: map[string]int{}}
 	f.server = server
-	f.beLenient()
 	for _, unlimited := range []string{"big", "quiet"} {
 		if _, _, err := f.store.UpgradeTier(t.Context(), unlimited, tenant.Enterprise); err != nil {
 			t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 
 // What is deleted while the worker runs is made again, and traffic goes on.
 func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	p, _ := b.start()
@@ -44,6 +45,7 @@ func TestLostStreamsAndConsumersAreMadeAgain(t *testing.T) {
 
 // Without the stream of dead letters malformed messages wait in RETRY, and nobody else waits.
 func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
+	t.Parallel()
 	const bad = 2_000
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
@@ -79,6 +81,7 @@ func TestDeadLettersThatCannotBeStoredHoldUpNobody(t *testing.T) {
 
 // A body that leaves no room for the headers of a dead letter is cut.
 func TestLargestMessageBecomesADeadLetter(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.start()
 	body := bytes.Repeat([]byte("x"), int(b.nc.MaxPayload())-100)
@@ -104,6 +107,7 @@ func TestLargestMessageBecomesADeadLetter(t *testing.T) {
 
 // F13: a header that leaves no room for those of the dead letter does not keep the message from becoming one.
 func TestF13HostileHeaders(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.start()
 	for name, value := range map[string]string{"Arrakis-X": strings.Repeat("x", 60_000), "X": strings.Repeat("x", 65_000)} {

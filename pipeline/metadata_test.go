@@ -51,6 +51,7 @@ func delivered(b *bundle) jetstream.Msg {
 }
 
 func TestMetadataIsWhatTheLibraryReads(t *testing.T) {
+	t.Parallel()
 	msg := delivered(setup(t))
 	meta, err := msg.Metadata()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,14 +61,15 @@ type Options struct {
 // Pipeline is the stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
 	// Set by New, read-only.
-	timeout time.Duration // of a shutdown as a whole
-	nc      *nats.Conn
-	log     *slog.Logger
-	ensurer *ensurer
-	monitor *monitor
-	keeper  *streams.Keeper
-	lanes   *laneKeeper
-	config  *liveConfig
+	timeout  time.Duration // of a shutdown as a whole
+	aborting time.Duration // the last part of timeout, for giving back what is not finished
+	nc       *nats.Conn
+	log      *slog.Logger
+	ensurer  *ensurer
+	monitor  *monitor
+	keeper   *streams.Keeper
+	lanes    *laneKeeper
+	config   *liveConfig
 
 	decode  *decodeStage
 	limit   *limitStage
@@ -120,7 +122,8 @@ func New(o Options) (*Pipeline, error) {
 	}
 	decode.addSources(js, &o)
 	p := &Pipeline{
-		timeout: o.ShutdownTimeout, nc: o.NATS, log: log, ensurer: ensure, config: config,
+		timeout: o.ShutdownTimeout, aborting: abortTime(o.ShutdownTimeout),
+		nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),
 		admitted: admitted, ended: ended,
 		decode: decode,
@@ -198,7 +201,7 @@ func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	defer timer.Stop()
 	begin := sync.OnceFunc(func() {
 		end = time.Now().Add(p.timeout)
-		timer.Reset(p.timeout - abortTime(p.timeout))
+		timer.Reset(p.timeout - p.aborting)
 	})
 	defer context.AfterFunc(shutdown, begin)()
 	defer context.AfterFunc(intake, func() {
@@ -211,7 +214,8 @@ func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	return err
 }
 
-// abortTime is the last part of a shutdown, for giving back what is not finished: a fourth of it, and 3 s at most.
+// abortTime is how long the last part of a shutdown is, for giving back what is not finished: a fourth of it, and 3 s at
+// most.
 func abortTime(shutdown time.Duration) time.Duration { return min(shutdown/4, 3*time.Second) }
 
 // flush waits until the server has read what was settled. The server answers a ping after it has read all earlier
@@ -271,8 +275,8 @@ func (p *Pipeline) takeIn(intake, work context.Context) error {
 	return p.decode.run(intake, work)
 }
 
-// await waits for the stages to end. After an abort it waits for half of the time that is left. Only a handler that
-// ignores its context takes longer, and the process must not hang because of such a handler: its message is given back.
+// await waits for the stages to end. After an abort it waits for half of the time that is left. Then what still runs is
+// given back, because a handler that ignores its context must not hold the process.
 func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	ended := make(chan error, 1)
 	go func() { ended <- stages.Wait() }()
@@ -284,16 +288,27 @@ func (p *Pipeline) await(work context.Context, stages *errgroup.Group) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(abortTime(p.timeout) / 2):
+	case <-time.After(p.aborting / 2):
 	}
 	running := p.admitted.stillRunning()
 	for _, d := range running {
 		_ = d.msg.Nak() // if this fails, it is delivered again after its ack wait
 	}
-	if len(running) == 0 {
+	return notEnded(running)
+}
+
+// notEnded is the error that says what has not ended in time after an abort. Only Go functions can be at fault: a request
+// to a micro service ends by itself, if the process gets to it.
+func notEnded(running []*delivery) error {
+	functions := slices.DeleteFunc(slices.Clone(running), func(d *delivery) bool { return d.function == nil })
+	switch {
+	case len(functions) > 0:
+		return fmt.Errorf("aborted handlers still run: %s; a handler must return when its context ends", handlerNames(functions))
+	case len(running) > 0:
+		return fmt.Errorf("the process was too slow to end its requests in time: %s; their messages are given back", handlerNames(running))
+	default:
 		return errors.New("the stages have not ended in time: messages that they hold are delivered again after their ack wait")
 	}
-	return fmt.Errorf("aborted handlers still run: %s; a handler must return when its context ends", handlerNames(running))
 }
 
 // Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream

@@ -21,6 +21,7 @@ import (
 )
 
 func TestCommandTravels(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("stats", func(_ context.Context, m *Message) (any, error) {
 		return map[string]any{"community": m.Community, "tier": m.Tenant.Tier, "attempt": m.Attempt, "request": m.RequestID}, nil
@@ -39,6 +40,7 @@ func TestCommandTravels(t *testing.T) {
 }
 
 func TestLimitIsToldAndHolds(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	b.start()
@@ -61,6 +63,7 @@ func TestLimitIsToldAndHolds(t *testing.T) {
 }
 
 func TestGuildsOfOneCommunityShareItsLimit(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) { return m.Community, nil })
 	for _, guild := range []string{"guild-1", "guild-2", "guild-3"} {
@@ -86,6 +89,7 @@ func TestGuildsOfOneCommunityShareItsLimit(t *testing.T) {
 }
 
 func TestRetryThenDeadLetter(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	var attempts atomic.Int64
 	b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
@@ -122,6 +126,7 @@ func TestRetryThenDeadLetter(t *testing.T) {
 }
 
 func TestExpiredCommandIsNotCharged(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return "pong", nil })
 	const ttl = 100 * time.Millisecond
@@ -141,6 +146,7 @@ func TestExpiredCommandIsNotCharged(t *testing.T) {
 }
 
 func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Event("guild.join", func(context.Context, *Message) (any, error) { return nil, nil })
 	b.start()
@@ -156,6 +162,7 @@ func TestReadingUnknownCommunitiesWritesNothing(t *testing.T) {
 
 // TestInvariantIsolated checks I4: a slow handler of one community does not hold up another.
 func TestInvariantIsolated(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	release := make(chan struct{})
 	var began atomic.Int64
@@ -190,6 +197,7 @@ func TestInvariantIsolated(t *testing.T) {
 }
 
 func TestLongHandlerKeepsItsMessage(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	var runs atomic.Int64
 	release := make(chan struct{})

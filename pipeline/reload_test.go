@@ -39,6 +39,7 @@ func (l *logBuffer) String() string {
 // A reset in another process makes this one's memory for outages forget the limits that were reset, those of users too,
 // and no other community's.
 func TestResetReachesTheLimitersMemory(t *testing.T) {
+	t.Parallel()
 	for target, want := range map[string]map[string]bool{ // what is admitted again
 		"c1":                   {"c1": true, "c1 user": true},
 		"c1:command":           {"c1": true},

@@ -18,6 +18,7 @@ import (
 // A replayed message that was handled is acknowledged although the writers of dead letters have no room: it must not be
 // handled again.
 func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.ensure()
 	b.publish("commands.interaction", command("c1", "ping", "e1"), contract.HeaderReplay, "17:1700000000000000000")
@@ -40,6 +41,7 @@ func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 // F15: a worker deletes the dead letter of a replayed message before it settles the message, so that a replay that was
 // interrupted before it could do that itself is not stored again.
 func TestF15ReplayedMessageEndsItsDeadLetter(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.handlers.Command("shaky", func(_ context.Context, m *Message) (any, error) {
 		if m.RequestID != "replayed" {

@@ -126,7 +126,8 @@ func TestShutdownGivesRequestsBack(t *testing.T) {
 	b := setup(t)
 	b.slowRedelivery()
 	requests := b.held("slow")
-	b.options = func(o *Options) { o.ShutdownTimeout, o.MaxAttempts = 50*time.Millisecond, 1 }
+	b.options = func(o *Options) { o.MaxAttempts = 1 }
+	b.drain = 50 * time.Millisecond
 	_, stop := b.start()
 	outcome := b.publish("commands.interaction", command("c1", "slow", "e1"))
 	<-requests

@@ -14,6 +14,7 @@ import (
 )
 
 func TestMicroServiceHandles(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	other := testserver.ConnectNATS(t, b.nc.ConnectedUrl()) // as another process would
 	service, err := micro.AddService(other, micro.Config{Name: "stats", Version: "1.0.0"})
@@ -62,6 +63,7 @@ func TestMicroServiceHandles(t *testing.T) {
 
 // What `arrakis dev` answers by itself yields to a service that is started.
 func TestFallbackYieldsToMicroService(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	fallbacks := NewHandlers()
 	fallbacks.Command("stats", func(context.Context, *Message) (any, error) { return "fallback", nil })
@@ -86,6 +88,7 @@ func TestFallbackYieldsToMicroService(t *testing.T) {
 }
 
 func TestMicroServiceErrors(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	service, err := micro.AddService(b.nc, micro.Config{Name: "errors", Version: "1.0.0"})
 	if err != nil {

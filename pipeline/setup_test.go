@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
@@ -35,6 +36,7 @@ type bundle struct {
 	registry *prometheus.Registry
 	handlers *Handlers
 	options  func(*Options)  // changes what start uses
+	drain    time.Duration   // how long a worker that is stopped waits for its handlers; 0: as long as it may
 	adjust   func(*Pipeline) // changes the pipeline before it runs
 }
 
@@ -54,12 +56,21 @@ func setupOn(tb testing.TB, nc *nats.Conn) *bundle {
 	b.rdb = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), ContextTimeoutEnabled: true})
 	tb.Cleanup(func() { _ = b.rdb.Close() })
 	b.store = store.New(b.rdb, store.Options{Source: "test"})
-	limits, err := limiter.New(b.rdb, limiter.Options{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	b.limits = limits
+	b.ownLimiter()
 	return b
+}
+
+// ownLimiter gives the bundle a limiter of its own, as each process has one, for which a Redis that is slow, on a busy
+// machine, is not away.
+func (b *bundle) ownLimiter() {
+	b.t.Helper()
+	health, err := redishealth.New(b.rdb, redishealth.Options{Timeout: testserver.Patience})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.limits, err = limiter.New(b.rdb, limiter.Options{Health: health}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // defaults are the options of a worker, as package worker gives them but for the number of shards.
@@ -95,6 +106,9 @@ func (b *bundle) run() (p *Pipeline, stop func()) {
 	p, err := New(o)
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.drain > 0 { // what follows has the time that a busy machine takes
+		p.timeout, p.aborting = b.drain+testserver.Patience, testserver.Patience
 	}
 	if b.adjust != nil {
 		b.adjust(p)

@@ -27,6 +27,7 @@ func TestAgeIsByTheServersClock(t *testing.T) {
 // TestGatheredFitsWhatMayBeOutstanding: a source never waits for more messages than a consumer with few outstanding can
 // deliver.
 func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.ensure()
 	for _, tt := range []struct {

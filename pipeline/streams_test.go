@@ -14,6 +14,7 @@ import (
 
 // F4: a consumer that is lost while the worker runs goes on where it was, on streams that keep what was handled.
 func TestF4LostConsumerHandlesNothingAgain(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	var runs atomic.Int64
 	b.handlers.Event("member.join", func(context.Context, *Message) (any, error) { runs.Add(1); return "ok", nil })
@@ -40,6 +41,7 @@ func TestF4LostConsumerHandlesNothingAgain(t *testing.T) {
 
 // F15: a message that a stream takes and no consumer reads becomes a dead letter with all that it had.
 func TestF15UnreadSubjectBecomesADeadLetter(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.start()
 	b.publish("eligibility.other.x", []byte("a body"), "X-Mine", "1")
@@ -67,6 +69,7 @@ func TestF15UnreadSubjectBecomesADeadLetter(t *testing.T) {
 // F5: the migration of docs/streams.md turns an ELIGIBILITY with limits, which keeps what was handled, into a
 // work queue.
 func TestF5MigrationOfEligibility(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: contract.StreamEligibility, Subjects: []string{"eligibility.>"}, Storage: jetstream.MemoryStorage,

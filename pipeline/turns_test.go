@@ -150,7 +150,7 @@ func TestSharesByWeight(t *testing.T) {
 				floods[i] = s.flood(fmt.Sprint("c", i), weight, tt.handlers[i])
 				longest = max(longest, tt.handlers[i])
 			}
-			span := max(40*longest, 50*time.Millisecond)
+			span := max(8*longest, 10*time.Millisecond)
 			s.run(span)
 			s.mark()
 			s.run(3 * span)

@@ -104,6 +104,7 @@ func (l *loads) each(communities, n int) {
 
 // TestOneCommunityIsNoOverload: however long the messages of a community over its due wait, nobody is refused.
 func TestOneCommunityIsNoOverload(t *testing.T) {
+	t.Parallel()
 	const short, long = 50 * time.Millisecond, 300 * time.Millisecond
 	flood := func(l *loads) { l.put("flood", tenant.Enterprise, 5_000, 0); l.pass(1) }
 	few := func(l *loads) { l.put("few", tenant.Free, lanes.DueMessages-1, 0); l.pass(1) }
@@ -174,6 +175,7 @@ func outweighed(l *loads) {
 // TestManyCommunitiesAreOverload: communities that keep within their due, of which each has little work, but all have too
 // much.
 func TestManyCommunitiesAreOverload(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		workers int
 		loads   func(l *loads)
