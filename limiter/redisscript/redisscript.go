@@ -9,7 +9,8 @@
 //     is away must not be run: the caller asks [redishealth.Health.KeyAway], and knows what to do without an answer.
 //   - A call is run once, except by the client's own retries. Whoever runs it again decides that it may be repeated.
 //
-// A single call needs none of this: [redis.Script.Run] in [redishealth.Health.DoKey] brings the source along as well.
+// A [Group] gathers the calls of callers that do not know of each other. A single call needs none of this:
+// [redis.Script.Run] in [redishealth.Health.DoKey] brings the source along as well.
 package redisscript
 
 import (
@@ -31,9 +32,9 @@ func New(source string) *Script {
 // Call is one run of a script on one key. It can be prepared again, and then uses its memory again. It must not be
 // copied between Prepare and the end of Run.
 type Call struct {
-	RedisKey string     // the whole key, set by Prepare and Unlink
+	RedisKey string     // the whole key, set by Prepare and Command
 	Cmd      *redis.Cmd // the reply or the error, set by Run; nil: not sent
-	script   *Script    // nil for Unlink
+	script   *Script    // nil for Command
 	args     []any      // the whole command
 }
 
@@ -57,9 +58,13 @@ func (c *Call) Prepare(s *Script, redisKey string, args ...any) {
 func (c *Call) Append(args ...any) { c.args = append(c.args, args...) }
 
 // Unlink makes the call one that deletes the key, without a script.
-func (c *Call) Unlink(redisKey string) {
+func (c *Call) Unlink(redisKey string) { c.Command("unlink", redisKey) }
+
+// Command makes the call one of a command whose first argument is the key, without a script.
+func (c *Call) Command(name, redisKey string, args ...any) {
 	c.RedisKey, c.Cmd, c.script = redisKey, nil, nil
-	c.args = append(c.args[:0], "unlink", &c.RedisKey)
+	c.args = append(c.args[:0], name, &c.RedisKey)
+	c.Append(args...)
 }
 
 // Reset forgets the call, and keeps its memory for the next one.

@@ -13,11 +13,14 @@
 // because an answer was lost, counts once. The field decision says that the message becomes a dead letter. The record is
 // deleted when the message ends, and expires a day after it was last written. While Redis is away, attempts count only
 // as far as the message itself says how many have failed, so messages are tried more often, never less often.
+//
+// Whoever calls a Store waits for Redis, and all who do at the same time share round trips. So a thousand handlers that
+// fail together cost a few of them.
 package attempts
 
 import (
 	"context"
-	_ "embed"
+	_ "embed" // the scripts
 	"fmt"
 	"strconv"
 	"time"
@@ -25,20 +28,24 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter/redishealth"
+	"arrakis/limiter/redisscript"
 )
 
 const (
 	prefix   = "arrakis:attempts:"
 	lifetime = 24 * time.Hour // of a record after it was last written
-	// concurrency bounds the round trips at the same time. Hundreds of handlers may fail together, and the connections
-	// to Redis are sized for the shards.
-	concurrency = 8
 )
 
 //go:embed begin.lua
 var beginSource string
 
-var beginScript = redis.NewScript(beginSource)
+//go:embed write.lua
+var writeSource string
+
+var (
+	beginScript = redisscript.New(beginSource)
+	writeScript = redisscript.New(writeSource)
+)
 
 // failed is the value of an attempt whose handler failed. The others are begun; see begin.lua.
 const failed = "failed"
@@ -54,16 +61,12 @@ type Earlier struct {
 // All returns the number of earlier attempts.
 func (e Earlier) All() int { return e.Failed + e.Died }
 
-// Store keeps the records. It is safe for concurrent use.
-type Store struct {
-	rdb    redis.UniversalClient
-	health *redishealth.Health
-	slots  chan struct{}
-}
+// Store keeps the records. It is safe for concurrent use: those who call it at the same time share round trips.
+type Store struct{ group *redisscript.Group }
 
 // New returns a Store on the given client.
 func New(rdb redis.UniversalClient, health *redishealth.Health) *Store {
-	return &Store{rdb: rdb, health: health, slots: make(chan struct{}, concurrency)}
+	return &Store{redisscript.NewGroup(rdb, health)}
 }
 
 // Key identifies a message by where it was published to. The time at which it was stored tells it from a message with
@@ -86,15 +89,13 @@ type Attempt struct {
 // message and a.Alone is false. Errors: [redishealth.ErrAway] and ctx's; then nobody knows whether the beginning is
 // written down, and the caller calls Fail, Undo or Forget as if it were.
 func (s *Store) Begin(ctx context.Context, key string, a Attempt) (earlier Earlier, begins bool, err error) {
-	var reply []any
-	err = s.do(ctx, key, func(ctx context.Context) (err error) {
-		reply, err = beginScript.Run(ctx, s.rdb, []string{key},
-			a.Delivery, a.Limit, a.Alone, int(lifetime.Seconds()), a.Known).Slice()
-		return err
-	})
+	var c redisscript.Call
+	c.Prepare(beginScript, key, a.Delivery, a.Limit, a.Alone, int(lifetime.Seconds()), a.Known)
+	err = s.group.Run(ctx, &c)
 	if err != nil {
 		return Earlier{}, false, fmt.Errorf("begin an attempt: %w", err)
 	}
+	reply, _ := c.Cmd.Slice() // nil is refused below
 	if len(reply) == 4 {
 		failed, ok1 := reply[0].(int64)
 		died, ok2 := reply[1].(int64)
@@ -104,7 +105,7 @@ func (s *Store) Begin(ctx context.Context, key string, a Attempt) (earlier Earli
 			return Earlier{Failed: int(failed), Died: int(died), Decision: decision}, begun == 1, nil
 		}
 	}
-	return Earlier{}, false, fmt.Errorf("begin an attempt: the script returned %v", reply)
+	return Earlier{}, false, fmt.Errorf("begin an attempt: the script returned %v", c.Cmd.Val())
 }
 
 // Decide writes down that the message becomes a dead letter, and with what. From then on no attempt begins.
@@ -125,8 +126,9 @@ func (s *Store) Fail(ctx context.Context, key, delivery string) error {
 
 // Undo takes back the Begin of a delivery, because the handler was interrupted.
 func (s *Store) Undo(ctx context.Context, key, delivery string) error {
-	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.HDel(ctx, key, delivery).Err() })
-	if err != nil {
+	var c redisscript.Call
+	c.Command("hdel", key, delivery)
+	if err := s.group.Run(ctx, &c); err != nil {
 		return fmt.Errorf("take an attempt back: %w", err)
 	}
 	return nil
@@ -134,35 +136,17 @@ func (s *Store) Undo(ctx context.Context, key, delivery string) error {
 
 // Forget deletes the record of a message that has ended.
 func (s *Store) Forget(ctx context.Context, key string) error {
-	err := s.do(ctx, key, func(ctx context.Context) error { return s.rdb.Unlink(ctx, key).Err() })
-	if err != nil {
+	var c redisscript.Call
+	c.Unlink(key)
+	if err := s.group.Run(ctx, &c); err != nil {
 		return fmt.Errorf("forget the attempts: %w", err)
 	}
 	return nil
 }
 
-// write sets a field of a record, which lives on, in one round trip.
+// write sets a field of a record, which lives on.
 func (s *Store) write(ctx context.Context, key, field, value string) error {
-	return s.do(ctx, key, func(ctx context.Context) error {
-		_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.HSet(ctx, key, field, value)
-			p.Expire(ctx, key, lifetime)
-			return nil
-		})
-		return err
-	})
-}
-
-// do makes a round trip for a key, with at most concurrency of them at the same time.
-func (s *Store) do(ctx context.Context, key string, roundTrip func(context.Context) error) error {
-	if s.health.KeyAway(key) {
-		return redishealth.ErrAway
-	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return s.health.DoKey(ctx, key, roundTrip)
+	var c redisscript.Call
+	c.Prepare(writeScript, key, field, value, int(lifetime.Seconds()))
+	return s.group.Run(ctx, &c)
 }

@@ -110,10 +110,10 @@ type Options struct {
 }
 
 // RedisConnections is how many connections a worker with that many shards may use at the same time, on a cluster to
-// each node. Each shard has at most one round trip in flight. The other connections are for the attempts of messages (8
-// at most), the records of streams (2), repeated HTTP requests (1), changes of configuration, the recovery of limits,
-// the admin API and handlers that read usage. A pool that is smaller makes shards wait for each other. An idle pool has
-// as many connections as were needed at once.
+// each node. Each shard has at most one round trip in flight. The other connections are for the attempts of messages (1),
+// the records of streams (2), repeated HTTP requests (1), changes of configuration, the recovery of limits, the admin
+// API and handlers that read usage. A pool that is smaller makes shards wait for each other. An idle pool has as many
+// connections as were needed at once.
 func RedisConnections(shards int) int {
 	const others = 16
 	return cmp.Or(shards, Defaults().Shards) + others
