@@ -62,15 +62,15 @@ type delivery struct {
 	msg      jetstream.Msg
 	headers  nats.Header // msg's headers, nil if msg has none
 	received time.Time   // when this process began to decode the message
-	// reconnects is how often the connection to NATS had been made again when the message was decoded.
-	reconnects uint64
-	size       uint32 // as the intake counts it, in bytes
 
 	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes, 8 of which are not its own.
-	remote  bool // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
-	known   bool // the name was among the known ones before; set by services.send
-	counted bool // this attempt is written down in Redis; set by the attempt counter, see there
-	lapsed  bool // an ack wait has passed without word to JetStream: another process may have the message; as told
+	size       uint32 // as the intake counts it, in bytes; set by decode
+	reconnects uint32 // how often the connection to NATS had been made again then; set by decode
+	remote     bool   // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
+	known      bool   // the name was among the known ones before; set by services.send
+	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
+	lapsed     bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
+	unsettled  bool   // it counts as running until it is settled; set by the handle stage, see its pass
 
 	// Set by the limit stage for an admitted message, read-only then.
 	function Handler // registered for it; nil if it is for a micro service

@@ -116,7 +116,7 @@ func registerGauges(reg prometheus.Registerer, decode *decodeStage, queue *fairQ
 		waiting, _ := queue.depth()
 		return float64(waiting)
 	})
-	gauge("arrakis_handle_running", "Handlers that run.", nil, func() float64 {
+	gauge("arrakis_handle_running", "Handlers that run, and messages that were not handled and wait to be stored.", nil, func() float64 {
 		_, running := queue.depth()
 		return float64(running)
 	})

@@ -140,7 +140,7 @@ func New(o Options) (*Pipeline, error) {
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
 			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
-			delays: delays, intake: taken,
+			delays: delays, intake: taken, admitted: admitted,
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue), moved: shard.NewMailbox[*delivery](math.MaxInt),
 		},
 	}

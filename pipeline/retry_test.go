@@ -505,3 +505,48 @@ func TestF10UncheckedMessagesWaitInRetry(t *testing.T) {
 		}
 	}
 }
+
+// A message whose handler has failed counts as running until RETRY has it. So a community of which many messages fail
+// faster than they can be stored waits in its turns, and does not fill the pool of unacknowledged messages with what is
+// not stored yet.
+func TestFailedMessagesRunUntilTheyAreStored(t *testing.T) {
+	t.Parallel()
+	const messages, workers, most = 20, 8, 7 // of an enterprise community at once
+	b := setup(t)
+	b.options = func(o *Options) { o.HandlerConcurrency, o.RetryBackoff = workers, []time.Duration{time.Hour} }
+	b.unlimited("flood")
+	var failed atomic.Int64
+	b.handlers.Command("flaky", func(context.Context, *Message) (any, error) {
+		failed.Add(1)
+		return nil, errors.New("transient")
+	})
+	b.handlers.Command("fine", func(context.Context, *Message) (any, error) { return nil, nil })
+	p, _ := b.start()
+	slow := make(chan struct{})
+	store := sync.OnceFunc(func() { close(slow) })
+	t.Cleanup(store)
+	if !p.metrics.retries.Put(retry.Message{
+		ID: retry.ID{Stream: "COMMANDS", Sequence: 1_000_000}, Subject: "commands.x", At: time.Now().Add(time.Hour),
+		Done: func(error) { <-slow }, // all answers wait for it
+	}) {
+		t.Fatal("no room")
+	}
+	for i := range messages {
+		b.send("commands.interaction", command("flood", "flaky", fmt.Sprint("e", i)))
+	}
+	testserver.Eventually(t, "some run and the others wait", func() bool {
+		waiting, running := p.admitted.depth()
+		return waiting == messages-most && running == most
+	})
+	if o := b.outcome(b.publish("commands.interaction", command("quiet", "fine", "quiet"))); o.Status != contract.StatusOK {
+		t.Errorf("the quiet community: %+v", o)
+	}
+	if n := failed.Load(); n != most {
+		t.Errorf("%d have failed, want %d", n, most)
+	}
+	store()
+	testserver.Eventually(t, "all are stored, and none runs", func() bool {
+		waiting, running := p.admitted.depth()
+		return b.counted("arrakis_retries_total", "way", "stored") == messages && waiting+running == 0
+	})
+}

@@ -36,7 +36,7 @@ type source struct {
 
 	// Owned by decode.
 	backlog    uint64 // messages that JetStream has not delivered yet
-	reconnects uint64 // of the connection, when the batch began to be decoded
+	reconnects uint32 // of the connection, when the batch began to be decoded
 
 	queued int // messages in the fair queue, under its lock
 
@@ -373,9 +373,9 @@ func (s *source) age(stored, now time.Time) time.Duration {
 func (s *source) clock() time.Duration { return time.Duration(s.ahead.Load()) }
 
 // lostSince reports whether the connection to NATS was lost, or still is, since it had been made again so often.
-func (s *source) lostSince(reconnects uint64) bool {
+func (s *source) lostSince(reconnects uint32) bool {
 	return !s.js.Conn().IsConnected() || s.connections() != reconnects
 }
 
 // connections is how often the connection to NATS was made again.
-func (s *source) connections() uint64 { return s.js.Conn().Stats().Reconnects }
+func (s *source) connections() uint32 { return uint32(s.js.Conn().Stats().Reconnects) } //nolint:gosec // far below 4e9

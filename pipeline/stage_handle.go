@@ -84,17 +84,16 @@ func (s *handleStage) run(work context.Context) error {
 	return err
 }
 
-// handle runs the Go function for d, or sends a request to a micro service. If d has ended when it returns, it says how
-// long the handler took, 0 if none ran; else that follows with the reply. finishing does not end when work is aborted.
+// handle runs the Go function for d, or sends a request to a micro service. If d does not run any more when it returns, it
+// says how long the handler took, 0 if none ran. finishing does not end when work is aborted.
 func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took time.Duration, ended bool) {
 	began, begins := s.begin(work, d)
 	if !begins {
-		s.pass(finishing, d)
-		return 0, true
+		return 0, s.pass(finishing, d)
 	}
 	if d.function != nil {
 		result, err := s.invoke(work, d.function, d, began)
-		return s.finish(work, finishing, d, began, result, err), true
+		return s.finish(work, finishing, d, began, result, err)
 	}
 	s.requests.Add(1)
 	err := s.services.send(work, d, began.Add(s.timeout), func(reply *nats.Msg, err error) {
@@ -104,7 +103,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 		return 0, false
 	}
 	s.requests.Done()
-	return s.finish(work, finishing, d, began, nil, err), true
+	return s.finish(work, finishing, d, began, nil, err)
 }
 
 // begin returns when the handler of d begins, or false if none must run. Then d has its disposition.
@@ -136,7 +135,7 @@ func (s *handleStage) replied(work, finishing context.Context, d *delivery, bega
 	defer s.requests.Done()
 	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() {
 		if result, err := s.services.result(d, reply, nil); err == nil {
-			s.admitted.done(d, s.finish(work, finishing, d, began, result, nil))
+			s.finishRequest(work, finishing, d, began, result, nil)
 			return
 		}
 	}
@@ -147,17 +146,27 @@ func (s *handleStage) replied(work, finishing context.Context, d *delivery, bega
 				result, err = s.invoke(work, f, d, began)
 			}
 		}
-		s.admitted.done(d, s.finish(work, finishing, d, began, result, err))
+		s.finishRequest(work, finishing, d, began, result, err)
 	})
 }
 
 // shortReply is the size of the longest reply, in bytes, that is read on the goroutine of all replies.
 const shortReply = 4 << 10
 
-// finish decides on d, whose handler returned result and err, and passes d on. It returns how long the handler took.
+// finishRequest is finish for a request that was in flight without a worker.
+func (s *handleStage) finishRequest(
+	work, finishing context.Context, d *delivery, began time.Time, result json.RawMessage, err error,
+) {
+	if took, ended := s.finish(work, finishing, d, began, result, err); ended {
+		s.admitted.done(d, took)
+	}
+}
+
+// finish decides on d, whose handler returned result and err, and passes d on. It returns how long the handler took, and
+// what pass returns.
 func (s *handleStage) finish(
 	work, finishing context.Context, d *delivery, began time.Time, result json.RawMessage, err error,
-) (took time.Duration) {
+) (took time.Duration, ended bool) {
 	now := time.Now()
 	took = now.Sub(began)
 	if err != nil && work.Err() != nil {
@@ -173,13 +182,17 @@ func (s *handleStage) finish(
 		}
 	}
 	s.attempts.end(work, finishing, d)
-	s.pass(finishing, d)
-	return took
+	return took, s.pass(finishing, d)
 }
 
-// pass passes d to the metrics stage.
-func (s *handleStage) pass(finishing context.Context, d *delivery) {
+// pass passes d to the metrics stage. It returns false if d counts as running until it is settled: a message that is not
+// done waits until RETRY or DEADLETTER has it. A community whose messages fail faster than they can be stored must not
+// fill the pool with messages that wait for that, so they take its places among the handlers.
+func (s *handleStage) pass(finishing context.Context, d *delivery) (ended bool) {
+	ended = d.settlement == ack
+	d.unsettled = !ended
 	_ = s.ended.Put(finishing, d) // ended is open: it is closed after this stage has ended
+	return ended
 }
 
 // invoke runs a Go function and encodes its result. Only invoke recovers a handler's panic.

@@ -42,6 +42,7 @@ type metricsStage struct {
 	delays   *delayer
 	parkTime time.Duration // for which a message waits whose dead letter could not be stored
 	intake   *intake
+	admitted *fairQueue // counts messages as running that wait to be stored somewhere else
 
 	ended       *shard.Mailbox[*delivery] // in
 	deadLetters chan *delivery            // what asks DEADLETTER before it ends; run sends and closes, the writers receive
@@ -183,6 +184,10 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 // permit is not charged twice.
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	s.intake.leave(d.source, load{1, int64(d.size)})
+	if d.unsettled {
+		d.unsettled = false
+		s.admitted.done(d, time.Since(d.received.Add(d.began)))
+	}
 	var err error
 	switch {
 	case d.settlement == ack || d.settlement == carriedOn:
