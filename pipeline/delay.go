@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type delayer struct {
 	shards     *shard.Pool[*delivery]
 	commandTTL time.Duration               // 0: commands never expire
 	ended      *shard.Mailbox[*delivery]   // out
-	waiting    chan *delivery              // take sends, close closes, run receives
+	waiting    *shard.Mailbox[*delivery]   // in
 	refusals   *lru.Cache[string, refusal] // by community and action
 	closedTo   atomic.Int64                // until when RETRY takes nothing, in Unix ns
 }
@@ -59,7 +60,7 @@ type refusal struct {
 func newDelayer(shards *shard.Pool[*delivery], commandTTL time.Duration, ended *shard.Mailbox[*delivery]) *delayer {
 	refusals, _ := lru.New[string, refusal](maxRefusals) // an error only for a size below 1
 	return &delayer{
-		shards: shards, commandTTL: commandTTL, ended: ended, waiting: make(chan *delivery, delayQueue), refusals: refusals,
+		shards: shards, commandTTL: commandTTL, ended: ended, waiting: shard.NewMailbox[*delivery](delayQueue), refusals: refusals,
 	}
 }
 
@@ -74,12 +75,8 @@ func (s *delayer) take(d *delivery) bool {
 	if a.Verdict.RetryAfter > longest || now.UnixNano() < s.closedTo.Load() || s.refused(d, longest, now) {
 		return false
 	}
-	select {
-	case s.waiting <- d:
-		return true
-	default:
-		return false
-	}
+	n, _ := s.waiting.Offer(d)
+	return n == 1
 }
 
 // refused reports whether a reservation for d, which can wait so long, is known to be refused. Redis is always asked for a
@@ -120,28 +117,17 @@ func (s *delayer) longest(d *delivery, now time.Time) time.Duration {
 func (s *delayer) pause() { s.closedTo.Store(time.Now().Add(refusalTime).UnixNano()) }
 
 // close ends run once nothing waits. No take may follow.
-func (s *delayer) close() { close(s.waiting) }
+func (s *delayer) close() { s.waiting.Close() }
 
-// run reserves permits until close is called. It takes all that wait as one batch.
+// run reserves permits until close is called and no message waits.
 func (s *delayer) run(work context.Context) error {
-	var batch []*delivery
-	for d := range s.waiting {
-		batch = append(batch[:0], d)
-		for more := true; more && len(batch) < delayBatch; {
-			select {
-			case d, ok := <-s.waiting:
-				if more = ok; ok {
-					batch = append(batch, d)
-				}
-			default:
-				more = false
+	for all, ok := s.waiting.Take(nil); ok; all, ok = s.waiting.Take(all) {
+		for batch := range slices.Chunk(all, delayBatch) {
+			s.delay(work, batch)
+			if err := s.ended.Put(context.WithoutCancel(work), batch...); err != nil { // also after an abort
+				return err
 			}
 		}
-		s.delay(work, batch)
-		if err := s.ended.Put(context.WithoutCancel(work), batch...); err != nil { // also after an abort
-			return err
-		}
-		clear(batch)
 	}
 	return nil
 }

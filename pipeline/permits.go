@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"arrakis/pipeline/contract"
 	"arrakis/shard"
@@ -23,11 +24,11 @@ type permitReturner struct {
 	shards  *shard.Pool[*delivery]
 	metrics *metrics
 	log     *slog.Logger
-	waiting chan *shard.Admission // put sends, close closes, run receives
+	waiting *shard.Mailbox[*shard.Admission]
 }
 
 func newPermitReturner(shards *shard.Pool[*delivery], m *metrics, log *slog.Logger) *permitReturner {
-	return &permitReturner{shards: shards, metrics: m, log: log, waiting: make(chan *shard.Admission, returnQueue)}
+	return &permitReturner{shards: shards, metrics: m, log: log, waiting: shard.NewMailbox[*shard.Admission](returnQueue)}
 }
 
 // put takes the permits of d, if they are to be given back. It does not block.
@@ -40,35 +41,22 @@ func (r *permitReturner) put(d *delivery) {
 		r.metrics.permitsKept.Inc()
 		return
 	}
-	select {
-	case r.waiting <- &d.admission:
-	default:
+	if n, _ := r.waiting.Offer(&d.admission); n == 0 {
 		r.metrics.permitsKept.Inc()
 	}
 }
 
 // close ends run once nothing waits. No put may follow.
-func (r *permitReturner) close() { close(r.waiting) }
+func (r *permitReturner) close() { r.waiting.Close() }
 
-// run gives permits back until close is called. It takes all that wait as one batch.
+// run gives permits back until close is called and none wait.
 func (r *permitReturner) run(ctx context.Context) {
-	var batch []*shard.Admission
-	for a := range r.waiting {
-		batch = append(batch[:0], a)
-		for more := true; more && len(batch) < returnBatch; {
-			select {
-			case a, ok := <-r.waiting:
-				if more = ok; ok {
-					batch = append(batch, a)
-				}
-			default:
-				more = false
+	for all, ok := r.waiting.Take(nil); ok; all, ok = r.waiting.Take(all) {
+		for batch := range slices.Chunk(all, returnBatch) {
+			if err := r.shards.Release(ctx, batch); err != nil {
+				r.metrics.permitsKept.Add(float64(len(batch)))
+				r.log.DebugContext(ctx, "permits of expired commands are kept", "permits", len(batch), "err", err)
 			}
 		}
-		if err := r.shards.Release(ctx, batch); err != nil {
-			r.metrics.permitsKept.Add(float64(len(batch)))
-			r.log.DebugContext(ctx, "permits of expired commands are kept", "permits", len(batch), "err", err)
-		}
-		clear(batch)
 	}
 }
