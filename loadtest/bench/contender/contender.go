@@ -30,8 +30,9 @@ const (
 	Textbook  Name = "textbook"  // 50 goroutines, encoding/json, four round trips to Redis
 
 	Plain           Name = "plain"            // consume, ask a handler service, acknowledge
+	PlainHeaders    Name = "plain-headers"    // the same with headers as arrakis's requests have them
 	ArrakisServices Name = "arrakis-services" // the pipeline without a Go handler
-	HandlerService  Name = "handler service"  // what these two ask
+	HandlerService  Name = "handler service"  // what these three ask
 
 	Limiter       Name = "limiter"        // arrakis's, as its shards use it
 	LimiterSingle Name = "limiter-single" // arrakis's, one message at a time
@@ -93,6 +94,7 @@ var starters = map[Name]func(context.Context, *env) (*running, error){
 	Watermill:       startWatermill,
 	Textbook:        startTextbook,
 	Plain:           startPlain,
+	PlainHeaders:    startPlainHeaders,
 	ArrakisServices: startArrakisServices,
 	HandlerService:  startService,
 
