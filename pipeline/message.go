@@ -105,7 +105,7 @@ func (d *delivery) header(name string) string {
 
 // replay names the dead letter that the message was replayed from. It is "" if it was not.
 func (d *delivery) replay() string {
-	if replay := d.header(contract.HeaderReplay); deadletter.IsReplay(replay) {
+	if replay := d.header(contract.HeaderReplay); replay != "" && deadletter.IsReplay(replay) { // an error costs memory
 		return replay
 	}
 	return ""
