@@ -178,11 +178,15 @@ func (b *bundle) unacked(stream, consumer string) int {
 // seconds are delays that schedules can have.
 var seconds = []time.Duration{time.Second}
 
+// hopeless is how many messages fail in every attempt.
+var hopeless = 2_000
+
 // F7: messages that wait for their next attempt take no place among the unacknowledged ones, however many there are.
 // They keep what is known of them: they are charged once, and have their attempts and no more.
 func TestF7RetriesHoldNothing(t *testing.T) {
 	t.Parallel()
-	const messages, attempts = 2_000, 3
+	const attempts = 3
+	messages := hopeless
 	b := setup(t)
 	var runs atomic.Int64
 	b.handlers.Command("broken", func(context.Context, *Message) (any, error) { runs.Add(1); return nil, errors.New("never") })
@@ -200,7 +204,7 @@ func TestF7RetriesHoldNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testserver.Eventually(t, "each has had its first attempt", func() bool { return runs.Load() >= messages })
+	testserver.Eventually(t, "each has had its first attempt", func() bool { return runs.Load() >= int64(messages) })
 	testserver.Eventually(t, "COMMANDS is empty", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
 	if n := b.retryStore(">"); n == 0 {
 		t.Error("RETRY is empty though the messages have more attempts")
@@ -208,8 +212,8 @@ func TestF7RetriesHoldNothing(t *testing.T) {
 	if o := b.outcome(b.publish("commands.interaction", command("quiet", "ping", "q"))); o.Status != contract.StatusOK {
 		t.Errorf("a quiet community: %+v", o)
 	}
-	testserver.Eventually(t, "all are dead letters", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == messages })
-	if n := runs.Load(); n != messages*attempts {
+	testserver.Eventually(t, "all are dead letters", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == uint64(messages) })
+	if n := runs.Load(); n != int64(messages*attempts) {
 		t.Errorf("%d handler runs, want %d", n, messages*attempts)
 	}
 	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 && len(b.attemptRecords()) == 0 })

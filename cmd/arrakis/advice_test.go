@@ -153,7 +153,7 @@ func TestReplicasWithoutACluster(t *testing.T) {
 // TestNobodyHandles: who sends a command that nobody handles is told where a handler would get it, over HTTP and NATS.
 func TestNobodyHandles(t *testing.T) {
 	t.Parallel()
-	d := startDev(t)
+	d := startDev(t, "--retry-backoff=1m") // so that a sender is told at once
 	const want = "no handler answers at handlers.command.nobody; start one there, see README.md, Write a handler"
 	r := d.command(t, "comm_000", "nobody", "{}")
 	if r.status != http.StatusBadGateway || !strings.Contains(string(r.body), `"type":"urn:arrakis:problem:handler-failed"`) ||

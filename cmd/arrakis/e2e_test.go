@@ -270,7 +270,7 @@ func TestBadMessagesAreDeadLettered(t *testing.T) {
 
 func TestGoodFixturesAreHandled(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "--max-attempts=1")
+	d := startDev(t, "--max-attempts=1", "--retry-backoff=1m") // so that a sender is told at once that there is no handler
 	for name, body := range testserver.Fixtures(t, "good") {
 		route := "/v1/commands"
 		switch {

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asArrakis) != "" {
 		main() // this test binary is the arrakis that a test has started as a process
 	}
+	testserver.WaitTogether()
 	goleak.VerifyTestMain(testserver.M{M: m})
 }
 

@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"context"
+	"flag"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -17,6 +18,14 @@ func (m M) Run() int {
 	redis.SetLogger(quiet{})
 	defer shared.close()
 	return m.M.Run()
+}
+
+// WaitTogether lets six parallel tests run at once, unless -parallel says otherwise, however few processors there are. It
+// is for packages most of whose tests wait for servers and for seconds to pass, and is called by their TestMain.
+func WaitTogether() {
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err) // the flag exists since testing.Init
+	}
 }
 
 // quiet is a logger for go-redis that drops every line.
