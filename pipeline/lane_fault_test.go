@@ -51,7 +51,7 @@ func (f *flooded) impatient() {
 			f.t.Fatal(err)
 		}
 		config := c.CachedInfo().Config
-		config.AckWait = 2 * time.Second
+		config.AckWait = 4 * time.Second
 		if _, err := f.js.UpdateConsumer(f.t.Context(), stream, config); err != nil {
 			f.t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func (f *flooded) limit(n int) {
 // TestInvariantLanes (I2, I3): while a flood goes through a lane, a worker is lost: when the flood is moved into the lane,
 // or when it is read from there. Every message is handled, none without a permit, and none takes two.
 func TestInvariantLanes(t *testing.T) {
-	const n = 5_000
+	const n = 2_000
 	for _, moment := range []string{"while it is moved", "while it is handled"} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
@@ -251,7 +251,7 @@ func TestOverflowIsDeleted(t *testing.T) {
 // any more.
 func TestRestartPicksALaneUp(t *testing.T) {
 	t.Parallel()
-	const n = 3_000
+	const n = 2_000
 	f := newFlooded(t)
 	f.drain = time.Second
 	f.impatient()
@@ -306,6 +306,13 @@ func TestCommandExpiresInALane(t *testing.T) {
 	f.limit(10_000)
 	f.ensure()
 	openLane(f.bundle, "big")
+	var again atomic.Int64 // deliveries of messages that another process may have had
+	f.adjust = func(p *Pipeline) {
+		for _, s := range p.decode.all() {
+			s.redelivered = &again
+		}
+		p.lanes.redelivered = &again
+	}
 	p, _ := f.start()
 	f.flood(0, 1_000)
 	last := f.publish("commands.interaction", command("big", "work", "last"))
@@ -321,8 +328,9 @@ func TestCommandExpiresInALane(t *testing.T) {
 		t.Errorf("%d were handled", f.count())
 	}
 	testserver.Eventually(t, "only those that were handled hold a permit, and those that another process may have had", func() bool {
+		kept := int64(testutil.ToFloat64(p.metrics.metrics.permitsKept)) + again.Load()
 		permits, handled := f.charged("big:command"), f.count()
-		return handled <= permits && permits <= handled+int(testutil.ToFloat64(p.metrics.metrics.permitsKept))
+		return handled <= permits && int64(permits) <= int64(handled)+kept
 	})
 }
 

@@ -74,7 +74,9 @@ func (f *flooded) flood(first, n int) {
 // stored is how many messages a stream holds.
 func (b *bundle) stored(stream string) uint64 {
 	b.t.Helper()
-	s, err := b.js.Stream(b.t.Context(), stream)
+	ctx, cancel := b.patiently()
+	defer cancel()
+	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -172,14 +172,22 @@ func command(community, name, eventID string) []byte {
 		eventID, community, name)
 }
 
+// patiently is a context for questions to JetStream, which may take longer to answer on a busy machine than it has by
+// default.
+func (b *bundle) patiently() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.t.Context(), testserver.Patience)
+}
+
 // deadLetters returns how many there are with a reason, of all streams.
 func (b *bundle) deadLetters(reason contract.Reason) uint64 {
 	b.t.Helper()
-	s, err := b.js.Stream(b.t.Context(), contract.StreamDeadLetter)
+	ctx, cancel := b.patiently()
+	defer cancel()
+	s, err := b.js.Stream(ctx, contract.StreamDeadLetter)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	info, err := s.Info(b.t.Context(), jetstream.WithSubjectFilter("deadletter.*."+string(reason)))
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter("deadletter.*."+string(reason)))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -193,7 +201,9 @@ func (b *bundle) deadLetters(reason contract.Reason) uint64 {
 // left returns how many messages a consumer still has: waiting or unacknowledged.
 func (b *bundle) left(stream, consumer string) uint64 {
 	b.t.Helper()
-	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
+	ctx, cancel := b.patiently()
+	defer cancel()
+	c, err := b.js.Consumer(ctx, stream, consumer)
 	if err != nil {
 		b.t.Fatal(err)
 	}
