@@ -131,6 +131,22 @@ func (q *fairQueue) done(d *delivery, took time.Duration) {
 	q.wakeLocked()
 }
 
+// ends says that no handler works on d any more, which counts as running all the same until it is settled.
+func (q *fairQueue) ends(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d.unsettled = true
+}
+
+// settled is done for a delivery that ends was called for.
+func (q *fairQueue) settled(d *delivery, took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d.unsettled = false
+	q.doneLocked(d, took)
+	q.wakeLocked()
+}
+
 func (q *fairQueue) nextLocked() (*delivery, bool) {
 	for {
 		if b := q.pickLocked(); b != nil {
@@ -341,7 +357,9 @@ func (q *fairQueue) stillRunning() []*delivery {
 	defer q.mu.Unlock()
 	var all []*delivery
 	for d := q.started; d != nil; d = d.next {
-		all = append(all, d)
+		if !d.unsettled {
+			all = append(all, d)
+		}
 	}
 	return all
 }

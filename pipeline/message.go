@@ -70,7 +70,7 @@ type delivery struct {
 	known      bool   // the name was among the known ones before; set by services.send
 	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
 	lapsed     bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
-	unsettled  bool   // it counts as running until it is settled; set by the handle stage, see its pass
+	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
 
 	// Set by the limit stage for an admitted message, read-only then.
 	function Handler // registered for it; nil if it is for a micro service

@@ -548,6 +548,9 @@ func TestFailedMessagesRunUntilTheyAreStored(t *testing.T) {
 	if n := failed.Load(); n != most {
 		t.Errorf("%d have failed, want %d", n, most)
 	}
+	if running := p.admitted.stillRunning(); len(running) != 0 { // which a shutdown would give back
+		t.Errorf("handlers run: %s", handlerNames(running))
+	}
 	store()
 	testserver.Eventually(t, "all are stored, and none runs", func() bool {
 		waiting, running := p.admitted.depth()

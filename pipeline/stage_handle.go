@@ -189,8 +189,9 @@ func (s *handleStage) finish(
 // done waits until RETRY or DEADLETTER has it. A community whose messages fail faster than they can be stored must not
 // fill the pool with messages that wait for that, so they take its places among the handlers.
 func (s *handleStage) pass(finishing context.Context, d *delivery) (ended bool) {
-	ended = d.settlement == ack
-	d.unsettled = !ended
+	if ended = d.settlement == ack; !ended {
+		s.admitted.ends(d)
+	}
 	_ = s.ended.Put(finishing, d) // ended is open: it is closed after this stage has ended
 	return ended
 }

@@ -185,8 +185,7 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 func (s *metricsStage) settle(work context.Context, d *delivery) {
 	s.intake.leave(d.source, load{1, int64(d.size)})
 	if d.unsettled {
-		d.unsettled = false
-		s.admitted.done(d, time.Since(d.received.Add(d.began)))
+		s.admitted.settled(d, time.Since(d.received.Add(d.began)))
 	}
 	var err error
 	switch {

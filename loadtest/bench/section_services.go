@@ -39,12 +39,14 @@ func (b *bench) services(ctx context.Context) error {
 	withHeaders := ours.Over(all.of(contender.PlainHeaders, rate))
 	b.showVariants(&report.Table{
 		Title: "Handlers over NATS, stream in memory, no limits",
-		Notes: []string{"plain consumes, sends each message to the handler service with 256 in flight, and acknowledges it: no " +
-			"limits, tenants, headers, retries or metrics. plain-headers sends the same seven headers with each message, which " +
-			"arrakis's contract with services asks for. arrakis-services has 256 handlers. All use the same service. " +
-			"CPU s/M: CPU seconds of the contender for a million messages, without the service.",
+		Notes: []string{
+			"plain consumes, sends each message to the handler service with 256 in flight, and acknowledges it: no " +
+				"limits, tenants, headers, retries or metrics. plain-headers sends the same seven headers with each message, which " +
+				"arrakis's contract with services asks for. arrakis-services has 256 handlers. All use the same service. " +
+				"CPU s/M: CPU seconds of the contender for a million messages, without the service.",
 			fmt.Sprintf("arrakis-services: %s of the rate of plain-headers (%s).",
-				report.Decimal(withHeaders.Median()), withHeaders.Spread(report.Decimal))},
+				report.Decimal(withHeaders.Median()), withHeaders.Spread(report.Decimal)),
+		},
 	}, "services", ways, all)
 	b.target(report.Target{
 		Name: "services: of the plain loop's rate", Got: ours.Over(all.of(contender.Plain, rate)), Least: 0.9, Unit: "x",
