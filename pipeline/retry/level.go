@@ -19,15 +19,15 @@ type level struct {
 	room int64 // those of them that may be used until the next look
 }
 
-// see stores what a look has found. sent are bytes of messages that are on their way.
-func (l *level) see(info *jetstream.StreamInfo, sent int64) {
+// see stores what a look has found.
+func (l *level) see(info *jetstream.StreamInfo) {
 	tenths := l.tenths
 	if l.full {
 		tenths-- // so that it is not full and has room in turns
 	}
 	l.left = math.MaxInt64
 	if bound := info.Config.MaxBytes; bound > 0 {
-		l.left = bound/10*tenths - int64(info.State.Bytes) - sent //nolint:gosec // far below 9e18
+		l.left = bound/10*tenths - int64(info.State.Bytes) //nolint:gosec // far below 9e18
 	}
 	if bound := info.Config.MaxMsgs; bound > 0 && int64(info.State.Msgs) >= bound/10*tenths { //nolint:gosec // as above
 		l.left = 0

@@ -122,15 +122,15 @@ type Writer struct {
 	queue  chan order // Put and Forget send, Close closes, Run receives
 
 	bytes  atomic.Int64 // of the messages that are not confirmed
-	sent   atomic.Int64 // of those that are published
 	failed atomic.Bool  // the last message could not be stored, which has been logged
 
 	// Owned by Run.
-	looked time.Time // when the stream was looked at last
-	fault  error     // why it cannot be used; nil if it can
-	all    level     // of all messages
-	half   level     // of those that may only use half
-	holds  bool      // it may hold messages
+	unconfirmed sync.WaitGroup // messages that are published; replies end them
+	looked      time.Time      // when the stream was looked at last
+	fault       error          // why it cannot be used; nil if it can
+	all         level          // of all messages
+	half        level          // of those that may only use half
+	holds       bool           // it may hold messages
 }
 
 // New makes a Writer and starts nothing.
@@ -194,21 +194,20 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	var answers sync.WaitGroup
 	answers.Go(func() { mux.Run(ctx) })
-	var unconfirmed sync.WaitGroup
 	for o := range w.queue {
 		if o.forget {
 			w.forget(ctx, mux, o.ID)
-		} else if err := w.store(ctx, mux, &o, &unconfirmed); err != nil {
+		} else if err := w.store(ctx, mux, &o); err != nil {
 			w.end(&o, err)
 		}
 	}
-	unconfirmed.Wait()
+	w.unconfirmed.Wait()
 	stop()
 	answers.Wait()
 }
 
 // store sends a message to be stored. If it returns an error, the message is not stored, and its Done was not called.
-func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order, unconfirmed *sync.WaitGroup) error {
+func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order) error {
 	msg, err := w.schedule(ctx, o)
 	if o.Else != "" && (errors.Is(err, ErrFull) || errors.Is(err, ErrNoRetry)) {
 		msg, err = o.elsewhere(), nil
@@ -217,16 +216,13 @@ func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order, unconfir
 		return err
 	}
 	stored := *o
-	unconfirmed.Add(1)
-	w.sent.Add(o.bytes)
+	w.unconfirmed.Add(1)
 	err = mux.Publish(ctx, msg, time.Now().Add(timeout), func(_ *jetstream.PubAck, err error) {
-		defer unconfirmed.Done()
-		w.sent.Add(-stored.bytes)
+		defer w.unconfirmed.Done()
 		w.end(&stored, err)
 	})
 	if err != nil {
-		w.sent.Add(-o.bytes)
-		unconfirmed.Done()
+		w.unconfirmed.Done()
 		return err
 	}
 	return nil
@@ -297,7 +293,10 @@ func (w *Writer) look(ctx context.Context) error {
 	return w.fault
 }
 
+// lookNow looks at the stream, once all that this process has published is confirmed. So the look shows it, and most of what
+// others have published meanwhile.
 func (w *Writer) lookNow(ctx context.Context) {
+	w.unconfirmed.Wait()
 	w.fault = w.see(ctx)
 	w.looked = time.Now()
 }
@@ -346,10 +345,9 @@ func (w *Writer) see(ctx context.Context) error {
 		return fmt.Errorf("%w: it has no schedules; `arrakis provision --apply` allows them", ErrNoRetry)
 	}
 	w.holds = info.State.Msgs > 0
-	sent := w.sent.Load() // of which the stream may hold some
-	w.all.see(info, sent)
+	w.all.see(info)
 	wasFull := w.half.full
-	if w.half.see(info, sent); wasFull && !w.half.full {
+	if w.half.see(info); wasFull && !w.half.full {
 		w.log.InfoContext(ctx, "RETRY is less than half full again")
 	}
 	return nil
