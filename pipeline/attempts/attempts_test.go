@@ -1,7 +1,13 @@
 package attempts_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,4 +137,56 @@ func TestStore(t *testing.T) {
 			b.ok(b.Forget(t.Context(), b.key))
 		})
 	})
+}
+
+// trips is a client's hook that counts round trips, and holds up the first one until it is told to let it go.
+type trips struct {
+	n     atomic.Int64
+	first chan struct{}
+}
+
+func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() == "client" {
+			return next(ctx, cmds) // a new connection says what it is
+		}
+		if h.n.Add(1) == 1 {
+			<-h.first
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (*trips) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// Handlers that fail together share round trips.
+func TestCallersShareRoundTrips(t *testing.T) {
+	t.Parallel()
+	const callers = 100
+	b := setup(t, testserver.Redis(t).Addr())
+	h := &trips{first: make(chan struct{})}
+	b.rdb.AddHook(h)
+	var errs [callers]error
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			key := b.key + strconv.Itoa(i)
+			errs[i] = b.Fail(t.Context(), key, "1")
+			earlier, begins, err := b.Begin(t.Context(), key, attempts.Attempt{Delivery: "2", Limit: limit})
+			if errs[i] = errors.Join(errs[i], err); earlier.Failed != 1 || !begins {
+				t.Errorf("caller %d: earlier %+v, begins %t", i, earlier, begins)
+			}
+		})
+	}
+	testserver.Eventually(t, "all wait", func() bool {
+		stacks := make([]byte, 1<<20)
+		return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("attempts.(*Store).Fail(")) == callers
+	})
+	close(h.first)
+	all.Wait()
+	b.ok(errors.Join(errs[:]...))
+	if n := h.n.Load(); n > callers/4 {
+		t.Errorf("%d round trips for %d calls", n, 2*callers)
+	}
 }
