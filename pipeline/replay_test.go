@@ -82,7 +82,7 @@ func (f *flooded) letter(n int) *deadletter.Record {
 // and others are served. All are handled, once, and none is left.
 func TestReplaysWaitInALane(t *testing.T) {
 	t.Parallel()
-	const n = 3_000
+	const n = 1_500
 	f := newFlooded(t)
 	f.ensure()
 	letters := deadletter.New(f.js)
