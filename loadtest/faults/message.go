@@ -18,6 +18,11 @@ const (
 	wideLimit                              = 9_000
 	tightCommands, tightChecks, tightSyncs = 20, 50, 10
 
+	// A community whose messages over the limit are delayed. It sends more commands than it may, and its window is full
+	// when the run begins, so that permits become free from then on, one after the other: commands soon expire.
+	patient         = "patient_0"
+	patientCommands = 240
+
 	// The communities that flood: one without limits, and one whose limits a burst of commands exceeds, and several of
 	// checks.
 	openFlood, limitedFlood = "flood_0", "flood_1"
@@ -45,6 +50,8 @@ func communities() (limits map[string]audit.Limit, tenants map[string]string) {
 	for i := range tightCommunities {
 		add(fmt.Sprintf("tight_%d", i), tightCommands, tightChecks, tightSyncs)
 	}
+	add(patient, patientCommands, wideLimit, wideLimit)
+	tenants["tenant:config:"+patient] = strings.Replace(tenants["tenant:config:"+patient], `"rateLimits"`, `"onLimit":"delay","rateLimits"`, 1)
 	add(openFlood, -1, -1, -1)
 	add(limitedFlood, floodCommands, wideLimit, wideLimit)
 	return limits, tenants
@@ -117,6 +124,11 @@ func newMessage(seed uint64, i, total int) *message {
 		m.community = fmt.Sprintf("wide_%d", draw.IntN(wideCommunities))
 	default:
 		m.community = fmt.Sprintf("tight_%d", draw.IntN(tightCommunities))
+	}
+	if m.kind == command && draw.IntN(100) < 8 {
+		m.community, m.Replies = patient, true
+		m.complete(fmt.Sprintf("%d-%06d-%s", seed, i, m.behaviour))
+		return m
 	}
 	m.viaHTTP = draw.IntN(100) < 15 && m.behaviour != malformed
 	// A message that can be over its limit or too old waits for its outcome, which is told to nobody else. Over HTTP,

@@ -21,6 +21,9 @@ func TestMessages(t *testing.T) {
 		ids[m.ID] = true
 		seen[m.behaviour]++
 		seen[m.subject]++
+		if m.community == patient {
+			seen[patient]++
+		}
 		if floods(m.community) {
 			seen[m.community+" "+m.subject]++
 			if m.viaHTTP {
@@ -28,7 +31,7 @@ func TestMessages(t *testing.T) {
 			}
 		}
 		told := m.Replies || m.viaHTTP && !m.async
-		limited := strings.HasPrefix(m.community, "tight") || m.community == limitedFlood
+		limited := strings.HasPrefix(m.community, "tight") || m.community == limitedFlood || m.community == patient
 		if (m.kind == command || limited && m.kind != event) && !told {
 			t.Fatalf("nobody is told what becomes of %+v", m)
 		}
@@ -46,7 +49,7 @@ func TestMessages(t *testing.T) {
 		works, refuses, stumbles, fails, malformed, command.subject, check.subject, syncing.subject, event.subject,
 		openFlood + " " + command.subject, openFlood + " " + check.subject, openFlood + " " + event.subject,
 		limitedFlood + " " + command.subject, limitedFlood + " " + check.subject, limitedFlood + " " + event.subject,
-		"floods over HTTP",
+		"floods over HTTP", patient,
 	} {
 		if seen[what] < 10 {
 			t.Errorf("%d messages are %s", seen[what], what)

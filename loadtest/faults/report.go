@@ -138,7 +138,8 @@ func (r *report) verdicts() [][]string {
 	count("lanes opened", func(res *result) int { return res.Carried.Lanes })
 	count("moved into lanes", func(res *result) int { return int(res.Carried.Moved) })      //nolint:gosec // a count
 	count("most messages in lanes", func(res *result) int { return int(res.Carried.Most) }) //nolint:gosec // as above
-	count("stored in RETRY", func(res *result) int { return int(res.Carried.Again) })       //nolint:gosec // as above
+	count("permits reserved", func(res *result) int { return res.Windows.Reserved })
+	count("stored in RETRY", func(res *result) int { return int(res.Carried.Again) }) //nolint:gosec // as above
 	count("repeats", func(res *result) int { return res.Messages.Repeated })
 	count("tried again", func(res *result) int { return res.Messages.Retried })
 	count("ended in two ways", func(res *result) int { return res.Messages.TwoEndings })

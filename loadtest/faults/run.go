@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/faults/audit"
@@ -144,7 +145,11 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 	}
 	res.Carried = r.lanes
 	res.Problems = append(res.Problems, res.Carried.unused()...)
-	return res, r.audit(ctx, res)
+	err := r.audit(ctx, res)
+	if res.Windows.Reserved == 0 {
+		res.Problems = append(res.Problems, "no permit was reserved for later")
+	}
+	return res, err
 }
 
 // processes are all processes of the run.
@@ -232,6 +237,9 @@ func (r *run) prepare(ctx context.Context) error {
 			return fmt.Errorf("store tenants: %w", err)
 		}
 	}
+	if err := r.fillWindow(ctx); err != nil {
+		return fmt.Errorf("fill the window of %s: %w", patient, err)
+	}
 	r.service = &service{nc: r.direct, ledger: r.ledger, begin: r.begin}
 	if err := r.service.start(); err != nil {
 		return err
@@ -258,6 +266,22 @@ func (r *run) prepare(ctx context.Context) error {
 		ingress: func() string { return "http://" + r.workers[rand.IntN(len(r.workers))].http }, //nolint:gosec // any will do
 	}
 	return nil
+}
+
+// fillWindow gives the patient community a full window of admissions, at even distances.
+func (r *run) fillWindow(ctx context.Context) error {
+	now, err := r.redis.client.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	key := limitKey(patient, command.action)
+	limit := r.limits[key]
+	admissions := make([]redis.Z, limit.Max)
+	for i := range admissions {
+		at := now.UnixMilli() - limit.Window + int64(i+1)*limit.Window/int64(limit.Max)
+		admissions[i] = redis.Z{Score: float64(at), Member: fmt.Sprintf("before-%d", i)}
+	}
+	return r.redis.client.ZAdd(ctx, key, admissions...).Err()
 }
 
 // shortenAckWaits gives all consumers that there are the ack wait of the run.

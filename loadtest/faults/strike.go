@@ -100,9 +100,10 @@ func (r *run) recovered(ctx context.Context) (time.Duration, error) {
 
 // stepBack sets the clock of Redis back, and notes where.
 func (r *run) stepBack(ctx context.Context, d time.Duration) error {
+	at := r.auditTime()
 	offset, err := r.redis.step(ctx, -d)
 	if err == nil {
-		r.steps = append(r.steps, audit.Step{Offset: offset, Back: d.Milliseconds()})
+		r.steps = append(r.steps, audit.Step{Offset: offset, At: at, Back: d.Milliseconds()})
 		r.back += d
 	}
 	return err

@@ -17,16 +17,34 @@ import (
 type Admission struct {
 	Key string // of the limit, such as ratelimit:comm_007:command
 	ID  string // event ID
-	At  int64  // by the audit's clock, ms
+	At  int64  // by the audit's clock, ms; a reservation is ahead when it is made
 	// Offset is where the append-only file has it.
 	Offset int64
 	// Released says that the permit was given back later.
 	Released bool
+	// Reserved says that the permit was reserved for a message that is delayed.
+	Reserved bool
+	// Moved is the time to which a reservation was moved later, because its message came late; 0 if it was not.
+	Moved int64
+}
+
+// reserved begins the members that are reservations.
+const reserved = "\x02"
+
+// admission is that of a member of a limit. A reservation's is the mark, the event ID, a space and the place of the message
+// in its stream.
+func admission(key, member string, a admitted) Admission {
+	id, isReservation := strings.CutPrefix(member, reserved)
+	if isReservation {
+		id, _, _ = strings.Cut(id, " ")
+	}
+	return Admission{Key: key, ID: id, At: a.at(), Offset: a.offset, Reserved: isReservation}
 }
 
 // Step is a step back of the clock of Redis.
 type Step struct {
 	Offset int64 // in the append-only file, of the first command after the step
+	At     int64 // when it was, by the audit's clock, ms
 	Back   int64 // ms
 }
 
@@ -34,7 +52,8 @@ type Step struct {
 // order: an admission is a member that is added to a sorted set below prefix, and its score is the time of admission.
 //
 // The audit's clock is that of Redis, except that it goes on while the clock of Redis is set back. Otherwise a time
-// that Redis has passed twice would hold twice the permits, and rightly so. Forward steps are steps of both.
+// that Redis has passed twice would hold twice the permits, and rightly so. Forward steps are steps of both. A reservation
+// that is ahead when the clock is set back comes so much later.
 //
 // A command that a crash has cut off ends the file. An error means that the file holds what cannot be understood.
 func ReadLog(r io.Reader, prefix string, steps []Step) ([]Admission, error) {
@@ -50,7 +69,7 @@ func ReadLog(r io.Reader, prefix string, steps []Step) ([]Admission, error) {
 			return nil, fmt.Errorf("append-only file at byte %d: %w", at, err)
 		}
 		for len(steps) > 0 && at >= steps[0].Offset {
-			l.back += steps[0].Back
+			l.stepBack(steps[0])
 			steps = steps[1:]
 		}
 		l.offset = at
@@ -127,6 +146,18 @@ type admitted struct {
 // at is the time of the admission by the audit's clock.
 func (a admitted) at() int64 { return int64(a.score) + a.back }
 
+func (l *log) stepBack(s Step) {
+	l.back += s.Back
+	for _, members := range l.keys {
+		for id, a := range members {
+			if strings.HasPrefix(id, reserved) && a.at() > s.At {
+				a.back = l.back
+				members[id] = a
+			}
+		}
+	}
+}
+
 // apply applies one command.
 func (l *log) apply(args []string) error {
 	if len(args) < 2 {
@@ -194,8 +225,12 @@ func (l *log) add(key string, args []string) error {
 			if keep {
 				continue
 			}
-			// It has left the window and was not trimmed yet: both admissions count.
-			l.past = append(l.past, Admission{Key: key, ID: args[1], At: old.at(), Offset: old.offset})
+			// It has left the window and was not trimmed yet: both admissions count. But a reservation can move.
+			a := admission(key, args[1], old)
+			if a.Reserved {
+				a.Moved = int64(score) + l.back
+			}
+			l.past = append(l.past, a)
 		}
 		members[args[1]] = admitted{score: score, back: l.back, offset: l.offset}
 	}
@@ -242,7 +277,9 @@ func (l *log) trimRanks(key string, args []string) error {
 func (l *log) remove(key string, which func(string, admitted) bool, released bool) {
 	for id, a := range l.keys[key] {
 		if which(id, a) {
-			l.past = append(l.past, Admission{Key: key, ID: id, At: a.at(), Offset: a.offset, Released: released})
+			left := admission(key, id, a)
+			left.Released = released
+			l.past = append(l.past, left)
 			delete(l.keys[key], id)
 		}
 	}

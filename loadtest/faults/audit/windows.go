@@ -16,6 +16,7 @@ type Limit struct {
 type Windows struct {
 	Keys       int // limits with at least one admission
 	Admissions int
+	Reserved   int    // of the admissions: permits that were reserved for later
 	Fullest    string // the window that was fullest, for its limit
 	Over       int    // admissions above their limit
 	Excused    int    // admissions above their limit for which the policy is the reason
@@ -24,16 +25,19 @@ type Windows struct {
 
 // Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds
 // more than the limit. A permit that was given back does not count, unless counted says that a handler has run for its
-// message all the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
+// message all the same, nor does a reservation from where it was moved before its window was over. With excused, admissions at such times are counted apart. A key without a limit is an error.
 func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id string) bool, excused func(at int64) bool) (Windows, error) {
 	times := map[string][]int64{}
 	w := Windows{}
 	for _, a := range admissions {
-		if a.Released && !counted(a.ID) {
+		if a.Released && !counted(a.ID) || a.Moved != 0 && a.Moved < a.At+limits[a.Key].Window {
 			continue
 		}
 		times[a.Key] = append(times[a.Key], a.At)
 		w.Admissions++
+		if a.Reserved {
+			w.Reserved++
+		}
 	}
 	w.Keys = len(times)
 	fullest := -1.0

@@ -93,13 +93,14 @@ func TestUnpermitted(t *testing.T) {
 	}
 }
 
-// file makes an append-only file of commands, given as words.
+// file makes an append-only file of commands, given as words; ~ is a space in a word.
 func file(commands ...string) string {
 	var b strings.Builder
 	for _, c := range commands {
 		words := strings.Fields(c)
 		fmt.Fprintf(&b, "*%d\r\n", len(words))
 		for _, w := range words {
+			w = strings.ReplaceAll(w, "~", " ")
 			fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
 		}
 	}
@@ -179,6 +180,35 @@ func TestStepBack(t *testing.T) {
 	got := read(t, before+after, audit.Step{Offset: int64(len(before)), Back: 3_000})
 	if want := []string{"a@5000", "b@5000"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A permit that is reserved counts from the time that it is reserved for, also if the clock of Redis is set back meanwhile,
+// and is its message's. One that is moved because its message comes late counts once.
+func TestReservations(t *testing.T) {
+	const name = "\x02late~COMMANDS:7:1700000000000000000"
+	before := file("ZADD "+key+" 5000 a", "ZADD "+key+" 7000 "+name)
+	after := file("ZADD " + key + " 7400 " + name)
+	as, err := audit.ReadLog(strings.NewReader(before+after), "ratelimit:", []audit.Step{{Offset: int64(len(before)), At: 5_500, Back: 3_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(as, func(a, b audit.Admission) int { return int(a.At - b.At) })
+	if as[0].At != 5_000 || as[1].At != 10_000 || as[1].Moved != 10_400 || as[2].At != 10_400 || as[2].ID != "late" {
+		t.Errorf("got %+v", as)
+	}
+	one := map[string]audit.Limit{key: {Max: 1, Window: 1_000}}
+	if w, err := audit.Exceeded(as, one, nobody, nil); err != nil || w.Over != 0 || w.Admissions != 2 {
+		t.Errorf("%+v, %v; want 2 admissions, and none over", w, err)
+	}
+	for written, want := range map[int64]int{1: 1, 1 << 20: 0} {
+		if got := audit.Unpermitted(map[string]audit.Run{"late": {Key: key, Written: written}}, as); len(got) != want {
+			t.Errorf("a run when %d bytes were written: without a permit are %v", written, got)
+		}
+	}
+	as[2].At, as[1].Moved = 12_000, 12_000 // after its window: then it is used twice
+	if w, err := audit.Exceeded(as, one, nobody, nil); err != nil || w.Admissions != 3 {
+		t.Errorf("%+v, %v; want 3 admissions", w, err)
 	}
 }
 
