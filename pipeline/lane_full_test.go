@@ -42,7 +42,7 @@ func TestInvariantOneCommunityFillsHalf(t *testing.T) {
 	t.Parallel()
 	const bound, n = 8 << 20, 4_000 // of 4 KiB
 	f := newFlooded(t)
-	f.adjust = func(p *Pipeline) { p.lanes.writer.fullDelay = 2 * time.Second }
+	f.adjust = func(p *Pipeline) { p.lanes.writer.fullDelay = time.Second }
 	f.ensure()
 	f.bound(contract.StreamOverflow, bound)
 	f.bound(contract.StreamRetry, bound)
@@ -100,7 +100,7 @@ func TestBackoffOfAFullLane(t *testing.T) {
 	for _, test := range []struct {
 		before, delivered uint64
 		least             time.Duration
-	}{{0, 1, 10 * time.Second}, {1, 1, 20 * time.Second}, {2, 1, 40 * time.Second}, {1, 2, 40 * time.Second}, {9, 1, maxFullDelay}, {1 << 40, 1, maxFullDelay}} {
+	}{{0, 1, 10 * time.Second}, {1, 1, 20 * time.Second}, {2, 1, 40 * time.Second}, {1, 2, 40 * time.Second}, {9, 1, maxFullDelays * fullDelay}, {1 << 40, 1, maxFullDelays * fullDelay}} {
 		d := &delivery{before: test.before, position: position{delivered: test.delivered}}
 		for range 100 {
 			if got := w.backoff(d); got < test.least || got > test.least*3/2 {

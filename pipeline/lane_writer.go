@@ -29,9 +29,10 @@ const (
 	maxMovingBytes = 16 << 20
 	// moveTimeout is how long JetStream has to confirm a message.
 	moveTimeout = 5 * time.Second
-	// fullDelay is the first delay before a message that its lane had no room for is tried again, maxFullDelay the longest.
-	fullDelay    = 10 * time.Second
-	maxFullDelay = 2 * time.Minute
+	// fullDelay is the first delay before a message that its lane had no room for is tried again. The longest is
+	// maxFullDelays times as long.
+	fullDelay     = 10 * time.Second
+	maxFullDelays = 12
 	// maxHeldDelay is the same for one that holds a place among the unacknowledged messages meanwhile.
 	maxHeldDelay = 15 * time.Second
 )
@@ -313,7 +314,7 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 // try costs about as much as a message that is handled. The jitter keeps them from coming back all at once.
 func (w *laneWriter) backoff(d *delivery) time.Duration {
 	times := max(d.before+d.delivered, 1)
-	delay := min(w.fullDelay<<min(times-1, 16), maxFullDelay)
+	delay := min(w.fullDelay<<min(times-1, 16), maxFullDelays*w.fullDelay)
 	return delay + rand.N(delay/2+1) //nolint:gosec // jitter
 }
 
