@@ -79,7 +79,7 @@ func (b *bundle) defaults() Options {
 		NATS: b.nc, Tenants: b.store, Limiter: b.limits, Redis: b.rdb, Handlers: b.handlers,
 		Streams: streams.Options{Storage: jetstream.MemoryStorage, MaxAckPending: 10_000},
 		Shards:  4, ShardMailbox: 1024, TenantCacheSize: 100_000, TenantCacheTTL: 30 * time.Second,
-		HandlerConcurrency: 256, HandlerTimeout: testserver.Patience, MaxAttempts: 3,
+		HandlerConcurrency: 256, HandlerTimeout: time.Hour, MaxAttempts: 3,
 		RetryBackoff: []time.Duration{20 * time.Millisecond}, RetryUntil: time.Hour,
 		MetricsMaxTenants: 10_000, ShutdownTimeout: 30 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
