@@ -133,6 +133,7 @@ func TestShutdownGivesRequestsBack(t *testing.T) {
 	<-requests
 	stop()
 	b.start()
+	testserver.Eventually(t, "it comes again", func() bool { return len(requests) == 1 })
 	_ = (<-requests).Respond([]byte(`"answered"`))
 	if o := b.outcome(outcome); string(o.Result) != `"answered"` {
 		t.Errorf("outcome %+v, error %+v", o, o.Error)
