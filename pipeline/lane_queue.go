@@ -22,8 +22,8 @@ type claim struct {
 	total     int           // what the queue holds from the source, of all communities
 }
 
-// claims appends to list a claim for each community and source with messages that wait: at least so many, or of more
-// than so many bytes. Lanes are no such sources.
+// claims appends to list a claim for each community and source with messages that wait: at least so many, or of more than
+// so many bytes. Lanes are no such sources. It also notes which sources are even.
 func (q *fairQueue) claims(list []claim, least int, bytes int64) []claim {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,8 +43,13 @@ func (q *fairQueue) claims(list []claim, least int, bytes int64) []claim {
 			}
 		}
 	}
+	for s := range totals {
+		s.even = !s.lane
+	}
 	for i := range list {
-		list[i].total = totals[list[i].source]
+		c := &list[i]
+		c.total = totals[c.source]
+		c.source.even = c.source.even && !lanes.BeyondShare(c.waiting, c.total)
 	}
 	return list
 }

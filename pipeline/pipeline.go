@@ -117,8 +117,8 @@ func New(o Options) (*Pipeline, error) {
 	delays := newDelayer(shards, o.CommandTTL, ended)
 	taken := newIntake()
 	decode := &decodeStage{
-		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, metrics: m, log: log, shards: shards, ended: ended,
-		added: make(chan struct{}, 1),
+		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, metrics: m, log: log, admitted: admitted,
+		shards: shards, ended: ended, added: make(chan struct{}, 1),
 	}
 	decode.addSources(js, &o)
 	p := &Pipeline{

@@ -38,7 +38,9 @@ type source struct {
 	backlog    uint64 // messages that JetStream has not delivered yet
 	reconnects uint32 // of the connection, when the batch began to be decoded
 
-	queued int // messages in the fair queue, under its lock
+	// Protected by the fair queue's lock.
+	queued int  // messages in the fair queue
+	even   bool // at the last look, no community had more than its share of them
 
 	stall stall // owned by look
 

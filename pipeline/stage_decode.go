@@ -25,6 +25,8 @@ type decodeStage struct {
 	metrics    *metrics
 	log        *slog.Logger
 
+	admitted *fairQueue // not filled by this stage, which lets it catch up
+
 	shards *shard.Pool[*delivery]    // out: decoded messages
 	ended  *shard.Mailbox[*delivery] // out: messages that cannot be decoded
 
@@ -81,6 +83,7 @@ func (s *decodeStage) decode(work context.Context, src *source) error {
 		if batch, ok = src.next(batch); !ok {
 			return nil
 		}
+		s.admitted.catchUp(work, src)
 		s.intake.enter(work, src, loadOf(batch))
 		if err := s.decodeBatch(work, src, batch, sorter); err != nil {
 			src.nakAll(batch)
