@@ -8,14 +8,14 @@
 //
 // The four stages run under one errgroup. Each has its own file: stage_decode.go, stage_limit.go, stage_handle.go and
 // stage_metrics.go. Beside them runs the writer of lanes, lane_writer.go, which takes messages between limit and handle.
-// A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every
-// message ends in the metrics stage, but for those that a source gives back after an abort because they are not
-// decoded yet.
+// A message travels as one *delivery, and exactly one stage owns the delivery at a time. Every message ends in the metrics
+// stage, but for those that a source gives back after an abort because they are not decoded yet.
 //
 // # Backpressure
 //
-// No stage waits for handlers. What is in the process, from decode to its end, is bounded at the sources, in messages
-// for each of them and in bytes over all; see intake. A source that has no room waits, and soon stops pulling, so that
+// No stage waits for handlers that are slow; for fast ones decode waits a moment, see fairQueue.catchUp. What is in the
+// process, from decode to its end, is bounded at the sources, in messages for each of them and in bytes over all; see
+// intake. A source that has no room waits, and soon stops pulling, so that
 // further messages wait in JetStream. A sender whose message is not admitted is told so at once.
 //
 // A community that is over its due does not fill what the consumers may have unacknowledged: its admitted messages are
