@@ -332,6 +332,7 @@ func TestCommandExpiresInALane(t *testing.T) {
 		permits, handled := f.charged("big:command"), f.count()
 		return handled <= permits && int64(permits) <= int64(handled)+kept
 	})
+	t.Logf("%d of 1000 came again", again.Load()) // none, unless the machine is slow
 }
 
 // A drain finishes what is on its way into a lane: nothing is even handled twice.
