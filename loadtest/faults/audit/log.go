@@ -24,8 +24,6 @@ type Admission struct {
 	Released bool
 	// Reserved says that the permit was reserved for a message that is delayed.
 	Reserved bool
-	// Moved is the time to which a reservation was moved later, because its message came late; 0 if it was not.
-	Moved int64
 }
 
 // reserved begins the members that are reservations.
@@ -225,12 +223,9 @@ func (l *log) add(key string, args []string) error {
 			if keep {
 				continue
 			}
-			// It has left the window and was not trimmed yet: both admissions count. But a reservation can move.
-			a := admission(key, args[1], old)
-			if a.Reserved {
-				a.Moved = int64(score) + l.back
-			}
-			l.past = append(l.past, a)
+			// It has left the window and was not trimmed yet: both admissions count. So do both of a reservation, which gets
+			// another time only when its window has passed: its message may have run at the first one.
+			l.past = append(l.past, admission(key, args[1], old))
 		}
 		members[args[1]] = admitted{score: score, back: l.back, offset: l.offset}
 	}

@@ -25,12 +25,12 @@ type Windows struct {
 
 // Exceeded counts the admissions above their limits: those for which the window that ends with them, (t-W, t], holds
 // more than the limit. A permit that was given back does not count, unless counted says that a handler has run for its
-// message all the same, nor does a reservation from where it was moved before its window was over. With excused, admissions at such times are counted apart. A key without a limit is an error.
+// message all the same. With excused, admissions at such times are counted apart. A key without a limit is an error.
 func Exceeded(admissions []Admission, limits map[string]Limit, counted func(id string) bool, excused func(at int64) bool) (Windows, error) {
 	times := map[string][]int64{}
 	w := Windows{}
 	for _, a := range admissions {
-		if a.Released && !counted(a.ID) || a.Moved != 0 && a.Moved < a.At+limits[a.Key].Window {
+		if a.Released && !counted(a.ID) {
 			continue
 		}
 		times[a.Key] = append(times[a.Key], a.At)

@@ -184,31 +184,30 @@ func TestStepBack(t *testing.T) {
 }
 
 // A permit that is reserved counts from the time that it is reserved for, also if the clock of Redis is set back meanwhile,
-// and is its message's. One that is moved because its message comes late counts once.
+// and is its message's. One that gets another time counts at both, and is over the limit if its window has not passed.
 func TestReservations(t *testing.T) {
 	const name = "\x02late~COMMANDS:7:1700000000000000000"
 	before := file("ZADD "+key+" 5000 a", "ZADD "+key+" 7000 "+name)
-	after := file("ZADD " + key + " 7400 " + name)
-	as, err := audit.ReadLog(strings.NewReader(before+after), "ratelimit:", []audit.Step{{Offset: int64(len(before)), At: 5_500, Back: 3_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.SortFunc(as, func(a, b audit.Admission) int { return int(a.At - b.At) })
-	if as[0].At != 5_000 || as[1].At != 10_000 || as[1].Moved != 10_400 || as[2].At != 10_400 || as[2].ID != "late" {
-		t.Errorf("got %+v", as)
-	}
-	one := map[string]audit.Limit{key: {Max: 1, Window: 1_000}}
-	if w, err := audit.Exceeded(as, one, nobody, nil); err != nil || w.Over != 0 || w.Admissions != 2 {
-		t.Errorf("%+v, %v; want 2 admissions, and none over", w, err)
-	}
-	for written, want := range map[int64]int{1: 1, 1 << 20: 0} {
-		if got := audit.Unpermitted(map[string]audit.Run{"late": {Key: key, Written: written}}, as); len(got) != want {
-			t.Errorf("a run when %d bytes were written: without a permit are %v", written, got)
+	step := audit.Step{Offset: int64(len(before)), At: 5_500, Back: 3_000}
+	for again, over := range map[int]int{8_400: 0, 7_400: 1} {
+		after := file(fmt.Sprintf("ZADD %s %d %s", key, again, name))
+		as, err := audit.ReadLog(strings.NewReader(before+after), "ratelimit:", []audit.Step{step})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	as[2].At, as[1].Moved = 12_000, 12_000 // after its window: then it is used twice
-	if w, err := audit.Exceeded(as, one, nobody, nil); err != nil || w.Admissions != 3 {
-		t.Errorf("%+v, %v; want 3 admissions", w, err)
+		slices.SortFunc(as, func(a, b audit.Admission) int { return int(a.At - b.At) })
+		if as[0].At != 5_000 || as[1].At != 10_000 || as[2].At != int64(again)+3_000 || as[2].ID != "late" {
+			t.Errorf("got %+v", as)
+		}
+		one := map[string]audit.Limit{key: {Max: 1, Window: 1_000}}
+		if w, err := audit.Exceeded(as, one, nobody, nil); err != nil || w.Over != over || w.Admissions != 3 || w.Reserved != 2 {
+			t.Errorf("%+v, %v; want 3 admissions, 2 of them reserved, and %d over", w, err, over)
+		}
+		for written, want := range map[int64]int{1: 1, 1 << 20: 0} {
+			if got := audit.Unpermitted(map[string]audit.Run{"late": {Key: key, Written: written}}, as); len(got) != want {
+				t.Errorf("a run when %d bytes were written: without a permit are %v", written, got)
+			}
+		}
 	}
 }
 
