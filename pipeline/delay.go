@@ -42,12 +42,13 @@ const (
 // next free permit in Redis. Then the metrics stage stores the message in RETRY until its permit is free, when it comes
 // back to the shard like any other message, and finds the permit.
 type delayer struct {
-	shards     *shard.Pool[*delivery]
-	commandTTL time.Duration               // 0: commands never expire
-	ended      *shard.Mailbox[*delivery]   // out
-	waiting    *shard.Mailbox[*delivery]   // in
-	refusals   *lru.Cache[string, refusal] // by community and action
-	closedTo   atomic.Int64                // until when RETRY takes nothing, in Unix ns
+	shards      *shard.Pool[*delivery]
+	commandTTL  time.Duration               // 0: commands never expire
+	refusalTime time.Duration               // how long a refused reservation is remembered
+	ended       *shard.Mailbox[*delivery]   // out
+	waiting     *shard.Mailbox[*delivery]   // in
+	refusals    *lru.Cache[string, refusal] // by community and action
+	closedTo    atomic.Int64                // until when RETRY takes nothing, in Unix ns
 }
 
 // refusal is what is known of the reservations of a community and action when one was refused.
@@ -60,7 +61,8 @@ type refusal struct {
 func newDelayer(shards *shard.Pool[*delivery], commandTTL time.Duration, ended *shard.Mailbox[*delivery]) *delayer {
 	refusals, _ := lru.New[string, refusal](maxRefusals) // an error only for a size below 1
 	return &delayer{
-		shards: shards, commandTTL: commandTTL, ended: ended, waiting: shard.NewMailbox[*delivery](delayQueue), refusals: refusals,
+		shards: shards, commandTTL: commandTTL, refusalTime: refusalTime, ended: ended,
+		waiting: shard.NewMailbox[*delivery](delayQueue), refusals: refusals,
 	}
 }
 
@@ -157,7 +159,7 @@ func (s *delayer) delay(work context.Context, batch []*delivery) {
 		case r.Answer == limiter.Unanswered && d.delayedBefore():
 			d.disposition = delayed(now.Add(d.source.clock() + max(d.admission.Verdict.RetryAfter, refusalTime)))
 		default:
-			s.refusals.Add(refusalKey(d), refusal{until: now.Add(refusalTime), next: now.Add(r.Wait), full: r.Answer != limiter.Late})
+			s.refusals.Add(refusalKey(d), refusal{until: now.Add(s.refusalTime), next: now.Add(r.Wait), full: r.Answer != limiter.Late})
 			d.disposition = rejected(false, d.replyTo, 0)
 		}
 	}
