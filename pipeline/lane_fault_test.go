@@ -110,28 +110,7 @@ func TestMoveIsRepeated(t *testing.T) {
 	f.ensure()
 	openLane(f.bundle, "big")
 	f.flood(0, n)
-	// What a process has done that died before its acks: all that is in COMMANDS is in the lane as well.
-	stream, err := f.js.Stream(t.Context(), contract.StreamCommands)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for seq := range uint64(n) {
-		m, err := stream.GetMsg(t.Context(), seq+1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &delivery{source: &source{stream: contract.StreamCommands}, position: position{sequence: m.Sequence, stored: m.Time.UnixNano(), delivered: 1}}
-		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time}
-		d.Subject, d.EventID = m.Subject, strconv.FormatUint(seq, 10)
-		carried := &nats.Msg{Subject: contract.LaneSubject(contract.KindCommand, "big", 0), Header: d.carry(0, time.Now()), Data: m.Data}
-		carried.Header.Set(contract.HeaderAdmitted, "100 1 1")
-		if seq%2 == 0 {
-			carried.Header.Set(jetstream.MsgIDHeader, d.messageID())
-		} // else it is forgotten
-		if _, err := f.js.PublishMsg(t.Context(), carried); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.storeInLaneAsWell(n, func(seq uint64) bool { return seq%2 == 0 })
 	f.start()
 	f.open()
 	testserver.Eventually(t, "everything is acknowledged", func() bool {
@@ -145,6 +124,80 @@ func TestMoveIsRepeated(t *testing.T) {
 			t.Errorf("message %s was handled %d times", id, times)
 		}
 	}
+	if permits := f.charged("big:command"); permits != n {
+		t.Errorf("%d messages were charged, want %d", permits, n)
+	}
+}
+
+// storeInLaneAsWell does what a process has done that died before its acks: the first n messages of COMMANDS are in the
+// lane as well. JetStream remembers the IDs of those for which remembered says so.
+func (f *flooded) storeInLaneAsWell(n int, remembered func(seq uint64) bool) {
+	f.t.Helper()
+	stream, err := f.js.Stream(f.t.Context(), contract.StreamCommands)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for seq := range uint64(n) {
+		m, err := stream.GetMsg(f.t.Context(), seq+1)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		d := &delivery{source: &source{stream: contract.StreamCommands}, position: position{sequence: m.Sequence, stored: m.Time.UnixNano(), delivered: 1}}
+		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time}
+		d.Subject, d.EventID, d.headers = m.Subject, strconv.FormatUint(seq, 10), m.Header
+		carried := &nats.Msg{Subject: contract.LaneSubject(contract.KindCommand, "big", 0), Header: d.carry(0, time.Now()), Data: m.Data}
+		carried.Header.Set(contract.HeaderAdmitted, "100 1 1")
+		if remembered(seq) {
+			carried.Header.Set(jetstream.MsgIDHeader, d.messageID())
+		}
+		if _, err := f.js.PublishMsg(f.t.Context(), carried); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// The same while the community has its part of OVERFLOW: what is in the lane already is neither refused, nor handled a
+// second time by way of RETRY.
+func TestMoveIsRepeatedIntoAFullPart(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	f := newFlooded(t)
+	f.limit(n)
+	f.ensure()
+	openLane(f.bundle, "big")
+	var waiting []*nats.Subscription
+	for i := range n {
+		if body := command("big", "work", strconv.Itoa(i)); i%2 == 0 {
+			waiting = append(waiting, f.publish("commands.interaction", body))
+		} else {
+			f.send("commands.interaction", body)
+		}
+	}
+	f.storeInLaneAsWell(n, func(uint64) bool { return true })
+	// The lane has less than half, but not together with what is on its way there. As far as JetStream has not told that
+	// it is there already, it counts twice.
+	f.bound(contract.StreamOverflow, f.bytes(contract.StreamOverflow)*5/2)
+	var taken []jetstream.Msg
+	for range n {
+		taken = append(taken, f.next(contract.KindCommand))
+	}
+	for _, msg := range taken { // all come again
+		if err := msg.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start()
+	testserver.Eventually(t, "no original is left", func() bool { return f.stored(contract.StreamCommands) == 0 })
+	if in, later := f.stored(contract.StreamOverflow), f.stored(contract.StreamRetry); in != n || later != 0 {
+		t.Errorf("%d messages are in the lane and %d in RETRY, want %d and 0", in, later, n)
+	}
+	f.open()
+	for _, sub := range waiting {
+		if o := f.outcome(sub); o.Status != contract.StatusOK {
+			t.Errorf("%+v, %+v", o, o.Error)
+		}
+	}
+	f.wantOnce(n)
 	if permits := f.charged("big:command"); permits != n {
 		t.Errorf("%d messages were charged, want %d", permits, n)
 	}

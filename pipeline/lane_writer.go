@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -35,13 +36,17 @@ const (
 	maxFullDelays = 12
 	// maxHeldDelay is the same for one that holds a place among the unacknowledged messages meanwhile.
 	maxHeldDelay = 15 * time.Second
+	// maxRefused bounds the messages that are remembered because their lane had no room for them. There should be more
+	// than consumers have unacknowledged.
+	maxRefused = 1 << 16
 )
 
 // laneWriter moves admitted messages of communities that are in a lane into OVERFLOW: it stores them there, and then
 // lets the metrics stage acknowledge their originals. So a message is in one of the two streams at all times. If it is
 // in both, because the process has died in between, the original comes again and is stored under the same message ID,
 // which JetStream drops; if JetStream has forgotten the ID, the message is handled twice, as any redelivered one may be,
-// and charged once.
+// and charged once. So what may be in its lane is stored again even if its community has its part of OVERFLOW, as long as
+// OVERFLOW is not nearly full: elsewhere, JetStream would not recognize it.
 //
 // Messages are published in the order in which they are put. One that is refused falls behind.
 type laneWriter struct {
@@ -61,6 +66,9 @@ type laneWriter struct {
 
 	failing bool // messages cannot be stored, which has been logged; owned by settle
 
+	// refused holds the IDs of messages that their lane had no room for: they come again, but are not in it.
+	refused *lru.Cache[string, struct{}]
+
 	mu   sync.Mutex                  // protects kept; whoever holds the registry may take it
 	kept map[*lanes.Lane][]*delivery // messages of lanes that are closing
 }
@@ -77,16 +85,18 @@ type laneMove struct {
 	lane    *lanes.Lane
 	subject string // the lane's when it was entered
 	size    int64  // of the body, as maxMovingBytes counts it
+	again   bool   // it may be in the lane already
 	err     error  // why it is not stored
 }
 
 func newLaneWriter(nc *nats.Conn, registry *lanes.Registry, missing func(), log *slog.Logger,
 	admitted *fairQueue, ended *shard.Mailbox[*delivery],
 ) *laneWriter {
+	refused, _ := lru.New[string, struct{}](maxRefused) // an error is a size below 1
 	return &laneWriter{
 		nc: nc, registry: registry, missing: missing, log: log, fullDelay: fullDelay, admitted: admitted, ended: ended,
 		moves: shard.NewMailbox[*laneMove](math.MaxInt), moved: shard.NewMailbox[*laneMove](math.MaxInt),
-		kept: map[*lanes.Lane][]*delivery{}, changed: make(chan change, 1),
+		kept: map[*lanes.Lane][]*delivery{}, changed: make(chan change, 1), refused: refused,
 	}
 }
 
@@ -204,34 +214,48 @@ func (w *laneWriter) run(work context.Context) error {
 func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove, room *semaphore.Weighted, moving *sync.WaitGroup) {
 	now := time.Now()
 	msg := &nats.Msg{Subject: m.subject, Header: m.d.carry(m.d.failed, now), Data: m.d.Body}
-	msg.Header[jetstream.MsgIDHeader] = []string{m.d.messageID()}
+	id := m.d.messageID()
+	msg.Header[jetstream.MsgIDHeader] = []string{id}
 	bytes := contract.Size(msg.Subject, msg.Header, msg.Data)
-	if !m.lane.Take(bytes) {
+	if !w.takesRoom(m, id, bytes) {
 		m.err = lanes.ErrFull
 		_, _ = w.moved.Offer(m) // there is always room, and it is closed after the last one
 		return
 	}
-	ended := func(err error) {
+	ended := func(ack *jetstream.PubAck, err error) {
 		m.err = err
-		m.lane.Stored(bytes, err == nil)
+		m.lane.Stored(bytes, err == nil && !ack.Duplicate)
 		_, _ = w.moved.Offer(m) // as above
 	}
 	if err := room.Acquire(work, m.size); err != nil {
-		ended(err)
+		ended(nil, err)
 		return
 	}
 	now = time.Now()
 	moving.Add(1)
-	err := mux.Publish(work, msg, now.Add(moveTimeout), func(_ *jetstream.PubAck, err error) {
+	err := mux.Publish(work, msg, now.Add(moveTimeout), func(ack *jetstream.PubAck, err error) {
 		room.Release(m.size)
-		ended(err)
+		ended(ack, err)
 		moving.Done()
 	})
 	if err != nil { // then the function is not called
 		room.Release(m.size)
-		ended(err)
+		ended(nil, err)
 		moving.Done()
 	}
+}
+
+// takesRoom takes room in OVERFLOW for a message. It returns false if there is none.
+//
+// A message that comes again from the same stream may be in the lane: a worker has died before it acknowledged it, or an
+// answer of JetStream was lost. To refuse it would be to handle it twice, or to tell its sender that it is not handled. One
+// that came back because its lane was full is not in it, and must not get past its community's part by that.
+func (w *laneWriter) takesRoom(m *laneMove, id string, bytes int) bool {
+	m.again = m.d.delivered > 1 && !w.refused.Contains(id)
+	if m.again {
+		return m.lane.TakeAgain(bytes)
+	}
+	return m.lane.Take(bytes)
 }
 
 // messageID identifies the message in the stream that it was read from, so that it is stored once, however often it is
@@ -292,6 +316,9 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 	if full := streams.Full(m.err); full || errors.Is(m.err, lanes.ErrFull) { // which package lanes logs
 		if full {
 			m.lane.Refused()
+		}
+		if full || !m.again {
+			w.refused.Add(m.d.messageID(), struct{}{})
 		}
 		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
 		return true

@@ -16,6 +16,8 @@ const (
 	overhead = 40
 	// minAveraged is how many messages an average is of, at least.
 	minAveraged = 1_000
+	// lastPart is the part of OVERFLOW, 1/lastPart, that messages which may be in it already leave to others.
+	lastPart = 10
 )
 
 // parts says how much of OVERFLOW each community may have. It may store a message only while it has less there than what
@@ -53,9 +55,26 @@ func (s *parts) take(community string, size int64, now time.Time) bool {
 	if !s.roomLocked(community, size, now) {
 		return false
 	}
+	s.takeLocked(community, size)
+	return true
+}
+
+// takeAgain is take for a message that may be in OVERFLOW already: it need not be in its community's part, while a tenth
+// of OVERFLOW is left.
+func (s *parts) takeAgain(community string, size int64, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.roomLocked(community, size, now) && s.all.has()+size > s.bound-s.bound/lastPart {
+		return false
+	}
+	s.takeLocked(community, size)
+	return true
+}
+
+// takeLocked takes room. The caller must hold s.mu.
+func (s *parts) takeLocked(community string, size int64) {
 	s.partLocked(community).onWay += size
 	s.all.onWay += size
-	return true
 }
 
 // room reports whether there is room for a message of a community.
@@ -178,12 +197,18 @@ func (l *Lane) Take(bytes int) bool {
 	return l.parts.take(l.Community, int64(bytes)+overhead, time.Now())
 }
 
+// TakeAgain is Take for a message that may be in the lane already, which JetStream then drops. It takes room beyond the
+// community's part as well, unless OVERFLOW is nearly full.
+func (l *Lane) TakeAgain(bytes int) bool {
+	return l.parts.takeAgain(l.Community, int64(bytes)+overhead, time.Now())
+}
+
 // Room reports whether OVERFLOW has room for a further message of the lane's community.
 func (l *Lane) Room(bytes int) bool {
 	return l.parts.room(l.Community, int64(bytes)+overhead, time.Now())
 }
 
-// Stored ends what Take has begun. ok says whether the message is known to be stored.
+// Stored ends what Take or TakeAgain has begun. ok says whether the message is known to be stored by that.
 func (l *Lane) Stored(bytes int, ok bool) { l.parts.ended(l.Community, int64(bytes)+overhead, ok) }
 
 // Refused says that OVERFLOW itself has refused a message of the lane, because it is full or the lane is.

@@ -120,6 +120,28 @@ func TestPartsOfMixedSizes(t *testing.T) {
 	}
 }
 
+// A message that may be in OVERFLOW already finds room beyond its community's part, but for the last tenth of OVERFLOW.
+func TestPartsOfWhatComesAgain(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := newParts(holds(0, nil))
+	s.store("a", 1_000_000, 100, now)
+	again := 0
+	for again < 10_000 && s.takeAgain("a", 100, now) {
+		s.ended("a", 100, again%2 == 0) // the others were there
+		again++
+	}
+	if has := s.all.has(); has > 900_000 || has < 899_000 {
+		t.Errorf("%d bytes are taken, want nine tenths", has)
+	}
+	if s.take("a", 100, now) {
+		t.Error("a new message found room beyond the part")
+	}
+	if !s.takeAgain("b", 10_000, now) {
+		t.Error("a community that has less than its part finds no room")
+	}
+}
+
 // That a community finds no room is told once, and once that it has found some for a while.
 func TestPartsThatAreFull(t *testing.T) {
 	t.Parallel()
