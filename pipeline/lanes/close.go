@@ -14,14 +14,15 @@ const (
 )
 
 // closable returns those of the lanes that can be closed once they are empty, and those that other processes have
-// closed. answered says whether Redis has told the markers.
+// closed. Those need not be due: what this process puts into them opens them again, for all. answered says whether Redis
+// has told the markers.
 func (r *Registry) closable(all []*Lane, waiting map[Key]waiting, markers map[Key]marker, answered bool, now time.Time) []*Lane {
 	var closable []*Lane
 	for _, l := range all {
 		messages := waiting[l.Key].messages
 		_, marked := markers[l.Key]
 		closed := answered && !marked && messages == 0
-		if l.tries.due(now) && (closed || mayLeave(messages, r.o.Busy(l.Key), now.Sub(l.since), r.o.MinStay)) {
+		if closed || l.tries.due(now) && mayLeave(messages, r.o.Busy(l.Key), now.Sub(l.since), r.o.MinStay) {
 			l.tries.failed(now) // until it is left
 			closable = append(closable, l)
 		}

@@ -224,6 +224,32 @@ func TestLaneIsLeftWhenItIsEmpty(t *testing.T) {
 	}
 }
 
+// A lane that others have closed is left at once, however often this process has failed to close it: what it put into the
+// lane would open it again for all.
+func TestLaneThatOthersHaveClosedIsLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.process(), w.process()
+	a.open("big", false)
+	b.open("big", false)
+	w.store("big", 0)
+	later := time.Hour
+	for range 6 { // it is tried each time
+		later += longestPause
+		b.after(later)
+	}
+	if want := slices.Repeat([]bool{false}, 6); !slices.Equal(b.decided, want) {
+		t.Fatalf("left %v, want %v", b.decided, want)
+	}
+	w.handle()
+	b.after(later + time.Second)
+	b.want("big", "overflow.command.big.00") // it was tried a moment ago
+	a.after(later)
+	a.want("big", "")
+	b.after(later + 2*time.Second)
+	b.want("big", "")
+}
+
 // A lane becomes empty although messages keep coming: for a moment they are kept back.
 func TestLaneIsLeftUnderMessages(t *testing.T) {
 	w := newWorld(t)
