@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +93,43 @@ func TestLanesAreOpenedWhileOthersAreLookedAt(t *testing.T) {
 	if got := p.Consumers(); !slices.Contains(got, 1) {
 		t.Errorf("lanes to be read: %v", got)
 	}
+}
+
+// A Poll that has read the markers does not undo what SetDirect has changed since.
+func TestPollUndoesNoChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, proxy := w.stallable()
+	p.open("big", true)
+	const direct = "overflow.command.big.00 direct"
+	reads := func() string { // HGETALL: what Poll reads the markers with
+		stats, err := p.o.Redis.Info(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(stats, "cmdstat_hgetall:")
+		calls, _, _ := strings.Cut(after, ",")
+		return calls
+	}
+	before := reads()
+	proxy.Stall()
+	var poll sync.WaitGroup
+	poll.Go(func() { p.after(0) }) // it waits for JetStream
+	testserver.Eventually(t, "the markers are read", func() bool { return reads() != before })
+	p.want("big", direct)
+	if err := p.SetDirect(t.Context(), command("big"), false); err != nil {
+		t.Fatal(err)
+	}
+	p.want("big", "overflow.command.big.00")
+	proxy.Resume()
+	poll.Wait()
+	p.want("big", "overflow.command.big.00")
+	// The next one learns what others have changed.
+	if _, err := p.Registry.markers.open(t.Context(), command("big"), anyLane, new(true)); err != nil {
+		t.Fatal(err)
+	}
+	p.after(0)
+	p.want("big", direct)
 }
 
 // Each try that fails puts the next one off for twice as long, up to a minute.

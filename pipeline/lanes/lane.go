@@ -42,6 +42,7 @@ type Lane struct {
 	direct  bool
 	closing bool
 	subject string
+	changed bool // by SetDirect, since the last Poll began to read the markers
 
 	parts *parts       // of OVERFLOW; read-only
 	since time.Time    // when this process has learned of the lane; read-only

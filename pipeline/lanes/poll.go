@@ -11,7 +11,7 @@ import (
 // it once a second, and once before messages are taken in: then a process that starts knows the lanes that are open. What
 // does not answer changes nothing.
 func (r *Registry) Poll(ctx context.Context, now time.Time) {
-	before := r.all()
+	before := r.begin()
 	markers, away := r.markers.all(ctx)
 	r.parts.begin()
 	found, err := r.look(ctx)

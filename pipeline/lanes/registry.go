@@ -167,6 +167,7 @@ func (r *Registry) SetDirect(ctx context.Context, key Key, direct bool) error {
 	defer r.mu.Unlock()
 	if r.lanes[key] == l {
 		l.set(m)
+		l.changed = true
 	}
 	return nil
 }
@@ -194,13 +195,16 @@ func (r *Registry) count() int {
 	return len(r.lanes)
 }
 
-// add puts communities into lanes, or changes the lanes that they are in.
+// add puts communities into lanes, or changes the lanes that they are in, but not those that SetDirect has changed since
+// the markers were read.
 func (r *Registry) add(open map[Key]marker, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, m := range open {
 		if l := r.lanes[key]; l != nil {
-			l.set(m)
+			if !l.changed {
+				l.set(m)
+			}
 			continue
 		}
 		l := &Lane{Key: key, parts: r.parts, since: now}
@@ -210,10 +214,13 @@ func (r *Registry) add(open map[Key]marker, now time.Time) {
 	}
 }
 
-// all returns the lanes that communities are in.
-func (r *Registry) all() []*Lane {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+// begin returns the lanes that communities are in, before Poll reads the markers.
+func (r *Registry) begin() []*Lane {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lanes {
+		l.changed = false
+	}
 	return slices.Collect(maps.Values(r.lanes))
 }
 
