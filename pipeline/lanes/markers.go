@@ -42,6 +42,8 @@ type marker struct {
 	Epoch  string `json:"epoch"`
 	Opened int64  `json:"opened"` // by Redis's clock, unix ms
 	Direct bool   `json:"direct"`
+
+	made bool // by the call that has returned it
 }
 
 func parseMarker(text string) (m marker, ok bool) {
@@ -86,22 +88,24 @@ func (s *markers) open(ctx context.Context, key Key, lane int, direct *bool) (ma
 	if direct != nil {
 		as = map[bool]int{false: 0, true: 1}[*direct]
 	}
-	var text string
+	var reply []string
 	err := s.health.DoKey(ctx, markersKey, func(ctx context.Context) (err error) {
-		text, err = openScript.Run(ctx, s.rdb, []string{markersKey},
-			key.field(), maxMarkers, contract.FirstSharedLane, key.shared(), lane, as).Text()
+		reply, err = openScript.Run(ctx, s.rdb, []string{markersKey},
+			key.field(), maxMarkers, contract.FirstSharedLane, key.shared(), lane, as).StringSlice()
 		return err
 	})
-	switch m, ok := parseMarker(text); {
+	switch {
 	case errors.Is(err, redis.Nil):
 		return marker{}, errTooMany
 	case err != nil:
 		return marker{}, fmt.Errorf("open a lane: %w", err)
-	case !ok:
-		return marker{}, fmt.Errorf("open a lane: %w: %q", errUnreadable, contract.Clip(text, 100))
-	default:
-		return m, nil
 	}
+	m, ok := parseMarker(reply[0])
+	if !ok {
+		return marker{}, fmt.Errorf("open a lane: %w: %q", errUnreadable, contract.Clip(reply[0], 100))
+	}
+	m.made = reply[1] == "1"
+	return m, nil
 }
 
 // close closes the lane of an epoch, if it is the key's.

@@ -44,6 +44,10 @@ func TestMarkers(t *testing.T) {
 			return m
 		}
 		first := open(command("a:b"), anyLane, new(true))
+		if !first.made {
+			t.Error("the first call has not made the marker")
+		}
+		first.made = false
 		if again := open(command("a:b"), anyLane, new(true)); again != first {
 			t.Errorf("opened again: %+v, want %+v", again, first)
 		}

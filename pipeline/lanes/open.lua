@@ -7,19 +7,19 @@
 -- ARGV[4]  the number of the lane to share when those are taken
 -- ARGV[5]  the number of the lane to open in any case, because it holds messages of the community; -1: any
 -- ARGV[6]  1 if messages may be published straight into the lane, 0 if not, -1: as the marker says, not without one
--- Returns  the marker, or nil if there are too many
+-- Returns  the marker, and '1' if this call has made it, else '0'; or nil if there are too many
 local direct = ARGV[6] == '1'
 local text = redis.call('HGET', KEYS[1], ARGV[1])
 if text then
   local readable, marker = pcall(cjson.decode, text)
   if readable and type(marker) == 'table' and type(marker.epoch) == 'string' then
     if ARGV[6] == '-1' or marker.direct == direct then
-      return text
+      return {text, '0'}
     end
     marker.direct = direct
     text = cjson.encode(marker)
     redis.call('HSET', KEYS[1], ARGV[1], text)
-    return text
+    return {text, '0'}
   end
 elseif redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then
   return nil
@@ -50,4 +50,4 @@ text = cjson.encode({
   epoch = string.format('%d%06d', tonumber(now[1]), tonumber(now[2])),
 })
 redis.call('HSET', KEYS[1], ARGV[1], text)
-return text
+return {text, '1'}

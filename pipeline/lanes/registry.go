@@ -89,7 +89,7 @@ func (r *Registry) Open(ctx context.Context, key Key, direct bool) error {
 	}
 	m, err := r.marker(ctx, key, anyLane, &direct)
 	if err == nil {
-		if err = r.ensure(ctx, m.Lane); err != nil && m.Epoch != "" {
+		if err = r.ensure(ctx, m.Lane); err != nil && m.made { // else another process may use the lane
 			_ = r.markers.close(context.WithoutCancel(ctx), key, m.Epoch) // else Poll closes it when it is found empty
 		}
 	}

@@ -250,6 +250,25 @@ func TestLaneThatOthersHaveClosedIsLeft(t *testing.T) {
 	b.want("big", "")
 }
 
+// A process that cannot make the consumer of a lane leaves the lane of another process open, and none of its own.
+func TestOpenThatFailsClosesNoLaneOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.process(), w.process()
+	a.open("big", false)
+	failed := errors.New("JetStream is slow")
+	b.o.Consumer = func(context.Context, int) error { return failed }
+	for _, community := range []string{"big", "other"} {
+		if err := b.Open(t.Context(), command(community), false); !errors.Is(err, failed) {
+			t.Errorf("error %v", err)
+		}
+		b.want(community, "")
+	}
+	if got := a.markers(); got != "command:big" {
+		t.Errorf("markers: %q, want that of the other process alone", got)
+	}
+}
+
 // A lane becomes empty although messages keep coming: for a moment they are kept back.
 func TestLaneIsLeftUnderMessages(t *testing.T) {
 	w := newWorld(t)
