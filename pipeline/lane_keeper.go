@@ -42,8 +42,9 @@ type laneKeeper struct {
 	log         *slog.Logger
 
 	// Owned by check.
-	list    []claim // memory for the next look
-	trouble trouble // communities get no lane
+	list    []claim   // memory for the next look
+	trouble trouble   // communities get no lane
+	without lanes.Key // the last one that got none
 
 	mu      sync.Mutex   // protects the field below
 	reading map[int]bool // the lanes that have a source
@@ -78,8 +79,8 @@ func (k *laneKeeper) ensure(ctx context.Context, lane int) error {
 // busy reports whether messages of a community wait here that are not from its lane.
 func (k *laneKeeper) busy(key lanes.Key) bool { return k.admitted.holds(key) }
 
-// opened moves what waits here of a community whose lane has just been opened. Nothing passes meanwhile. As many
-// messages stay as keep the workers busy until the lane is read.
+// opened moves what waits here of a community whose lane is open, and was not, or could not be used, until now. Nothing
+// passes meanwhile. As many messages stay as keep the workers busy until the lane is read.
 func (k *laneKeeper) opened(lane *lanes.Lane) {
 	keep := max(1, min(2*k.admitted.alone(lane.Community), k.ensurer.options.WithDefaults().MaxAckPending/40))
 	var moves []*laneMove
@@ -177,6 +178,7 @@ func (k *laneKeeper) check(ctx context.Context, now time.Time) time.Duration {
 				k.log.WarnContext(ctx, "a community that is over its due gets no lane: others may wait behind it",
 					"kind", key.Kind.String(), "community_id", key.Community, "err", err)
 			}
+			k.without = key
 			if failed++; failed == laneFailures || !lanes.OneLane(err) {
 				break
 			}
@@ -188,7 +190,7 @@ func (k *laneKeeper) check(ctx context.Context, now time.Time) time.Duration {
 	switch {
 	case failed > 0:
 		return lanePoll
-	case opened > 0 && k.trouble.over():
+	case (opened > 0 || k.registry.Reads(k.without)) && k.trouble.over(): // another process may have opened it
 		k.log.InfoContext(ctx, "communities that are over their due get lanes again")
 	}
 	return pause

@@ -36,12 +36,27 @@ func (f *flooded) takeOverflowsRoom() (giveBack func()) {
 }
 
 // While OVERFLOW cannot be made, the log says once that a community gets no lane, however often that is tried. Once it can
-// be made, the community gets one, and the log says that too.
+// be made, the community gets one, and the log says that too. So it is where its marker is found, as while another process
+// tries the same.
 func TestNoLaneIsLoggedOnce(t *testing.T) {
 	t.Parallel()
+	for name, marked := range map[string]bool{"without a marker": false, "with a marker": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			logsNoLaneOnce(t, marked)
+		})
+	}
+}
+
+func logsNoLaneOnce(t *testing.T, marked bool) {
+	t.Helper()
 	const n, says, over = 2_000, "gets no lane", "get lanes again"
 	f := newFloodedOn(t, testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9 << 30 })) // as the streams reserve
 	log := f.logTo()
+	if marked {
+		f.ensure()
+		openLane(f.bundle, "big")
+	}
 	f.start()
 	giveBack := f.takeOverflowsRoom()
 	f.flood(0, n)
@@ -53,7 +68,7 @@ func TestNoLaneIsLoggedOnce(t *testing.T) {
 	}
 	giveBack()
 	f.awaitLane(n)
-	testserver.Eventually(t, "the log says so", func() bool { return count(log, over) == 1 })
+	testserver.Eventually(t, "the log says that it is over", func() bool { return count(log, over) == 1 })
 	f.open()
 	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
 }

@@ -163,7 +163,7 @@ func (w *laneWriter) decided(lane *lanes.Lane, left bool) {
 }
 
 // movable reports whether a message may be moved into a lane. One that was read from a lane is at its turn.
-func (d *delivery) movable() bool { return !d.source.lane }
+func (d *delivery) movable() bool { return !d.source.lane && !d.unmovable }
 
 // enter makes a move of d into the lane. The caller holds the registry.
 func enter(d *delivery, lane *lanes.Lane) *laneMove {
@@ -305,6 +305,7 @@ func (w *laneWriter) decide(work context.Context, m *laneMove) bool {
 		m.d.disposition = aborted()
 		return true
 	case tooLargeToMove(err):
+		m.d.unmovable = true
 		return !w.handle(m.d)
 	default:
 		return w.decideFailed(work, m)

@@ -71,6 +71,7 @@ type delivery struct {
 	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
 	lapsed     bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
 	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
+	unmovable  bool   // no lane can take it, with the headers that it has there; set by the writer of lanes
 
 	// Set by the limit stage for an admitted message, read-only then.
 	function Handler // registered for it; nil if it is for a micro service

@@ -26,8 +26,8 @@ type Options struct {
 	Consumer func(ctx context.Context, lane int) error
 	// Busy reports whether messages of a community that wait in this process keep it in its lane.
 	Busy func(Key) bool
-	// Opened is called with each lane that this process learns of, or opens. No message passes meanwhile: what it hands
-	// over comes before all that follow. It must not block, and must not call the registry.
+	// Opened is called with each lane that this process learns of, or opens, and again with one that Open finds. No message
+	// passes meanwhile: what it hands over comes before all that follow. It must not block, and must not call the registry.
 	Opened func(*Lane)
 	// Decided is called when a lane is not closing any more, with whether it was left: what has been kept back of the
 	// community meanwhile goes into the lane, or no longer. The same holds as for Opened.
@@ -82,10 +82,10 @@ func (r *Registry) Consumers() []int {
 }
 
 // Open opens a lane for a community that is over its due, or finds the one that other processes know. direct says that
-// messages may be published straight into it. The error says why the community is in no lane; see [OneLane].
+// messages may be published straight into it. The error says why the community is in no lane that is read; see [OneLane].
 func (r *Registry) Open(ctx context.Context, key Key, direct bool) error {
-	if r.find(key) != nil {
-		return nil
+	if l, number, _ := r.known(key); l != nil {
+		return r.openAgain(ctx, l, number)
 	}
 	m, err := r.marker(ctx, key, anyLane, &direct)
 	if err == nil {
@@ -100,6 +100,28 @@ func (r *Registry) Open(ctx context.Context, key Key, direct bool) error {
 	r.log.InfoContext(ctx, "a community is over its due: its messages wait in a lane",
 		"kind", key.Kind.String(), "community_id", key.Community, "lane", m.Lane)
 	return nil
+}
+
+// openAgain opens a lane that its community is in, and is over its due all the same: what waits here could not be moved,
+// because OVERFLOW or the lane's consumer was missing.
+func (r *Registry) openAgain(ctx context.Context, l *Lane, number int) error {
+	if err := r.ensure(ctx, number); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lanes[l.Key] == l && !l.closing {
+		r.o.Opened(l)
+	}
+	return nil
+}
+
+// Reads reports whether the community is in a lane that has a consumer.
+func (r *Registry) Reads(key Key) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	l := r.lanes[key]
+	return l != nil && slices.Contains(r.consumers, l.number)
 }
 
 // OneLane reports whether an error of Open is about the lane of that community only: another community may still get one.
