@@ -28,7 +28,7 @@ func (s *metricsStage) again(work context.Context, d *delivery) {
 	switch {
 	case d.at.IsZero():
 		s.settle(work, d)
-	case d.replay() == "":
+	case d.replayToEnd() == "":
 		s.storeRetry(work, d)
 	default: // while it is in its stream, its dead letter is deleted, so that it cannot be replayed twice
 		select {

@@ -112,6 +112,14 @@ func (d *delivery) replay() string {
 	return ""
 }
 
+// replayToEnd is replay, but "" for a message that was read from a lane: its replay was ended when it was moved there.
+func (d *delivery) replayToEnd() string {
+	if d.source.lane {
+		return ""
+	}
+	return d.replay()
+}
+
 // expired reports whether d is a command and older at now than its time to live. ttl 0 is never.
 func (d *delivery) expired(ttl time.Duration, now time.Time) bool {
 	return ttl > 0 && d.Kind == contract.KindCommand && d.source.age(d.origin.stored, now) > ttl

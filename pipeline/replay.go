@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ const replayNotEnded = "if this dead letter is still there, replaying it again s
 // endReplay deletes the dead letter that d was replayed from, if an interrupted replay has left it. This comes before d
 // is settled: while d is in its stream, a repeated replay finds it there, and after that it finds no dead letter.
 func (s *metricsStage) endReplay(work context.Context, d *delivery) {
-	replay := d.replay()
+	replay := d.replayToEnd()
 	if replay == "" {
 		return
 	}
@@ -25,15 +26,25 @@ func (s *metricsStage) endReplay(work context.Context, d *delivery) {
 }
 
 const (
-	// endMovedTime bounds the time for which moved messages wait for DEADLETTER, so that they do not come again.
+	// endMovedTime is how long after it was received a moved message may wait for DEADLETTER: so it does not come again
+	// meanwhile. It is less than the shortest ack wait.
 	endMovedTime = 10 * time.Second
 	// endMovedAtOnce is how many of them ask it at the same time.
 	endMovedAtOnce = 64
+	// endMovedAgain is how long one waits whose replay could not be ended, or up to twice as long.
+	endMovedAgain = 2 * time.Second
+	// endMovedDeliveries is at which delivery one is acknowledged all the same: before JetStream forgets, after two
+	// minutes, that the message is in the lane, and stores it there twice.
+	endMovedDeliveries = 4
 )
 
 // endMoved ends replayed messages that are in their lanes by now, until no more come. After an incident thousands are
 // replayed at once, and a lane takes them all within a second, so they have a queue of their own. It needs no bound:
 // what is in it is bounded where it comes from, at the sources.
+//
+// A message whose replay could not be ended comes again soon, and is known in the lane: while it is in its stream, a
+// repeated replay finds it there. Should the community have left the lane by then, it is handled twice, as any redelivered
+// message may be.
 func (s *metricsStage) endMoved(work context.Context) {
 	var batch []*delivery
 	for {
@@ -43,29 +54,37 @@ func (s *metricsStage) endMoved(work context.Context) {
 		}
 		s.endReplays(work, batch)
 		for _, d := range batch {
-			if work.Err() != nil {
-				d.disposition = aborted() // it comes again, and is known in the lane
-			}
 			s.settle(work, d)
 		}
 	}
 }
 
-// endReplays is endReplay for many. It ends with work.
+// endReplays is endReplay for many, in their order. It sets the dispositions of those whose replays it cannot end.
 func (s *metricsStage) endReplays(work context.Context, batch []*delivery) {
-	limited, cancel := context.WithTimeout(work, endMovedTime)
-	defer cancel()
 	var mu sync.Mutex // protects the variables below
 	failed, err := 0, error(nil)
 	var g errgroup.Group
 	g.SetLimit(endMovedAtOnce)
 	for _, d := range batch {
 		g.Go(func() error {
-			if e := s.store.EndReplay(limited, d.replay(), d.Body); e != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed, err = failed+1, e
+			limited, cancel := context.WithDeadline(work, d.received.Add(endMovedTime))
+			defer cancel()
+			e := limited.Err() // its time may have passed while others were asked for
+			if e == nil {
+				e = s.store.EndReplay(limited, d.replayToEnd(), d.Body)
 			}
+			if e == nil {
+				return nil
+			}
+			switch {
+			case work.Err() != nil:
+				d.disposition = aborted()
+			case d.delivered < endMovedDeliveries:
+				d.disposition = disposition{settlement: nak, delay: endMovedAgain + rand.N(endMovedAgain)} //nolint:gosec // jitter
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			failed, err = failed+1, e
 			return nil
 		})
 	}

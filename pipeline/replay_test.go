@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/testserver"
@@ -151,4 +152,51 @@ func TestF15MovedReplayEndsItsDeadLetter(t *testing.T) {
 	f.open()
 	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
 	f.wantOnce(n)
+}
+
+// A moved message whose replay cannot be ended now is not acknowledged as if it had been: it comes again, and its replay
+// is ended then. Before JetStream forgets that it is in the lane, it is acknowledged all the same. Its time counts from
+// when it was received, however many are before it.
+func TestMovedReplayThatIsNotEnded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.ensure()
+	if err := b.js.DeleteStream(t.Context(), contract.StreamDeadLetter); err != nil {
+		t.Fatal(err)
+	}
+	s := &metricsStage{store: deadletter.New(b.js), log: slog.New(slog.DiscardHandler)}
+	replayed := func(delivered uint64, received time.Time) *delivery {
+		return &delivery{
+			source: commands, headers: nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}},
+			position: position{delivered: delivered}, received: received, disposition: moved(),
+		}
+	}
+	now := time.Now()
+	first, last := replayed(1, now), replayed(endMovedDeliveries, now)
+	s.endReplays(t.Context(), []*delivery{first, last})
+	if first.settlement != nak || first.delay < endMovedAgain {
+		t.Errorf("the first delivery: %+v, want that it comes again after %v", first.disposition, endMovedAgain)
+	}
+	if last.settlement != carriedOn {
+		t.Errorf("the delivery number %d: %+v, want that it is acknowledged", last.delivered, last.disposition)
+	}
+	b.ensure()
+	again, late := replayed(2, now), replayed(2, now.Add(-endMovedTime))
+	s.endReplays(t.Context(), []*delivery{again, late})
+	if again.settlement != carriedOn || late.settlement != nak {
+		t.Errorf("%+v and %+v, want the first acknowledged, and that the one whose time has passed comes again",
+			again.disposition, late.disposition)
+	}
+}
+
+// A replayed message asks nothing of DEADLETTER when it ends in its lane: its replay was ended when it was moved there.
+func TestReplayInALaneHasEnded(t *testing.T) {
+	t.Parallel()
+	headers := nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}}
+	for lane, want := range map[bool]string{false: "17:1700000000000000000", true: ""} {
+		d := &delivery{source: &source{lane: lane}, headers: headers}
+		if got := d.replayToEnd(); got != want || d.replay() == "" {
+			t.Errorf("in a lane %t: %q is to be ended, want %q", lane, got, want)
+		}
+	}
 }

@@ -25,6 +25,8 @@ const (
 	// deadLetterQueue is how many dead letters wait for a writer. While the queue is full, further messages are
 	// delivered again later, so that a flood of malformed messages does not hold up other messages.
 	deadLetterQueue = 1_024
+	// notEndedInterval is the least time between two warnings that replays were not ended.
+	notEndedInterval = time.Minute
 )
 
 // metricsStage is the last stage, where messages end. It counts each message, sends the outcome to the sender, and
@@ -49,6 +51,10 @@ type metricsStage struct {
 	moved       *shard.Mailbox[*delivery] // replayed messages that are in their lanes; run fills and closes it, for endMoved
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
 	probing     atomic.Bool               // while unstored, one writer at a time tries; the others park their messages
+
+	// Owned by run.
+	notEnded int       // replays that were not ended for want of a writer, since that was logged
+	warned   time.Time // when it was
 }
 
 // run returns when the queue is closed and empty, no dead letter waits for a writer, and no retry to be stored.
@@ -111,7 +117,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 	case nak:
 		s.again(work, d)
 	case carriedOn:
-		if d.replay() != "" {
+		if d.replayToEnd() != "" {
 			_, _ = s.moved.Offer(d) // there is always room, and it is closed after the last one
 			return
 		}
@@ -127,17 +133,24 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 // endAck ends a message that is done. The writers end a replayed one. It is done all the same if they have no room: it
 // must not be handled again.
 func (s *metricsStage) endAck(work context.Context, d *delivery) {
-	replay := d.replay()
-	if replay == "" {
+	if d.replayToEnd() == "" {
 		s.answer(work, d)
 		return
 	}
 	select {
 	case s.deadLetters <- d:
 	default:
-		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay,
-			"err", "too many dead letters wait to be stored")
+		s.warnNotEnded(work)
 		s.answer(work, d)
+	}
+}
+
+// warnNotEnded logs that a replay was not ended because the writers had no room, once for many.
+func (s *metricsStage) warnNotEnded(work context.Context) {
+	s.notEnded++
+	if now := time.Now(); now.Sub(s.warned) >= notEndedInterval {
+		s.log.WarnContext(work, replayNotEnded, "messages", s.notEnded, "err", "too many dead letters wait to be stored")
+		s.warned, s.notEnded = now, 0
 	}
 }
 
