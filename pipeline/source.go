@@ -70,6 +70,11 @@ const (
 	// pullBatch is how many messages this process requests of a consumer in advance, and how many wait for decode. They
 	// are buffered in this process while the decode stage is blocked.
 	pullBatch = 1_000
+	// pullHeartbeat is how often JetStream tells that it knows of this process's request, while nothing comes. After twice
+	// that time without a word the NATS library requests again. It must: it can miss that it has no request under way, when
+	// all that it has requested comes before the goroutine that sends requests gets on (fetchInProgress, nats.go 1.55). Its own
+	// time is 15 s.
+	pullHeartbeat = time.Second
 	// pullBytes bounds either of them in bytes.
 	pullBytes = 16 << 20
 	// A source with a backlog of more than pullBatch messages gathers before it decodes. It waits for gatherMax
@@ -219,6 +224,7 @@ func (s *source) pull(ctx, work context.Context) error {
 	consume, err := consumer.Consume(
 		s.receive(work),
 		jetstream.PullMaxMessagesWithBytesLimit(s.batch, pullBytes),
+		jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			s.log.DebugContext(ctx, "pull", "err", err)
 			s.checkLost(err)

@@ -293,8 +293,8 @@ func (b *bench) fairHard(ctx context.Context) error {
 		Title:   "Quiet communities beside what hurts most, one worker: ms",
 		Columns: []string{"", "p50", "p95", "p99", "stored", "small", "sent", "handled", "workers MiB", "nats MiB", "disk MiB", "OVERFLOW MiB"},
 		Notes: []string{"From the beginning of the flood on. stored: p99 until JetStream had stored the quiet messages; no worker can be faster. " +
-			"Fills all: one unlimited enterprise community publishes messages of 4 KiB without end, for a handler of 50 ms, and OVERFLOW takes " +
-			"64 MiB, so that its part of it is full long before the run ends. Beside it a small community of the free tier publishes 1,000 messages a second " +
+			"Fills all: one unlimited enterprise community publishes 100,000 messages of 4 KiB for a handler of 50 ms. OVERFLOW " +
+			"takes 64 MiB: its part of it is full within a second, and what it has no room for waits in RETRY. Beside it a small community of the free tier publishes 1,000 messages a second " +
 			"for the same handler, a little more than its part of the handlers can do, so that it waits in a lane too; small: its share of " +
 			"their handler time afterwards, of the fifth that its weight gives it. Retries: 100,000 messages whose handler fails. " +
 			"DEADLETTER away: it refuses messages, and 20,000 messages make their handler panic."},
@@ -304,7 +304,7 @@ func (b *bench) fairHard(ctx context.Context) error {
 		flood        flood
 		prepare      func(context.Context, *servers) error
 	}{
-		{"fills all", "one tenant fills all it can", flood{command: workload.Slow, bytes: 4 << 10}, shrinkOverflow},
+		{"fills all", "one tenant fills all it can", flood{command: workload.Slow, messages: 100_000, bytes: 4 << 10}, shrinkOverflow},
 		{"retries", "100,000 retries", flood{command: workload.Failing, messages: 100_000}, nil},
 		{"DEADLETTER away", "DEADLETTER unavailable", flood{command: workload.Panicking, messages: 20_000}, refuseDeadLetters},
 	} {
