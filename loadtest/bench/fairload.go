@@ -130,14 +130,14 @@ func (p *publisher) steady(ctx context.Context) error {
 type flood struct {
 	communities []int // in turn
 	command     string
-	messages    int // of all communities; 0 is without end
+	messages    int // of all communities
 	bytes       int // of each message; 0 is workload.MessageSize
 }
 
 // pour publishes a flood. It returns when all is stored, or ctx ends.
 func (p *publisher) pour(ctx context.Context, f flood) error {
 	size := max(f.bytes, workload.MessageSize)
-	for n := 0; ctx.Err() == nil && (f.messages == 0 || n < f.messages); n++ {
+	for n := 0; ctx.Err() == nil && n < f.messages; n++ {
 		body := workload.Timed(p.run, n, f.communities[n%len(f.communities)], f.command, 0, size)
 		if _, err := p.publish(body); err != nil {
 			return err

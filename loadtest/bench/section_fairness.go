@@ -302,17 +302,18 @@ func (b *bench) fairHard(ctx context.Context) error {
 	for _, hard := range []struct {
 		name, target string
 		flood        flood
+		small        bool // a small community in a lane beside it
 		prepare      func(context.Context, *servers) error
 	}{
-		{"fills all", "one tenant fills all it can", flood{command: workload.Slow, messages: 100_000, bytes: 4 << 10}, shrinkOverflow},
-		{"retries", "100,000 retries", flood{command: workload.Failing, messages: 100_000}, nil},
-		{"DEADLETTER away", "DEADLETTER unavailable", flood{command: workload.Panicking, messages: 20_000}, refuseDeadLetters},
+		{"fills all", "one tenant fills all it can", flood{command: workload.Slow, messages: 100_000, bytes: 4 << 10}, true, shrinkOverflow},
+		{"retries", "100,000 retries", flood{command: workload.Failing, messages: 100_000}, false, nil},
+		{"DEADLETTER away", "DEADLETTER unavailable", flood{command: workload.Panicking, messages: 20_000}, false, refuseDeadLetters},
 	} {
 		r := fairRun{
 			contender: contender.Arrakis, workers: 1, quiet: true, flood: hard.flood, warm: fairWarm, after: b.phases.hard, prepare: hard.prepare,
 		}
 		r.flood.communities = []int{0}
-		r.small = hard.flood.messages == 0
+		r.small = hard.small
 		result, err := b.fairOnce(ctx, r)
 		if err != nil {
 			return fmt.Errorf("%s: %w", hard.name, err)
