@@ -22,7 +22,7 @@ const (
 	ack                         // the message is done
 	nak                         // JetStream delivers the message again, after a delay
 	carriedOn                   // the message is stored again: this delivery of it is done, its end is yet to come
-	forgotten                   // JetStream is told nothing: it delivers the message again by itself
+	untold                      // JetStream is told nothing: it delivers the message again by itself
 	term                        // JetStream never delivers the message again; its dead letter is stored
 )
 
@@ -273,8 +273,9 @@ func delayed(at time.Time) disposition { return disposition{settlement: nak, del
 // aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }
 
-// lapsed is the disposition of a message that waited here while its ack wait passed without word to JetStream.
-func lapsed() disposition { return disposition{settlement: forgotten} }
+// forgotten is the disposition of a message that waited here while its ack wait passed without word to JetStream: it
+// comes again anyway.
+func forgotten() disposition { return disposition{settlement: untold} }
 
 // unavailableDelay is the time before the next try of a message that could not be checked, because Redis is away.
 const unavailableDelay = 5 * time.Second

@@ -208,7 +208,10 @@ func (q *fairQueue) pickLocked() *backlog {
 // startLocked takes the next delivery of b, which pickLocked has returned. The caller must hold q.mu.
 func (q *fairQueue) startLocked(b *backlog) *delivery {
 	d := b.pop()
-	q.beganLocked(b, d)
+	now := time.Now()
+	d.began = now.Sub(d.received)
+	d.unheard = d.source.redelivers.Load() && d.overdue(now.Add(-overdueMargin))
+	q.beganLocked(b, d, now)
 	q.waiting--
 	q.running++
 	q.round = max(q.round, b.round)
@@ -271,21 +274,23 @@ func (q *fairQueue) forgetLocked(b *backlog) {
 
 // dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
 // ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress. Of messages that
-// wait and come again anyway, JetStream must hear nothing any more: it would put off their next delivery.
-func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
+// wait and come again anyway, JetStream must hear nothing any more: it would put off their next delivery. connections is
+// how often the connection to NATS has been made again; there is one.
+func (q *fairQueue) dueInProgress(now time.Time, connections uint32) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var due []*delivery
 	check := func(d *delivery) {
 		if now.Sub(d.inProgress()) > time.Duration(d.source.ackWait.Load())/3 {
-			d.lapsed = d.lapsed || d.overdue(now)
+			d.wasOverdue = d.wasOverdue || d.overdue(now)
 			d.told = now.Sub(d.received)
 			due = append(due, d)
 		}
 	}
 	for _, b := range q.communities {
 		for d := b.first; d != nil; d = d.next {
-			if !d.comesAnyway(now) {
+			comesAnyway := d.reconnects != connections && d.source.redelivers.Load() && d.overdue(now)
+			if !comesAnyway {
 				check(d)
 			}
 		}
@@ -299,9 +304,10 @@ func (q *fairQueue) dueInProgress(now time.Time) []*delivery {
 // ours reports whether no other process can have been given d since this one decoded it: JetStream was told in time
 // that d is in progress, and the connection was not lost.
 func (q *fairQueue) ours(d *delivery, now time.Time) bool {
+	same := d.reconnects == d.source.connections()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !d.lapsed && !d.overdue(now) && d.reconnects == d.source.connections()
+	return same && !d.wasOverdue && !d.overdue(now)
 }
 
 // overdue reports whether d's ack wait has passed since JetStream was last told that d is in progress. The caller must
@@ -310,18 +316,17 @@ func (d *delivery) overdue(now time.Time) bool {
 	return now.Sub(d.inProgress()) >= time.Duration(d.source.ackWait.Load())
 }
 
-// lapseMargin is how much longer than its ack wait JetStream must have heard nothing of a message that waits before this
+// overdueMargin is how much longer than its ack wait JetStream must have heard nothing of a message that waits before this
 // process forgets it. Word that was on its way to JetStream may have arrived late.
-const lapseMargin = time.Second
+const overdueMargin = time.Second
 
-// comesAnyway reports whether JetStream delivers d again, or has done so, without hearing of it: the connection was lost,
-// and the last word that could reach JetStream is longer ago than the ack wait. To handle such a message would be to
-// handle it once for each of its deliveries, and an outage would cost the whole backlog of a process twice or more. So it
-// is forgotten when its turn comes. Nothing is lost by that, even if JetStream believes that d is still in progress:
-// nobody tells it so any more, and d comes when the ack wait has passed. The caller must hold the fair queue's lock.
-func (d *delivery) comesAnyway(now time.Time) bool {
-	return d.overdue(now) && d.source.redelivers.Load() && d.source.lostSince(d.reconnects)
-}
+// comesAnyway reports whether JetStream delivers d, whose turn has come, again, or has done so, without hearing of it: the
+// connection was lost, and the last word that could reach JetStream is longer ago than the ack wait. To handle such a
+// message would be to handle it once for each of its deliveries, and an outage would cost the whole backlog of a process
+// twice or more. So it is forgotten. Nothing is lost by that, even if JetStream believes that d is still in progress: nobody
+// tells it so any more, and d comes when the ack wait has passed. Do not call it under the fair queue's lock: it asks the
+// NATS library, which may be writing.
+func (d *delivery) comesAnyway() bool { return d.unheard && d.source.lostSince(d.reconnects) }
 
 // inProgress is when JetStream was last told that d is in progress: at first, that is when d was received. The caller
 // must hold the fair queue's lock.

@@ -212,13 +212,41 @@ func TestFairQueueDueInProgress(t *testing.T) {
 	}
 	q.put(batch)
 	q.next()
-	if due := q.dueInProgress(now.Add(9 * time.Second)); len(due) != 0 {
+	if due := q.dueInProgress(now.Add(9*time.Second), 0); len(due) != 0 {
 		t.Errorf("%d are due after 9 s of 30 s", len(due))
 	}
-	if due := q.dueInProgress(now.Add(11 * time.Second)); len(due) != 3 {
+	if due := q.dueInProgress(now.Add(11*time.Second), 0); len(due) != 3 {
 		t.Errorf("%d are due after 11 s of 30 s, want all: those that wait and the one that runs", len(due))
 	}
-	if due := q.dueInProgress(now.Add(12 * time.Second)); len(due) != 0 {
+	if due := q.dueInProgress(now.Add(12*time.Second), 0); len(due) != 0 {
 		t.Errorf("%d are due again after 1 s", len(due))
+	}
+}
+
+// JetStream is told nothing of messages that wait and come again, because the connection was lost for longer than their
+// ack wait. The queue finds that out without the connection, which may be busy: there is none here.
+func TestFairQueueOverdue(t *testing.T) {
+	q := newFairQueue(8, 0)
+	now := time.Now()
+	src := newRouteSource(nil, contract.KindCommand.Route(), discard)
+	src.ackWait.Store(int64(30 * time.Second))
+	src.redelivers.Store(true)
+	for i := range 3 {
+		d := queued("a", i)
+		d.source, d.received = src, now.Add(-time.Minute)
+		q.put([]*delivery{d})
+	}
+	runs, _ := q.next()
+	if !runs.unheard {
+		t.Error("a message that was overdue at its turn is not noted")
+	}
+	if due := q.dueInProgress(now, 1); len(due) != 1 || due[0] != runs {
+		t.Errorf("%d are due after a new connection, want the one that runs", len(due))
+	}
+	if due := q.dueInProgress(now, 0); len(due) != 2 {
+		t.Errorf("%d are due on the same connection, want the two that wait", len(due))
+	}
+	if next, _ := q.next(); next.unheard {
+		t.Error("a message that JetStream has just been told of counts as overdue")
 	}
 }

@@ -69,7 +69,8 @@ type delivery struct {
 	remote     bool   // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
 	known      bool   // the name was among the known ones before; set by services.send
 	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
-	lapsed     bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
+	wasOverdue bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
+	unheard    bool   // it was overdue when its turn came, and JetStream delivers it again; written by the fair queue
 	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
 	unmovable  bool   // no lane can take it, with the headers that it has there; set by the writer of lanes
 

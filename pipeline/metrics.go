@@ -87,7 +87,7 @@ func (m *metrics) record(batch []*delivery) {
 		if d.waited > 0 {
 			m.waits[worth(d.Tenant.Tier)].Observe(d.waited.Seconds())
 		}
-		if d.settlement != term && d.settlement != carriedOn && d.settlement != forgotten {
+		if d.settlement != term && d.settlement != carriedOn && d.settlement != untold {
 			m.tenants.recordLocked(d)
 		}
 	}

@@ -62,7 +62,7 @@ func TestOutageRunsNothingTwice(t *testing.T) {
 			proxy.Refuse()
 			lost := time.Now()
 			if long {
-				testserver.Eventually(t, "the ack waits pass", func() bool { return time.Since(lost) > ackWait+2*lapseMargin })
+				testserver.Eventually(t, "the ack waits pass", func() bool { return time.Since(lost) > ackWait+2*overdueMargin })
 			}
 			proxy.Accept()
 			testserver.Eventually(t, "the connection is back", func() bool { return conn.Stats().Reconnects > 0 })

@@ -118,11 +118,11 @@ func TestF11PermitsOfOthersStay(t *testing.T) {
 		"in progress all the time": {func(*fairQueue, *delivery) {}, true},
 		"told in time": {func(q *fairQueue, d *delivery) {
 			d.received = now.Add(-29 * time.Second)
-			q.dueInProgress(now)
+			q.dueInProgress(now, d.reconnects)
 		}, true},
 		"told too late": {func(q *fairQueue, d *delivery) {
 			d.received = now.Add(-31 * time.Second)
-			q.dueInProgress(now)
+			q.dueInProgress(now, d.reconnects)
 		}, false},
 		"not told":             {func(_ *fairQueue, d *delivery) { d.received = now.Add(-31 * time.Second) }, false},
 		"the connection broke": {func(_ *fairQueue, d *delivery) { d.reconnects-- }, false},

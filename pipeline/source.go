@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
@@ -386,4 +387,6 @@ func (s *source) lostSince(reconnects uint32) bool {
 }
 
 // connections is how often the connection to NATS was made again.
-func (s *source) connections() uint32 { return uint32(s.js.Conn().Stats().Reconnects) } //nolint:gosec // far below 4e9
+func (s *source) connections() uint32 { return connections(s.js.Conn()) }
+
+func connections(nc *nats.Conn) uint32 { return uint32(nc.Stats().Reconnects) } //nolint:gosec // far below 4e9

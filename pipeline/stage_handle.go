@@ -110,7 +110,8 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
 	now := d.received.Add(d.began)
 	switch {
-	case d.decided(): // it is to be forgotten
+	case d.comesAnyway():
+		d.disposition = forgotten()
 		return now, false
 	case work.Err() != nil:
 		d.disposition = aborted()
@@ -226,7 +227,7 @@ func (s *handleStage) tellInProgress(ctx context.Context) {
 			if !s.services.nc.IsConnected() {
 				continue
 			}
-			for _, d := range s.admitted.dueInProgress(now) {
+			for _, d := range s.admitted.dueInProgress(now, connections(s.services.nc)) {
 				// A failure leads to a redelivery. For an acknowledged message the refusal is right.
 				_ = d.msg.InProgress()
 			}

@@ -122,7 +122,7 @@ func (s *metricsStage) end(work context.Context, d *delivery) {
 			return
 		}
 		s.settle(work, d)
-	case forgotten:
+	case untold:
 		s.metrics.forgotten.Inc()
 		s.settle(work, d)
 	case undecided:
@@ -204,7 +204,7 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	switch {
 	case d.settlement == ack || d.settlement == carriedOn:
 		err = d.msg.Ack()
-	case d.settlement == forgotten:
+	case d.settlement == untold:
 	case d.settlement == term:
 		err = d.msg.TermWithReason(string(d.reason))
 	case d.delay > 0:
