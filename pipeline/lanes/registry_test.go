@@ -297,6 +297,8 @@ func TestLaneIsLeftUnderMessages(t *testing.T) {
 				if l := enter(); l != nil {
 					w.store("big", 0)
 					l.Left(1)
+				} else {
+					<-time.After(time.Millisecond) // or one processor has time for nothing else
 				}
 			}
 		})
@@ -308,6 +310,7 @@ func TestLaneIsLeftUnderMessages(t *testing.T) {
 				return
 			default:
 				w.handle()
+				<-time.After(time.Millisecond)
 			}
 		}
 	})
