@@ -48,18 +48,7 @@ func TestOrderOverHTTPIntoALane(t *testing.T) {
 	if _, _, err := w.tenants.UpgradeTier(t.Context(), "big", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := w.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	w.runReady(t)
 	var direct atomic.Int64 // messages that the ingress has stored in the lane itself
 	if _, err := w.o.NATS.Subscribe("overflow.>", func(m *nats.Msg) {
 		if m.Header.Get(contract.HeaderStream) == "" {
@@ -116,18 +105,7 @@ func TestFullLaneOverHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := w.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	w.runReady(t)
 	w.shrink(t, contract.StreamOverflow, 1<<20)
 
 	url, options := "http://"+l.Addr().String(), strings.Repeat("x", 4_000)

@@ -75,6 +75,23 @@ func newWorker(t *testing.T, o Options) *Worker {
 	return w
 }
 
+// runReady runs the worker until the test ends, and returns when it is ready.
+func (w *Worker) runReady(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
