@@ -81,3 +81,59 @@ func TestF10InterruptionIsNoAttempt(t *testing.T) {
 		t.Errorf("%d dead letters, want none", n)
 	}
 }
+
+// Attempts count over schedules, redeliveries and the deaths of workers, in whatever order they come: no handler runs
+// more often than MAX_ATTEMPTS.
+func TestAttemptsCountOverSchedules(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var attempts []int
+	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, errors.New("never")
+	})
+	b.options = func(o *Options) {
+		o.MaxAttempts, o.HandlerConcurrency = 5, 1
+		o.RetryBackoff = []time.Duration{time.Second, 10 * time.Millisecond, time.Second} // schedule, nak, schedule
+	}
+	_, stop := b.start()
+	b.send("commands.interaction", command("c1", "broken", "e1"))
+	testserver.Eventually(t, "it waits in RETRY", func() bool { return b.retryStore("retry.>") == 1 })
+	stop()
+	// A worker takes the retry, begins, and dies.
+	testserver.Eventually(t, "its time has come", func() bool { return b.retryStore("again.>") == 1 })
+	c, err := b.js.Consumer(t.Context(), contract.StreamRetry, contract.ConsumerRetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), headers: msg.Headers()}
+	meta, err := metadataOf(msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.position = meta.position
+	if err := d.carried(msg.Subject(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if d.failed != 1 {
+		t.Errorf("the retry carries %d failed attempts, want 1", d.failed)
+	}
+	dying := newAttemptCounter(b.attemptStore(), 5, time.Minute, discard)
+	if !dying.begin(t.Context(), d) || d.Attempt != 2 {
+		t.Errorf("it begins as attempt %d, want 2", d.Attempt)
+	}
+	if err := msg.Nak(); err != nil { // as after its ack wait
+		t.Fatal(err)
+	}
+
+	b.start()
+	testserver.Eventually(t, "it is a dead letter", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == 1 })
+	if want := []int{1, 3, 4, 5}; !slices.Equal(attempts, want) {
+		t.Errorf("attempts %v, want %v: the second one died", attempts, want)
+	}
+	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 && len(b.attemptRecords()) == 0 })
+}

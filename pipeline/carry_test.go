@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
 )
 
 // carriedBy is a delivery as decode makes it of a message that was read from the stream OVERFLOW.
@@ -90,5 +94,41 @@ func TestCarriedRefuses(t *testing.T) {
 		if err := carriedBy(h).carried("overflow.command.c.0", time.Now()); err == nil {
 			t.Errorf("%s: %q is taken", name, value)
 		}
+	}
+}
+
+// Headers of a carried message have no effect on messages that somebody publishes.
+func TestHostileHeadersOfACarriedMessage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var attempts []int
+	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, errors.New("never")
+	})
+	b.options = func(o *Options) { o.MaxAttempts, o.RetryBackoff, o.HandlerConcurrency = 2, seconds, 1 }
+	b.start()
+	hostile := []string{
+		contract.HeaderAttempt, "100", contract.HeaderAdmitted, "1000 1000 0", contract.HeaderFirstStored, "1", contract.HeaderDelivered, "100",
+		contract.HeaderStream, contract.StreamEvents, contract.HeaderSequence, "1", contract.HeaderSubject, "events.x",
+		contract.HeaderReason, string(contract.ReasonPanic), contract.HeaderError, "made up",
+	}
+	sub := b.publish("commands.interaction", command("c1", "broken", "e1"), hostile...)
+	if o := b.outcome(sub); o.Status != contract.StatusError || o.Error.Code != http.StatusInternalServerError {
+		t.Errorf("outcome %+v %+v", o, o.Error)
+	}
+	if !slices.Equal(attempts, []int{1, 2}) {
+		t.Errorf("attempts %v, want 1 and 2", attempts)
+	}
+	if n := b.charged("c1:command"); n != 1 {
+		t.Errorf("%d permits are taken, want 1", n)
+	}
+	entries, err := deadletter.New(b.js).List(t.Context(), deadletter.Query{})
+	if err != nil || len(entries.Entries) != 1 {
+		t.Fatalf("dead letters %+v, %v", entries, err)
+	}
+	if e := entries.Entries[0]; e.Stream != contract.StreamCommands || e.Reason != contract.ReasonAttemptsExhausted || e.Attempts != 2 ||
+		e.Subject != "commands.interaction" {
+		t.Errorf("dead letter %+v", e)
 	}
 }

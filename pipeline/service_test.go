@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"net/http"
 	"sync/atomic"
 	"testing"
 
@@ -113,4 +115,37 @@ func TestMicroServiceErrors(t *testing.T) {
 	if n := b.commands("refused"); n != 1 {
 		t.Errorf("%v commands are counted as refused, want 1", n)
 	}
+}
+
+// A message that is too large for a request to a handler is a dead letter at once, and its sender is told.
+func TestTooLargeForAHandler(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	body := command("c1", "large", "e1")
+	padding := bytes.Repeat([]byte(" "), int(b.nc.MaxPayload())-len(body)-120) // JSON may end with spaces
+	o := b.outcome(b.publish("commands.interaction", append(body, padding...)))
+	if o.Error == nil || o.Error.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("outcome %+v, error %+v", o, o.Error)
+	}
+	if n := b.deadLetters(contract.ReasonNoHandler); n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
+// service starts a micro service for a command.
+func (b *bundle) service(command string, f func(micro.Request)) micro.Service {
+	b.t.Helper()
+	s, err := micro.AddService(b.nc, micro.Config{Name: command, Version: "1.0.0"})
+	if err == nil {
+		err = s.AddEndpoint(command, micro.HandlerFunc(f), micro.WithEndpointSubject("handlers.command."+command))
+	}
+	if err == nil {
+		err = b.nc.Flush()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = s.Stop() })
+	return s
 }

@@ -258,3 +258,37 @@ func (b *bundle) attemptStore() *attempts.Store { return attempts.New(b.rdb, b.l
 var patient = jetstream.WithStallWait(testserver.Patience)
 
 var discard = slog.New(slog.DiscardHandler)
+
+// send stores messages for whose outcome nobody waits.
+func (b *bundle) send(subject string, bodies ...[]byte) {
+	b.t.Helper()
+	for _, body := range bodies {
+		if _, err := b.js.Publish(b.t.Context(), subject, body); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// next takes the next message of a consumer of a route, as a worker that then dies.
+func (b *bundle) next(kind contract.Kind) jetstream.Msg {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), kind.Route().Stream, kind.Route().Consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	msg, err := c.Next()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return msg
+}
+
+// unacked is how many messages of a consumer are unacknowledged.
+func (b *bundle) unacked(stream, consumer string) int {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c.CachedInfo().NumAckPending
+}
