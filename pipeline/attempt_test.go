@@ -17,29 +17,28 @@ func (b *bundle) attemptRecords() []string {
 	return slices.DeleteFunc(b.redis.Keys(), func(key string) bool { return !strings.HasPrefix(key, "arrakis:attempts:") })
 }
 
+// fails registers a handler that always fails, and returns the attempts that it had. They can be read when it runs no more;
+// it must not run twice at once.
+func (b *bundle) fails(command string) (attempts *[]int) {
+	attempts = new([]int)
+	b.handlers.Command(command, func(_ context.Context, m *Message) (any, error) {
+		*attempts = append(*attempts, m.Attempt)
+		return nil, errors.New("transient")
+	})
+	return attempts
+}
+
 // F10: only a handler that ran and failed uses up an attempt. A message that was given back, for whatever reason and
 // however often, still has all of them.
 func TestF10GivenBackIsNoAttempt(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	var attempts []int
-	b.handlers.Command("flaky", func(_ context.Context, m *Message) (any, error) {
-		attempts = append(attempts, m.Attempt)
-		return nil, errors.New("transient")
-	})
+	attempts := b.fails("flaky")
 	b.options = func(o *Options) { o.MaxAttempts = 2 }
 	b.ensure()
 	outcome := b.publish("commands.interaction", command("c1", "flaky", "e1"))
-	consumer, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for range 5 { // as a worker that drains, or that may not admit messages while Redis is away
-		msg, err := consumer.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := msg.Nak(); err != nil {
+		if err := b.next(contract.StreamCommands, contract.ConsumerCommand).Nak(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,8 +46,8 @@ func TestF10GivenBackIsNoAttempt(t *testing.T) {
 	if o := b.outcome(outcome); o.Status != contract.StatusError {
 		t.Errorf("outcome %+v, want an error", o)
 	}
-	if !slices.Equal(attempts, []int{1, 2}) {
-		t.Errorf("the handler ran as attempts %v, want 1 and 2", attempts)
+	if !slices.Equal(*attempts, []int{1, 2}) {
+		t.Errorf("the handler ran as attempts %v, want 1 and 2", *attempts)
 	}
 	if n := b.deadLetters(contract.ReasonAttemptsExhausted); n != 1 {
 		t.Errorf("%d dead letters, want 1", n)
@@ -87,11 +86,7 @@ func TestF10InterruptionIsNoAttempt(t *testing.T) {
 func TestAttemptsCountOverSchedules(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	var attempts []int
-	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
-		attempts = append(attempts, m.Attempt)
-		return nil, errors.New("never")
-	})
+	attempts := b.fails("broken")
 	b.options = func(o *Options) {
 		o.MaxAttempts, o.HandlerConcurrency = 5, 1
 		o.RetryBackoff = []time.Duration{time.Second, 10 * time.Millisecond, time.Second} // schedule, nak, schedule
@@ -102,14 +97,7 @@ func TestAttemptsCountOverSchedules(t *testing.T) {
 	stop()
 	// A worker takes the retry, begins, and dies.
 	testserver.Eventually(t, "its time has come", func() bool { return b.retryStore("again.>") == 1 })
-	c, err := b.js.Consumer(t.Context(), contract.StreamRetry, contract.ConsumerRetry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	msg, err := c.Next()
-	if err != nil {
-		t.Fatal(err)
-	}
+	msg := b.next(contract.StreamRetry, contract.ConsumerRetry)
 	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), headers: msg.Headers()}
 	meta, err := metadataOf(msg)
 	if err != nil {
@@ -132,8 +120,8 @@ func TestAttemptsCountOverSchedules(t *testing.T) {
 
 	b.start()
 	testserver.Eventually(t, "it is a dead letter", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == 1 })
-	if want := []int{1, 3, 4, 5}; !slices.Equal(attempts, want) {
-		t.Errorf("attempts %v, want %v: the second one died", attempts, want)
+	if want := []int{1, 3, 4, 5}; !slices.Equal(*attempts, want) {
+		t.Errorf("attempts %v, want %v: the second one died", *attempts, want)
 	}
 	testserver.Eventually(t, "nothing is left", func() bool { return b.retryStore(">") == 0 && len(b.attemptRecords()) == 0 })
 }

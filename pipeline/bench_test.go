@@ -46,6 +46,24 @@ func storeMix(b *bundle) {
 	}
 }
 
+// worksOff measures a worker that works off b.N commands.
+func (w *bundle) worksOff(b *testing.B) {
+	b.Helper()
+	w.ensure()
+	w.fill(b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	w.start()
+	w.awaitAcknowledged()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+func (b *bundle) awaitAcknowledged() {
+	b.t.Helper()
+	testserver.Eventually(b.t, "all messages are acknowledged", func() bool { return b.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+}
+
 // BenchmarkPipeline is one message from JetStream to its ack, in the mix of
 // 100 communities (10 enterprise, 20 pro, 70 free), beside a bare loop of
 // nats.go that only consumes and acknowledges.
@@ -57,14 +75,7 @@ func BenchmarkPipeline(b *testing.B) {
 		storeMix(w)
 		w.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
 		w.options = func(o *Options) { o.Shards = 64 }
-		w.ensure()
-		w.fill(b.N)
-		b.ReportAllocs()
-		b.ResetTimer()
-		w.start()
-		testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
-		b.StopTimer()
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		w.worksOff(b)
 	})
 	b.Run("bare", func(b *testing.B) {
 		w := setup(b)
@@ -88,7 +99,7 @@ func BenchmarkPipeline(b *testing.B) {
 			b.Fatal(err)
 		}
 		<-done
-		testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
+		w.awaitAcknowledged()
 		b.StopTimer()
 		consume.Stop()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
@@ -107,14 +118,7 @@ func BenchmarkService(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	w.ensure()
-	w.fill(b.N)
-	b.ReportAllocs()
-	b.ResetTimer()
-	w.start()
-	testserver.Eventually(w.t, "all messages are acknowledged", func() bool { return w.left(contract.StreamCommands, contract.ConsumerCommand) == 0 })
-	b.StopTimer()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	w.worksOff(b)
 }
 
 func (b *bundle) ensure() {

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -101,11 +99,7 @@ func TestCarriedRefuses(t *testing.T) {
 func TestHostileHeadersOfACarriedMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	var attempts []int
-	b.handlers.Command("broken", func(_ context.Context, m *Message) (any, error) {
-		attempts = append(attempts, m.Attempt)
-		return nil, errors.New("never")
-	})
+	attempts := b.fails("broken")
 	b.options = func(o *Options) { o.MaxAttempts, o.RetryBackoff, o.HandlerConcurrency = 2, seconds, 1 }
 	b.start()
 	hostile := []string{
@@ -117,8 +111,8 @@ func TestHostileHeadersOfACarriedMessage(t *testing.T) {
 	if o := b.outcome(sub); o.Status != contract.StatusError || o.Error.Code != http.StatusInternalServerError {
 		t.Errorf("outcome %+v %+v", o, o.Error)
 	}
-	if !slices.Equal(attempts, []int{1, 2}) {
-		t.Errorf("attempts %v, want 1 and 2", attempts)
+	if !slices.Equal(*attempts, []int{1, 2}) {
+		t.Errorf("attempts %v, want 1 and 2", *attempts)
 	}
 	if n := b.charged("c1:command"); n != 1 {
 		t.Errorf("%d permits are taken, want 1", n)

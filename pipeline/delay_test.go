@@ -290,7 +290,7 @@ func interruptDelay(t *testing.T, end func(*delaying)) {
 	b.drain = 100 * time.Millisecond
 	w := delayingOn(t, b, 1)
 	w.conn = conn
-	w.shortenAckWait(time.Second)
+	w.setAckWait(contract.StreamCommands, contract.ConsumerCommand, time.Second)
 	w.pings("e", 11)
 	<-got
 	end(w)
@@ -308,20 +308,6 @@ func interruptDelay(t *testing.T, end func(*delaying)) {
 	testserver.Eventually(t, "the message is delayed", func() bool { return w.delayed() == 1 })
 	if after := w.log(); !slices.Equal(before, after) {
 		t.Errorf("the log was %v and is %v", before, after)
-	}
-}
-
-// shortenAckWait changes the ack wait of commands.
-func (b *bundle) shortenAckWait(d time.Duration) {
-	b.t.Helper()
-	c, err := b.js.Consumer(b.t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	config := c.CachedInfo().Config
-	config.AckWait = d
-	if _, err := b.js.UpdateConsumer(b.t.Context(), contract.StreamCommands, config); err != nil {
-		b.t.Fatal(err)
 	}
 }
 

@@ -80,15 +80,7 @@ func TestInvariantNothingLost(t *testing.T) {
 func (b *bundle) slowRedelivery() {
 	b.t.Helper()
 	b.ensure()
-	c, err := b.js.Consumer(b.t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	config := c.CachedInfo().Config
-	config.AckWait = time.Hour
-	if _, err := b.js.UpdateConsumer(b.t.Context(), contract.StreamCommands, config); err != nil {
-		b.t.Fatal(err)
-	}
+	b.setAckWait(contract.StreamCommands, contract.ConsumerCommand, time.Hour)
 }
 
 // A shutdown whose time is up aborts handlers and gives their messages back.

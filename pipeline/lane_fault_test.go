@@ -45,17 +45,8 @@ func (f *flooded) impatient() {
 	if err := streams.EnsureLane(f.t.Context(), f.js, 0, streams.Options{}); err != nil {
 		f.t.Fatal(err)
 	}
-	for stream, consumer := range map[string]string{contract.StreamCommands: contract.ConsumerCommand, contract.StreamOverflow: contract.LaneConsumer(0)} {
-		c, err := f.js.Consumer(f.t.Context(), stream, consumer)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		config := c.CachedInfo().Config
-		config.AckWait = 4 * time.Second
-		if _, err := f.js.UpdateConsumer(f.t.Context(), stream, config); err != nil {
-			f.t.Fatal(err)
-		}
-	}
+	f.setAckWait(contract.StreamCommands, contract.ConsumerCommand, 4*time.Second)
+	f.setAckWait(contract.StreamOverflow, contract.LaneConsumer(0), 4*time.Second)
 }
 
 // limit gives big so many commands a minute.
@@ -93,9 +84,7 @@ func TestInvariantLanes(t *testing.T) {
 			testserver.Eventually(t, "everything is acknowledged", func() bool {
 				return f.stored(contract.StreamCommands)+f.stored(contract.StreamOverflow) == 0
 			})
-			if permits := f.charged("big:command"); permits != n {
-				t.Errorf("%d messages were charged, want %d", permits, n)
-			}
+			f.wantCharged(n)
 		})
 	}
 }
@@ -105,12 +94,7 @@ func TestInvariantLanes(t *testing.T) {
 func TestMoveIsRepeated(t *testing.T) {
 	t.Parallel()
 	const n = 100
-	f := newFlooded(t)
-	f.limit(n)
-	f.ensure()
-	openLane(f.bundle, "big")
-	f.flood(0, n)
-	f.storeInLaneAsWell(n, func(seq uint64) bool { return seq%2 == 0 })
+	f, _ := newMovedTwice(t, n, func(seq uint64) bool { return seq%2 == 0 })
 	f.start()
 	f.open()
 	testserver.Eventually(t, "everything is acknowledged", func() bool {
@@ -124,13 +108,63 @@ func TestMoveIsRepeated(t *testing.T) {
 			t.Errorf("message %s was handled %d times", id, times)
 		}
 	}
-	if permits := f.charged("big:command"); permits != n {
-		t.Errorf("%d messages were charged, want %d", permits, n)
-	}
+	f.wantCharged(n)
 }
 
-// storeInLaneAsWell does what a process has done that died before its acks: the first n messages of COMMANDS are in the
-// lane as well. JetStream remembers the IDs of those for which remembered says so.
+// The same while the community has its part of OVERFLOW: what is in the lane already is neither refused, nor handled a
+// second time by way of RETRY.
+func TestMoveIsRepeatedIntoAFullPart(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	f, waiting := newMovedTwice(t, n, func(uint64) bool { return true })
+	// The lane has less than half, but not together with what is on its way there. As far as JetStream has not told that
+	// it is there already, it counts twice.
+	f.bound(contract.StreamOverflow, f.bytes(contract.StreamOverflow)*5/2)
+	var taken []jetstream.Msg
+	for range n {
+		taken = append(taken, f.next(contract.StreamCommands, contract.ConsumerCommand))
+	}
+	for _, msg := range taken { // all come again
+		if err := msg.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start()
+	testserver.Eventually(t, "no original is left", func() bool { return f.stored(contract.StreamCommands) == 0 })
+	if in, later := f.stored(contract.StreamOverflow), f.stored(contract.StreamRetry); in != n || later != 0 {
+		t.Errorf("%d messages are in the lane and %d in RETRY, want %d and 0", in, later, n)
+	}
+	f.open()
+	for _, sub := range waiting {
+		if o := f.outcome(sub); o.Status != contract.StatusOK {
+			t.Errorf("%+v, %+v", o, o.Error)
+		}
+	}
+	f.wantOnce(n)
+	f.wantCharged(n)
+}
+
+// newMovedTwice is a flooded bundle with n commands of big, which has as many permits. They are in COMMANDS and in big's
+// lane, as a process leaves them that dies before its acks. JetStream remembers the IDs of those for which remembered says
+// so. The senders of every second one wait.
+func newMovedTwice(t *testing.T, n int, remembered func(seq uint64) bool) (f *flooded, waiting []*nats.Subscription) {
+	t.Helper()
+	f = newFlooded(t)
+	f.limit(n)
+	f.ensure()
+	openLane(f.bundle, "big")
+	for i := range n {
+		if body := command("big", "work", strconv.Itoa(i)); i%2 == 0 {
+			waiting = append(waiting, f.publish("commands.interaction", body))
+		} else {
+			f.send("commands.interaction", body)
+		}
+	}
+	f.storeInLaneAsWell(n, remembered)
+	return f, waiting
+}
+
+// storeInLaneAsWell stores the first n messages of COMMANDS in the lane as well.
 func (f *flooded) storeInLaneAsWell(n int, remembered func(seq uint64) bool) {
 	f.t.Helper()
 	stream, err := f.js.Stream(f.t.Context(), contract.StreamCommands)
@@ -156,50 +190,11 @@ func (f *flooded) storeInLaneAsWell(n int, remembered func(seq uint64) bool) {
 	}
 }
 
-// The same while the community has its part of OVERFLOW: what is in the lane already is neither refused, nor handled a
-// second time by way of RETRY.
-func TestMoveIsRepeatedIntoAFullPart(t *testing.T) {
-	t.Parallel()
-	const n = 100
-	f := newFlooded(t)
-	f.limit(n)
-	f.ensure()
-	openLane(f.bundle, "big")
-	var waiting []*nats.Subscription
-	for i := range n {
-		if body := command("big", "work", strconv.Itoa(i)); i%2 == 0 {
-			waiting = append(waiting, f.publish("commands.interaction", body))
-		} else {
-			f.send("commands.interaction", body)
-		}
-	}
-	f.storeInLaneAsWell(n, func(uint64) bool { return true })
-	// The lane has less than half, but not together with what is on its way there. As far as JetStream has not told that
-	// it is there already, it counts twice.
-	f.bound(contract.StreamOverflow, f.bytes(contract.StreamOverflow)*5/2)
-	var taken []jetstream.Msg
-	for range n {
-		taken = append(taken, f.next(contract.KindCommand))
-	}
-	for _, msg := range taken { // all come again
-		if err := msg.Nak(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.start()
-	testserver.Eventually(t, "no original is left", func() bool { return f.stored(contract.StreamCommands) == 0 })
-	if in, later := f.stored(contract.StreamOverflow), f.stored(contract.StreamRetry); in != n || later != 0 {
-		t.Errorf("%d messages are in the lane and %d in RETRY, want %d and 0", in, later, n)
-	}
-	f.open()
-	for _, sub := range waiting {
-		if o := f.outcome(sub); o.Status != contract.StatusOK {
-			t.Errorf("%+v, %+v", o, o.Error)
-		}
-	}
-	f.wantOnce(n)
+// wantCharged fails the test unless n commands of big were charged.
+func (f *flooded) wantCharged(n int) {
+	f.t.Helper()
 	if permits := f.charged("big:command"); permits != n {
-		t.Errorf("%d messages were charged, want %d", permits, n)
+		f.t.Errorf("%d messages were charged, want %d", permits, n)
 	}
 }
 
@@ -287,16 +282,9 @@ func TestOverflowIsDeleted(t *testing.T) {
 	f.open()
 	f.start()
 	giveBack := f.takeOverflowsRoom()
-	for i := range 10 {
-		if o := f.outcome(f.publish("commands.interaction", command("big", "work", strconv.Itoa(i)))); o.Status != contract.StatusOK {
-			t.Errorf("%+v", o)
-		}
-	}
+	f.served(10)
 	giveBack()
-	testserver.Eventually(t, "OVERFLOW is made again", func() bool {
-		_, err := f.js.Stream(t.Context(), contract.StreamOverflow)
-		return err == nil
-	})
+	f.awaitOverflow()
 	f.wantOnce(10)
 }
 

@@ -35,6 +35,24 @@ func (f *flooded) takeOverflowsRoom() (giveBack func()) {
 	}
 }
 
+// served fails the test unless n commands of big are answered, one after the other.
+func (f *flooded) served(n int) {
+	f.t.Helper()
+	for i := range n {
+		if o := f.outcome(f.publish("commands.interaction", command("big", "work", strconv.Itoa(i)))); o.Status != contract.StatusOK {
+			f.t.Errorf("%+v", o)
+		}
+	}
+}
+
+func (f *flooded) awaitOverflow() {
+	f.t.Helper()
+	testserver.Eventually(f.t, "OVERFLOW is made again", func() bool {
+		_, err := f.js.Stream(f.t.Context(), contract.StreamOverflow)
+		return err == nil
+	})
+}
+
 // While OVERFLOW cannot be made, the log says once that a community gets no lane, however often that is tried. Once it can
 // be made, the community gets one, and the log says that too. So it is where its marker is found, as while another process
 // tries the same.
@@ -86,16 +104,9 @@ func TestMissingOverflowIsMadeBesideMessages(t *testing.T) {
 	if err := f.js.DeleteStream(t.Context(), contract.StreamOverflow); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 10 {
-		if o := f.outcome(f.publish("commands.interaction", command("big", "work", strconv.Itoa(i)))); o.Status != contract.StatusOK {
-			t.Errorf("%+v", o)
-		}
-	}
+	f.served(10)
 	p.ensurer.mu.Unlock()
-	testserver.Eventually(t, "OVERFLOW is made again", func() bool {
-		_, err := f.js.Stream(t.Context(), contract.StreamOverflow)
-		return err == nil
-	})
+	f.awaitOverflow()
 	f.wantOnce(10)
 }
 

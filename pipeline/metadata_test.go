@@ -36,18 +36,8 @@ func TestParseMetadata(t *testing.T) {
 func delivered(b *bundle) jetstream.Msg {
 	b.t.Helper()
 	b.ensure()
-	if _, err := b.js.Publish(b.t.Context(), "commands.interaction", command("c1", "ping", "e1")); err != nil {
-		b.t.Fatal(err)
-	}
-	c, err := b.js.Consumer(b.t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	msg, err := c.Next()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return msg
+	b.send("commands.interaction", command("c1", "ping", "e1"))
+	return b.next(contract.StreamCommands, contract.ConsumerCommand)
 }
 
 func TestMetadataIsWhatTheLibraryReads(t *testing.T) {

@@ -48,7 +48,7 @@ func TestOutageRunsNothingTwice(t *testing.T) {
 				}
 			}
 			b.ensure()
-			b.shortenAckWait(ackWait)
+			b.setAckWait(contract.StreamCommands, contract.ConsumerCommand, ackWait)
 			p, _ := b.start()
 			for i := range messages {
 				b.send("commands.interaction", command(fmt.Sprint("c", i%communities), "work", fmt.Sprint("e", i)))

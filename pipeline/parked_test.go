@@ -94,15 +94,10 @@ func TestF7DeadLettersThatCannotBeStored(t *testing.T) {
 	}
 }
 
-// takeDeadLetter replaces DEADLETTER by a stream that has its subjects, so that it cannot be made again.
+// takeDeadLetter replaces DEADLETTER, so that it cannot be made again.
 func (b *bundle) takeDeadLetter() {
 	b.t.Helper()
-	if err := b.js.DeleteStream(b.t.Context(), contract.StreamDeadLetter); err != nil {
-		b.t.Fatal(err)
-	}
-	if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"deadletter.>"}, Storage: jetstream.MemoryStorage}); err != nil {
-		b.t.Fatal(err)
-	}
+	b.replace(contract.StreamDeadLetter, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"deadletter.>"}})
 }
 
 // F7: without DEADLETTER and without RETRY, messages wait in OVERFLOW, and without that where they are. Their handlers do

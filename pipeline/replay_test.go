@@ -23,14 +23,7 @@ func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 	b := setup(t)
 	b.ensure()
 	b.publish("commands.interaction", command("c1", "ping", "e1"), contract.HeaderReplay, "17:1700000000000000000")
-	consumer, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
-	if err != nil {
-		t.Fatal(err)
-	}
-	msg, err := consumer.Next()
-	if err != nil {
-		t.Fatal(err)
-	}
+	msg := b.next(contract.StreamCommands, contract.ConsumerCommand)
 	busy := &metricsStage{intake: newIntake(), nc: b.nc, log: slog.New(slog.DiscardHandler), permits: &permitReturner{}, deadLetters: make(chan *delivery)}
 	busy.end(t.Context(), &delivery{source: commands, msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}})
 	testserver.Eventually(t, "it is acknowledged", func() bool {

@@ -35,13 +35,6 @@ func (b *bundle) retryStore(filter string) (messages uint64) {
 	return messages
 }
 
-func (b *bundle) dropRetry() {
-	b.t.Helper()
-	if err := b.js.DeleteStream(b.t.Context(), contract.StreamRetry); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
 // storeRetry stores a message in RETRY, as another process would.
 func (b *bundle) storeRetry(m retry.Message) {
 	b.t.Helper()
@@ -103,30 +96,14 @@ func TestRetriesWithoutRetry(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(b *bundle){
 		"nine tenths full": func(b *bundle) {
-			s, err := b.js.Stream(b.t.Context(), contract.StreamRetry)
-			if err != nil {
-				b.t.Fatal(err)
-			}
-			c := s.CachedInfo().Config
-			c.MaxBytes = 4_000
-			if _, err := b.js.UpdateStream(b.t.Context(), c); err != nil {
-				b.t.Fatal(err)
-			}
-			if _, err := b.js.Publish(b.t.Context(), "retry.full", make([]byte, 3_700)); err != nil {
-				b.t.Fatal(err)
-			}
+			b.bound(contract.StreamRetry, 4_000)
+			b.send("retry.full", make([]byte, 3_700))
 		},
 		"no schedules": func(b *bundle) {
-			b.dropRetry()
-			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}, Storage: jetstream.MemoryStorage}); err != nil {
-				b.t.Fatal(err)
-			}
+			b.replace(contract.StreamRetry, jetstream.StreamConfig{Name: contract.StreamRetry, Subjects: []string{"retry.>", "again.>"}})
 		},
 		"cannot be made": func(b *bundle) {
-			b.dropRetry()
-			if _, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"again.>"}, Storage: jetstream.MemoryStorage}); err != nil {
-				b.t.Fatal(err)
-			}
+			b.replace(contract.StreamRetry, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"again.>"}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +146,7 @@ func TestDeathBetweenRetryAndAck(t *testing.T) {
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { runs.Add(1); return "pong", nil })
 	b.ensure()
 	outcome := b.publish("commands.interaction", command("c1", "ping", "e1"))
-	msg := b.next(contract.KindCommand)
+	msg := b.next(contract.StreamCommands, contract.ConsumerCommand)
 	meta, err := msg.Metadata()
 	if err != nil {
 		t.Fatal(err)

@@ -269,10 +269,10 @@ func (b *bundle) send(subject string, bodies ...[]byte) {
 	}
 }
 
-// next takes the next message of a consumer of a route, as a worker that then dies.
-func (b *bundle) next(kind contract.Kind) jetstream.Msg {
+// next takes the next message of a consumer, as a worker that then dies.
+func (b *bundle) next(stream, consumer string) jetstream.Msg {
 	b.t.Helper()
-	c, err := b.js.Consumer(b.t.Context(), kind.Route().Stream, kind.Route().Consumer)
+	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -281,6 +281,33 @@ func (b *bundle) next(kind contract.Kind) jetstream.Msg {
 		b.t.Fatal(err)
 	}
 	return msg
+}
+
+// setAckWait changes the ack wait of a consumer.
+func (b *bundle) setAckWait(stream, consumer string, d time.Duration) {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), stream, consumer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	config := c.CachedInfo().Config
+	config.AckWait = d
+	if _, err := b.js.UpdateConsumer(b.t.Context(), stream, config); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// replace deletes a stream and makes another in its place. One of another name that has its subjects keeps it from being
+// made again.
+func (b *bundle) replace(stream string, by jetstream.StreamConfig) {
+	b.t.Helper()
+	if err := b.js.DeleteStream(b.t.Context(), stream); err != nil {
+		b.t.Fatal(err)
+	}
+	by.Storage = jetstream.MemoryStorage
+	if _, err := b.js.CreateStream(b.t.Context(), by); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // unacked is how many messages of a consumer are unacknowledged.

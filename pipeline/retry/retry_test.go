@@ -240,6 +240,16 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// fill stores messages of 1 kB, numbered from n on, until one is refused. It returns the number after that one's.
+func (b *bed) fill(n uint64, half bool) (next uint64, err error) {
+	for ; err == nil; n++ {
+		m := message(n, time.Now().Add(time.Hour), nil)
+		m.Body, m.Half = make([]byte, 1_000), half
+		err = b.put(m)
+	}
+	return n, err
+}
+
 // A stream that is nine tenths full gets nothing more, so that it drops nothing; there is room again at eight tenths.
 func TestFull(t *testing.T) {
 	t.Parallel()
@@ -247,13 +257,7 @@ func TestFull(t *testing.T) {
 	const bound = 100 << 10
 	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
 	b.run()
-	var err error
-	n := uint64(0)
-	for ; err == nil; n++ {
-		m := message(n, time.Now().Add(time.Hour), nil)
-		m.Body = make([]byte, 1_000)
-		err = b.put(m)
-	}
+	n, err := b.fill(0, false)
 	if !errors.Is(err, ErrFull) {
 		t.Fatal(err)
 	}
@@ -277,19 +281,11 @@ func TestHalf(t *testing.T) {
 	const bound = 200 << 10
 	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
 	b.run()
-	fill := func(n uint64, half bool) (next uint64, err error) {
-		for ; err == nil; n++ {
-			m := message(n, time.Now().Add(time.Hour), nil)
-			m.Body, m.Half = make([]byte, 1_000), half
-			err = b.put(m)
-		}
-		return n, err
-	}
-	n, err := fill(0, true)
+	n, err := b.fill(0, true)
 	if stored := b.info().State.Bytes; !errors.Is(err, ErrHalf) || stored > bound/2 || stored < bound*3/10 {
 		t.Errorf("%d bytes are stored, want a little less than half of %d (%v)", stored, bound, err)
 	}
-	_, err = fill(n, false)
+	_, err = b.fill(n, false)
 	if stored := b.info().State.Bytes; !errors.Is(err, ErrFull) || stored < bound*7/10 {
 		t.Errorf("%d bytes are stored, want a little less than nine tenths of %d (%v)", stored, bound, err)
 	}

@@ -139,15 +139,8 @@ func TestFullLaneOverHTTP(t *testing.T) {
 // shrink gives a stream fewer bytes.
 func (w *Worker) shrink(t *testing.T, stream string, bytes int64) {
 	t.Helper()
-	js, err := jetstream.New(w.o.NATS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.CachedInfo().Config
+	js, info := w.look(t, stream)
+	c := info.Config
 	c.MaxBytes = bytes
 	if _, err := js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -182,6 +175,13 @@ func tryPost(t *testing.T, url, body string) (status int, retryAfter string) {
 // stored is how many messages a stream holds.
 func (w *Worker) stored(t *testing.T, stream string) uint64 {
 	t.Helper()
+	_, info := w.look(t, stream)
+	return info.State.Msgs
+}
+
+// look returns what JetStream says of a stream.
+func (w *Worker) look(t *testing.T, stream string) (jetstream.JetStream, *jetstream.StreamInfo) {
+	t.Helper()
 	js, err := jetstream.New(w.o.NATS)
 	if err != nil {
 		t.Fatal(err)
@@ -190,5 +190,5 @@ func (w *Worker) stored(t *testing.T, stream string) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.CachedInfo().State.Msgs
+	return js, s.CachedInfo()
 }
