@@ -210,7 +210,7 @@ func (q *fairQueue) startLocked(b *backlog) *delivery {
 	d := b.pop()
 	now := time.Now()
 	d.began = now.Sub(d.received)
-	d.unheard = d.source.redelivers.Load() && d.overdue(now.Add(-overdueMargin))
+	d.lateTurn = d.source.redelivers.Load() && d.overdue(now.Add(-overdueMargin))
 	q.beganLocked(b, d, now)
 	q.waiting--
 	q.running++
@@ -274,8 +274,8 @@ func (q *fairQueue) forgetLocked(b *backlog) {
 
 // dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
 // ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress. Of messages that
-// wait and come again anyway, JetStream must hear nothing any more: it would put off their next delivery. connections is
-// how often the connection to NATS has been made again; there is one.
+// wait and are to be forgotten, JetStream must hear nothing any more: it would put off their next delivery. connections
+// is how often the connection to NATS has been made again; there is one.
 func (q *fairQueue) dueInProgress(now time.Time, connections uint32) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -289,8 +289,8 @@ func (q *fairQueue) dueInProgress(now time.Time, connections uint32) []*delivery
 	}
 	for _, b := range q.communities {
 		for d := b.first; d != nil; d = d.next {
-			comesAnyway := d.reconnects != connections && d.source.redelivers.Load() && d.overdue(now)
-			if !comesAnyway {
+			toForget := d.reconnects != connections && d.source.redelivers.Load() && d.overdue(now)
+			if !toForget {
 				check(d)
 			}
 		}
@@ -320,13 +320,13 @@ func (d *delivery) overdue(now time.Time) bool {
 // process forgets it. Word that was on its way to JetStream may have arrived late.
 const overdueMargin = time.Second
 
-// comesAnyway reports whether JetStream delivers d, whose turn has come, again, or has done so, without hearing of it: the
+// toForget reports whether JetStream delivers d, whose turn has come, again, or has done so, without hearing of it: the
 // connection was lost, and the last word that could reach JetStream is longer ago than the ack wait. To handle such a
 // message would be to handle it once for each of its deliveries, and an outage would cost the whole backlog of a process
 // twice or more. So it is forgotten. Nothing is lost by that, even if JetStream believes that d is still in progress: nobody
 // tells it so any more, and d comes when the ack wait has passed. Do not call it under the fair queue's lock: it asks the
 // NATS library, which may be writing.
-func (d *delivery) comesAnyway() bool { return d.unheard && d.source.lostSince(d.reconnects) }
+func (d *delivery) toForget() bool { return d.lateTurn && d.source.lostSince(d.reconnects) }
 
 // inProgress is when JetStream was last told that d is in progress: at first, that is when d was received. The caller
 // must hold the fair queue's lock.

@@ -237,7 +237,7 @@ func TestFairQueueOverdue(t *testing.T) {
 		q.put([]*delivery{d})
 	}
 	runs, _ := q.next()
-	if !runs.unheard {
+	if !runs.lateTurn {
 		t.Error("a message that was overdue at its turn is not noted")
 	}
 	if due := q.dueInProgress(now, 1); len(due) != 1 || due[0] != runs {
@@ -246,7 +246,7 @@ func TestFairQueueOverdue(t *testing.T) {
 	if due := q.dueInProgress(now, 0); len(due) != 2 {
 		t.Errorf("%d are due on the same connection, want the two that wait", len(due))
 	}
-	if next, _ := q.next(); next.unheard {
+	if next, _ := q.next(); next.lateTurn {
 		t.Error("a message that JetStream has just been told of counts as overdue")
 	}
 }

@@ -352,7 +352,7 @@ func TestCommandExpiresInALane(t *testing.T) {
 		for _, s := range p.decode.all() {
 			s.redelivered = &again
 		}
-		p.lanes.redelivered = &again
+		p.laneKeeper.redelivered = &again
 	}
 	p, _ := f.start()
 	f.flood(0, 1_000)

@@ -42,7 +42,7 @@ func TestInvariantOneCommunityFillsHalf(t *testing.T) {
 	t.Parallel()
 	const bound, n = 8 << 20, 4_000 // of 4 KiB
 	f := newFlooded(t)
-	f.adjust = func(p *Pipeline) { p.lanes.writer.fullDelay = time.Second }
+	f.adjust = func(p *Pipeline) { p.laneKeeper.writer.fullDelay = time.Second }
 	f.ensure()
 	f.bound(contract.StreamOverflow, bound)
 	f.bound(contract.StreamRetry, bound)

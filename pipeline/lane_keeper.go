@@ -173,7 +173,7 @@ func (k *laneKeeper) check(ctx context.Context, now time.Time) time.Duration {
 			continue
 		}
 		key := lanes.Key{Kind: c.kind, Community: c.community}
-		if err := k.registry.Open(ctx, key, direct(c.kind, c.tenant)); err != nil {
+		if err := k.registry.Open(ctx, key, goesDirect(c.kind, c.tenant)); err != nil {
 			if k.trouble.isNew(err) {
 				k.log.WarnContext(ctx, "a community that is over its due gets no lane: others may wait behind it",
 					"kind", key.Kind.String(), "community_id", key.Community, "err", err)
@@ -210,9 +210,9 @@ func (c *claim) load(now time.Time) lanes.Load {
 	}
 }
 
-// direct says whether the ingress may publish messages of the tenant straight into a lane: those that have no limit. Of
-// events nobody knows which are still on their way: EVENTS keeps what was handled. They keep to their stream.
-func direct(kind contract.Kind, t *tenant.Tenant) bool {
+// goesDirect says whether the ingress may publish messages of the tenant straight into a lane: those that have no limit.
+// Of events nobody knows which are still on their way: EVENTS keeps what was handled. They keep to their stream.
+func goesDirect(kind contract.Kind, t *tenant.Tenant) bool {
 	route := kind.Route()
 	return kind != contract.KindEvent &&
 		(!route.Limited || t.Max[route.Action] < 0 && (kind != contract.KindCommand || t.Max[tenant.UserCommand] < 0))

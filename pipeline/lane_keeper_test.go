@@ -151,11 +151,11 @@ func TestDirect(t *testing.T) {
 	t.Parallel()
 	unlimited := tenant.Resolve("big", &tenant.Config{Tier: tenant.Enterprise}, new(tenant.Tiers))
 	for kind := range contract.Kind(contract.NumKinds) {
-		if got, want := direct(kind, unlimited), kind != contract.KindEvent; got != want {
+		if got, want := goesDirect(kind, unlimited), kind != contract.KindEvent; got != want {
 			t.Errorf("%s of an unlimited community: %t, want %t", kind, got, want)
 		}
 	}
-	if direct(contract.KindCommand, tenant.Resolve("small", &tenant.Config{Tier: tenant.Free}, new(tenant.Tiers))) {
+	if goesDirect(contract.KindCommand, tenant.Resolve("small", &tenant.Config{Tier: tenant.Free}, new(tenant.Tiers))) {
 		t.Error("commands of a limited community are direct")
 	}
 }

@@ -160,9 +160,9 @@ func TestOrderThroughALane(t *testing.T) {
 	f.open()
 	testserver.Eventually(t, "the lane is worked off", func() bool { return f.count() == n })
 	inLane := func() bool {
-		p.lanes.registry.Hold()
-		defer p.lanes.registry.Release()
-		return p.lanes.registry.Any()
+		p.laneKeeper.registry.Hold()
+		defer p.laneKeeper.registry.Release()
+		return p.laneKeeper.registry.Any()
 	}
 	for i := 0; inLane(); i++ { // some of these go through the lane, and some do not
 		f.flood(n+i, 1)

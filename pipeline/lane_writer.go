@@ -129,11 +129,11 @@ func (w *laneWriter) take(batch []*delivery) (rest []*delivery) {
 // checkDirect notes that the community of d has become unlimited, or is not any more. Only messages that carry the
 // community's own ID can be published straight into its lane.
 func (w *laneWriter) checkDirect(d *delivery, lane *lanes.Lane) {
-	if d.TenantKey != d.Community || lane.Direct() == direct(d.Kind, d.Tenant) {
+	if d.TenantKey != d.Community || lane.Direct() == goesDirect(d.Kind, d.Tenant) {
 		return
 	}
 	select {
-	case w.changed <- change{lane.Key, direct(d.Kind, d.Tenant)}:
+	case w.changed <- change{lane.Key, goesDirect(d.Kind, d.Tenant)}:
 	default: // the next message says it again
 	}
 }
@@ -224,7 +224,7 @@ func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove
 	}
 	ended := func(ack *jetstream.PubAck, err error) {
 		m.err = err
-		m.lane.Stored(bytes, err == nil && !ack.Duplicate)
+		m.lane.Ended(bytes, err == nil && !ack.Duplicate)
 		_, _ = w.moved.Offer(m) // as above
 	}
 	if err := room.Acquire(work, m.size); err != nil {
@@ -249,7 +249,8 @@ func (w *laneWriter) publish(work context.Context, mux *replies.Mux, m *laneMove
 //
 // A message that comes again from the same stream may be in the lane: a worker has died before it acknowledged it, or an
 // answer of JetStream was lost. To refuse it would be to handle it twice, or to tell its sender that it is not handled. One
-// that came back because its lane was full is not in it, and must not get past its community's part by that.
+// that came back because its lane was full is not in it, and must not get past its community's part by that. Only the
+// process that has refused it knows that: what another one gets of these goes past the part; docs/fairness.md says so.
 func (w *laneWriter) takesRoom(m *laneMove, id string, bytes int) bool {
 	m.again = m.d.delivered > 1 && !w.refused.Contains(id)
 	if m.again {

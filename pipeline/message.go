@@ -70,7 +70,7 @@ type delivery struct {
 	known      bool   // the name was among the known ones before; set by services.send
 	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
 	wasOverdue bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
-	unheard    bool   // it was overdue when its turn came, and JetStream delivers it again; written by the fair queue
+	lateTurn   bool   // it was overdue when its turn came, and JetStream delivers it again; written by the fair queue
 	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
 	unmovable  bool   // no lane can take it, with the headers that it has there; set by the writer of lanes
 

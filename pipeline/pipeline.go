@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,15 +62,15 @@ type Options struct {
 // Pipeline is the stages and the queues between them. New makes a Pipeline; Run runs it once.
 type Pipeline struct {
 	// Set by New, read-only.
-	timeout  time.Duration // of a shutdown as a whole
-	aborting time.Duration // the last part of timeout, for giving back what is not finished
-	nc       *nats.Conn
-	log      *slog.Logger
-	ensurer  *ensurer
-	monitor  *monitor
-	keeper   *streams.Keeper
-	lanes    *laneKeeper
-	config   *liveConfig
+	timeout    time.Duration // of a shutdown as a whole
+	aborting   time.Duration // the last part of timeout, for giving back what is not finished
+	nc         *nats.Conn
+	log        *slog.Logger
+	ensurer    *ensurer
+	monitor    *monitor
+	keeper     *streams.Keeper
+	laneKeeper *laneKeeper
+	config     *liveConfig
 
 	decode  *decodeStage
 	limit   *limitStage
@@ -91,12 +92,7 @@ func New(o Options) (*Pipeline, error) {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	log := o.Logger.With("component", "pipeline")
-	if o.Handlers == nil {
-		o.Handlers = NewHandlers()
-	}
-	if o.Fallbacks == nil {
-		o.Fallbacks = NewHandlers()
-	}
+	o.Handlers, o.Fallbacks = cmp.Or(o.Handlers, NewHandlers()), cmp.Or(o.Fallbacks, NewHandlers())
 	shards, err := shard.NewPool[*delivery](shard.Options{
 		Tenants: o.Tenants, Limits: o.Limiter, Shards: o.Shards, Mailbox: o.ShardMailbox,
 		CacheSize: o.TenantCacheSize, CacheTTL: o.TenantCacheTTL, Logger: o.Logger, Registerer: o.Registerer,
@@ -111,8 +107,7 @@ func New(o Options) (*Pipeline, error) {
 	admitted := newFairQueue(o.HandlerConcurrency, o.TenantConcurrency)
 	admitted.waits = newWaits(o.OverloadAge)
 	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis, o.Limiter.Health()), options: o.Streams, log: o.Logger}
-	config := &liveConfig{store: o.Tenants, health: o.Limiter.Health(), shards: shards, log: log}
-	config.flags.Store(&tenant.Flags{})
+	config := newLiveConfig(o.Tenants, o.Limiter.Health(), shards, log)
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	delays := newDelayer(shards, o.CommandTTL, ended)
 	taken := newIntake()
@@ -145,8 +140,8 @@ func New(o Options) (*Pipeline, error) {
 		},
 	}
 	p.metrics.missing = p.monitor.ensure
-	p.lanes = p.newLaneKeeper(&o)
-	p.limit.lanes = p.lanes.writer
+	p.laneKeeper = p.newLaneKeeper(&o)
+	p.limit.laneWriter = p.laneKeeper.writer
 	p.keep(o.Registerer)
 	registerGauges(o.Registerer, decode, admitted, o.Tenants)
 	return p, nil
@@ -171,7 +166,7 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 		JetStream: p.ensurer.js, Records: p.ensurer.records, DeadLetter: p.metrics.unread,
 		Logger: p.ensurer.log, Registerer: reg,
 	})
-	p.lanes.redelivered = p.keeper.Redelivered(contract.StreamOverflow)
+	p.laneKeeper.redelivered = p.keeper.Redelivered(contract.StreamOverflow)
 	for _, s := range p.decode.all() {
 		if s.route != nil {
 			s.redelivered = p.keeper.Redelivered(s.stream)
@@ -254,8 +249,8 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 		})
 	}
 	stage("decode", func() error { return p.takeIn(intake, work) }, p.limit.shards.Close)
-	stage("limit", func() error { return p.limit.run(work) }, func() { p.limit.giveBack(work); p.lanes.writer.moves.Close() })
-	stage("lanes", func() error { return p.lanes.writer.run(work) }, p.admitted.close)
+	stage("limit", func() error { return p.limit.run(work) }, func() { p.limit.giveBack(work); p.limit.laneWriter.moves.Close() })
+	stage("lanes", func() error { return p.limit.laneWriter.run(work) }, p.admitted.close)
 	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
@@ -268,9 +263,9 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 // takeIn runs the decode stage, and beside it the keeper of the lanes, which adds sources to the stage. Lanes that are
 // open are known before the first message.
 func (p *Pipeline) takeIn(intake, work context.Context) error {
-	p.lanes.poll(intake)
+	p.laneKeeper.poll(intake)
 	var keeper errgroup.Group
-	keeper.Go(func() error { p.lanes.run(intake); return nil })
+	keeper.Go(func() error { p.laneKeeper.run(intake); return nil })
 	defer func() { _ = keeper.Wait() }() // returns nil only
 	return p.decode.run(intake, work)
 }
@@ -317,7 +312,7 @@ func notEnded(running []*delivery) error {
 func (p *Pipeline) Ready() error { return p.monitor.ready() }
 
 // Lanes says which communities are in a lane. It says nothing before Run.
-func (p *Pipeline) Lanes() *lanes.Registry { return p.lanes.registry }
+func (p *Pipeline) Lanes() *lanes.Registry { return p.laneKeeper.registry }
 
 // Reload puts a change of configuration in force in this process. The owner of the [watch.Watcher] passes every event
 // to Reload. When Reload returns, the change is in force for every message that is put into a shard from now on; a

@@ -30,6 +30,13 @@ type liveConfig struct {
 	outdated atomic.Bool                  // the last reading of tiers or flags failed
 }
 
+// newLiveConfig has no flags, and the default tiers, until it is refreshed.
+func newLiveConfig(tenants *store.Store, health *redishealth.Health, shards *shard.Pool[*delivery], log *slog.Logger) *liveConfig {
+	c := &liveConfig{store: tenants, health: health, shards: shards, log: log}
+	c.flags.Store(&tenant.Flags{})
+	return c
+}
+
 // apply puts a change in force; see [Pipeline.Reload].
 func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
 	if e.Type == tenant.GlobalChanged || e.Type == tenant.FlagChanged {

@@ -110,7 +110,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
 	now := d.received.Add(d.began)
 	switch {
-	case d.comesAnyway():
+	case d.toForget():
 		d.disposition = forgotten()
 		return now, false
 	case work.Err() != nil:

@@ -13,13 +13,13 @@ import (
 // limitStage is the second stage. Its shards find the tenant of each message and decide whether the message is
 // admitted.
 type limitStage struct {
-	handlers *Handlers
-	shards   *shard.Pool[*delivery]    // in: their mailboxes
-	overload *overload                 // refuses new commands while there is too much work
-	delays   *delayer                  // out: messages over the limit that may be delayed
-	lanes    *laneWriter               // out: admitted messages of communities in a lane
-	admitted *fairQueue                // out: admitted messages
-	ended    *shard.Mailbox[*delivery] // out: messages that already have a disposition
+	handlers   *Handlers
+	shards     *shard.Pool[*delivery]    // in: their mailboxes
+	overload   *overload                 // refuses new commands while there is too much work
+	delays     *delayer                  // out: messages over the limit that may be delayed
+	laneWriter *laneWriter               // out: admitted messages of communities in a lane
+	admitted   *fairQueue                // out: admitted messages
+	ended      *shard.Mailbox[*delivery] // out: messages that already have a disposition
 }
 
 // run returns when the mailboxes are closed, the shards have decided on all their messages, and no message waits to be
@@ -82,9 +82,9 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 // handOver hands admitted messages over to their lanes or to the fair queue. It returns those that the queue does not
 // take, because it was aborted. No lane opens or closes meanwhile, so the messages of a community stay in order.
 func (s *limitStage) handOver(batch []*delivery) (rest []*delivery) {
-	s.lanes.registry.Hold()
-	defer s.lanes.registry.Release()
-	batch = s.lanes.take(batch)
+	s.laneWriter.registry.Hold()
+	defer s.laneWriter.registry.Release()
+	batch = s.laneWriter.take(batch)
 	if s.admitted.put(batch) {
 		return nil
 	}

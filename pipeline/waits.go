@@ -116,7 +116,7 @@ func (q *fairQueue) leftCapLocked(b *backlog, running int) {
 // beganLocked counts d, the first of b's, whose turn has come. b.running does not include it yet. The caller must hold
 // q.mu.
 func (q *fairQueue) beganLocked(b *backlog, d *delivery, now time.Time) {
-	if d.unheard { // its wait tells of an outage, or of a process that stood still, and nothing about handlers
+	if d.lateTurn { // its wait tells of an outage, or of a process that stood still, and nothing about handlers
 		return
 	}
 	if lanes.BeyondShare(b.running, q.workers) {

@@ -91,21 +91,21 @@ func (r *run) lookAtLanes(ctx context.Context) {
 	defer cancel()
 	if fields, err := r.redis.client.HGetAll(ctx, markers).Result(); err == nil {
 		for field, marker := range fields {
-			r.lanes.opened[field+marker] = struct{}{} // which has an epoch
+			r.carried.opened[field+marker] = struct{}{} // which has an epoch
 		}
 	}
 	stream, err := r.js.Stream(ctx, overflow)
 	if err != nil {
 		return
 	}
-	r.lanes.Most = max(r.lanes.Most, stream.CachedInfo().State.Msgs)
+	r.carried.Most = max(r.carried.Most, stream.CachedInfo().State.Msgs)
 	_ = shortenAckWait(ctx, stream) // the next look tries again
 }
 
 // readCarried reads at the end of the run what the streams have stored in all.
 func (r *run) readCarried(ctx context.Context) error {
-	r.lanes.Lanes = len(r.lanes.opened)
-	for name, stored := range map[string]*uint64{overflow: &r.lanes.Moved, retryAgain: &r.lanes.Again} {
+	r.carried.Lanes = len(r.carried.opened)
+	for name, stored := range map[string]*uint64{overflow: &r.carried.Moved, retryAgain: &r.carried.Again} {
 		stream, err := r.js.Stream(ctx, name)
 		if err != nil {
 			return fmt.Errorf("look at %s: %w", name, err)

@@ -52,7 +52,7 @@ type run struct {
 	back     time.Duration // sum of steps
 	away     []outage      // of Redis, for any worker
 	plan     []faultKind
-	lanes    carried      // owned by watchLanes
+	carried  carried      // owned by watchLanes
 	killings atomic.Int64 // workers that messages have killed
 	teardown []func()
 
@@ -96,7 +96,7 @@ func (r *result) failed() bool {
 // runOnce makes a run in dir, which exists.
 func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, error) {
 	r := &run{o: o, dir: dir, ledger: audit.NewLedger(), dropped: map[string]uint64{}}
-	r.lanes.opened = map[string]struct{}{}
+	r.carried.opened = map[string]struct{}{}
 	defer func() {
 		for _, end := range slices.Backward(r.teardown) {
 			end()
@@ -143,7 +143,7 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 	if err := r.readCarried(ctx); err != nil {
 		return nil, err
 	}
-	res.Carried = r.lanes
+	res.Carried = r.carried
 	res.Problems = append(res.Problems, res.Carried.unused()...)
 	err := r.audit(ctx, res)
 	if res.Windows.Reserved == 0 {

@@ -184,7 +184,7 @@ func (p Passage) take(bytes int) (Passage, error) {
 // End says that the message of the passage is stored, or is not going to be.
 func (p Passage) End() {
 	if p.lane != nil {
-		p.lane.Stored(p.bytes, true) // or not, which the next look at OVERFLOW shows
+		p.lane.Ended(p.bytes, true) // or not, which the next look at OVERFLOW shows
 		p.lane.Left(1)
 		return
 	}

@@ -191,8 +191,8 @@ func (s *parts) full() (n int) {
 }
 
 // Take takes room in OVERFLOW for a message of the lane's community: so many bytes of subject, headers and body. It
-// returns false if the community has its part. Otherwise the caller calls Stored once it is known how that ended. Both may
-// be called by any goroutine.
+// returns false if the community has its part. Otherwise the caller calls Ended once it is known how that ended. Both
+// may be called by any goroutine.
 func (l *Lane) Take(bytes int) bool {
 	return l.parts.take(l.Community, int64(bytes)+overhead, time.Now())
 }
@@ -208,8 +208,10 @@ func (l *Lane) Room(bytes int) bool {
 	return l.parts.room(l.Community, int64(bytes)+overhead, time.Now())
 }
 
-// Stored ends what Take or TakeAgain has begun. ok says whether the message is known to be stored by that.
-func (l *Lane) Stored(bytes int, ok bool) { l.parts.ended(l.Community, int64(bytes)+overhead, ok) }
+// Ended ends what Take or TakeAgain has begun. stored says whether the message is known to be stored by that.
+func (l *Lane) Ended(bytes int, stored bool) {
+	l.parts.ended(l.Community, int64(bytes)+overhead, stored)
+}
 
 // Refused says that OVERFLOW itself has refused a message of the lane, because it is full or the lane is.
 func (l *Lane) Refused() { l.parts.refuse(l.Community, time.Now()) }
