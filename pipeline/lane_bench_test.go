@@ -23,7 +23,7 @@ func BenchmarkMove(b *testing.B) {
 	w.options = func(o *Options) { o.Shards = 64 }
 	w.drain = time.Second
 	w.ensure()
-	openLane(w, "big")
+	w.openLane("big")
 	for i := range b.N {
 		if _, err := w.js.PublishAsync("commands.interaction", fmt.Appendf(nil, typical, i, "big"), patient); err != nil {
 			b.Fatal(err)

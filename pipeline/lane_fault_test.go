@@ -17,7 +17,6 @@ import (
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
 )
 
@@ -152,7 +151,7 @@ func newMovedTwice(t *testing.T, n int, remembered func(seq uint64) bool) (f *fl
 	f = newFlooded(t)
 	f.limit(n)
 	f.ensure()
-	openLane(f.bundle, "big")
+	f.openLane("big")
 	for i := range n {
 		if body := command("big", "work", strconv.Itoa(i)); i%2 == 0 {
 			waiting = append(waiting, f.publish("commands.interaction", body))
@@ -198,22 +197,6 @@ func (f *flooded) wantCharged(n int) {
 	}
 }
 
-// openLane opens a lane for a community before a worker starts.
-func openLane(b *bundle, community string) {
-	b.t.Helper()
-	ctx := b.t.Context()
-	registry := lanes.New(lanes.Options{
-		JetStream: b.js, Redis: b.rdb, Health: b.limits.Health(), Logger: discard,
-		Consumer: func(ctx context.Context, lane int) error {
-			return streams.EnsureLane(ctx, b.js, lane, streams.Options{})
-		},
-		Opened: func(*lanes.Lane) {},
-	})
-	if err := registry.Open(ctx, lanes.Key{Kind: contract.KindCommand, Community: community}, false); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
 // While OVERFLOW is full, whoever waits is told so, and what nobody waits for is handled later. Others are served.
 func TestOverflowIsFull(t *testing.T) {
 	t.Parallel()
@@ -227,7 +210,7 @@ func TestOverflowIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.ensure()
-	openLane(f.bundle, "big")
+	f.openLane("big")
 	f.start()
 	f.flood(0, n)
 	testserver.Eventually(t, "the lane is full", func() bool { return f.stored(contract.StreamOverflow) == room })
@@ -254,9 +237,7 @@ func TestMessageTooLargeForALane(t *testing.T) {
 	t.Parallel()
 	server := testserver.NATS(t, func(o *server.Options) { o.MaxPayload = 8 << 10 })
 	f := newFloodedOn(t, server)
-	f.options = func(o *Options) { o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	f.open()
 	f.start()
 	body := fmt.Appendf(nil, `{"event_id":"large","event_type":"interaction.create","guild_id":"big","data":{"command_name":"work","options":{"x":%q}}}`,
@@ -276,9 +257,7 @@ func TestOverflowIsDeleted(t *testing.T) {
 	t.Parallel()
 	server := testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9 << 30 }) // as the streams reserve
 	f := newFloodedOn(t, server)
-	f.options = func(o *Options) { o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	f.open()
 	f.start()
 	giveBack := f.takeOverflowsRoom()
@@ -346,7 +325,7 @@ func TestCommandExpiresInALane(t *testing.T) {
 	f.options = func(o *Options) { o.CommandTTL = ttl }
 	f.limit(10_000)
 	f.ensure()
-	openLane(f.bundle, "big")
+	f.openLane("big")
 	var again atomic.Int64 // deliveries of messages that another process may have had
 	f.adjust = func(p *Pipeline) {
 		for _, s := range p.decode.all() {
@@ -384,7 +363,7 @@ func TestDrainWhileMessagesAreMoved(t *testing.T) {
 	f.options = func(o *Options) { o.TenantConcurrency = 2 }
 	f.open()
 	f.ensure()
-	openLane(f.bundle, "big")
+	f.openLane("big")
 	f.flood(0, n)
 	for range 4 {
 		_, stop := f.start()
@@ -402,9 +381,7 @@ func TestDrainWhileMessagesAreMoved(t *testing.T) {
 func TestDeadLetterFromALane(t *testing.T) {
 	t.Parallel()
 	f := newFlooded(t)
-	f.options = func(o *Options) { o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	var mended atomic.Bool
 	f.handlers.Command("shaky", func(context.Context, *Message) (any, error) {
 		if !mended.Load() {

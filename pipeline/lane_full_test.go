@@ -46,8 +46,8 @@ func TestInvariantOneCommunityFillsHalf(t *testing.T) {
 	f.ensure()
 	f.bound(contract.StreamOverflow, bound)
 	f.bound(contract.StreamRetry, bound)
-	openLane(f.bundle, "big")
-	openLane(f.bundle, "quiet")
+	f.openLane("big")
+	f.openLane("quiet")
 	f.start()
 	large := func(id string) []byte {
 		return fmt.Appendf(nil, `{"event_id":%q,"event_type":"interaction.create","guild_id":"big","data":{"command_name":"work","options":{"x":%q}}}`,

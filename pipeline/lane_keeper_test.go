@@ -73,7 +73,7 @@ func logsNoLaneOnce(t *testing.T, marked bool) {
 	log := f.logTo()
 	if marked {
 		f.ensure()
-		openLane(f.bundle, "big")
+		f.openLane("big")
 	}
 	f.start()
 	giveBack := f.takeOverflowsRoom()
@@ -95,9 +95,7 @@ func logsNoLaneOnce(t *testing.T, marked bool) {
 func TestMissingOverflowIsMadeBesideMessages(t *testing.T) {
 	t.Parallel()
 	f := newFlooded(t)
-	f.options = func(o *Options) { o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	f.open()
 	p, _ := f.start()
 	p.ensurer.mu.Lock() // as while it tries
@@ -115,10 +113,7 @@ func TestReadyWithoutALane(t *testing.T) {
 	t.Parallel()
 	f := newFlooded(t)
 	log := f.logTo()
-	logger := f.options
-	f.options = func(o *Options) { logger(o); o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	f.open()
 	p, _ := f.start()
 	stream, err := f.js.Stream(t.Context(), contract.StreamOverflow)

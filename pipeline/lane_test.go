@@ -11,6 +11,7 @@ import (
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/streams"
 	"arrakis/tenant"
 )
 
@@ -113,6 +114,36 @@ func (f *flooded) awaitLane(n uint64) {
 	testserver.Eventually(f.t, "the backlog is in its lane", func() bool {
 		return f.left(contract.StreamCommands, contract.ConsumerCommand) < 1_000 && f.stored(contract.StreamOverflow) > n-1_000
 	})
+}
+
+// openLane opens a lane for a community before a worker starts.
+func (b *bundle) openLane(community string) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	registry := lanes.New(lanes.Options{
+		JetStream: b.js, Redis: b.rdb, Health: b.limits.Health(), Logger: discard,
+		Consumer: func(ctx context.Context, lane int) error {
+			return streams.EnsureLane(ctx, b.js, lane, streams.Options{})
+		},
+		Opened: func(*lanes.Lane) {},
+	})
+	if err := registry.Open(ctx, lanes.Key{Kind: contract.KindCommand, Community: community}, false); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// stayInLane opens a lane for a community before a worker starts, in which it stays.
+func (b *bundle) stayInLane(community string) {
+	b.t.Helper()
+	options := b.options
+	b.options = func(o *Options) {
+		if options != nil {
+			options(o)
+		}
+		o.laneStay = time.Hour
+	}
+	b.ensure()
+	b.openLane(community)
 }
 
 // A backlog waits in its lane: the pool of the consumer stays free for others, who are served at once, and when the

@@ -116,9 +116,7 @@ func TestF15MovedReplayEndsItsDeadLetter(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	f := newFlooded(t)
-	f.options = func(o *Options) { o.laneStay = time.Hour }
-	f.ensure()
-	openLane(f.bundle, "big")
+	f.stayInLane("big")
 	letters := deadletter.New(f.js)
 	stream, err := f.js.Stream(t.Context(), contract.StreamDeadLetter)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline"
 	"arrakis/tenant"
-	"arrakis/tenant/store"
 )
 
 // TestOverloadOverHTTP: a process with too much work answers new commands of the free tier 503 with Retry-After. The
@@ -26,29 +25,18 @@ func TestOverloadOverHTTP(t *testing.T) {
 		<-hang.Done()
 		return "done", nil
 	})
-	rdb := testserver.ConnectRedis(t, testserver.Redis(t).Addr())
-	o := Options{
-		NATS: testserver.NATS(t).Connect(t), Redis: rdb, HTTP: listen(t), Handlers: handlers, HandlerConcurrency: 2,
-		OverloadAge: time.Second,
-	}
-	if _, _, err := store.New(rdb, store.Options{Source: "test"}).UpgradeTier(t.Context(), "big", tenant.Enterprise); err != nil {
+	l := listen(t)
+	w := newWorker(t, Options{HTTP: l, Handlers: handlers, HandlerConcurrency: 2, OverloadAge: time.Second})
+	if _, _, err := w.tenants.UpgradeTier(t.Context(), "big", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	if err := w.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	w.runReady(t)
+	ctx := t.Context()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	// post returns the status, 0 if the client did not wait for it, and the type of a problem.
 	post := func(ctx context.Context, community string, headers ...string) (status int, problem string, header http.Header) {
 		t.Helper()
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+o.HTTP.Addr().String()+"/v1/commands",
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+l.Addr().String()+"/v1/commands",
 			strings.NewReader(fmt.Sprintf(`{"guild_id":%q,"data":{"command_name":"work"}}`, community)))
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +70,7 @@ func TestOverloadOverHTTP(t *testing.T) {
 	if after, err := strconv.Atoi(header.Get("Retry-After")); err != nil || after < 3 || after > 6 || problem != "urn:arrakis:problem:overloaded" {
 		t.Fatalf("%s, Retry-After %q: want overloaded, and 3 to 6 s", problem, header.Get("Retry-After"))
 	}
-	if n, err := rdb.Exists(ctx, "ratelimit:"+community+":command").Result(); err != nil || n != 0 {
+	if n, err := w.o.Redis.Exists(ctx, "ratelimit:"+community+":command").Result(); err != nil || n != 0 {
 		t.Errorf("a refused command was charged (%v)", err)
 	}
 	release()
@@ -93,8 +81,4 @@ func TestOverloadOverHTTP(t *testing.T) {
 		status, _, _ := post(ctx, community, "Idempotency-Key", "key")
 		return status == http.StatusOK
 	})
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
 }
