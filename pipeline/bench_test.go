@@ -47,7 +47,7 @@ func storeMix(b *bundle) {
 }
 
 // worksOff measures a worker that works off b.N commands.
-func (w *bundle) worksOff(b *testing.B) {
+func worksOff(b *testing.B, w *bundle) {
 	b.Helper()
 	w.ensure()
 	w.fill(b.N)
@@ -75,7 +75,7 @@ func BenchmarkPipeline(b *testing.B) {
 		storeMix(w)
 		w.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
 		w.options = func(o *Options) { o.Shards = 64 }
-		w.worksOff(b)
+		worksOff(b, w)
 	})
 	b.Run("bare", func(b *testing.B) {
 		w := setup(b)
@@ -118,7 +118,7 @@ func BenchmarkService(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	w.worksOff(b)
+	worksOff(b, w)
 }
 
 func (b *bundle) ensure() {
