@@ -17,8 +17,8 @@ func (b *bundle) attemptRecords() []string {
 	return slices.DeleteFunc(b.redis.Keys(), func(key string) bool { return !strings.HasPrefix(key, "arrakis:attempts:") })
 }
 
-// fails registers a handler that always fails, and returns the attempts that it had. They can be read when it runs no more;
-// it must not run twice at once.
+// fails registers a handler that always fails, and returns the attempts that it had. They can be read when it runs no
+// more. It must not run twice at once.
 func (b *bundle) fails(command string) (attempts *[]int) {
 	attempts = new([]int)
 	b.handlers.Command(command, func(_ context.Context, m *Message) (any, error) {

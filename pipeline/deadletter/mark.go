@@ -127,8 +127,8 @@ func evicted(ctx context.Context, letters jetstream.Stream, seq uint64) bool {
 }
 
 // EndReplay deletes the dead letter of a replayed message, if it is still there because the replay was interrupted.
-// Workers call it before they settle the message, also if they have stored it again elsewhere. replay is the message's header Arrakis-Replay, and body its body: a
-// message that claims to be a replay without being one deletes nothing.
+// Workers call it before they settle the message, also if they have stored it again elsewhere. replay is the message's
+// header Arrakis-Replay, and body its body: a message that claims to be a replay without being one deletes nothing.
 func (s *Store) EndReplay(ctx context.Context, replay string, body []byte) error {
 	seq, ok := parseReplay(replay)
 	if !ok {
