@@ -22,6 +22,7 @@ const (
 type Door struct {
 	registry *Registry
 	js       jetstream.JetStream
+	wait     time.Duration // doorWait; tests lengthen it
 
 	mu          sync.Mutex // protects the field below, and what it holds
 	communities map[Key]*doorway
@@ -38,7 +39,7 @@ type doorway struct {
 
 // NewDoor returns a Door to the lanes that the registry knows. It starts nothing.
 func NewDoor(r *Registry, js jetstream.JetStream) *Door {
-	return &Door{registry: r, js: js, communities: map[Key]*doorway{}}
+	return &Door{registry: r, js: js, wait: doorWait, communities: map[Key]*doorway{}}
 }
 
 // Passage is the right to publish one message. Its End must be called.
@@ -112,7 +113,7 @@ func (d *Door) try(key Key, now time.Time) (p Passage, changing chan struct{}, b
 
 // change changes a community over to its lane, once nothing that came before is on its way. It gives up after doorWait.
 func (d *Door) change(ctx context.Context, key Key, changing chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, doorWait)
+	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
 	pause := time.NewTicker(doorPause)
 	defer pause.Stop()

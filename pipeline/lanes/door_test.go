@@ -21,7 +21,9 @@ func newDoors(t *testing.T) *doors {
 	t.Helper()
 	w := newWorld(t)
 	p := w.process()
-	return &doors{t, p, NewDoor(p.Registry, w.js)}
+	d := &doors{t, p, NewDoor(p.Registry, w.js)}
+	d.wait = testserver.Patience
+	return d
 }
 
 // enter waits for a passage, and returns it and where it leads.
@@ -144,17 +146,18 @@ func TestDoorKeepsTheOrder(t *testing.T) {
 func TestDoorGivesUp(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
+	d.wait = 100 * time.Millisecond
 	d.publish("big")
 	d.open("big", true)
 	d.goes(command("big"), "")
-	p, changing, _ := d.try(command("big"), time.Now())
+	d.mu.Lock()
+	later := d.communities[command("big")].tries.again
+	d.mu.Unlock()
+	p, changing, _ := d.try(command("big"), later.Add(-1))
 	if changing != nil {
 		t.Error("the next one waits again")
 	}
 	p.End()
-	d.mu.Lock()
-	later := d.communities[command("big")].tries.again
-	d.mu.Unlock()
 	d.Sweep() // keeps that in mind
 	_, changing, begin := d.try(command("big"), later)
 	if changing == nil || !begin {

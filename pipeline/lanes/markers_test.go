@@ -23,7 +23,7 @@ func newMarkers(t *testing.T, addr string) (*markers, *redis.Client) {
 	if err := rdb.FlushDB(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	health, err := redishealth.New(rdb, redishealth.Options{})
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: testserver.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
