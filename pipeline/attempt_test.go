@@ -92,9 +92,11 @@ func TestAttemptsCountOverSchedules(t *testing.T) {
 		o.RetryBackoff = []time.Duration{time.Second, 10 * time.Millisecond, time.Second} // schedule, nak, schedule
 	}
 	_, stop := b.start()
+	resume := b.pauseRetry() // or the worker takes it, if it does not stop in time
 	b.send("commands.interaction", command("c1", "broken", "e1"))
-	testserver.Eventually(t, "it waits in RETRY", func() bool { return b.retryStore("retry.>") == 1 })
+	testserver.Eventually(t, "it waits in RETRY", func() bool { return b.retryStore(">") == 1 })
 	stop()
+	resume()
 	// A worker takes the retry, begins, and dies.
 	testserver.Eventually(t, "its time has come", func() bool { return b.retryStore("again.>") == 1 })
 	msg := b.next(contract.StreamRetry, contract.ConsumerRetry)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
@@ -26,10 +25,7 @@ func setupOnRedis(t *testing.T) *bundle {
 	_ = b.rdb.Close() // that of miniredis
 	b.rdb = rdb
 	b.store = store.New(rdb, store.Options{Source: "test"})
-	var err error
-	if b.limits, err = limiter.New(rdb, limiter.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	b.ownLimiter()
 	for i := range 30 {
 		tier := tenant.Pro
 		if i < 10 {

@@ -106,7 +106,7 @@ func TestF8FullIntakeHoldsUpNobody(t *testing.T) {
 	const (
 		bodies  = 600
 		size    = 16 << 10
-		ackWait = 3 * time.Second
+		ackWait = 6 * time.Second
 	)
 	b := setup(t)
 	release := make(chan struct{})
@@ -159,7 +159,7 @@ func TestF8FullIntakeHoldsUpNobody(t *testing.T) {
 	testserver.Eventually(t, "the source has no room", func() bool { return src.paused.Load() })
 
 	began := time.Now()
-	for n := 0; time.Since(began) < 3*ackWait; n++ {
+	for n := 0; time.Since(began) < 2*ackWait; n++ {
 		if o := b.outcome(b.publish("commands.interaction", command("over", "ping", fmt.Sprint("r", n)))); o.Status != contract.StatusRateLimited {
 			t.Fatalf("over the limit: %+v", o)
 		}

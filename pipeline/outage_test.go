@@ -22,7 +22,7 @@ func TestOutageRunsNothingTwice(t *testing.T) {
 	const (
 		communities, each, workers = 20, 10, 2 // so many that none is over its due
 		messages                   = communities * each
-		ackWait                    = 4 * time.Second
+		ackWait                    = 6 * time.Second
 	)
 	for name, long := range map[string]bool{"longer than the ack wait": true, "short": false} {
 		t.Run(name, func(t *testing.T) {

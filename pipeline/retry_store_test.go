@@ -18,6 +18,24 @@ import (
 	"arrakis/tenant"
 )
 
+// pauseRetry keeps what is in RETRY from workers until resume is called.
+func (b *bundle) pauseRetry() (resume func()) {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), contract.StreamRetry)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := s.PauseConsumer(b.t.Context(), contract.ConsumerRetry, time.Now().Add(time.Hour)); err != nil {
+		b.t.Fatal(err)
+	}
+	return func() {
+		b.t.Helper()
+		if _, err := s.ResumeConsumer(b.t.Context(), contract.ConsumerRetry); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
 // retryStore is the state of RETRY. With a filter, it counts only messages of these subjects.
 func (b *bundle) retryStore(filter string) (messages uint64) {
 	b.t.Helper()

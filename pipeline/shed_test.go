@@ -71,7 +71,7 @@ func (b *hanging) level() int { return int(b.p.limit.overload.level.Load()) }
 // It ends by itself.
 func TestShedByWorth(t *testing.T) {
 	t.Parallel()
-	b := startHanging(t, time.Second)
+	b := startHanging(t, 3*time.Second)
 	const each = 5
 	for i := range each {
 		for _, tier := range tiersByWorth {
@@ -79,7 +79,7 @@ func TestShedByWorth(t *testing.T) {
 		}
 	}
 	testserver.Eventually(t, "the level rises", func() bool { return b.level() > 0 })
-	// The level rises again no sooner than 2 s later, and reaches enterprise no sooner than 4 s later.
+	// The level rises again no sooner than 6 s later, and reaches enterprise no sooner than 12 s later.
 	refused, pro, enterprise := b.ask("free8"), b.ask("pro8"), b.ask("enterprise8")
 	b.send("free9")
 	if o := b.outcome(refused); o.Status != contract.StatusError || o.Error.Code != 503 || o.Error.RetryAfterMS < 3_000 ||
@@ -153,7 +153,7 @@ func TestFloodIsNotShed(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.handlers.Command("work", func(context.Context, *Message) (any, error) { <-time.After(20 * time.Millisecond); return nil, nil })
-	b.options = func(o *Options) { o.HandlerConcurrency, o.OverloadAge = 2, time.Second }
+	b.options = func(o *Options) { o.HandlerConcurrency, o.OverloadAge = 2, 2*time.Second }
 	p, _ := b.start()
 	for i := range 250 {
 		if _, err := b.js.PublishAsync("commands.interaction", command("flood", "work", fmt.Sprint("e", i)), patient); err != nil {

@@ -101,10 +101,11 @@ func ConnectNATS(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// JetStream returns the JetStream of a connection.
+// JetStream returns the JetStream of a connection. A question without a deadline has Patience, because a busy machine may
+// take longer to answer than the library gives it.
 func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Patience))
 	if err != nil {
 		tb.Fatal(err)
 	}

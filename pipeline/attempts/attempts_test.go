@@ -35,7 +35,7 @@ func setup(t *testing.T, addr string) *bundle {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	health, err := redishealth.New(rdb, redishealth.Options{})
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: testserver.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,8 @@ func TestMessageComesInTime(t *testing.T) {
 	if err := b.put(message(1, at, nil)); err != nil {
 		t.Fatal(err)
 	}
-	if subjects := b.info().State.Subjects; subjects["retry.COMMANDS.1.1700000000000000042"] != 1 || len(subjects) != 1 {
+	subjects := b.info().State.Subjects
+	if time.Now().Before(at) && (subjects["retry.COMMANDS.1.1700000000000000042"] != 1 || len(subjects) != 1) {
 		t.Errorf("stored at %v", subjects)
 	}
 	msg := b.next()
@@ -129,12 +130,10 @@ func TestMessageComesInTime(t *testing.T) {
 	if msg.Headers().Get(jetstream.ScheduleHeader) != "" || msg.Headers().Get(jetstream.ExpectedStreamHeader) != "" {
 		t.Errorf("headers %v", msg.Headers())
 	}
-	if err := msg.DoubleAck(t.Context()); err != nil {
+	if err := msg.Ack(); err != nil {
 		t.Fatal(err)
 	}
-	if n := b.info().State.Msgs; n != 0 {
-		t.Errorf("%d messages are left", n)
-	}
+	testserver.Eventually(t, "no message is left", func() bool { return b.info().State.Msgs == 0 })
 }
 
 // A message that is stored again replaces the one that waits, and one that is forgotten does not come. Another one with
