@@ -20,7 +20,7 @@ func process(t *testing.T, addr string) *Records {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	health, err := redishealth.New(rdb, redishealth.Options{})
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: testserver.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func newWorld(t *testing.T) *world {
 // forget makes the records those of a process that has just started.
 func (w *world) forget() {
 	w.t.Helper()
-	health, err := redishealth.New(w.rdb, redishealth.Options{})
+	health, err := redishealth.New(w.rdb, redishealth.Options{Timeout: testserver.Patience})
 	if err != nil {
 		w.t.Fatal(err)
 	}

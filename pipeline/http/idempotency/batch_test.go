@@ -101,7 +101,7 @@ func TestEndsWhileRedisStalls(t *testing.T) {
 func TestClosedWhileFull(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nobody listens
 	t.Cleanup(func() { _ = rdb.Close() })
-	health, err := redishealth.New(rdb, redishealth.Options{})
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: testserver.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
