@@ -254,7 +254,6 @@ func (q *fairQueue) doneLocked(d *delivery, took time.Duration) {
 	if b.in == &q.capped { // it may have come below its cap
 		q.leftCapLocked(b, b.running+1)
 		q.capped.remove(b)
-		b.need = 0
 		q.turns.add(b)
 	}
 	switch {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -135,6 +136,43 @@ func TestFairQueueWakesNobodyForRequests(t *testing.T) {
 		synctest.Wait()
 		q.empty(t)
 	})
+}
+
+// TestFairQueueForgetsACap: a community whose last message has started at its cap has its turns again when more come. It
+// must not stand behind all others.
+func TestFairQueueForgetsACap(t *testing.T) {
+	q := newFairQueue(4, 0)
+	start := func() *delivery {
+		t.Helper()
+		d := q.tryNext()
+		if d == nil {
+			t.Fatal("nothing starts")
+		}
+		return d
+	}
+	q.put([]*delivery{queued("a", 0), queued("x", 0), queued("y", 0)})
+	a0, x0, y0 := start(), start(), start()
+	q.put([]*delivery{queued("a", 1)})
+	if d := q.tryNext(); d != nil {
+		t.Fatalf("%s starts on the last free worker, though its community runs a message", d.EventID)
+	}
+	q.done(x0, quantum)
+	a1 := start()
+	q.put(queuedMany("b", 10))
+	q.put(queuedMany("c", 10))
+	q.put([]*delivery{queued("a", 2)})
+	for _, d := range []*delivery{a0, a1, y0} {
+		q.done(d, quantum)
+	}
+	var names []string
+	for range 10 {
+		d := start()
+		names = append(names, d.EventID)
+		q.done(d, quantum)
+	}
+	if !slices.Contains(names, "a2") {
+		t.Errorf("a2 is not among the first messages that start: %v", names)
+	}
 }
 
 // TestFairQueueWakesWhenAPlaceIsFree: a worker that waits because a community is at its cap is woken by whoever ends

@@ -139,13 +139,13 @@ func (l *line) add(b *backlog) {
 	l.up(b.index)
 }
 
-// remove removes b, which must be in l.
+// remove removes b, which must be in l. What it needs is forgotten: in its next line it may be below its cap.
 func (l *line) remove(b *backlog) {
 	i, last := b.index, len(*l)-1
 	l.swap(i, last)
 	(*l)[last] = nil
 	*l = (*l)[:last]
-	b.in = nil
+	b.in, b.need = nil, 0
 	if i < last {
 		l.move(i)
 	}
