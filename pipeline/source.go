@@ -31,6 +31,7 @@ type source struct {
 	messages         *shard.Mailbox[arrival] // filled by the consumer's callback, emptied by decode, closed by run
 	lost             chan error              // size 1: callbacks, decode and the monitor tell pull to end
 	freed            chan struct{}           // size 1: the intake tells whoever waits that there may be room
+	passed           chan struct{}           // size 1: receive tells watch that half a batch has come
 	// redelivered counts deliveries that are not the message's first. Set by newSource; New replaces it by a counter of
 	// package streams for the streams of the routes.
 	redelivered *atomic.Int64
@@ -44,6 +45,8 @@ type source struct {
 	even   bool // at the last look, no community had more than its share of them
 
 	stall stall // owned by look
+
+	received atomic.Int64 // messages; written by receive, read by watch
 
 	held   load        // what is taken in and has not ended; protected by intake.mu
 	paused atomic.Bool // it does not pull, for there is no room; set by pause, cleared by run
@@ -72,9 +75,7 @@ const (
 	// are buffered in this process while the decode stage is blocked.
 	pullBatch = 1_000
 	// pullHeartbeat is how often JetStream tells that it knows of this process's request, while nothing comes. After twice
-	// that time without a word the NATS library requests again. It must: it can miss that it has no request under way, when
-	// all that it has requested comes before the goroutine that sends requests gets on (fetchInProgress, nats.go 1.55). Its own
-	// time is 15 s.
+	// that time without a word the NATS library requests again. Its own heartbeat is 15 s.
 	pullHeartbeat = time.Second
 	// pullBytes bounds either of them in bytes.
 	pullBytes = 16 << 20
@@ -117,6 +118,7 @@ func newSource(js jetstream.JetStream, stream, consumer string, log *slog.Logger
 		messages:    newArrivals(pullBatch),
 		lost:        make(chan error, 1),
 		freed:       make(chan struct{}, 1),
+		passed:      make(chan struct{}, 1),
 		redelivered: new(atomic.Int64),
 	}
 	s.ackWait.Store(int64(unknownAckWait))
@@ -237,13 +239,7 @@ func (s *source) pull(ctx, work context.Context) error {
 	if s.trouble.Swap(nil) != nil {
 		s.log.InfoContext(ctx, "pulling again")
 	}
-	select {
-	case <-ctx.Done():
-		err = nil
-	case err = <-s.lost:
-	case <-consume.Closed():
-		err = errors.New("the subscription was closed")
-	}
+	err = s.watch(ctx, consume)
 	consume.Drain()
 	for {
 		select {
@@ -290,6 +286,12 @@ func (s *source) restart(err error) {
 // backpressure. When work has ended, messages for which there is no room are given back.
 func (s *source) receive(work context.Context) jetstream.MessageHandler {
 	return func(m jetstream.Msg) {
+		if s.received.Add(1)%int64(s.batch/2) == 0 {
+			select {
+			case s.passed <- struct{}{}:
+			default:
+			}
+		}
 		if err := s.messages.Put(work, newArrival(m)); err != nil {
 			_ = m.Nak() // if this fails, m is delivered again after its ack wait
 		}

@@ -1,11 +1,14 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -48,5 +51,31 @@ func TestGatheredFitsWhatMayBeOutstanding(t *testing.T) {
 		if got := s.gathered.Load(); got != tt.want {
 			t.Errorf("%d may be outstanding: gathers %d, want %d", tt.most, got, tt.want)
 		}
+	}
+}
+
+// TestLostPullRequest: the NATS library believes that it has requested messages, and JetStream knows of no request.
+func TestLostPullRequest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.ensure()
+	s := newRouteSource(b.js, contract.KindCommand.Route(), discard)
+	ended := make(chan error, 1)
+	go func() { ended <- s.pull(t.Context(), t.Context()) }()
+	testserver.Eventually(t, "it has requested a batch", func() bool { return s.requested(t.Context()) })
+	b.server.LoseMessages("$JS.API.CONSUMER.MSG.NEXT." + contract.StreamCommands + "." + contract.ConsumerCommand)
+	for i := range pullBatch {
+		b.send("commands.interaction", command("c", "ping", fmt.Sprint("e", i)))
+	}
+	for came, batch := 0, []arrival(nil); came < pullBatch; came += len(batch) {
+		batch, _ = s.messages.Take(batch)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errPullAgain) {
+			t.Errorf("pull ended with: %v", err)
+		}
+	case <-time.After(testserver.Patience):
+		t.Error("it waits for messages that nobody has requested")
 	}
 }

@@ -76,6 +76,14 @@ func (s *NATSServer) DisableJetStream() {
 	}
 }
 
+// LoseMessages makes what clients publish on a subject vanish.
+func (s *NATSServer) LoseMessages(subject string) {
+	s.tb.Helper()
+	if err := s.server.GlobalAccount().AddMapping(subject, "lost"); err != nil {
+		s.tb.Fatalf("lose messages: %v", err)
+	}
+}
+
 // URL is the URL for clients, without a name or a password: the server asks for none unless a change says so.
 func (s *NATSServer) URL() string { return s.server.ClientURL() }
 

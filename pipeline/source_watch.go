@@ -1,0 +1,60 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// silence is how long nothing must come, after half a batch has come, before a source looks whether JetStream has a
+	// pull request.
+	silence = 50 * time.Millisecond
+	// lookAgain is the least time between two such looks.
+	lookAgain = time.Second
+)
+
+// watch waits until ctx ends, for which it returns nil, or for a reason to end the pull requests.
+func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) error {
+	var (
+		tick   <-chan time.Time // nil while it is not known that half a batch has come
+		seen   int64            // messages received at the last tick
+		looked time.Time
+	)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.lost:
+			return err
+		case <-consume.Closed():
+			return errors.New("the subscription was closed")
+		case <-s.passed:
+			if tick == nil {
+				tick = time.After(max(silence, lookAgain-time.Since(looked)))
+			}
+			continue
+		case <-tick:
+		}
+		if n := s.received.Load(); n != seen || s.messages.Full() {
+			seen, tick = n, time.After(silence)
+			continue
+		}
+		if !s.requested(ctx) {
+			s.log.DebugContext(ctx, "JetStream has no pull request: pulling again")
+			return errPullAgain
+		}
+		tick, looked = nil, time.Now()
+	}
+}
+
+// requested reports whether JetStream has a pull request of some process. It must have one whenever nothing comes. But
+// the NATS library can miss that none of its own is left: it does not send the next while a goroutine still sends the
+// last, and on a busy machine all that was requested may come meanwhile (fetchInProgress, nats.go 1.55). Then this
+// process would wait until heartbeats are missed.
+func (s *source) requested(ctx context.Context) bool {
+	consumer, err := s.lookUp(ctx)
+	return err != nil || consumer.CachedInfo().NumWaiting > 0
+}
