@@ -62,6 +62,10 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 				t.row("NATS does not answer, so what waits in lanes is not known.")
 				return
 			}
+			if len(*used.Lanes) == 0 {
+				t.row("In no lane.")
+				return
+			}
 			laneTable(t, *used.Lanes)
 		})
 	})
