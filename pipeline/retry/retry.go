@@ -108,8 +108,9 @@ func (m *Message) size() int64 {
 // order is what Run does next: store a message, or forget one.
 type order struct {
 	Message
-	bytes  int64
-	forget bool
+	bytes    int64
+	forget   bool
+	overflow bool // it is stored at Else
 }
 
 // Writer stores messages. Its methods are safe for concurrent use.
@@ -210,7 +211,7 @@ func (w *Writer) Run(ctx context.Context) {
 func (w *Writer) store(ctx context.Context, mux *replies.Mux, o *order) error {
 	msg, err := w.schedule(ctx, o)
 	if o.Else != "" && (errors.Is(err, ErrFull) || errors.Is(err, ErrNoRetry)) {
-		msg, err = o.elsewhere(), nil
+		msg, err, o.overflow = o.elsewhere(), nil, true
 	}
 	if err != nil {
 		return err
@@ -274,7 +275,7 @@ func (w *Writer) end(o *order, err error) {
 	case own: // the next message may well be stored
 	case err != nil && w.failed.CompareAndSwap(false, true):
 		w.log.Warn("messages cannot be stored in RETRY: they wait among the unacknowledged ones", "err", err)
-	case err == nil && w.failed.CompareAndSwap(true, false):
+	case err == nil && !o.overflow && w.failed.CompareAndSwap(true, false):
 		w.log.Info("messages are stored in RETRY again")
 	}
 	if !o.forget {

@@ -1,9 +1,11 @@
 package retry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -45,7 +47,13 @@ func newBed(t *testing.T) *bed {
 // run runs a new Writer until close or the test ends it.
 func (b *bed) run() (closeIt func()) {
 	b.Helper()
-	b.w = New(b.js, slog.New(slog.NewTextHandler(b.Output(), nil)))
+	return b.runLogging(b.Output())
+}
+
+// runLogging is run with a log of the Writer's own.
+func (b *bed) runLogging(log io.Writer) (closeIt func()) {
+	b.Helper()
+	b.w = New(b.js, slog.New(slog.NewTextHandler(log, nil)))
 	var running sync.WaitGroup
 	running.Go(func() { b.w.Run(context.Background()) })
 	closeIt = func() { b.w.Close(); running.Wait() }
@@ -271,6 +279,29 @@ func TestFull(t *testing.T) {
 		b.w.Forget(ID{"COMMANDS", n, stored})
 	}
 	testserver.Eventually(t, "there is room again", func() bool { return b.put(message(n, time.Now().Add(time.Hour), nil)) == nil })
+}
+
+// While RETRY is full, what is stored in OVERFLOW instead is no reason to say that RETRY takes messages again: the log says
+// once that it does not, however many of both kinds come in turns.
+func TestFullIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = 100 << 10 })
+	var log bytes.Buffer
+	closeIt := b.runLogging(&log)
+	n, err := b.fill(0, false)
+	for range 5 {
+		parked := message(n, time.Now().Add(time.Hour), nil)
+		parked.Else = contract.ParkedSubject(parked.Stream, parked.Sequence, parked.Stored)
+		if elsewhere := b.put(parked); elsewhere != nil || !errors.Is(err, ErrFull) {
+			t.Fatal(elsewhere, err)
+		}
+		n, err = b.fill(n+1, false)
+	}
+	closeIt()
+	if cannot, again := strings.Count(log.String(), "cannot be stored"), strings.Count(log.String(), "again"); cannot != 1 || again != 0 {
+		t.Errorf("logged %d times that nothing can be stored, and %d times that it can again, want 1 and 0:\n%s", cannot, again, log.String())
+	}
 }
 
 // What may use half of RETRY leaves the other half to others.
