@@ -73,7 +73,7 @@ func TestLaneDropsAreCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.stream(contract.StreamOverflow, func(c *jetstream.StreamConfig) {
-		c.Retention, c.Discard, c.MaxAge = jetstream.WorkQueuePolicy, jetstream.DiscardNew, 2*time.Second
+		c.Retention, c.Discard, c.MaxAge = jetstream.WorkQueuePolicy, jetstream.DiscardNew, time.Hour
 		c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 100, true
 	})
 	w.keep()
@@ -84,6 +84,15 @@ func TestLaneDropsAreCounted(t *testing.T) {
 	}
 	w.publish(lane, 50)
 	w.take(contract.StreamOverflow, contract.LaneConsumer(3), 11, true)
+	s, err := w.js.Stream(t.Context(), contract.StreamOverflow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxAge, c.Duplicates = time.Second, time.Second
+	if _, err := w.js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	testserver.Eventually(t, "the drops are counted", func() bool { return w.dropped(contract.StreamOverflow) == 40 })
 	select {
 	case subject := <-w.letters:
