@@ -111,9 +111,11 @@ func TestF1UnusableDocuments(t *testing.T) {
 		}
 	}
 	// Too many flags do not stop new tiers from being read.
-	for i := range store.MaxFlags {
-		d.flag(fmt.Sprint("f", i))
+	many := make([]string, store.MaxFlags)
+	for i := range many {
+		many[i] = fmt.Sprint("f", i)
 	}
+	d.flag(many...) // at once: the worker may read them at any moment, and would take what is not too many yet
 	d.set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":3000}}}`)
 	d.reload(tenant.Event{Type: tenant.GlobalChanged})
 	d.want("other", "3000", "a", "b")
@@ -164,9 +166,13 @@ func (d *documents) set(key, text string) {
 	}
 }
 
-// flag stores a flag that is on for everybody.
-func (d *documents) flag(id string) {
-	d.redis.HSet("arrakis:flags", id, `{"id":"`+id+`","enabled":true}`)
+// flag stores flags that are on for everybody.
+func (d *documents) flag(ids ...string) {
+	var fields []string
+	for _, id := range ids {
+		fields = append(fields, id, `{"id":"`+id+`","enabled":true}`)
+	}
+	d.redis.HSet("arrakis:flags", fields...)
 }
 
 func (d *documents) reload(e tenant.Event) {
