@@ -119,7 +119,7 @@ func TestWorkerKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := consumer.CachedInfo().Config
-	config.AckWait = time.Second // what a killed worker held comes again soon
+	config.AckWait = 3 * time.Second // what a killed worker held comes again soon, and what a slow one holds does not
 	if _, err := js.UpdateConsumer(t.Context(), contract.StreamCommands, config); err != nil {
 		t.Fatal(err)
 	}
