@@ -60,12 +60,13 @@ const (
 	errorExpired
 	errorWorkerKilled
 	errorOverloaded
+	errorLaneFull
 	numErrorTypes = iota
 )
 
 var errorNames = [numErrorTypes]string{
 	"none", "malformed", "handler_error", "timeout", "no_handler", "panic", "limits_unavailable", "expired",
-	"worker_killed", "overloaded",
+	"worker_killed", "overloaded", "lane_full",
 }
 
 // attempted reports whether the error is that of a handler that ran.
@@ -212,7 +213,7 @@ func laneFull(replyTo func() string, unused bool, delay time.Duration) dispositi
 		return disposition{settlement: nak, delay: delay, later: true, half: true}
 	}
 	return disposition{
-		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorUnavailable,
+		settlement: ack, unused: unused, status: contract.StatusError, errorType: errorLaneFull,
 		failure: &contract.Error{
 			Code: http.StatusServiceUnavailable, Message: "Too many messages of this community wait for their turn.",
 			RetryAfterMS: contract.Milliseconds(delay),

@@ -223,6 +223,9 @@ func TestOverflowIsFull(t *testing.T) {
 	if refused.Error.Code != 503 {
 		t.Errorf("%+v", refused)
 	}
+	testserver.Eventually(t, "it is counted as what it is", func() bool {
+		return f.counted("arrakis_tenant_errors_total", "error_type", "lane_full") == 1
+	})
 	testserver.Eventually(t, "its permit is given back", func() bool { return f.charged("big:command") == n })
 	if o := f.outcome(f.publish("commands.interaction", command("quiet", "work", "quiet"))); o.Status != contract.StatusOK {
 		t.Errorf("%+v", o)
