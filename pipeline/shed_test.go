@@ -160,7 +160,7 @@ func TestFloodIsNotShed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for quiet := 0; b.left(contract.StreamCommands, contract.ConsumerCommand) > 0; quiet++ {
+	for quiet := 0; b.stored(contract.StreamCommands)+b.stored(contract.StreamOverflow) > 0; quiet++ {
 		if o := b.outcome(b.publish("commands.interaction", command(fmt.Sprint("quiet", quiet), "work", "e"))); o.Status != contract.StatusOK {
 			t.Fatalf("a quiet community: %+v, %+v", o, o.Error)
 		}
