@@ -75,8 +75,9 @@ const (
 	// are buffered in this process while the decode stage is blocked.
 	pullBatch = 1_000
 	// pullHeartbeat is how often JetStream tells that it knows of this process's request, while nothing comes. After twice
-	// that time without a word the NATS library requests again. Its own heartbeat is 15 s.
-	pullHeartbeat = time.Second
+	// that time without a word the NATS library requests again. Each consumer of each process costs that message, those of
+	// empty lanes too. The library's own heartbeat is 15 s.
+	pullHeartbeat = 5 * time.Second
 	// pullBytes bounds either of them in bytes.
 	pullBytes = 16 << 20
 	// A source with a backlog of more than pullBatch messages gathers before it decodes. It waits for gatherMax

@@ -82,7 +82,7 @@ func TestExitCodes(t *testing.T) {
 		{"bad limit", nil, "tenant set comm_001 --commands=-2", exitUsage, "commandsPerMinute"},
 		{"no limit", nil, "tenant set comm_001 --commands=many", exitUsage, "--commands"},
 		{"bad weight", nil, "tenant set comm_001 --weight=101", exitUsage, "from 1 to 100"},
-		{"no weight", nil, "tenant set comm_001 --weight=heavy", exitUsage, "--weight"},
+		{"no weight", nil, "tenant set comm_001 --weight=3.5", exitUsage, `--weight is "3.5": expected a number from 1 to 100, or default`},
 		{"bad number of delayed messages", nil, "tenant set comm_001 --max-delayed=few", exitUsage, "--max-delayed"},
 		{"bad policy", nil, "tenant set comm_001 --on-limit=wait", exitUsage, "delay or reject"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},

@@ -198,25 +198,26 @@ func (c *tenantSetCmd) Run(ctx context.Context, p process) error {
 func (c *tenantSetCmd) patches() ([][]byte, error) {
 	var errs []error
 	members, limits, features := map[string]any{}, map[string]any{}, map[string]any{}
-	for _, l := range []struct {
-		flag, member, value string
-		in                  map[string]any
+	const limit = "a number from 0, unlimited or default"
+	for _, n := range []struct {
+		flag, member, value, expected string
+		in                            map[string]any
 	}{
-		{"commands", "commandsPerMinute", c.Commands, limits},
-		{"checks", "eligibilityChecksPerHour", c.Checks, limits},
-		{"syncs", "syncRequestsPerDay", c.Syncs, limits},
-		{"user", "userCommandsPerMinute", c.User, limits},
-		{"max-delayed", "maxDelayed", c.MaxDelayed, members},
-		{"weight", "weight", c.Weight, members},
+		{"commands", "commandsPerMinute", c.Commands, limit, limits},
+		{"checks", "eligibilityChecksPerHour", c.Checks, limit, limits},
+		{"syncs", "syncRequestsPerDay", c.Syncs, limit, limits},
+		{"user", "userCommandsPerMinute", c.User, limit, limits},
+		{"max-delayed", "maxDelayed", c.MaxDelayed, "a number from 1 to 10000, or default", members},
+		{"weight", "weight", c.Weight, "a number from 1 to 100, or default", members},
 	} {
-		if l.value == "" {
+		if n.value == "" {
 			continue
 		}
-		n, err := parseLimit(l.value)
+		value, err := parseNumber(n.value)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("--%s is %q: expected %w", l.flag, l.value, err))
+			errs = append(errs, fmt.Errorf("--%s is %q: expected %s", n.flag, n.value, n.expected))
 		}
-		l.in[l.member] = n
+		n.in[n.member] = value
 	}
 	for name, value := range c.Feature {
 		on, known := map[string]any{"on": true, "off": false, "default": nil}[value]
@@ -252,20 +253,16 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 	return patches, errors.Join(errs...)
 }
 
-// parseLimit reads a limit as the value of a member of a patch. nil resets the limit to the default of the tier. The
-// range is checked when the patch is merged. The error says which values are expected.
-func parseLimit(s string) (any, error) {
+// parseNumber reads a limit, or another number, as the value of a member of a patch. nil resets the member to the default
+// of the tier. The range is checked when the patch is merged.
+func parseNumber(s string) (any, error) {
 	switch s {
 	case "unlimited":
 		return -1, nil
 	case "default":
 		return nil, nil //nolint:nilnil // null is a value here
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return nil, errors.New("a number from 0, unlimited or default")
-	}
-	return n, nil
+	return strconv.ParseInt(s, 10, 64)
 }
 
 type tenantUpgradeCmd struct {
