@@ -86,13 +86,7 @@ func (q *fairQueue) backlogLocked(d *delivery) *backlog {
 		b.community, b.estimate = d.Community, q.estimate
 		q.communities[d.Community] = b
 	}
-	if b.weight != d.Tenant.Weight { // it has changed, and its cap with it
-		b.weight = d.Tenant.Weight
-		if b.in == &q.capped {
-			b.need = b.threshold(q.perTenant, q.workers)
-			q.capped.moved(b)
-		}
-	}
+	q.weighLocked(b, d.Tenant.Weight)
 	return b
 }
 

@@ -107,7 +107,7 @@ func New(o Options) (*Pipeline, error) {
 	admitted := newFairQueue(o.HandlerConcurrency, o.TenantConcurrency)
 	admitted.waits = newWaits(o.OverloadAge)
 	ensure := &ensurer{js: js, records: streams.NewRecords(o.Redis, o.Limiter.Health()), options: o.Streams, log: o.Logger}
-	config := newLiveConfig(o.Tenants, o.Limiter.Health(), shards, log)
+	config := newLiveConfig(o.Tenants, o.Limiter.Health(), shards, newWeights(o.Tenants, o.Limiter.Health(), admitted), log)
 	counter := newAttemptCounter(attempts.New(o.Redis, o.Limiter.Health()), o.MaxAttempts, o.HandlerTimeout, log)
 	delays := newDelayer(shards, o.CommandTTL, ended)
 	taken := newIntake()
@@ -254,6 +254,7 @@ func (p *Pipeline) start(intake, work context.Context, stop func()) *errgroup.Gr
 	stage("handle", func() error { return p.handle.run(work) }, p.ended.Close)
 	stage("metrics", func() error { return p.metrics.run(work) }, func() {})
 	stages.Go(func() error { p.config.keepFresh(intake); return nil })
+	stages.Go(func() error { p.config.queued.run(intake); return nil })
 	stages.Go(func() error { return p.monitor.run(intake) })
 	stages.Go(func() error { p.limit.overload.run(intake, p.admitted.takeWaits); return nil })
 	stages.Go(func() error { p.keeper.Run(intake); return nil })

@@ -23,6 +23,7 @@ type liveConfig struct {
 	store  *store.Store
 	health *redishealth.Health // of the Redis behind store
 	shards *shard.Pool[*delivery]
+	queued *weights
 	log    *slog.Logger
 
 	flags    atomic.Pointer[tenant.Flags] // written by refresh
@@ -31,8 +32,10 @@ type liveConfig struct {
 }
 
 // newLiveConfig has no flags, and the default tiers, until it is refreshed.
-func newLiveConfig(tenants *store.Store, health *redishealth.Health, shards *shard.Pool[*delivery], log *slog.Logger) *liveConfig {
-	c := &liveConfig{store: tenants, health: health, shards: shards, log: log}
+func newLiveConfig(
+	tenants *store.Store, health *redishealth.Health, shards *shard.Pool[*delivery], queued *weights, log *slog.Logger,
+) *liveConfig {
+	c := &liveConfig{store: tenants, health: health, shards: shards, queued: queued, log: log}
 	c.flags.Store(&tenant.Flags{})
 	return c
 }
@@ -42,7 +45,15 @@ func (c *liveConfig) apply(ctx context.Context, e tenant.Event) error {
 	if e.Type == tenant.GlobalChanged || e.Type == tenant.FlagChanged {
 		c.refresh(ctx)
 	}
-	return c.shards.Notify(ctx, e)
+	return c.tell(ctx, e)
+}
+
+// tell puts a change in force for the messages that come, by the shards, and for those that wait in the fair queue. An
+// error is ctx's.
+func (c *liveConfig) tell(ctx context.Context, e tenant.Event) error {
+	err := c.shards.Notify(ctx, e)
+	c.queued.note(e, time.Now())
+	return err
 }
 
 // refresh reads tiers and flags, each for itself. On an error, which is Redis's, those in force stay, and keepFresh
@@ -91,16 +102,16 @@ func (c *liveConfig) keepFresh(ctx context.Context) {
 	}
 }
 
-// refreshLate is refresh without an event: if it changes the tiers, it tells the shards.
+// refreshLate is refresh without an event: if it changes the tiers, it tells of that.
 func (c *liveConfig) refreshLate(ctx context.Context) {
 	was := c.store.Tiers()
 	c.refresh(ctx)
 	if c.store.Tiers() != was {
-		_ = c.shards.Notify(ctx, tenant.Event{Type: tenant.GlobalChanged}) // an error is ctx's
+		_ = c.tell(ctx, tenant.Event{Type: tenant.GlobalChanged}) // an error is ctx's
 	}
 }
 
-// recheckTenants tells the shards of tenants that have a usable config again.
+// recheckTenants tells of tenants that have a usable config again.
 func (c *liveConfig) recheckTenants(ctx context.Context) {
 	var mended []string
 	_ = c.health.Do(ctx, func(ctx context.Context) (err error) { // after an error the next tick tries again
@@ -108,7 +119,7 @@ func (c *liveConfig) recheckTenants(ctx context.Context) {
 		return err
 	})
 	for _, id := range mended {
-		_ = c.shards.Notify(ctx, tenant.Event{Type: tenant.TenantChanged, TargetID: id}) // an error is ctx's
+		_ = c.tell(ctx, tenant.Event{Type: tenant.TenantChanged, TargetID: id}) // an error is ctx's
 	}
 }
 
