@@ -128,6 +128,7 @@ func New(o Options) (*Pipeline, error) {
 		},
 		handle: &handleStage{
 			fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
+			absent:      newAbsent(known, log),
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
 			retries:  retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
 			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,

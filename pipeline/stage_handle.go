@@ -21,6 +21,7 @@ import (
 type handleStage struct {
 	fallbacks   *Handlers // run if no micro service answers
 	services    *services
+	absent      *absent
 	features    func(*tenant.Tenant) []string // stored once, so that messages do not allocate it
 	concurrency int
 	timeout     time.Duration // for one handler
@@ -134,6 +135,9 @@ func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time,
 // more of these goroutines than handlers may run.
 func (s *handleStage) replied(work, finishing context.Context, d *delivery, began time.Time, reply *nats.Msg, err error) {
 	defer s.requests.Done()
+	if err == nil {
+		s.absent.answered(work, d, began)
+	}
 	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() {
 		if result, err := s.services.result(d, reply, nil); err == nil {
 			s.finishRequest(work, finishing, d, began, result, nil)
@@ -145,6 +149,8 @@ func (s *handleStage) replied(work, finishing context.Context, d *delivery, bega
 		if errors.As(err, new(*noHandlerError)) {
 			if f, ok := s.fallbacks.find(d.Kind, d.Name(d.Kind)); ok {
 				result, err = s.invoke(work, f, d, began)
+			} else {
+				s.absent.missing(work, d, time.Now())
 			}
 		}
 		s.finishRequest(work, finishing, d, began, result, err)
