@@ -189,7 +189,7 @@ func (b *bench) showFairness(variants []fairVariant, all map[fairVariant]*fairRo
 		if v.contender == contender.Arrakis && v.workers == 1 {
 			lines = append(lines, distribution(v.String()+", alone", results, aloneOf))
 		}
-		lines = append(lines, distribution(v.String()+", beside the flood", results, besideOf))
+		lines = append(lines, distribution(v.String(), results, besideOf))
 	}
 	b.report.Tables = append(b.report.Tables, t)
 	b.report.PlotTails(t, "fairness.svg", "ms from due to handled", lines)
