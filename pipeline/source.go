@@ -47,6 +47,7 @@ type source struct {
 	stall stall // owned by look
 
 	received atomic.Int64 // messages; written by receive, read by watch
+	looked   time.Time    // when watch last looked whether JetStream has a request; owned by it
 
 	held   load        // what is taken in and has not ended; protected by intake.mu
 	paused atomic.Bool // it does not pull, for there is no room; set by pause, cleared by run

@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +63,10 @@ func TestLostPullRequest(t *testing.T) {
 	b.ensure()
 	s := newRouteSource(b.js, contract.KindCommand.Route(), discard)
 	ended := make(chan error, 1)
-	go func() { ended <- s.pull(t.Context(), t.Context()) }()
+	ctx, stop := context.WithCancel(t.Context())
+	var pulls sync.WaitGroup
+	pulls.Go(func() { ended <- s.pull(ctx, ctx) })
+	t.Cleanup(func() { stop(); pulls.Wait() })
 	testserver.Eventually(t, "it has requested a batch", func() bool { return s.requested(t.Context()) })
 	b.server.LoseMessages("$JS.API.CONSUMER.MSG.NEXT." + contract.StreamCommands + "." + contract.ConsumerCommand)
 	for i := range pullBatch {

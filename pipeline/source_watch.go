@@ -13,15 +13,14 @@ const (
 	// pull request.
 	silence = 50 * time.Millisecond
 	// lookAgain is the least time between two such looks.
-	lookAgain = time.Second
+	lookAgain = 250 * time.Millisecond
 )
 
 // watch waits until ctx ends, for which it returns nil, or for a reason to end the pull requests.
 func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) error {
 	var (
-		tick   <-chan time.Time // nil while it is not known that half a batch has come
-		seen   int64            // messages received at the last tick
-		looked time.Time
+		tick <-chan time.Time // nil while it is not known that half a batch has come
+		seen int64            // messages received at the last tick
 	)
 	for {
 		select {
@@ -33,7 +32,7 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 			return errors.New("the subscription was closed")
 		case <-s.passed:
 			if tick == nil {
-				tick = time.After(max(silence, lookAgain-time.Since(looked)))
+				tick = time.After(max(silence, lookAgain-time.Since(s.looked)))
 			}
 			continue
 		case <-tick:
@@ -42,11 +41,12 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 			seen, tick = n, time.After(silence)
 			continue
 		}
-		if !s.requested(ctx) {
+		s.looked = time.Now()
+		if !s.requested(ctx) && s.received.Load() == seen { // none was still on its way
 			s.log.DebugContext(ctx, "JetStream has no pull request: pulling again")
 			return errPullAgain
 		}
-		tick, looked = nil, time.Now()
+		tick = nil
 	}
 }
 
