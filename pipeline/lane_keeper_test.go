@@ -91,6 +91,46 @@ func logsNoLaneOnce(t *testing.T, marked bool) {
 	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
 }
 
+// While OVERFLOW exists, but nobody takes its messages, what waits for it is not published all the time: once a second
+// at most, and not at all while JetStream does not answer for it either, which the log says.
+func TestLaneThatTakesNothingIsTriedRarely(t *testing.T) {
+	t.Parallel()
+	const n, lane = 2_000, "overflow.command.big.00"
+	for name, lost := range map[string][]string{
+		"JetStream makes its consumers": {lane},
+		"nobody answers for it":         {lane, "$JS.API.STREAM.INFO.OVERFLOW", "$JS.API.CONSUMER.CREATE.OVERFLOW.*.*.*.*.*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFlooded(t)
+			log := f.logTo()
+			f.stayInLane("big")
+			p, _ := f.start()
+			for _, subject := range lost {
+				f.server.LoseMessages(subject)
+			}
+			before := time.Now()
+			f.flood(0, n)
+			testserver.Eventually(t, "it has been tried again", func() bool { return time.Since(before) > 3*lanePoll })
+			p.admitted.mu.Lock()
+			put := p.admitted.arrivals
+			p.admitted.mu.Unlock()
+			tries := 2 + int(time.Since(before)/lanePoll) // the first one, and one a second
+			if len(lost) > 1 {
+				tries = 2 // before JetStream is asked
+				if times := count(log, "gets no lane"); times != 1 {
+					t.Errorf("the log says %d times that there is no lane, want once", times)
+				}
+			}
+			if put < n || put > uint64(n*tries) {
+				t.Errorf("%d messages were put into the queue %d times, want %d at most", n, put, n*tries)
+			}
+			f.open()
+			testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
+		})
+	}
+}
+
 // Messages for a lane go on while OVERFLOW is missing, and while somebody tries to make it, which can take long.
 func TestMissingOverflowIsMadeBesideMessages(t *testing.T) {
 	t.Parallel()

@@ -332,6 +332,7 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 	switch {
 	case errors.Is(m.err, jetstream.ErrNoStreamResponse):
 		w.missing()
+		w.registry.Lost(m.lane)
 		return !w.handle(m.d)
 	default: // nobody knows whether it is stored
 		m.d.disposition = postponed()

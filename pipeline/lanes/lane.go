@@ -42,7 +42,8 @@ type Lane struct {
 	direct  bool
 	closing bool
 	subject string
-	changed bool // by SetDirect, since the last Poll began to read the markers
+	changed bool      // by SetDirect, since the last Poll began to read the markers
+	again   time.Time // when it was last opened again
 
 	parts *parts       // of OVERFLOW; read-only
 	since time.Time    // when this process has learned of the lane; read-only

@@ -17,6 +17,9 @@ import (
 	"arrakis/limiter/redishealth"
 )
 
+// againPause is the least time between two tries to open a lane again.
+const againPause = time.Second
+
 // Options configures a [Registry]. All fields but MinStay and Registerer are required.
 type Options struct {
 	JetStream jetstream.JetStream
@@ -103,8 +106,12 @@ func (r *Registry) Open(ctx context.Context, key Key, direct bool) error {
 }
 
 // openAgain opens a lane that its community is in, and is over its due all the same: what waits here could not be moved,
-// because OVERFLOW or the lane's consumer was missing.
+// because OVERFLOW or the lane's consumer was missing. It does so once in againPause: while nobody takes messages of the
+// lane, although it can be made, each try publishes all that waits for nothing.
 func (r *Registry) openAgain(ctx context.Context, l *Lane, number int) error {
+	if !r.againDue(l, time.Now()) {
+		return nil
+	}
 	if err := r.ensure(ctx, number); err != nil {
 		return err
 	}
@@ -114,6 +121,26 @@ func (r *Registry) openAgain(ctx context.Context, l *Lane, number int) error {
 		r.o.Opened(l)
 	}
 	return nil
+}
+
+// againDue reports whether a lane may be opened again now, and notes that it is.
+func (r *Registry) againDue(l *Lane, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(l.again) < againPause {
+		return false
+	}
+	l.again = now
+	return true
+}
+
+// Lost says that nobody takes messages of the lane: OVERFLOW does not exist, or has no leader. JetStream is asked for the
+// lane's consumer before it is opened again.
+func (r *Registry) Lost(l *Lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost := func(number int) bool { return number == l.number }
+	r.consumers, r.made = slices.DeleteFunc(r.consumers, lost), slices.DeleteFunc(r.made, lost)
 }
 
 // Reads reports whether the community is in a lane that has a consumer.

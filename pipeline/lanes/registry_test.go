@@ -282,6 +282,29 @@ func TestOpenThatFailsClosesNoLaneOfOthers(t *testing.T) {
 	}
 }
 
+// When nobody takes messages of a lane, JetStream is asked whether it can be used before what waits is moved again.
+func TestLostLaneIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.process()
+	p.open("big", false)
+	failed := errors.New("OVERFLOW has no leader")
+	p.o.Consumer = func(context.Context, int) error { return failed }
+	p.Hold()
+	l := p.Find(command("big"))
+	p.Release()
+	p.Lost(l)
+	if p.Reads(command("big")) {
+		t.Error("the lane counts as one that is read")
+	}
+	if err := p.Open(t.Context(), command("big"), false); !errors.Is(err, failed) {
+		t.Errorf("error %v", err)
+	}
+	if len(p.opened) != 1 {
+		t.Errorf("opened %v, want once", p.opened)
+	}
+}
+
 // A lane becomes empty although messages keep coming: for a moment they are kept back.
 func TestLaneIsLeftUnderMessages(t *testing.T) {
 	w := newWorld(t)
