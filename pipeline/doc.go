@@ -15,8 +15,8 @@
 //
 // No stage waits for handlers that are slow; for fast ones decode waits a moment, see fairQueue.catchUp. What is in the
 // process, from decode to its end, is bounded at the sources, in messages for each of them and in bytes over all; see
-// intake. A source that has no room waits, and soon stops pulling, so that
-// further messages wait in JetStream. A sender whose message is not admitted is told so at once.
+// intake. A source that has no room waits, and soon stops pulling, so that further messages wait in JetStream. A sender
+// whose message is not admitted is told so at once.
 //
 // A community that is over its due does not fill what the consumers may have unacknowledged: its admitted messages are
 // stored again in a lane, and acknowledged; see package lanes. They come back by the lane's source, of which few are in

@@ -59,8 +59,9 @@ func TestInvariantOneCommunityFillsHalf(t *testing.T) {
 		}
 	}
 	<-f.js.PublishAsyncComplete()
-	testserver.Eventually(t, "the flood has its parts", func() bool {
-		return f.bytes(contract.StreamOverflow) > bound*4/10 && f.bytes(contract.StreamRetry) > bound*3/10 && f.counted("arrakis_retries_total", "way", "nak") > n // all that could not be stored have come again
+	testserver.Eventually(t, "the flood has its parts, and what could not be stored comes again and again", func() bool {
+		return f.bytes(contract.StreamOverflow) > bound*4/10 && f.bytes(contract.StreamRetry) > bound*3/10 &&
+			f.counted("arrakis_retries_total", "way", "nak") > n
 	})
 	for range 20 {
 		if got := f.bytes(contract.StreamOverflow); got > bound*55/100 {
