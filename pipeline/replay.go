@@ -27,7 +27,8 @@ func (s *metricsStage) endReplay(work context.Context, d *delivery) {
 
 const (
 	// endMovedTime is how long after it was received a moved message may wait for DEADLETTER: so it does not come again
-	// meanwhile. It is less than the shortest ack wait.
+	// meanwhile. It is less than the shortest ack wait that arrakis sets. Where an operator has set a shorter one, the
+	// message does come again.
 	endMovedTime = 10 * time.Second
 	// endMovedAtOnce is how many of them ask it at the same time.
 	endMovedAtOnce = 64
