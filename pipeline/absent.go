@@ -25,7 +25,9 @@ type absent struct {
 	known *names
 	log   *slog.Logger
 
-	remembered atomic.Int64 // len(subjects), so that an answer costs no lock while no handler is absent
+	// away are the known names, by number, whose subjects are remembered: so an answer costs no lock while its handler is
+	// not absent. It is written under mu. What it says of 0, the names that are not known, is not used.
+	away [1 + maxNumber]atomic.Bool
 
 	mu       sync.Mutex                        // protects the fields below
 	subjects *simplelru.LRU[string, time.Time] // those that the log names, and when last nobody answered there
@@ -40,50 +42,57 @@ func newAbsent(known *names, log *slog.Logger) *absent {
 
 // missing notes that at now no handler has answered d.
 func (a *absent) missing(ctx context.Context, d *delivery, now time.Time) {
-	subject, known := a.known.subject(d.Kind, d.Name(d.Kind))
-	if a.isNew(subject, known, now) {
+	if subject, isNew := a.isNew(d, now); isNew {
 		a.log.WarnContext(ctx, "no handler answers; its messages are tried again later, see docs/handlers.md", "subject", subject)
 	}
 }
 
-// answered notes that a handler has answered d, which it was sent at a time.
+// answered notes that a handler has answered d, which it was sent at a time. The name of d must have been added to the
+// known ones by then. All answers come here, one after the other: those of names that were known when d was sent cost no
+// lock, whatever else is absent.
 func (a *absent) answered(ctx context.Context, d *delivery, sent time.Time) {
-	if a.remembered.Load() == 0 {
+	if d.known != 0 && !a.away[d.known].Load() {
 		return
 	}
-	if subject, _ := a.known.subject(d.Kind, d.Name(d.Kind)); a.isOver(subject, sent) {
+	if subject, isOver := a.isOver(d, sent); isOver {
 		a.log.InfoContext(ctx, "a handler answers again", "subject", subject)
 	}
 }
 
-// isNew reports whether the log is to say that nobody answers at subject. It remembers only what the log says.
-func (a *absent) isNew(subject string, known bool, now time.Time) bool {
+// isNew reports whether the log is to say that nobody answers at d's subject. It remembers only what the log says.
+func (a *absent) isNew(d *delivery, now time.Time) (subject string, isNew bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	isNew := !a.subjects.Contains(subject)
-	if isNew && !known {
+	subject, known := a.known.subject(d.Kind, d.Name(d.Kind)) // under a.mu: see isOver
+	isNew = !a.subjects.Contains(subject)
+	if isNew && known == 0 {
 		if now.Sub(a.interval) >= absentInterval {
 			a.interval, a.unknown = now, 0
 		}
 		if a.unknown == maxUnknownAbsent {
-			return false
+			return subject, false
 		}
 		a.unknown++
 	}
 	a.subjects.Add(subject, now)
-	a.remembered.Store(int64(a.subjects.Len()))
-	return isNew
+	a.away[known].Store(true)
+	return subject, isNew
 }
 
-// isOver reports whether the log is to say that a handler is back, which has answered a message sent at a time. While a
-// handler shuts down, it answers what it was sent before, and nobody answers what comes then.
-func (a *absent) isOver(subject string, sent time.Time) bool {
+// isOver reports whether the log is to say that a handler is back, which has answered d, sent at a time. While a handler
+// shuts down, it answers what it was sent before, and nobody answers what comes then.
+//
+// It also finds a subject that isNew has remembered for a name that was unknown then: the first answer comes here after
+// its name was added, so either isNew has found the name among the known ones, or its subject is found here.
+func (a *absent) isOver(d *delivery, sent time.Time) (subject string, isOver bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last, ok := a.subjects.Peek(subject); !ok || !sent.After(last) {
-		return false
+	subject, known := a.known.subject(d.Kind, d.Name(d.Kind))
+	last, remembered := a.subjects.Peek(subject)
+	isOver = remembered && sent.After(last)
+	if isOver {
+		a.subjects.Remove(subject)
 	}
-	a.subjects.Remove(subject)
-	a.remembered.Store(int64(a.subjects.Len()))
-	return true
+	a.away[known].Store(remembered && !isOver)
+	return subject, isOver
 }

@@ -134,7 +134,55 @@ func TestLastAnswersOfAHandler(t *testing.T) {
 		t.Errorf("an answer to an earlier message counts:\n%s", log.String())
 	}
 	a.answered(t.Context(), d, now.Add(time.Millisecond))
-	if !strings.Contains(log.String(), saysBack) || a.remembered.Load() != 0 {
-		t.Errorf("an answer to a later message does not count; %d absent:\n%s", a.remembered.Load(), log.String())
+	if !strings.Contains(log.String(), saysBack) || a.subjects.Len() != 0 {
+		t.Errorf("an answer to a later message does not count; %d absent:\n%s", a.subjects.Len(), log.String())
+	}
+}
+
+// Answers of a known name cost no lock while its handler is there, whatever other names senders have mistyped. Once its
+// handler was absent, its next answer says that it is back.
+func TestAnswersBesideAMistypedName(t *testing.T) {
+	t.Parallel()
+	log := new(logBuffer)
+	known := newNames()
+	a := newAbsent(known, slog.New(slog.NewTextHandler(log, nil)))
+	now := time.Now()
+	typo, d := &delivery{}, &delivery{}
+	typo.Kind, typo.Command = contract.KindCommand, "stast"
+	d.Kind, d.Command = contract.KindCommand, "stats"
+
+	// It was missed before its name was known, and its first answer is to a message that was sent before.
+	a.missing(t.Context(), typo, now)
+	a.missing(t.Context(), d, now)
+	known.add(d.Kind, d.Command)
+	a.answered(t.Context(), d, now.Add(-time.Second))
+	_, d.known = known.subject(d.Kind, d.Command)
+	for range 2 {
+		a.answered(t.Context(), d, now.Add(time.Second))
+		if n := strings.Count(log.String(), saysBack); n != 1 {
+			t.Fatalf("the log says %d times that a handler is back, want once:\n%s", n, log.String())
+		}
+	}
+	a.mu.Lock()
+	known.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.answered(t.Context(), d, now.Add(2*time.Second))
+	}()
+	select {
+	case <-done:
+	case <-time.After(testserver.Patience):
+		t.Error("an answer waits for a lock")
+	}
+	known.mu.Unlock()
+	a.mu.Unlock()
+	<-done
+
+	now = now.Add(time.Minute)
+	a.missing(t.Context(), d, now)
+	a.answered(t.Context(), d, now.Add(time.Second))
+	if n := strings.Count(log.String(), saysBack); n != 2 {
+		t.Errorf("the log says %d times that a handler is back, want twice:\n%s", n, log.String())
 	}
 }

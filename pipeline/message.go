@@ -66,8 +66,8 @@ type delivery struct {
 	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes, 8 of which are not its own.
 	size       uint32 // as the intake counts it, in bytes; set by decode
 	reconnects uint32 // how often the connection to NATS had been made again then; set by decode
+	known      uint16 // number of the name, 0 if it was not among the known ones before; set by services.send
 	remote     bool   // a worker only sends it to a micro service, and asks nobody about its attempts; set by the limit stage
-	known      bool   // the name was among the known ones before; set by services.send
 	counted    bool   // this attempt is written down in Redis; set by the attempt counter, see there
 	wasOverdue bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
 	lateTurn   bool   // it was overdue when its turn came, and JetStream delivers it again; written by the fair queue

@@ -7,18 +7,26 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-// maxNames bounds the names of one kind that become label values.
-const maxNames = 200
+const (
+	// maxNames bounds the names of one kind that become label values.
+	maxNames = 200
+	// maxNumber is the number of the last known name, of all kinds.
+	maxNumber = maxNames * int(contract.NumKinds)
+)
 
 // names are the commands, check types and event types that some handler is known to answer. All other names share one
 // label value, because senders can make up any number of them. names is safe for concurrent use.
 type names struct {
-	mu   sync.RWMutex                            // protects sets
+	mu   sync.RWMutex                            // protects the fields below
 	sets [contract.NumKinds]map[string]knownName // by name
+	last uint16                                  // number that was given
 }
 
 // knownName is a name, and where a micro service for it listens. The texts are made once and used for every message.
-type knownName struct{ name, subject string }
+type knownName struct {
+	name, subject string
+	number        uint16 // from 1 to maxNumber, among the names of all kinds
+}
 
 func newNames(registries ...*Handlers) *names {
 	n := &names{}
@@ -42,10 +50,11 @@ func (n *names) add(k contract.Kind, name string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.sets[k]) < maxNames {
+	if _, ok := n.sets[k][name]; !ok && len(n.sets[k]) < maxNames { // another goroutine may have added it by now
 		// The name is a part of a message's text: a copy does not keep that text in memory.
 		name = strings.Clone(name)
-		n.sets[k][name] = knownName{name, contract.HandlerSubject(k, name)}
+		n.last++
+		n.sets[k][name] = knownName{name, contract.HandlerSubject(k, name), n.last}
 	}
 }
 
@@ -64,10 +73,10 @@ func (n *names) label(k contract.Kind, name string) string {
 	return contract.UnknownCommand
 }
 
-// subject is where a micro service for name listens. It says whether name is known.
-func (n *names) subject(k contract.Kind, name string) (subject string, known bool) {
+// subject is where a micro service for name listens. known is the name's number, 0 if it is not known.
+func (n *names) subject(k contract.Kind, name string) (subject string, known uint16) {
 	if known, ok := n.find(k, name); ok {
-		return known.subject, true
+		return known.subject, known.number
 	}
-	return contract.HandlerSubject(k, name), false
+	return contract.HandlerSubject(k, name), 0
 }

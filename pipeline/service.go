@@ -56,14 +56,18 @@ func (s *services) send(ctx context.Context, d *delivery, deadline time.Time, do
 	return nil
 }
 
+// answered makes the name of d known: a service has answered it.
+func (s *services) answered(d *delivery) {
+	if d.known == 0 { // a look at the name costs a look into the memory of the body
+		s.known.add(d.Kind, d.Name(d.Kind))
+	}
+}
+
 // result is what follows from what send's done got: the result of d, or an error.
 func (s *services) result(d *delivery, reply *nats.Msg, err error) (json.RawMessage, error) {
 	if err != nil {
 		subject, _ := s.known.subject(d.Kind, d.Name(d.Kind))
 		return nil, requestError(subject, err)
-	}
-	if !d.known { // a look at the name costs a look into the memory of the body
-		s.known.add(d.Kind, d.Name(d.Kind))
 	}
 	if err := serviceError(reply); err != nil {
 		return nil, err

@@ -136,6 +136,7 @@ func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time,
 func (s *handleStage) replied(work, finishing context.Context, d *delivery, began time.Time, reply *nats.Msg, err error) {
 	defer s.requests.Done()
 	if err == nil {
+		s.services.answered(d)
 		s.absent.answered(work, d, began)
 	}
 	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() {
