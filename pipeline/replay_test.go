@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,19 +18,30 @@ import (
 )
 
 // A replayed message that was handled is acknowledged although the writers of dead letters have no room: it must not be
-// handled again.
+// handled again. The log names one of many such messages, and claims no number.
 func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b, log := setup(t), new(logBuffer)
 	b.ensure()
-	b.publish("commands.interaction", command("c1", "ping", "e1"), contract.HeaderReplay, "17:1700000000000000000")
-	msg := b.next(contract.StreamCommands, contract.ConsumerCommand)
-	busy := &metricsStage{intake: newIntake(), nc: b.nc, log: slog.New(slog.DiscardHandler), permits: &permitReturner{}, deadLetters: make(chan *delivery)}
-	busy.end(t.Context(), &delivery{source: commands, msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}})
-	testserver.Eventually(t, "it is acknowledged", func() bool {
+	busy := &metricsStage{
+		intake: newIntake(), nc: b.nc, log: slog.New(slog.NewTextHandler(log, nil)), permits: &permitReturner{},
+		deadLetters: make(chan *delivery),
+	}
+	for _, id := range []string{"e1", "e2"} {
+		b.publish("commands.interaction", command("c1", "ping", id), contract.HeaderReplay, "17:1700000000000000000")
+		msg := b.next(contract.StreamCommands, contract.ConsumerCommand)
+		d := &delivery{source: commands, msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}}
+		d.EventID = id
+		busy.end(t.Context(), d)
+	}
+	testserver.Eventually(t, "they are acknowledged", func() bool {
 		s, err := b.js.Stream(t.Context(), contract.StreamCommands)
 		return err == nil && s.CachedInfo().State.Msgs == 0
 	})
+	if l := log.String(); strings.Count(l, "\n") != 1 || !strings.Contains(l, "event_id=e1 replay=17:1700000000000000000 ") ||
+		strings.Contains(l, "messages=") {
+		t.Errorf("the log, want one line that names e1:\n%s", l)
+	}
 }
 
 // F15: a worker deletes the dead letter of a replayed message before it settles the message, so that a replay that was

@@ -25,7 +25,7 @@ const (
 	// deadLetterQueue is how many dead letters wait for a writer. While the queue is full, further messages are
 	// delivered again later, so that a flood of malformed messages does not hold up other messages.
 	deadLetterQueue = 1_024
-	// notEndedInterval is the least time between two warnings that replays were not ended.
+	// notEndedInterval is the least time between two warnings that a replay was not ended for want of a writer.
 	notEndedInterval = time.Minute
 )
 
@@ -52,9 +52,7 @@ type metricsStage struct {
 	unstored    atomic.Bool               // dead letters cannot be stored now, which has been logged
 	probing     atomic.Bool               // while unstored, one writer at a time tries; the others park their messages
 
-	// Owned by run.
-	notEnded int       // replays that were not ended for want of a writer, since that was logged
-	warned   time.Time // when it was
+	warned time.Time // when run last logged that a replay was not ended for want of a writer
 }
 
 // run returns when the queue is closed and empty, no dead letter waits for a writer, and no retry to be stored.
@@ -140,17 +138,18 @@ func (s *metricsStage) endAck(work context.Context, d *delivery) {
 	select {
 	case s.deadLetters <- d:
 	default:
-		s.warnNotEnded(work)
+		s.warnNotEnded(work, d)
 		s.answer(work, d)
 	}
 }
 
-// warnNotEnded logs that a replay was not ended because the writers had no room, once for many.
-func (s *metricsStage) warnNotEnded(work context.Context) {
-	s.notEnded++
+// warnNotEnded logs that the replay of d was not ended because the writers had no room. It logs one of many: when that
+// begins, nobody knows how many they will be.
+func (s *metricsStage) warnNotEnded(work context.Context, d *delivery) {
 	if now := time.Now(); now.Sub(s.warned) >= notEndedInterval {
-		s.log.WarnContext(work, replayNotEnded, "messages", s.notEnded, "err", "too many dead letters wait to be stored")
-		s.warned, s.notEnded = now, 0
+		s.warned = now
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", d.replayToEnd(),
+			"err", "too many dead letters wait to be stored; others like it are not logged for a minute")
 	}
 }
 
