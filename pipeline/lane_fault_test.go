@@ -211,7 +211,7 @@ func TestOverflowIsFull(t *testing.T) {
 	}
 	f.ensure()
 	f.openLane("big")
-	f.start()
+	p, _ := f.start()
 	f.flood(0, n)
 	testserver.Eventually(t, "the lane is full", func() bool { return f.stored(contract.StreamOverflow) == room })
 	testserver.Eventually(t, "all are charged", func() bool { return f.charged("big:command") == n })
@@ -227,6 +227,14 @@ func TestOverflowIsFull(t *testing.T) {
 		return f.counted("arrakis_tenant_errors_total", "error_type", "lane_full") == 1
 	})
 	testserver.Eventually(t, "its permit is given back", func() bool { return f.charged("big:command") == n })
+	for _, id := range p.laneKeeper.writer.refused.Keys() { // what has ended would push out what comes again
+		if seq, ok := strings.CutPrefix(id, "COMMANDS:"); ok {
+			seq, _, _ = strings.Cut(seq, ":")
+			if number, err := strconv.Atoi(seq); err != nil || number > n {
+				t.Errorf("a message is remembered as refused that does not come again: %s", id)
+			}
+		}
+	}
 	if o := f.outcome(f.publish("commands.interaction", command("quiet", "work", "quiet"))); o.Status != contract.StatusOK {
 		t.Errorf("%+v", o)
 	}

@@ -319,10 +319,10 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 		if full {
 			m.lane.Refused()
 		}
-		if full || !m.again {
+		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
+		if m.d.settlement == nak && (full || !m.again) {
 			w.refused.Add(m.d.messageID(), struct{}{})
 		}
-		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
 		return true
 	}
 	if !w.failing {
