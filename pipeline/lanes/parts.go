@@ -52,7 +52,8 @@ func (p *part) has() int64 { return p.looked + p.stored + p.onWay }
 func (s *parts) take(community string, size int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.roomLocked(community, size, now) {
+	if !s.roomLocked(community, size) {
+		s.partLocked(community).refused = now
 		return false
 	}
 	s.takeLocked(community, size)
@@ -64,7 +65,8 @@ func (s *parts) take(community string, size int64, now time.Time) bool {
 func (s *parts) takeAgain(community string, size int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.roomLocked(community, size, now) && s.all.has()+size > s.bound-s.bound/lastPart {
+	if !s.roomLocked(community, size) && s.all.has()+size > s.bound-s.bound/lastPart {
+		s.partLocked(community).refused = now
 		return false
 	}
 	s.takeLocked(community, size)
@@ -81,17 +83,16 @@ func (s *parts) takeLocked(community string, size int64) {
 func (s *parts) room(community string, size int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.roomLocked(community, size, now)
-}
-
-// roomLocked is room. The caller must hold s.mu.
-func (s *parts) roomLocked(community string, size int64, now time.Time) bool {
-	p := s.partLocked(community)
-	if s.bound > 0 && p.has()+size > s.bound-s.all.has()-size {
-		p.refused = now
+	if !s.roomLocked(community, size) {
+		s.partLocked(community).refused = now
 		return false
 	}
 	return true
+}
+
+// roomLocked is room for a message that is not refused if there is none. The caller must hold s.mu.
+func (s *parts) roomLocked(community string, size int64) bool {
+	return s.bound <= 0 || s.partLocked(community).has()+size <= s.bound-s.all.has()-size
 }
 
 // ended says that a message for which room was taken is stored, or is not going to be.

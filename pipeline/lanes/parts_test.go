@@ -125,11 +125,16 @@ func TestPartsOfWhatComesAgain(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := newParts(holds(0, nil))
-	s.store("a", 1_000_000, 100, now)
+	s.store("a", 4_000, 100, now) // four fifths of its part
 	again := 0
-	for again < 10_000 && s.takeAgain("a", 100, now) {
+	for again < 20_000 && s.takeAgain("a", 100, now) {
 		s.ended("a", 100, again%2 == 0) // the others were there
-		again++
+		if again++; !s.communities["a"].refused.IsZero() {
+			t.Fatal("a community counts as full, although none of its messages was refused")
+		}
+	}
+	if s.communities["a"].refused.IsZero() {
+		t.Error("a community does not count as full, although a message was refused")
 	}
 	if has := s.all.has(); has > 900_000 || has < 899_000 {
 		t.Errorf("%d bytes are taken, want nine tenths", has)
