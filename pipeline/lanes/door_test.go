@@ -67,7 +67,7 @@ func TestDoor(t *testing.T) {
 	d.goes(command("other"), "")
 	d.goes(Key{contract.KindEvent, "big"}, "") // is never direct
 	p, _ := d.enter(command("big"))
-	if l := d.find(command("big")); l.onWay.Load() != 1 {
+	if l, _, _ := d.known(command("big")); l.onWay.Load() != 1 {
 		t.Errorf("%d messages are on their way, want 1", l.onWay.Load())
 	}
 	p.End()

@@ -224,7 +224,7 @@ func TestDoorIsShutForOne(t *testing.T) {
 	if err := enter("other"); err != nil {
 		t.Errorf("the other community: %v", err)
 	}
-	if l := d.find(command("big")); l.onWay.Load() != 0 {
+	if l, _, _ := d.known(command("big")); l.onWay.Load() != 0 {
 		t.Errorf("%d messages are on their way, want 0", l.onWay.Load())
 	}
 	d.after(0) // nothing of it is in OVERFLOW

@@ -231,13 +231,6 @@ func (r *Registry) known(key Key) (l *Lane, number int, direct bool) {
 	return l, number, direct
 }
 
-// find is Find for who does not hold the registry.
-func (r *Registry) find(key Key) *Lane {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.lanes[key]
-}
-
 func (r *Registry) count() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -290,9 +290,7 @@ func TestLostLaneIsAskedFor(t *testing.T) {
 	p.open("big", false)
 	failed := errors.New("OVERFLOW has no leader")
 	p.o.Consumer = func(context.Context, int) error { return failed }
-	p.Hold()
-	l := p.Find(command("big"))
-	p.Release()
+	l, _, _ := p.known(command("big"))
 	p.Lost(l)
 	if p.Reads(command("big")) {
 		t.Error("the lane counts as one that is read")
