@@ -100,6 +100,9 @@ func (s *markers) open(ctx context.Context, key Key, lane int, direct *bool) (ma
 	case err != nil:
 		return marker{}, fmt.Errorf("open a lane: %w", err)
 	}
+	if len(reply) != 2 {
+		return marker{}, fmt.Errorf("open a lane: %w: %d values instead of 2", errUnreadable, len(reply))
+	}
 	m, ok := parseMarker(reply[0])
 	if !ok {
 		return marker{}, fmt.Errorf("open a lane: %w: %q", errUnreadable, contract.Clip(reply[0], 100))
