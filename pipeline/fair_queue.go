@@ -267,9 +267,9 @@ func (q *fairQueue) forgetLocked(b *backlog) {
 
 // dueInProgress returns every delivery, waiting or running, about which JetStream last heard more than a third of its
 // ack wait ago. It marks them as reported now: the caller must tell JetStream that they are in progress. Of messages that
-// wait and are to be forgotten, JetStream must hear nothing any more: it would put off their next delivery. connections
-// is how often the connection to NATS has been made again; there is one.
-func (q *fairQueue) dueInProgress(now time.Time, connections uint32) []*delivery {
+// wait and are to be forgotten, JetStream must hear nothing any more: it would put off their next delivery. reconnects is
+// how often the connection to NATS has been made again; there is one.
+func (q *fairQueue) dueInProgress(now time.Time, reconnects uint32) []*delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var due []*delivery
@@ -282,8 +282,7 @@ func (q *fairQueue) dueInProgress(now time.Time, connections uint32) []*delivery
 	}
 	for _, b := range q.communities {
 		for d := b.first; d != nil; d = d.next {
-			toForget := d.reconnects != connections && d.source.redelivers.Load() && d.overdue(now)
-			if !toForget {
+			if comesAgain := d.reconnects != reconnects && d.source.redelivers.Load() && d.overdue(now); !comesAgain {
 				check(d)
 			}
 		}
