@@ -109,11 +109,11 @@ func ConnectNATS(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// JetStream returns the JetStream of a connection. A question without a deadline has Patience, because a busy machine may
-// take longer to answer than the library gives it.
+// JetStream returns the JetStream of a connection. A question without a deadline has a sixth of Patience: a busy machine may
+// take longer than the library's 5 s, and Eventually asks again when one is lost because a server restarts.
 func JetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Patience))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Patience/6))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,7 +14,8 @@
 // eight. Messages that may only use half of RETRY are stored up to five tenths, and again below four.
 //
 // Other processes store messages as well. So between two looks a Writer uses a tenth of the room that the first has shown,
-// at most, and then looks again: ten processes that all do so at the same moment leave RETRY its last tenth.
+// and a hundredth of the bound, at most, and then looks again: ten processes that do so, whenever each of them has looked,
+// leave RETRY its last tenth. A message that is larger than a hundredth of the bound finds no room.
 //
 // # Errors
 //

@@ -261,7 +261,7 @@ func (b *bed) fill(n uint64, half bool) (next uint64, err error) {
 func TestFull(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	const bound = 100 << 10
+	const bound = 1 << 20
 	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
 	b.run()
 	n, err := b.fill(0, false)
@@ -286,7 +286,7 @@ func TestFull(t *testing.T) {
 func TestFullIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = 100 << 10 })
+	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 })
 	var log bytes.Buffer
 	closeIt := b.runLogging(&log)
 	n, err := b.fill(0, false)
@@ -308,7 +308,7 @@ func TestFullIsLoggedOnce(t *testing.T) {
 func TestHalf(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	const bound = 200 << 10
+	const bound = 2 << 20
 	b.change(func(c *jetstream.StreamConfig) { c.MaxBytes = bound })
 	b.run()
 	n, err := b.fill(0, true)
