@@ -14,6 +14,9 @@ const (
 	silence = 50 * time.Millisecond
 	// lookAgain is the least time between two such looks.
 	lookAgain = 250 * time.Millisecond
+	// blocked stands for the number of messages received at a tick at which receive had to wait for room: what it has not
+	// received by the next tick is no silence.
+	blocked = -1
 )
 
 // watch waits until ctx ends, for which it returns nil, or for a reason to end the pull requests.
@@ -21,6 +24,7 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 	var (
 		tick <-chan time.Time // nil while it is not known that half a batch has come
 		seen int64            // messages received at the last tick
+		lost bool             // at the last tick, JetStream had no request
 	)
 	for {
 		select {
@@ -37,16 +41,21 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 			continue
 		case <-tick:
 		}
-		if n := s.received.Load(); n != seen || s.messages.Full() {
-			seen, tick = n, time.After(silence)
-			continue
+		last := seen
+		if seen = s.received.Load(); s.messages.Full() {
+			seen = blocked
 		}
-		s.looked = time.Now()
-		if !s.requested(ctx) && s.received.Load() == seen { // none was still on its way
+		switch {
+		case seen == blocked || seen != last:
+			tick, lost = time.After(silence), false
+		case lost:
 			s.log.DebugContext(ctx, "JetStream has no pull request: pulling again")
 			return errPullAgain
+		default:
+			if s.looked, tick = time.Now(), nil; !s.requested(ctx) {
+				tick, lost = time.After(silence), true // unless what was requested is on its way
+			}
 		}
-		tick = nil
 	}
 }
 
