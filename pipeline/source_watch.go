@@ -10,7 +10,7 @@ import (
 
 const (
 	// silence is how long nothing must come, after half a batch has come, before a source looks whether JetStream has a
-	// pull request.
+	// pull request; and, if it has none, how long nothing must come from then on before the source pulls again.
 	silence = 50 * time.Millisecond
 	// lookAgain is the least time between two such looks.
 	lookAgain = 250 * time.Millisecond
@@ -24,7 +24,7 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 	var (
 		tick <-chan time.Time // nil while it is not known that half a batch has come
 		seen int64            // messages received at the last tick
-		lost bool             // at the last tick, JetStream had no request
+		none bool             // at the last tick, JetStream had no request
 	)
 	for {
 		select {
@@ -47,13 +47,13 @@ func (s *source) watch(ctx context.Context, consume jetstream.ConsumeContext) er
 		}
 		switch {
 		case seen == blocked || seen != last:
-			tick, lost = time.After(silence), false
-		case lost:
+			tick, none = time.After(silence), false
+		case none:
 			s.log.DebugContext(ctx, "JetStream has no pull request: pulling again")
 			return errPullAgain
 		default:
 			if s.looked, tick = time.Now(), nil; !s.requested(ctx) {
-				tick, lost = time.After(silence), true // unless what was requested is on its way
+				tick, none = time.After(silence), true // unless what was requested is on its way
 			}
 		}
 	}
