@@ -24,6 +24,8 @@ type Config struct {
 	MaxDelayed *int64 `json:"maxDelayed,omitempty"`
 	// Weight is the tenant's share of handler time, 1 to 100, see [Tenant]. nil keeps the tier's.
 	Weight *int64 `json:"weight,omitempty"`
+	// Boosts raise limits for a time, on top of what RateLimits and the tier say.
+	Boosts BoostOverrides `json:"boosts,omitzero"`
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
@@ -115,4 +117,5 @@ func (c *Config) validate(f *faults) {
 	c.OnLimit.validate(f, "onLimit")
 	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)
 	validateWeight(f, "weight", c.Weight)
+	c.Boosts.validate(f, "boosts")
 }

@@ -156,6 +156,8 @@ func mustBe(p any) string {
 		return "a whole number or null (the tier's default)"
 	case **OnLimit:
 		return "a string: " + onLimitNames
+	case *int64:
+		return "a whole number"
 	case **float64:
 		return "a number"
 	case *[]string:

@@ -67,7 +67,8 @@ func FuzzConfig(f *testing.F) {
 		return c.Validate()
 	}, fullConfig, `{"tier":"pro"}`, `{"tier":"free","tier":"pro"}`, `{"tier":"free","rateLimits":{"commandsPerMinute":1e3}}`, ` {"tier":"free"} `,
 		`{"tier":"free","x":1,"features":{"y":[]},"createdAt":"yesterday"}`, `{"tier":"free","onLimit":"delay","maxDelayed":7}`,
-		`{"tier":"free","onLimit":{"command":"delay","sync_request":null,"x":1}}`)
+		`{"tier":"free","onLimit":{"command":"delay","sync_request":null,"x":1}}`,
+		`{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"2026-01-31T12:00:00Z","x":1},"x":{}}}`)
 }
 
 func FuzzTiers(f *testing.F) {

@@ -17,7 +17,9 @@ type Tenant struct {
 	ID      string
 	GuildID string
 	Tier    Tier
-	Max     [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
+	Max     [NumActions]int64 // admissions in a window by action, without boosts; -1 is unlimited, 0 is none
+	// Boosts are on top of Max while they last; nil: there are none.
+	Boosts *[NumActions]Boost
 	// MaxDelayed is how many messages over the limit of an action are delayed at a time; 0: they are rejected.
 	MaxDelayed [NumActions]int64
 	Features   Features
@@ -27,8 +29,8 @@ type Tenant struct {
 	Stored bool // a config is stored; otherwise the tenant is the free default
 }
 
-// Limit returns how many admissions of an action fit into its sliding window: -1 is unlimited, 0 is none. The feature
-// unlimitedCommands has no effect on limits; it is only a name for handlers.
+// Limit returns how many admissions of an action fit into its sliding window, without a boost: -1 is unlimited, 0 is
+// none. The feature unlimitedCommands has no effect on limits; it is only a name for handlers.
 func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
@@ -47,6 +49,7 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 		Tier:       c.Tier,
 		Features:   d.Features,
 		Max:        d.Max,
+		Boosts:     c.Boosts.boosts(),
 		MaxDelayed: d.maxDelayed(),
 		Weight:     tiers.weight(c.Tier, d.Features, c.Weight),
 		Stored:     true,

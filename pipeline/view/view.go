@@ -18,7 +18,10 @@ import (
 
 // Tenant is a config without the members of other writers, because a PUT with these members would be refused.
 func Tenant(c tenant.Config) *tenant.Config {
-	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown, c.OnLimit.Unknown = nil, nil, nil, nil
+	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown, c.OnLimit.Unknown, c.Boosts.Unknown = nil, nil, nil, nil, nil
+	for _, b := range c.Boosts.Fields() {
+		b.Unknown = nil
+	}
 	return &c
 }
 

@@ -20,7 +20,8 @@ func TestViewsCanBeGivenBack(t *testing.T) {
 	if _, err := tenant.ParseFlag(document(t, view.Flag(flag))); err != nil {
 		t.Errorf("flag: %v", err)
 	}
-	config, err := tenant.ParseStored[tenant.Config]([]byte(`{"tier":"pro","features":{` + others + `},"rateLimits":{` + others + `},` + others + `}`))
+	config, err := tenant.ParseStored[tenant.Config]([]byte(`{"tier":"pro","features":{` + others + `},"rateLimits":{` + others + `},` +
+		`"boosts":{"commandsPerMinute":{"add":1,"until":"2026-01-31T12:00:00Z",` + others + `},` + others + `},` + others + `}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,13 @@ func inheritConfig(next, was *tenant.Config) {
 	keep(&next.Features.Unknown, was.Features.Unknown)
 	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
 	keep(&next.OnLimit.Unknown, was.OnLimit.Unknown)
+	keep(&next.Boosts.Unknown, was.Boosts.Unknown)
+	stored := was.Boosts.Fields()
+	for action, b := range next.Boosts.Fields() {
+		if b.Add != 0 {
+			keep(&b.Unknown, stored[action].Unknown)
+		}
+	}
 }
 
 func inheritTiers(next, was *tenant.Tiers) {

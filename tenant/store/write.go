@@ -35,7 +35,8 @@ type UpgradeOption uint8
 // KeepOverrides keeps the tenant's own features and limits, which override the defaults of the new tier.
 const KeepOverrides UpgradeOption = 1
 
-// Put creates or replaces the config under id. An empty communityId becomes id. If c has no createdAt or no members of
+// Put creates or replaces the config under id. An empty communityId becomes id. Boosts that have ended are dropped, as
+// by every write of a config. If c has no createdAt or no members of
 // other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
 // [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
@@ -143,6 +144,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 			if err = c.Validate(); err != nil {
 				return "", err
 			}
+			c.Boosts.DropEnded(now)
 			return encode(&c)
 		})
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
@@ -74,6 +76,31 @@ func TestPutRefuses(t *testing.T) {
 	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: "gold"}, store.PutOptions{}); !errors.As(err, &field) || field.Field != "tier" {
 		t.Errorf("Put of a bad tier = %v, want a FieldError of tier", err)
 	}
+}
+
+// A write drops the boosts that have ended by Redis's clock, and keeps all other boosts, with the members of other writers.
+func TestWriteDropsEndedBoosts(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		const boosts = `{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"9000-01-01T00:00:00Z","x":1},` +
+			`"syncRequestsPerDay":{"add":5,"until":"2001-01-01T00:00:00Z","x":1}}}`
+		if err := rdb.Set(t.Context(), store.ConfigKey("a"), boosts, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		next := tenant.Config{Tier: tenant.Pro}
+		lasting := tenant.BoostOverride{Add: 7, Until: time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)}
+		ended := tenant.BoostOverride{Add: 7, Until: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}
+		next.Boosts = tenant.BoostOverrides{CommandsPerMinute: lasting, EligibilityChecksPerHour: ended}
+		got, _, err := s.Put(t.Context(), "a", next, store.PutOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lasting.Unknown = jsontext.Value(`{"x":1}`)
+		if diff := cmp.Diff(tenant.BoostOverrides{CommandsPerMinute: lasting}, got.Boosts); diff != "" {
+			t.Errorf("boosts (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // Eight writers that update one tenant lose no update.

@@ -1,0 +1,96 @@
+package tenant
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Boost raises a limit for a time. The zero value raises nothing.
+type Boost struct {
+	Add   int64     // admissions in a window, on top of the limit that is in force otherwise; 0 is no boost
+	Until time.Time // by the clock of Redis, in UTC; from then on the boost has no effect
+}
+
+// BoostOverrides raise limits for a time, each until its own. The zero value of a limit is no boost. A boost that has
+// ended has no effect and stays until the next write, which drops it.
+type BoostOverrides struct {
+	CommandsPerMinute        BoostOverride  `json:"commandsPerMinute,omitzero"`
+	EligibilityChecksPerHour BoostOverride  `json:"eligibilityChecksPerHour,omitzero"`
+	SyncRequestsPerDay       BoostOverride  `json:"syncRequestsPerDay,omitzero"`
+	UserCommandsPerMinute    BoostOverride  `json:"userCommandsPerMinute,omitzero"`
+	Unknown                  jsontext.Value `json:",embed"`
+}
+
+// BoostOverride is a [Boost] in a document: Add is 1 or more, and Until is set.
+type BoostOverride struct {
+	Add     int64          `json:"add"`
+	Until   time.Time      `json:"until"`
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Fields returns the boosts, indexed by action.
+func (o *BoostOverrides) Fields() [NumActions]*BoostOverride {
+	return [NumActions]*BoostOverride{
+		Command:          &o.CommandsPerMinute,
+		EligibilityCheck: &o.EligibilityChecksPerHour,
+		SyncRequest:      &o.SyncRequestsPerDay,
+		UserCommand:      &o.UserCommandsPerMinute,
+	}
+}
+
+// DropEnded removes the boosts that have ended at now.
+func (o *BoostOverrides) DropEnded(now time.Time) {
+	for _, b := range o.Fields() {
+		if !b.Until.After(now) {
+			*b = BoostOverride{}
+		}
+	}
+}
+
+// LimitAt returns the limit of an action at now, which is a time of Redis's clock, and the boost in it, 0 if there is
+// none.
+func (t *Tenant) LimitAt(a Action, now time.Time) (limit, boost int64) {
+	limit = t.Max[a]
+	if b := t.Boost(a); now.Before(b.Until) {
+		return limit + b.Add, b.Add
+	}
+	return limit, 0
+}
+
+// Boost returns the boost of an action, also one that has ended. An unlimited action has none.
+func (t *Tenant) Boost(a Action) Boost {
+	if t.Boosts == nil || t.Max[a] < 0 {
+		return Boost{}
+	}
+	return t.Boosts[a]
+}
+
+// boosts are the boosts of a tenant, nil if there are none.
+func (o *BoostOverrides) boosts() *[NumActions]Boost {
+	var boosts [NumActions]Boost
+	for action, b := range o.Fields() {
+		if b.Add > 0 {
+			boosts[action] = Boost{Add: b.Add, Until: b.Until.UTC()}
+		}
+	}
+	if boosts == [NumActions]Boost{} {
+		return nil
+	}
+	return &boosts
+}
+
+func (o *BoostOverrides) validate(f *faults, field string) {
+	for action, b := range o.Fields() {
+		if b.Add == 0 && b.Until.IsZero() && b.Unknown == nil {
+			continue
+		}
+		at := join(field, limitNames[action])
+		if b.Add < 1 || b.Add > maxLimit {
+			f.add(join(at, "add"), "must be from 1 to %d", maxLimit)
+		}
+		if y := b.Until.UTC().Year(); b.Until.IsZero() || y < 1 || y > 9999 {
+			f.add(join(at, "until"), "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
+		}
+	}
+}
