@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/http"
@@ -83,6 +84,11 @@ func (d *demo) stats(_ context.Context, m *pipeline.Message) (any, error) {
 		"handled":      d.handled.Load(),                    // by this process, for all communities
 		"uptime_ms":    time.Since(d.started).Milliseconds(),
 	}, nil
+}
+
+// fail fails, as a handler does whose database is away. Only the demo traffic has it.
+func (d *demo) fail(context.Context, *pipeline.Message) (any, error) {
+	return nil, errors.New("the demo command fail always fails")
 }
 
 // sleep sleeps for options.ms milliseconds.

@@ -8,16 +8,19 @@ import (
 	"arrakis/tenant/store"
 )
 
-// demoCommunities is how many communities `arrakis dev` has.
-const demoCommunities = 100
+// demoCommunities is how many communities `arrakis dev` has: the first are enterprise, the next pro, and all others free.
+const (
+	demoCommunities = 100
+	demoEnterprise  = 10
+	demoPro         = 20
+)
 
-// demoCommunity returns the ID and the tier of demo community i. The first 10 are enterprise, the next 20 pro, the last
-// 70 free.
+// demoCommunity returns the ID and the tier of demo community i, 0 to 99.
 func demoCommunity(i int) (id string, tier tenant.Tier) {
 	switch {
-	case i < 10:
+	case i < demoEnterprise:
 		tier = tenant.Enterprise
-	case i < 30:
+	case i < demoEnterprise+demoPro:
 		tier = tenant.Pro
 	default:
 		tier = tenant.Free

@@ -18,8 +18,10 @@ import (
 )
 
 type devCmd struct {
-	NATSPort  int `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
-	RedisPort int `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
+	NATSPort  int  `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
+	RedisPort int  `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
+	Traffic   bool `help:"Make demo traffic: commands, checks, syncs and events, some over their limits, slow, failing or malformed, and bursts of one community. Its command fail always fails."`
+	Rate      int  `name:"traffic-rate" default:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts."`
 	httpSettings
 	workerSettings
 	tenantSettings
@@ -55,7 +57,11 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	}
 	d := &demo{started: start}
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
-	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, d.handlers()
+	handlers := d.handlers()
+	if c.Traffic {
+		handlers.Command("fail", d.counted(d.fail))
+	}
+	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, handlers
 	o.Streams.MaxAckPending = c.MaxAckPending
 	w, err := c.newWorker(&o)
 	if err != nil {
@@ -80,6 +86,9 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		if err != nil {
 			stop()
 			return fmt.Errorf("not ready after %s: %w", readyWithin, err)
+		}
+		if c.Traffic {
+			g.Go(func() error { return (&traffic{rate: c.Rate, log: log}).run(ctx, nc) })
 		}
 		return banner{
 			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
