@@ -13,8 +13,9 @@ import (
 // workerOptions makes the worker's options from the settings of `dev` and `serve`.
 func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker.Options {
 	o := worker.Options{
-		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), OpsHosts: h.opsHosts(),
-		Shards: w.Shards, ShardMailbox: w.ShardMailbox,
+		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), ViewTokens: commaList(h.ViewToken),
+		OpsHosts: h.opsHosts(),
+		Shards:   w.Shards, ShardMailbox: w.ShardMailbox,
 		HandlerConcurrency: w.HandlerConcurrency, TenantConcurrency: w.TenantConcurrency, HandlerTimeout: w.HandlerTimeout,
 		MaxAttempts: w.MaxAttempts, RetryBackoff: w.RetryBackoff.list(), RetryUntil: w.RetryUntil,
 		CommandTTL: w.CommandTTL, OverloadAge: w.OverloadAge, ShutdownTimeout: w.ShutdownTimeout,

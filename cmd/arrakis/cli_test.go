@@ -43,7 +43,7 @@ func TestEverySettingOfTheContract(t *testing.T) {
 		"NATS_URL": "", "NATS_CREDS": "", "NATS_NKEY": "", "NATS_TOKEN": "", "NATS_TLS_CA": "", "NATS_TLS_CERT": "", "NATS_TLS_KEY": "",
 		"REDIS_URL": `"redis://localhost:6379"`,
 		"HTTP_ADDR": `":8080"`, "OPS_ADDR": `"127.0.0.1:8081"`,
-		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "OPS_HOSTS": "",
+		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "VIEW_TOKEN": "", "OPS_HOSTS": "",
 		"HTTP_TLS_CERT": "", "HTTP_TLS_KEY": "", "HTTP_TLS_CLIENT_CA": "", "OPS_TLS_CERT": "", "OPS_TLS_KEY": "", "OPS_TLS_CLIENT_CA": "",
 		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "TENANT_CONCURRENCY": "0", "HANDLER_TIMEOUT": "15s",
 		"MAX_ATTEMPTS": "5", "RETRY_BACKOFF": `"1s,5s,15s,60s"`, "RETRY_UNTIL": "1h", "COMMAND_TTL": "15m", "OVERLOAD_AGE": "2s", "MAX_ACK_PENDING": "10000",
@@ -143,7 +143,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		"TENANT_CACHE_TTL": "0s", "RELOAD_POLL_INTERVAL": "1ms", "LIMIT_ON_REDIS_DOWN": "Local",
 		"METRICS_MAX_TENANTS": "x", "STREAM_STORAGE": "disk", "STREAM_REPLICAS": "6", "SHUTDOWN_TIMEOUT": "0s",
 		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "INGRESS_AUTH": "maybe", "INGRESS_TOKEN": "two words",
-		"ADMIN_TOKEN": "tab\there", "HTTP_ADDR": "8080", "OPS_ADDR": "localhost:http", "REDIS_URL": "http://redis:hunter2@r",
+		"ADMIN_TOKEN": "tab\there", "VIEW_TOKEN": "a,,b", "HTTP_ADDR": "8080", "OPS_ADDR": "localhost:http", "REDIS_URL": "http://redis:hunter2@r",
 		"NATS_URL": "nats://u:hunter2@", "NATS_TLS_CERT": "/no/such/file",
 	}, "serve", "--shards=5000")
 	if r.code != exitUsage {
@@ -153,7 +153,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		"SHARDS", "SHARD_MAILBOX", "HANDLER_CONCURRENCY", "TENANT_CONCURRENCY", "HANDLER_TIMEOUT", "MAX_ATTEMPTS", "RETRY_BACKOFF", "RETRY_UNTIL", "COMMAND_TTL", "OVERLOAD_AGE",
 		"TENANT_CACHE_SIZE", "TENANT_CACHE_TTL", "RELOAD_POLL_INTERVAL", "LIMIT_ON_REDIS_DOWN", "METRICS_MAX_TENANTS",
 		"STREAM_STORAGE", "STREAM_REPLICAS", "SHUTDOWN_TIMEOUT", "LOG_LEVEL", "LOG_FORMAT", "INGRESS_AUTH", "INGRESS_TOKEN",
-		"ADMIN_TOKEN", "HTTP_ADDR", "OPS_ADDR", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",
+		"ADMIN_TOKEN", "VIEW_TOKEN", "HTTP_ADDR", "OPS_ADDR", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",
 	} {
 		if n := strings.Count(r.stderr, "arrakis: "+name+" "); n != 1 && !strings.Contains(r.stderr, name) {
 			t.Errorf("%s is not named once, but %d times", name, n)

@@ -85,7 +85,7 @@ func (s *site) useIngress(t *testing.T) {
 		}
 		s.request(t, http.MethodPost, url, bodies[0], "Authorization", "Bearer "+markIngress, "Content-Type", "text/plain")
 		s.request(t, http.MethodGet, url, "", "Authorization", "Bearer "+markIngress)
-		for _, token := range []string{"", "Bearer " + markWrong, "Basic " + markIngress, "Bearer " + markAdmin} {
+		for _, token := range []string{"", "Bearer " + markWrong, "Basic " + markIngress, "Bearer " + markAdmin, "Bearer " + markView} {
 			if code := s.request(t, http.MethodPost, url, bodies[0], "Authorization", token); code != http.StatusUnauthorized {
 				t.Errorf("%s with %q: %d", url, token, code)
 			}
@@ -232,7 +232,8 @@ func (s *site) refusals(t *testing.T) {
 		{"REDIS_URL": markWrong},
 		{"NATS_URL": "nats://u:" + markWrong + "@h", "NATS_TOKEN": markWrong},
 		{"NATS_URL": "http://u:" + markWrong + "@h:x"},
-		{"INGRESS_TOKEN": markWrong + " b", "ADMIN_TOKEN": markWrong + ",,"},
+		{"INGRESS_TOKEN": markWrong + " b", "ADMIN_TOKEN": markWrong + ",,", "VIEW_TOKEN": markWrong + "é"},
+		{"INGRESS_TOKEN": "x", "ADMIN_TOKEN": markWrong, "VIEW_TOKEN": markWrong},
 		{"INGRESS_AUTH": markWrong},
 		{"HTTP_TLS_KEY": "-----BEGIN PRIVATE KEY-----\n" + markWrong, "HTTP_TLS_CERT": os.Args[0]},
 	} {

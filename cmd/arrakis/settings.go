@@ -53,10 +53,11 @@ type redisSettings struct {
 
 type httpSettings struct {
 	HTTPAddr     string `name:"http-addr" group:"http" default:"${http_addr}" help:"Address of the ingress and of health."`
-	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of metrics, health, the admin API and pprof."`
+	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of the console, metrics, health, the admin API and pprof."`
 	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for, or several, comma-separated, while one is rotated."`
 	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" unquoted:"" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
-	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Bearer token of the admin API and pprof, or several, comma-separated. Without a token they answer only on a loopback address."`
+	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Token of the admin API, pprof and the console's log-in, or several, comma-separated. Without this one and VIEW_TOKEN they answer only on a loopback address."`
+	ViewToken    string `name:"view-token" group:"http" placeholder:"TOKEN" help:"Token that may only look at the admin API and the console, or several, comma-separated."`
 	OpsHosts     string `name:"ops-hosts" group:"http" placeholder:"NAME,..." help:"Host names by which the ops address may be asked, such as ops.example.com or *.example.com. Always allowed: localhost, IP addresses and the host of OPS_ADDR."`
 	tlsSettings
 }
@@ -251,8 +252,16 @@ func (s *httpSettings) validate() error {
 	if _, err := auth.NewBearer(commaList(s.IngressToken)...); err != nil {
 		errs = append(errs, fmt.Errorf("INGRESS_TOKEN (--ingress-token) %w", err))
 	}
-	if _, err := auth.NewBearer(commaList(s.AdminToken)...); err != nil {
+	admin, err := auth.NewBearer(commaList(s.AdminToken)...)
+	if err != nil {
 		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token) %w", err))
+	}
+	view, err := auth.NewBearer(commaList(s.ViewToken)...)
+	if err == nil {
+		_, err = auth.NewAccess(admin, view, false)
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("VIEW_TOKEN (--view-token) %w", err))
 	}
 	if _, err := auth.NewHosts(commaList(s.OpsHosts)...); err != nil {
 		errs = append(errs, fmt.Errorf("OPS_HOSTS (--ops-hosts) %w", err))

@@ -26,6 +26,7 @@ const (
 	markIngress = "MARKingresstoken"
 	markNext    = "MARKnexttoken"
 	markAdmin   = "MARKadmintoken"
+	markView    = "MARKviewtoken"
 	markRedis   = "MARKredispassword"
 	markWrong   = "MARKwrongtoken" // sent by a client that mistook one secret for another
 	// markBody is a user's interaction token. It is in the messages, and so in the bodies of dead letters, which are kept
@@ -58,7 +59,7 @@ type site struct {
 func newSite(t *testing.T, id identity) *site {
 	t.Helper()
 	s := &site{nats: testserver.NATS(t, id.server), redis: testserver.Redis(t, redisUser(t, markRedis)...)}
-	s.secrets = append([]string{markIngress, markNext, markAdmin, markRedis, markWrong, "PRIVATE KEY"}, id.secrets...)
+	s.secrets = append([]string{markIngress, markNext, markAdmin, markView, markRedis, markWrong, "PRIVATE KEY"}, id.secrets...)
 	s.env = id.with(s.nats)
 	s.env["REDIS_URL"] = "redis://arrakis:" + markRedis + "@" + s.redis.Addr()
 	var err error
@@ -75,6 +76,7 @@ func newSite(t *testing.T, id identity) *site {
 	s.client = tlsClient(t, ca, ca.Client("client"))
 	args := []string{
 		"serve", "--http-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--ingress-token=" + markIngress + "," + markNext, "--admin-token=" + markAdmin,
+		"--view-token=" + markView,
 		"--http-tls-cert=" + cert, "--http-tls-key=" + key, "--ops-tls-cert=" + cert, "--ops-tls-key=" + key, "--ops-tls-client-ca=" + ca.File,
 		"--log-level=debug", "--max-attempts=1",
 	}

@@ -70,9 +70,13 @@ func (w *Worker) addOps() error {
 	if err != nil {
 		return err
 	}
-	bearer, err := auth.NewBearer(w.o.AdminTokens...)
+	onLoopback := loopback(w.o.Ops.Addr())
+	access, err := w.o.access(onLoopback)
 	if err != nil {
 		return err
+	}
+	if len(w.o.ViewTokens) > 0 && len(w.o.AdminTokens) == 0 {
+		w.o.Logger.Warn("nobody may change anything by the ops address: there are tokens that may look (VIEW_TOKEN), but none that may do more (ADMIN_TOKEN)")
 	}
 	hosts, err := auth.NewHosts(w.o.OpsHosts...)
 	if err != nil {
@@ -80,7 +84,7 @@ func (w *Worker) addOps() error {
 	}
 	h, err := ops.Handler(ops.Options{
 		Health: w.health, Gatherer: w.o.Registry, Admin: api,
-		Bearer: bearer, Hosts: hosts, Loopback: loopback(w.o.Ops.Addr()),
+		Access: access, Hosts: hosts, Loopback: onLoopback,
 	})
 	if err != nil {
 		return fmt.Errorf("ops address: %w", err)

@@ -46,9 +46,13 @@ type Options struct {
 	// Ops is the listener of metrics, health, the admin API and pprof. As for HTTP, it may be one of TLS, and Run closes
 	// it. Defaults to nil: there is no ops address.
 	Ops net.Listener
-	// AdminTokens are the bearer tokens of the admin API and pprof, as IngressTokens are those of the ingress. Defaults
-	// to none: both answer only if Ops is bound to a loopback address.
+	// AdminTokens are the bearer tokens of the admin API, pprof and the console's log-in, as IngressTokens are those of
+	// the ingress. Defaults to none: if there are no ViewTokens either, everybody may do everything if Ops is bound to a
+	// loopback address, and nobody may do anything otherwise.
 	AdminTokens []string
+	// ViewTokens are tokens that may only look: read the admin API and the console. None may be among AdminTokens.
+	// Defaults to none.
+	ViewTokens []string
 	// OpsHosts are the host names by which Ops may be asked, such as ops.example.com, or *.example.com for all names
 	// below it. localhost and IP addresses are always allowed. Defaults to none. See [auth.Hosts].
 	OpsHosts []string
@@ -160,6 +164,23 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// access says who may do what on the ops address.
+func (o *Options) access(loopback bool) (auth.Access, error) {
+	admin, err := auth.NewBearer(o.AdminTokens...)
+	if err != nil {
+		return auth.Access{}, fmt.Errorf("AdminTokens %w", err)
+	}
+	view, err := auth.NewBearer(o.ViewTokens...)
+	if err != nil {
+		return auth.Access{}, fmt.Errorf("ViewTokens %w", err)
+	}
+	access, err := auth.NewAccess(admin, view, loopback)
+	if err != nil {
+		return auth.Access{}, fmt.Errorf("ViewTokens %w", err)
+	}
+	return access, nil
+}
+
 // validate reports all faults at once.
 func (o *Options) validate() error {
 	var errs []error
@@ -178,8 +199,8 @@ func (o *Options) validate() error {
 	if _, err := auth.NewBearer(o.IngressTokens...); err != nil {
 		errs = append(errs, fmt.Errorf("worker: IngressTokens %w", err))
 	}
-	if _, err := auth.NewBearer(o.AdminTokens...); err != nil {
-		errs = append(errs, fmt.Errorf("worker: AdminTokens %w", err))
+	if _, err := o.access(false); err != nil {
+		errs = append(errs, fmt.Errorf("worker: %w", err))
 	}
 	if _, err := auth.NewHosts(o.OpsHosts...); err != nil {
 		errs = append(errs, fmt.Errorf("worker: OpsHosts %w", err))

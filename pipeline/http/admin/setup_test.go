@@ -79,7 +79,11 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h, err = ops.Handler(ops.Options{Health: ops.NewHealth(nil), Admin: h, Bearer: bearer})
+	access, err := auth.NewAccess(bearer, auth.Bearer{}, false)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h, err = ops.Handler(ops.Options{Health: ops.NewHealth(nil), Admin: h, Access: access})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -46,15 +46,30 @@ func (b Bearer) Check(h http.Header, r *http.Request) *problem.Problem {
 	if !b.Required() {
 		return nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	digest := sha256.Sum256([]byte(strings.Trim(token, " ")))
-	match := 0
-	for i := range b.digests {
-		match |= subtle.ConstantTimeCompare(digest[:], b.digests[i][:])
-	}
-	if strings.EqualFold(scheme, "Bearer") && match == 1 {
+	if token, ok := bearerToken(r); ok && b.find(token) >= 0 {
 		return nil
 	}
+	return unauthorized(h)
+}
+
+// bearerToken is the token that the request carries. Without one ok is false, but the token is as good as any other for
+// a comparison.
+func bearerToken(r *http.Request) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.Trim(token, " "), strings.EqualFold(scheme, "Bearer")
+}
+
+// find returns the index of the token, or -1. It takes the same time for every token of a length, right or wrong.
+func (b Bearer) find(token string) int {
+	digest, found := sha256.Sum256([]byte(token)), -1
+	for i := range b.digests {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], b.digests[i][:]), i, found)
+	}
+	return found
+}
+
+// unauthorized says that a token is needed, and sets the header WWW-Authenticate in h.
+func unauthorized(h http.Header) *problem.Problem {
 	h.Set("WWW-Authenticate", `Bearer realm="arrakis"`)
 	return problem.New(http.StatusUnauthorized, "unauthorized",
 		"The bearer token is missing or wrong. Send the header Authorization: Bearer <token> with a token that arrakis was started with.")

@@ -5,7 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof" // Handler serves it guarded; no server uses the default mux
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,13 +25,17 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	// Admin serves all paths under /v1/. Defaults to none: they answer 404.
 	Admin http.Handler
-	// Bearer checks the tokens of requests for /v1/ and /debug/pprof/. If it asks for no token, these paths answer only
-	// if Loopback is true.
-	Bearer auth.Bearer
+	// Console serves the pages. It is asked for all other paths by requests that may look, and by every request for
+	// /login, /logout and /assets/. Defaults to none: they answer 404.
+	Console http.Handler
+	// Access gives requests for /v1/, /debug/pprof/ and the console their roles, which [auth.RoleOf] returns. Defaults
+	// to one that refuses all of them.
+	Access auth.Access
 	// Hosts are the hosts that requests may name, and with them the web pages that may send requests. Defaults to
 	// localhost and all IP addresses.
 	Hosts auth.Hosts
 	// Loopback says that the handler's listener is bound to a loopback address, so that only this machine can reach it.
+	// Metrics are for any host otherwise.
 	Loopback bool
 }
 
@@ -44,14 +50,22 @@ func Handler(o Options) (http.Handler, error) {
 		mux.Handle("/metrics", o.metrics())
 	}
 	if o.Admin != nil {
-		mux.Handle("/v1/", o.guarded(o.Admin))
+		mux.Handle("/v1/", o.guarded(o.Admin, auth.Needed))
 	}
-	mux.Handle("/debug/pprof/", o.guarded(http.HandlerFunc(pprof.Index)))
-	mux.Handle("/debug/pprof/cmdline", o.guarded(http.HandlerFunc(commandLine)))
-	mux.Handle("/debug/pprof/profile", o.guarded(http.HandlerFunc(pprof.Profile)))
-	mux.Handle("/debug/pprof/symbol", o.guarded(http.HandlerFunc(pprof.Symbol)))
-	mux.Handle("/debug/pprof/trace", o.guarded(http.HandlerFunc(pprof.Trace)))
-	mux.Handle("/", o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { deny(w, problem.NotFound(r)) })))
+	for path, h := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": commandLine, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		mux.Handle("/debug/pprof/"+path, o.guarded(h, func(*http.Request) auth.Role { return auth.Admin }))
+	}
+	if o.Console == nil {
+		o.Console = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { deny(w, problem.NotFound(r)) })
+		mux.Handle("/", o.local(o.Console))
+		return mux, nil
+	}
+	for _, path := range []string{"/login", "/logout", "/assets/"} {
+		mux.Handle(path, o.local(o.Console))
+	}
+	mux.Handle("/", o.page(o.guarded(o.Console, auth.Needed)))
 	return mux, nil
 }
 
@@ -79,25 +93,54 @@ func (o *Options) local(next http.Handler) http.Handler {
 			deny(w, p)
 			return
 		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
 }
 
-// guarded passes local requests with a token on to next. If no token is set, it passes all of them on a loopback
-// address, and none on another address.
-func (o *Options) guarded(next http.Handler) http.Handler {
+// guarded passes local requests on to next that have the role needed. The request's context carries the role.
+func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Role) http.Handler {
 	return o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := o.Bearer.Check(w.Header(), r)
-		if !o.Bearer.Required() && !o.Loopback {
-			p = problem.New(http.StatusForbidden, "admin-token-needed",
-				"This address can be reached from other machines, so this path needs a token. Start arrakis with ADMIN_TOKEN, or bind OPS_ADDR to 127.0.0.1.")
-		}
-		if p != nil {
+		grant := o.Access.Grant(r, time.Now())
+		if p := o.Access.Check(w.Header(), grant, needed(r)); p != nil {
 			deny(w, p)
 			return
 		}
-		next.ServeHTTP(w, r)
+		ctx, cancel := auth.WithGrant(r.Context(), grant)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	}))
+}
+
+// page sends a browser that asks for a page to the log-in if it has no session. All other requests pass to next.
+func (o *Options) page(next http.Handler) http.Handler {
+	toLogIn := o.local(http.HandlerFunc(logIn))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wantsPage := auth.Needed(r) == auth.View && strings.Contains(r.Header.Get("Accept"), "text/html")
+		if wantsPage && o.Access.Grant(r, time.Now()).Role == auth.None {
+			toLogIn.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// logIn redirects to the log-in, which leads back. With a request for which a link on another site was followed, a
+// browser does not send the cookie of the session; it does with the next one, so it is told to ask again first.
+func logIn(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, `<!doctype html><meta http-equiv="refresh" content="0"><title>arrakis</title>`) // an error only means that the client is gone
+		return
+	}
+	to := "/login"
+	if r.URL.RequestURI() != "/" {
+		to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // commandLine answers as pprof.Cmdline does, but without the arguments, because flags may hold tokens and passwords.

@@ -152,16 +152,23 @@ func TestSlowCheck(t *testing.T) {
 	})
 }
 
-func bearer(t *testing.T, token string) auth.Bearer {
+func access(t *testing.T, admin, view string, loopback bool) auth.Access {
 	t.Helper()
-	if token == "" {
-		return auth.Bearer{}
+	bearer := func(token string) auth.Bearer {
+		if token == "" {
+			return auth.Bearer{}
+		}
+		b, err := auth.NewBearer(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
 	}
-	b, err := auth.NewBearer(token)
+	a, err := auth.NewAccess(bearer(admin), bearer(view), loopback)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return a
 }
 
 func TestGuard(t *testing.T) {
@@ -180,7 +187,7 @@ func TestGuard(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := handler(t, Options{
-				Health: NewHealth(nil), Gatherer: prometheus.NewRegistry(), Admin: admin, Bearer: bearer(t, tt.token), Loopback: tt.loopback,
+				Health: NewHealth(nil), Gatherer: prometheus.NewRegistry(), Admin: admin, Access: access(t, tt.token, "", tt.loopback), Loopback: tt.loopback,
 			})
 			for path, want := range map[string]int{
 				"/v1/tenants": tt.admin, "/debug/pprof/": tt.pprof, "/debug/pprof/cmdline": tt.pprof, "/debug/pprof/heap": tt.pprof,
@@ -205,7 +212,7 @@ func TestF14ForeignHost(t *testing.T) {
 	for _, token := range []string{"", "secret"} {
 		for _, loopback := range []bool{true, false} {
 			h := handler(t, Options{
-				Health: NewHealth(nil), Gatherer: prometheus.NewRegistry(), Admin: admin, Bearer: bearer(t, token), Hosts: hosts, Loopback: loopback,
+				Health: NewHealth(nil), Gatherer: prometheus.NewRegistry(), Admin: admin, Access: access(t, token, "", loopback), Hosts: hosts, Loopback: loopback,
 			})
 			ask := func(host, path string) *httptest.ResponseRecorder {
 				r := httptest.NewRequest(http.MethodPost, "http://"+host+path, http.NoBody)
@@ -243,7 +250,7 @@ func TestF14ForeignHost(t *testing.T) {
 func TestF14ForeignOrigin(t *testing.T) {
 	admin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	for _, token := range []string{"", "secret"} {
-		h := handler(t, Options{Health: NewHealth(nil), Admin: admin, Bearer: bearer(t, token), Loopback: true})
+		h := handler(t, Options{Health: NewHealth(nil), Admin: admin, Access: access(t, token, "", true), Loopback: true})
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 			for _, headers := range []map[string]string{
 				{"Origin": "https://evil.example"},
@@ -270,7 +277,7 @@ func TestF14ForeignOrigin(t *testing.T) {
 
 // The command line has no arguments, because flags may hold secrets.
 func TestCommandLine(t *testing.T) {
-	w := get(handler(t, Options{Health: NewHealth(nil), Loopback: true}), "/debug/pprof/cmdline", "")
+	w := get(handler(t, Options{Health: NewHealth(nil), Access: access(t, "", "", true)}), "/debug/pprof/cmdline", "")
 	if w.Code != http.StatusOK || w.Body.String() != os.Args[0] {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}

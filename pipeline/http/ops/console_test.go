@@ -1,0 +1,109 @@
+package ops
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"arrakis/pipeline/http/auth"
+)
+
+// guardedHandler is an ops address with an API and a console that answer with the role of the request.
+func guardedHandler(t *testing.T, a auth.Access) http.Handler {
+	t.Helper()
+	role := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(auth.RoleOf(r.Context()).String()))
+	})
+	return handler(t, Options{Health: NewHealth(nil), Admin: role, Console: role, Access: a})
+}
+
+// TestViewOnly: a request that may only look gets what GET and HEAD give, and is refused everything else, by whatever
+// way it says who it is.
+func TestViewOnly(t *testing.T) {
+	a := access(t, "admin-token", "view-token", false)
+	h := guardedHandler(t, a)
+	session := func(token string) func(*http.Request) {
+		c := a.LogIn(httptest.NewRequest(http.MethodPost, "http://localhost:8081/login", http.NoBody), token, time.Now())
+		return func(r *http.Request) { r.AddCookie(c) }
+	}
+	bearer := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	}
+	for _, tt := range []struct {
+		name  string
+		by    func(*http.Request)
+		reads int // status of GET and HEAD
+		all   int // status of the rest, and of pprof
+	}{
+		{"view token", bearer("view-token"), 200, 403},
+		{"view session", session("view-token"), 200, 403},
+		{"admin token", bearer("admin-token"), 200, 200},
+		{"admin session", session("admin-token"), 200, 200},
+		{"nobody", func(*http.Request) {}, 401, 401},
+	} {
+		for _, method := range []string{
+			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+			http.MethodOptions, http.MethodTrace, "get", "QUERY",
+		} {
+			for path, want := range map[string]int{"/v1/tenants": tt.reads, "/": tt.reads, "/tenants/x": tt.reads, "/debug/pprof/cmdline": tt.all} {
+				if method != http.MethodGet && method != http.MethodHead {
+					want = tt.all
+				}
+				r := httptest.NewRequest(method, "http://localhost:8081"+path, http.NoBody)
+				tt.by(r)
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if w.Code != want {
+					t.Errorf("%s: %s %s: %d, want %d: %s", tt.name, method, path, w.Code, want, w.Body)
+				}
+				if w.Code == http.StatusForbidden && !strings.Contains(w.Body.String(), "view-only") {
+					t.Errorf("%s: %s %s: %s", tt.name, method, path, w.Body)
+				}
+			}
+		}
+	}
+}
+
+// Pages lead to the log-in and back; what is no page is refused with a problem.
+func TestPagesLeadToLogIn(t *testing.T) {
+	h := guardedHandler(t, access(t, "admin-token", "", true))
+	ask := func(path string, headers ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost:8081"+path, http.NoBody)
+		r.Header.Set("Accept", "text/html,*/*")
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for path, want := range map[string]string{
+		"/": "/login", "/tenants?q=a%26b": "/login?next=%2Ftenants%3Fq%3Da%2526b",
+	} {
+		if w := ask(path); w.Code != http.StatusSeeOther || w.Header().Get("Location") != want {
+			t.Errorf("%s: %d to %q, want %q", path, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+	if w := ask("/live", "Accept", "text/event-stream"); w.Code != http.StatusUnauthorized {
+		t.Errorf("an event stream: %d", w.Code)
+	}
+	// A link on another site: the browser keeps the cookie back, so that there may be a session.
+	w := ask("/tenants", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `http-equiv="refresh"`) {
+		t.Errorf("a link on another site: %d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/login", "/logout", "/assets/x/app.css"} {
+		if w := ask(path); w.Code != http.StatusOK || w.Body.String() != "none" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"/", "/login", "/assets/x/app.css"} {
+		for _, headers := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}} {
+			if w := ask(path, headers...); w.Code != http.StatusForbidden {
+				t.Errorf("%s for another site (%v): %d", path, headers, w.Code)
+			}
+		}
+	}
+}
