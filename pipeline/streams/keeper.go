@@ -36,10 +36,11 @@ type KeeperOptions struct {
 // A Keeper looks at the streams of the routes every few seconds. It keeps the ack floors of their consumers in
 // [Records], counts what the streams drop unread, and makes dead letters of messages that no worker gets: because
 // nobody reads their subject, or because the NATS library does not pass them on. Of all processes one at a time looks;
-// while Redis is away, each looks for itself, and only remembers the floors. Each looks how full RETRY is.
+// while Redis is away, each looks for itself, and only remembers the floors. Each looks how full the streams are.
 type Keeper struct {
 	o       KeeperOptions
 	dropped *prometheus.CounterVec
+	fill    *fill
 	retry   prometheus.Gauge         // bytes in RETRY
 	again   map[string]*atomic.Int64 // by stream: deliveries that were not a message's first, not yet in Redis
 
@@ -47,7 +48,7 @@ type Keeper struct {
 	warned    map[string]time.Time // by stream and warning: when it was last logged
 	readings  map[string]reading   // by consumer
 	letters   map[string]letter    // by stream and consumer or pattern: a message that has not been deleted yet
-	retryFull bool                 // RETRY is nearly full, which has been logged
+	retryFull bool                 // RETRY is nearly full, which has been logged; for judgeRetry
 }
 
 // NewKeeper makes a Keeper and registers its metrics. It starts nothing.
@@ -60,6 +61,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 			Name: "arrakis_unread_dropped_total",
 			Help: "Messages that a stream dropped by age or size before a worker saw them. Each is counted by one process.",
 		}, []string{"stream"}),
+		fill: newFill(o.Registerer),
 		retry: promauto.With(o.Registerer).NewGauge(prometheus.GaugeOpts{
 			Name: "arrakis_retry_bytes", Help: "Bytes in the stream RETRY. The same in every process.",
 		}),
@@ -103,7 +105,7 @@ func (k *Keeper) lookAtAll(ctx context.Context) {
 			k.o.Logger.DebugContext(ctx, "look at a stream", "stream", stream, "err", err)
 		}
 	}
-	k.lookAtRetry(ctx)
+	k.lookAtFill(ctx)
 	var found []*finding
 	for _, stream := range watched() {
 		f, err := k.look(ctx, stream)
