@@ -71,6 +71,9 @@ func New(o Options) (*Worker, error) {
 		PollInterval: o.ReloadPollInterval * 9 / 10, Logger: o.Logger, Registerer: o.Registry, OnEvent: w.reload,
 	})
 	w.health = w.newHealth()
+	if err := w.o.Registry.Register(w.health); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	if o.HTTP != nil {
 		if err := w.addIngress(); err != nil {
 			return nil, err

@@ -45,7 +45,7 @@ type Result struct {
 // failed, and must return soon.
 type Check func(ctx context.Context) Result
 
-// Health answers /healthz and /readyz. It is safe for concurrent use.
+// Health answers /healthz and /readyz, and collects the metrics that say the same. It is safe for concurrent use.
 type Health struct {
 	checks   map[string]Check // set by NewHealth, read-only
 	draining atomic.Bool
@@ -95,16 +95,23 @@ func (h *Health) serveHealth(w http.ResponseWriter, r *http.Request) {
 
 func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	rep := h.report(r.Context())
-	body := status{Status: rep.status, Checks: rep.checks}
-	if h.draining.Load() {
-		body.Status = "draining"
-	}
+	body := status{Status: h.status(rep), Checks: rep.checks}
 	code := http.StatusOK
-	if body.Status == "draining" || body.Status == "not_ready" {
+	if !ready(body.Status) {
 		code = http.StatusServiceUnavailable
 	}
 	answer(w, r, code, body)
 }
+
+// status is that of the report, or draining.
+func (h *Health) status(rep *report) string {
+	if h.draining.Load() {
+		return "draining"
+	}
+	return rep.status
+}
+
+func ready(status string) bool { return status != "draining" && status != "not_ready" }
 
 // report is the last round of checks, or a new round if the last round is old. Probes that arrive during a round share
 // its result.

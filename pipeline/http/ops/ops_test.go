@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"arrakis/pipeline/http/auth"
@@ -101,6 +102,43 @@ func TestHealthMethods(t *testing.T) {
 				t.Errorf("%s %s: %s %v", method, path, resp.Status, resp.Header)
 			}
 		}
+	}
+}
+
+// TestHealthMetrics: a scrape says the same as /readyz.
+func TestHealthMetrics(t *testing.T) {
+	health := NewHealth(map[string]Check{
+		"nats": fixed(OK, ""), "redis": fixed(Degraded, "away"), "consumers": fixed(Failed, "gone"), "config": fixed("", ""),
+	})
+	want := `# HELP arrakis_check_status A check of /readyz: 0 ok, 1 degraded, 2 failed.
+# TYPE arrakis_check_status gauge
+arrakis_check_status{check="config"} 2
+arrakis_check_status{check="consumers"} 2
+arrakis_check_status{check="nats"} 0
+arrakis_check_status{check="redis"} 1
+# HELP arrakis_ready 1 while /readyz answers 200, else 0.
+# TYPE arrakis_ready gauge
+arrakis_ready 0
+`
+	if err := testutil.CollectAndCompare(health, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	degraded := NewHealth(map[string]Check{"redis": fixed(Degraded, "away")})
+	ready := func() float64 {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(degraded)
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return families[1].GetMetric()[0].GetGauge().GetValue()
+	}
+	if ready() != 1 {
+		t.Error("a degraded process is not ready")
+	}
+	degraded.SetDraining()
+	if ready() != 0 {
+		t.Error("a draining process is ready")
 	}
 }
 
