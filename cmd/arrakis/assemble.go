@@ -59,10 +59,10 @@ func (s *httpSettings) newWorker(o *worker.Options) (*worker.Worker, error) {
 
 // listen binds both addresses, so that their ports are known before the worker serves them.
 func (s *httpSettings) listen(o *worker.Options) (err error) {
-	if o.HTTP, err = listenTLS(s.HTTPAddr, s.http(), o.Logger); err != nil {
+	if o.HTTP, err = listenTLS("http", s.HTTPAddr, s.http(), o); err != nil {
 		return fmt.Errorf("listen for the ingress: %w; choose another address with --http-addr or HTTP_ADDR", err)
 	}
-	if o.Ops, err = listenTLS(s.OpsAddr, s.ops(), o.Logger); err != nil {
+	if o.Ops, err = listenTLS("ops", s.OpsAddr, s.ops(), o); err != nil {
 		_ = o.HTTP.Close() // nothing has been accepted
 		return fmt.Errorf("listen for the ops address: %w; choose another address with --ops-addr or OPS_ADDR", err)
 	}

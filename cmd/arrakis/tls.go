@@ -7,7 +7,11 @@ import (
 	"log/slog"
 	"net"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
 	"arrakis/pipeline/http/certs"
+	"arrakis/pipeline/worker"
 )
 
 func (s *tlsSettings) http() certs.Files {
@@ -42,15 +46,21 @@ func validTLS(prefix string, f certs.Files) error {
 	return nil
 }
 
-// listenTLS listens on addr, for TLS if there are files.
-func listenTLS(addr string, f certs.Files, log *slog.Logger) (net.Listener, error) {
+// listenTLS listens on addr, for TLS if there are files; then it registers when the certificate expires, under the name of
+// the address.
+func listenTLS(name, addr string, f certs.Files, o *worker.Options) (net.Listener, error) {
 	if (f == certs.Files{}) {
 		return net.Listen("tcp", addr)
 	}
-	c, err := certs.Config(f, log)
+	c, err := certs.Config(f, o.Logger)
 	if err != nil {
 		return nil, err
 	}
+	promauto.With(o.Registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "arrakis_tls_not_after_timestamp_seconds",
+		Help:        "Unix time at which the certificate of an address expires. No series without TLS.",
+		ConstLabels: prometheus.Labels{"address": name},
+	}, func() float64 { return float64(certs.NotAfter(c).Unix()) })
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -48,6 +49,16 @@ func TestTLS(t *testing.T) {
 	}
 	if r := do(t, known, http.MethodGet, d.ops+"/v1/tenants", ""); r.status != http.StatusUnauthorized {
 		t.Errorf("with a certificate and without the token: status %d", r.status)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"http", "ops"} {
+		want := fmt.Sprintf("arrakis_tls_not_after_timestamp_seconds{address=%q} %v\n", address, float64(pair.Leaf.NotAfter.Unix()))
+		if r := do(t, known, http.MethodGet, d.ops+"/metrics", ""); !strings.Contains(string(r.body), want) {
+			t.Errorf("the metrics lack %s", want)
+		}
 	}
 
 	// Renewed by a CA that the clients did not trust before.

@@ -52,6 +52,16 @@ func Config(f Files, log *slog.Logger) (*tls.Config, error) {
 	}, nil
 }
 
+// NotAfter is when the server's certificate, as the files hold it now, expires. c must be made by Config. Like a
+// handshake, NotAfter looks at the files if nobody did so within the last second.
+func NotAfter(c *tls.Config) time.Time {
+	current, err := c.GetConfigForClient(nil) // it needs nothing of a client, and never fails
+	if err != nil {
+		return time.Time{}
+	}
+	return current.Certificates[0].Leaf.NotAfter
+}
+
 // source is what the files held when they could last be used.
 type source struct {
 	files   Files // read-only

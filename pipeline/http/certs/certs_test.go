@@ -104,6 +104,13 @@ func TestRenewal(t *testing.T) {
 		_, name, err := get(t.Context(), address, client)
 		return err == nil && name == "second"
 	})
+	pair, err := tls.LoadX509KeyPair(filepath.Join(second, "tls.crt"), filepath.Join(second, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := NotAfter(c), pair.Leaf.NotAfter; !got.Equal(want) {
+		t.Errorf("the certificate expires at %v, want %v", got, want)
+	}
 	old := &tls.Config{RootCAs: ca.Pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if _, _, err := get(t.Context(), address, old); err == nil {
 		t.Error("TLS 1.1 is accepted")
