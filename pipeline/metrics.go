@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -64,6 +65,12 @@ func newMetrics(reg prometheus.Registerer, maxTenants int, known *names) *metric
 			"Messages that wait in a lane, to be tried again or because their limit delays them are not in it.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5, 10, 30, 60, 300},
 	}, []string{"tier"})
+	// Every series exists from the start, so that the first dead letter shows as an increase.
+	for _, stream := range contract.Streams() {
+		for _, reason := range contract.Reasons() {
+			m.deadLetters.WithLabelValues(stream, string(reason))
+		}
+	}
 	for i, tier := range tiersByWorth {
 		m.waits[i] = waits.WithLabelValues(string(tier))
 	}
@@ -119,6 +126,9 @@ func registerGauges(reg prometheus.Registerer, decode *decodeStage, queue *fairQ
 	gauge("arrakis_handle_running", "Handlers that run, and messages that were not handled and wait to be stored.", nil, func() float64 {
 		_, running := queue.depth()
 		return float64(running)
+	})
+	gauge("arrakis_handle_concurrency", "Handlers that may run at once in this process.", nil, func() float64 {
+		return float64(queue.workers)
 	})
 	gauge("arrakis_intake_bytes", "Bytes of the messages in this process, from decode to their end.", nil, func() float64 {
 		return float64(decode.intake.total())
