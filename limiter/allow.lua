@@ -1,10 +1,10 @@
--- Takes permits from one key.
+-- Takes permits from one key. limit.lua comes before it.
 --
 -- KEYS[1]  sorted set. Member event ID, score the admission in unix ms: the log. A key whose lowest score is negative
 --          has sub-windows too: see subwindows.lua
--- ARGV[1]  max: permits in a window, 1 or more
+-- ARGV[1]  limit: 1 or more, or 0 with a boost
 -- ARGV[2]  window in ms
--- ARGV[3]  clock: '' for the server's TIME, else unix ms (tests)
+-- ARGV[3]  clock
 -- ARGV[4+] event IDs in their order of arrival
 --
 -- Returns { verdicts, count, now, oldest, freeing }
@@ -12,7 +12,8 @@
 --   count     admissions in the window after this call, and permits that are reserved for soon
 --   now       unix ms by the clock above
 --   oldest    time from which the oldest admission counts, unix ms, 0 when there is none
---   freeing   the same of the admission whose leaving frees a permit, unix ms, 0 when one is free
+--   freeing   the same of the admission whose leaving frees a permit, unix ms, 0 when one is free. If a boost ends before
+--             that, it is the one whose leaving frees a permit of the limit without the boost; now if that is 0
 --
 -- The window is (now - window, now]. Admissions ahead of now (the server's clock was stepped back) count as well: a
 -- step back delays permits and never adds any. The key expires with its newest admission, not with this call.
@@ -26,14 +27,6 @@
 -- counted. The constants in capitals that no file defines come from script.go.
 local CHUNK = 1024 -- IDs in one command: Lua's stack bounds unpack
 
-local key = KEYS[1]
-local max = tonumber(ARGV[1])
-local window = tonumber(ARGV[2])
-local now = tonumber(ARGV[3])
-if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-end
 local lowest = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) -- nil: there is no key
 
 if max <= LOG_MAX and (lowest or 0) >= 0 then
@@ -62,7 +55,7 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
   local before = card - left
   local count = before
   local ahead = 0 -- reservations that leave room
-  if count >= max and string.sub(redis.call('ZRANGE', key, -1, -1)[1], 1, 1) == RESERVED then
+  if count >= max and count > 0 and string.sub(redis.call('ZRANGE', key, -1, -1)[1], 1, 1) == RESERVED then
     ahead = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', now + window + SLACK), '+inf')
   end
   local stamp = string.format('%.0f', now)
@@ -122,10 +115,15 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
       end
     end
   end
-  if count == max then
+  if max == 0 then
+    freeing = now
+  elseif count == max then
     freeing = oldest
   elseif count - ahead >= max then
     freeing = score(count - max)
+  end
+  if ends and freeing > 0 and freeing + window >= ends then
+    freeing = base > 0 and score(count - base) or now
   end
   return { table.concat(verdicts), count - ahead, now, oldest, freeing }
 end

@@ -55,4 +55,4 @@ save(w)
 if w.count > before then
   expire(w, max)
 end
-return reply(w, table.concat(verdicts), max)
+return reply(w, table.concat(verdicts), max, base, ends)

@@ -51,6 +51,7 @@ type call struct {
 	redisscript.Call
 	window *Window
 	limit  Limit
+	text   string     // the limit as the script takes it, if it has a boost
 	millis int64      // the limit's window
 	reqs   []*Request // in order of arrival
 	err    error      // why there is no answer; nil: there is one, or nobody has asked yet
@@ -112,7 +113,12 @@ func (r *round) prepare(allow *redisscript.Script, clock string) []*redisscript.
 		if c.Cmd = nil; c.err != nil {
 			continue
 		}
-		c.Prepare(allow, c.RedisKey, &c.limit.Max, &c.millis, clock)
+		var limit any = &c.limit.Max
+		if c.limit.Boost > 0 {
+			c.text = limitArg(c.limit)
+			limit = &c.text
+		}
+		c.Prepare(allow, c.RedisKey, limit, &c.millis, clock)
 		for _, req := range c.reqs {
 			c.Append(&req.ID) // a pointer: boxing the string would allocate
 		}
@@ -154,11 +160,12 @@ func (r *round) recycle() {
 	rounds.Put(r)
 }
 
-// applyReply sets the verdicts of a call from its reply. If the reply is an error, it sets the call's error.
-func (c *call) applyReply(sent, received time.Time) {
-	reply, err := readWindowReply(c.Cmd, len(c.reqs), c.limit.Window)
+// applyReply sets the verdicts of a call from its reply, and returns Redis's time in it. If the reply is an error, it
+// sets the call's error, and returns 0.
+func (c *call) applyReply(sent, received time.Time) (now int64) {
+	reply, err := readWindowReply(c.Cmd, len(c.reqs), c.limit)
 	if c.err = err; err != nil {
-		return
+		return 0
 	}
 	s := reply.standing
 	c.window.learn(c.limit, s, sent, received)
@@ -169,7 +176,7 @@ func (c *call) applyReply(sent, received time.Time) {
 		}
 	}
 	for i, req := range c.reqs {
-		v := Verdict{Limit: c.limit.Max, ResetAfter: s.resetAfter}
+		v := Verdict{Limit: s.limit, ResetAfter: s.resetAfter}
 		switch reply.verdicts[i] {
 		case replyCharged:
 			used++
@@ -179,9 +186,10 @@ func (c *call) applyReply(sent, received time.Time) {
 		default:
 			v.RetryAfter = s.retryAfter
 		}
-		v.Remaining = max(0, c.limit.Max-used)
+		v.Remaining = max(0, s.limit-used)
 		req.Verdict = v
 	}
+	return reply.now
 }
 
 // clockArg returns the scripts' clock argument: "" for the server's own TIME.

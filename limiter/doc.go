@@ -30,10 +30,18 @@
 // (go test -run=- -bench='CallTime|Backlog' ./limiter). Redis frees a key that expires at once, and stands still for
 // it. So a key with a large limit expires a minute after its window, and before that Limiter.Run unlinks it.
 //
+// # Boosts
+//
+// A [Limit] may have a boost: permits on top of Max until a time. The scripts compare that time with the server's TIME, so
+// a boost ends for all processes in the same millisecond, without a message to any of them. What it admitted counts until
+// it has left the window, so that after a boost a key admits nothing until fewer than Max admissions are left. The time
+// after which a rejected message is to come again, and the time of a permit for later, do not count on a boost that will
+// have ended by then. While Redis is away, a process estimates the server's TIME from its last answer.
+//
 // # What is exact and why
 //
 //   - In any window at most Max messages of a key are admitted, whatever the number of processes, because Redis
-//     runs one script at a time. The only clock for windows is the server's TIME, in whole milliseconds; the clocks
+//     runs one script at a time. (With a boost: at most as many as the highest limit that was in force for one of them.) The only clock for windows is the server's TIME, in whole milliseconds; the clocks
 //     of processes may be wrong.
 //   - A message is charged once in its window, however often it is delivered: its ID is the member of the set, and
 //     an ID that is a member already is admitted without a charge. (For large limits see above.)
@@ -66,7 +74,8 @@
 // messages of the key without asking Redis. So the work of Redis is proportional to admissions, and not to a flood
 // above the limit. The time is counted from before the request was sent and shortened by 1 ms, so a Window never
 // rejects longer than Redis would. Redis is asked nevertheless for a [Request] with Repeated, which may hold its
-// permit, and when the limit has changed. Redis is never asked for unlimited keys and for a Max of 0.
+// permit, and when the limit has changed. Redis is never asked for unlimited keys, and for a Max of 0 without a boost. A
+// key that is full with a boost stays full when the boost ends.
 //
 // # Ordering
 //

@@ -32,6 +32,8 @@ type fallback struct {
 	seed      maphash.Seed
 	m         *metrics
 
+	// ahead is by how many ms the clock of Redis, in unix ms, was ahead of this clock when Redis last answered.
+	ahead atomic.Int64
 	// unmerged is above 0 while an admission waits or may be made in memory. Read without mu, so that a question costs
 	// no lock as long as nothing waits.
 	unmerged atomic.Int64
@@ -74,7 +76,16 @@ func newFallback(o Options, health *redishealth.Health, m *metrics) (*fallback, 
 		f.m.mergeDropped.Add(float64(len(w.queue)))
 		f.shortenLocked(key, w, len(w.queue)) // mu is held: only methods that hold it evict
 	})
+	f.setClock(time.Now().UnixMilli(), 0) // the best guess until Redis has answered
 	return f, err
+}
+
+// setClock notes that the clock of Redis showed unix ms at now.
+func (f *fallback) setClock(unix int64, now time.Duration) { f.ahead.Store(unix - now.Milliseconds()) }
+
+// boostLeft returns for how long the boost of the limit still lasts, as far as is known without Redis.
+func (f *fallback) boostLeft(limit Limit, now time.Duration) time.Duration {
+	return limit.boostLeft(f.ahead.Load() + now.Milliseconds())
 }
 
 // shortenLocked removes the oldest n admissions of the key's queue. The caller must hold f.mu.
@@ -182,27 +193,29 @@ func (f *fallback) recordLocked(c *call, now time.Duration) {
 func (f *fallback) decideLocked(c *call, now time.Duration) {
 	if f.policy == Closed {
 		for _, req := range c.reqs {
-			req.Verdict = f.closedVerdict(c.limit)
+			req.Verdict = f.closedVerdict(c.limit, now)
 		}
 		return
 	}
 	w := f.windowLocked(c.window.key, c.limit, now)
 	f.trimQueueLocked(c.window.key, w, now)
+	boostLeft := f.boostLeft(c.limit, now)
+	permits := c.limit.inForce(boostLeft)
 	for _, req := range c.reqs {
-		v := Verdict{Limit: c.limit.Max, Degraded: true}
+		v := Verdict{Limit: permits, Degraded: true}
 		hash := maphash.String(f.seed, req.ID)
 		switch {
 		case w.log.holds(hash):
 			v.Allowed = true
-		case f.policy == Open || w.log.count() < c.limit.Max:
+		case f.policy == Open || w.log.count() < permits:
 			v.Allowed, v.Charged = true, true
 			w.log.add(hash, now, c.limit.Window)
 			if !c.unusable() {
 				f.enqueueLocked(c.window.key, w, strings.Clone(req.ID), now)
 			}
 		}
-		s := w.log.standing(c.limit, now)
-		v.Remaining, v.ResetAfter = max(0, c.limit.Max-s.count), s.resetAfter
+		s := w.log.standing(c.limit, boostLeft, now)
+		v.Remaining, v.ResetAfter = max(0, permits-s.count), s.resetAfter
 		if !v.Allowed {
 			v.RetryAfter = s.retryAfter
 		}
@@ -211,14 +224,15 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 }
 
 // closedVerdict is the verdict on every message under Closed while Redis is away.
-func (f *fallback) closedVerdict(limit Limit) Verdict {
-	return Verdict{Limit: limit.Max, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
+func (f *fallback) closedVerdict(limit Limit, now time.Duration) Verdict {
+	permits := limit.inForce(f.boostLeft(limit, now))
+	return Verdict{Limit: permits, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
 }
 
-// enqueueLocked queues an admission for the merge, if there is room. Of a key the newest Max admissions are enough:
-// until they leave the window, the key admits nothing. The caller must hold f.mu.
+// enqueueLocked queues an admission for the merge, if there is room. Of a key the newest admissions, as many as the
+// limit has permits, are enough: until they leave the window, the key admits nothing. The caller must hold f.mu.
 func (f *fallback) enqueueLocked(key string, w *keyWindow, id string, now time.Duration) {
-	if int64(len(w.queue)) >= w.limit.Max {
+	if int64(len(w.queue)) >= w.limit.highest() {
 		f.shortenLocked(key, w, 1)
 	}
 	if f.queued >= f.maxQueued && f.swept < now-sweepInterval {
@@ -244,10 +258,10 @@ func (f *fallback) standing(key string, limit Limit, now time.Duration) standing
 	defer f.mu.Unlock()
 	w, ok := f.windows.Peek(key)
 	if !ok {
-		return standing{}
+		w = new(keyWindow)
 	}
 	w.log.trim(now, limit.Window)
-	return w.log.standing(limit, now)
+	return w.log.standing(limit, f.boostLeft(limit, now), now)
 }
 
 // forget drops the key's window, including admissions that wait to be merged.

@@ -20,10 +20,10 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 	if err := limit.Validate(); err != nil {
 		return Verdict{}, fmt.Errorf("limiter: key %q: %w", key, err)
 	}
-	switch limit.Max {
-	case Unlimited:
+	switch {
+	case limit.Max == Unlimited:
 		return unlimitedVerdict(), nil
-	case 0:
+	case limit.none():
 		return noneVerdict(limit), nil
 	}
 	found, err := l.standings(ctx, []Query{{Key: key, Limit: limit}})
@@ -36,7 +36,7 @@ func (l *Limiter) Check(ctx context.Context, key string, limit Limit) (Verdict, 
 	}
 	switch l.o.OnRedisDown {
 	case Closed:
-		return l.fallback.closedVerdict(limit), nil
+		return l.fallback.closedVerdict(limit, l.sinceStart(l.now())), nil
 	case Open:
 		v.Allowed, v.Charged, v.RetryAfter = true, true, 0
 	}
@@ -140,13 +140,13 @@ func (l *Limiter) readStandings(ctx context.Context, queries []Query, found []ke
 	for i, place := range places {
 		q := &queries[place]
 		calls[i] = new(redisscript.Call)
-		calls[i].Prepare(l.scripts.peek, l.o.Prefix+q.Key, q.Limit.Max, q.Limit.Window.Milliseconds(), clock)
+		calls[i].Prepare(l.scripts.peek, l.o.Prefix+q.Key, limitArg(q.Limit), q.Limit.Window.Milliseconds(), clock)
 	}
 	if err := redisscript.Run(ctx, l.rdb, l.health, calls); err != nil {
 		return false, err
 	}
 	for i, place := range places {
-		reply, err := readWindowReply(calls[i].Cmd, 0, queries[place].Limit.Window)
+		reply, err := readWindowReply(calls[i].Cmd, 0, queries[place].Limit)
 		switch {
 		case err == nil:
 			found[place] = keyStanding{standing: reply.standing}

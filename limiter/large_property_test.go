@@ -49,6 +49,16 @@ func newLargeWorld(limiters []*Limiter, clock *testClock) *largeWorld {
 	return w
 }
 
+// limit draws a limit, of which some have a boost, on either side of the border.
+func (w *largeWorld) limit(t *rapid.T) Limit {
+	l := Limit{Max: rapid.Int64Range(1, 30).Draw(t, "max"), Window: time.Second}
+	if l.Boost = max(0, rapid.Int64Range(-10, 10).Draw(t, "boost")); l.Boost > 0 {
+		l.Max = rapid.Int64Range(1, 5).Draw(t, "max below a boost")
+		l.BoostUntil = w.clock.millis.Load() + rapid.Int64Range(0, 2000).Draw(t, "until")
+	}
+	return l
+}
+
 // id draws an ID, mostly one that asked before.
 func (w *largeWorld) id(t *rapid.T) string {
 	if rapid.IntRange(0, 2).Draw(t, "new") == 0 {
@@ -82,19 +92,22 @@ func (w *largeWorld) check(t *rapid.T, id string, v Verdict, limit Limit, now in
 	holds := known && at > now-o.window           // its permit counts
 	mayHold := known && at > now-o.window-o.slack // and may still count
 	used, most := o.within(now, o.window), o.within(now, o.window+o.slack)
+	n := permits(limit, now)
 	switch {
 	case v.Charged && holds:
 		t.Fatalf("%s charged twice within the window", id)
-	case v.Charged && used >= limit.Max:
-		t.Fatalf("%s admitted with %d of %d used", id, used, limit.Max)
+	case v.Limit != n:
+		t.Fatalf("%s decided under a limit of %d, want %d", id, v.Limit, n)
+	case v.Charged && used >= n:
+		t.Fatalf("%s admitted with %d of %d used", id, used, n)
 	case v.Charged:
 		o.admitted[id] = now
 	case v.Allowed && !mayHold:
 		t.Fatalf("%s admitted as if it held a permit", id)
 	case !v.Allowed && holds:
 		t.Fatalf("%s holds a permit and is rejected", id)
-	case !v.Allowed && most < limit.Max:
-		t.Fatalf("%s rejected with at most %d of %d used", id, most, limit.Max)
+	case !v.Allowed && most < n:
+		t.Fatalf("%s rejected with at most %d of %d used", id, most, n)
 	case !v.Allowed && (v.RetryAfter <= 0 || v.ResetAfter <= 0):
 		t.Fatalf("%s rejected without times: %+v", id, v)
 	}
@@ -165,7 +178,7 @@ func (w *largeWorld) merge(t *rapid.T) {
 	p := rapid.IntRange(0, len(w.limiters)-1).Draw(t, "process")
 	l, now := w.limiters[p], w.clock.millis.Load()
 	var c redisscript.Call
-	c.Prepare(l.scripts.merge, l.o.Prefix+w.key, w.limits[p].Max, w.oracle.window, l.clockArg())
+	c.Prepare(l.scripts.merge, l.o.Prefix+w.key, limitArg(w.limits[p]), w.oracle.window, l.clockArg())
 	for range rapid.IntRange(1, 4).Draw(t, "merged") {
 		id, age := w.id(t), int64(rapid.IntRange(0, 1100).Draw(t, "age"))
 		at, known := w.oracle.admitted[id]
@@ -204,7 +217,7 @@ func TestW4Property(t *testing.T) {
 					w.release(rt)
 				case 1, 2:
 					p := rapid.IntRange(0, len(w.limits)-1).Draw(rt, "process")
-					w.limits[p].Max = rapid.Int64Range(1, 30).Draw(rt, "max")
+					w.limits[p] = w.limit(rt)
 				case 3:
 					w.wait(rt)
 				case 4:

@@ -3,6 +3,7 @@ package limiter
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -15,12 +16,19 @@ const (
 	maxWindow = 24 * time.Hour
 )
 
+// maxBoost bounds the numbers of a boost: scripts count with 53 bits.
+const maxBoost = 1 << 50
+
 // Limit is how many permits a key has in any window of the given length.
 type Limit struct {
 	// Max is the number of permits in a window: Unlimited (-1) admits all, 0 admits none.
 	Max int64
 	// Window is the length of the sliding window, 1 s to 24 h in whole milliseconds.
 	Window time.Duration
+	// Boost is how many permits there are on top of Max before BoostUntil, 0 or more. Unlimited has no boost.
+	Boost int64
+	// BoostUntil is when the boost ends, in unix ms by the clock of Redis.
+	BoostUntil int64
 }
 
 // Validate reports all faults of the limit at once.
@@ -35,12 +43,41 @@ func (l Limit) Validate() error {
 	if l.Window%time.Millisecond != 0 {
 		errs = append(errs, fmt.Errorf("window %v is not in whole milliseconds", l.Window))
 	}
+	if l.Boost < 0 || l.Boost > maxBoost {
+		errs = append(errs, fmt.Errorf("boost %d is not between 0 and 2^50", l.Boost))
+	}
+	if l.BoostUntil < 0 || l.BoostUntil > maxBoost {
+		errs = append(errs, fmt.Errorf("end of the boost %d is not between 0 and 2^50", l.BoostUntil))
+	}
 	return errors.Join(errs...)
+}
+
+// none reports whether the limit admits nothing, with and without its boost.
+func (l Limit) none() bool { return l.Max == 0 && l.Boost == 0 }
+
+// highest returns the number of permits with the boost, whether it has ended or not.
+func (l Limit) highest() int64 { return l.Max + l.Boost }
+
+// inForce returns the number of permits while the boost lasts for another time, and after that, if left is not above 0.
+func (l Limit) inForce(left time.Duration) int64 {
+	if left > 0 {
+		return l.highest()
+	}
+	return l.Max
+}
+
+// boostLeft returns for how long the boost still lasts when the clock of Redis shows now, in unix ms. It is 0 if there is
+// none.
+func (l Limit) boostLeft(now int64) time.Duration {
+	if l.Boost == 0 || l.BoostUntil <= now {
+		return 0
+	}
+	return time.Duration(min(l.BoostUntil-now, int64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
 
 // longest returns the longest time for which one admission counts.
 func (l Limit) longest() time.Duration {
-	if l.Max > maxLog {
+	if l.highest() > maxLog {
 		return l.Window + l.Window/subWindows
 	}
 	return l.Window
@@ -53,14 +90,16 @@ type Verdict struct {
 	// Charged says that the message took a new permit. It is false for an unlimited key and for an ID that already held
 	// its permit.
 	Charged bool
-	// Limit is the limit's Max, -1 for unlimited.
+	// Limit is the number of permits that was in force: the limit's Max, with the boost while it lasts, and -1 for
+	// unlimited.
 	Limit int64
 	// Remaining is the number of free permits after this message, -1 for unlimited.
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
 	ResetAfter time.Duration
-	// RetryAfter is the time until the message could be admitted, 0 if it is allowed. It is the window if Max is 0, and
-	// the interval between probes of Redis if Unavailable is true.
+	// RetryAfter is the time until the message could be admitted, 0 if it is allowed. A boost that ends before does not
+	// count. RetryAfter is the window if no permit will be free, because Max is 0, and the interval between probes of
+	// Redis if Unavailable is true.
 	RetryAfter time.Duration
 	// Local says that the message was rejected from the owner's Window, without Redis.
 	Local bool
@@ -76,8 +115,10 @@ type Usage struct {
 	// Used is the number of permits taken in the window that ends now. It exceeds Limit after a downgrade. It is 0 for
 	// an unlimited key, whose messages are not recorded.
 	Used int64
-	// Limit is the limit's Max, -1 for unlimited.
+	// Limit is the number of permits that is in force: the limit's Max and the Boost, -1 for unlimited.
 	Limit int64
+	// Boost is the limit's boost, 0 if it has ended.
+	Boost int64
 	// Remaining is the number of free permits, -1 for unlimited.
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
@@ -92,8 +133,10 @@ type Usage struct {
 type standing struct {
 	count      int64         // counted admissions and reservations
 	reserved   int64         // of the count: reservations whose time has not come, if peek.lua says it
+	limit      int64         // permits of the limit that is in force
+	boostLeft  time.Duration // for how long the boost in it lasts; 0: there is none
 	resetAfter time.Duration // until the oldest counted admission leaves; 0: none is counted
-	retryAfter time.Duration // until a permit is free; 0: a permit is free now
+	retryAfter time.Duration // until a permit is free; 0: a permit is free now. The window: none will be free
 }
 
 // unlimitedVerdict is the verdict on every message of an unlimited key.
@@ -101,7 +144,7 @@ func unlimitedVerdict() Verdict {
 	return Verdict{Allowed: true, Limit: Unlimited, Remaining: Unlimited}
 }
 
-// noneVerdict is the verdict on every message of a limit with Max 0.
+// noneVerdict is the verdict on every message of a limit that admits nothing.
 func noneVerdict(limit Limit) Verdict {
 	return Verdict{RetryAfter: limit.Window}
 }
@@ -109,10 +152,10 @@ func noneVerdict(limit Limit) Verdict {
 // peek returns the verdict that one more message would get.
 func (s standing) peek(limit Limit) Verdict {
 	v := Verdict{
-		Allowed:    s.count < limit.Max,
-		Charged:    s.count < limit.Max,
-		Limit:      limit.Max,
-		Remaining:  max(0, limit.Max-s.count-1),
+		Allowed:    s.count < s.limit,
+		Charged:    s.count < s.limit,
+		Limit:      s.limit,
+		Remaining:  max(0, s.limit-s.count-1),
 		ResetAfter: s.resetAfter,
 	}
 	switch {
@@ -127,6 +170,7 @@ func (s standing) peek(limit Limit) Verdict {
 // usage returns the standing as a Usage.
 func (s standing) usage(limit Limit) Usage {
 	return Usage{
-		Used: s.count - s.reserved, Limit: limit.Max, Remaining: max(0, limit.Max-s.count), ResetAfter: s.resetAfter, Delayed: s.reserved,
+		Used: s.count - s.reserved, Limit: s.limit, Boost: s.limit - limit.Max, Remaining: max(0, s.limit-s.count),
+		ResetAfter: s.resetAfter, Delayed: s.reserved,
 	}
 }

@@ -127,11 +127,11 @@ func (l *Limiter) AllowBatch(ctx context.Context, batch []*Request) error {
 func (l *Limiter) decideLocally(r *round, batch []*Request, now time.Time) (rejects int) {
 	admitAll := l.o.OnRedisDown == Open && l.Degraded()
 	for _, req := range batch {
-		switch req.Limit.Max {
-		case Unlimited:
+		switch {
+		case req.Limit.Max == Unlimited:
 			req.Verdict = unlimitedVerdict()
 			continue
-		case 0:
+		case req.Limit.none():
 			req.Verdict = noneVerdict(req.Limit)
 			continue
 		}
@@ -165,7 +165,9 @@ func (l *Limiter) ask(ctx context.Context, r *round) error {
 	l.m.batchSize.Observe(float64(r.messages))
 	for _, c := range r.open {
 		if c.Cmd != nil { // it was asked
-			c.applyReply(sent, received)
+			if now := c.applyReply(sent, received); now > 0 {
+				l.fallback.setClock(now, l.sinceStart(sent)+received.Sub(sent)/2)
+			}
 		}
 		if c.unusable() {
 			l.logUnusable(ctx, c.window.key, c.err)

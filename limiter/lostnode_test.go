@@ -107,7 +107,7 @@ func TestW5LostMaster(t *testing.T) {
 	if n := roundTrips(t, c.l) - trips; n != 2 {
 		t.Errorf("%v round trips for two batches, want 2: the lost master is not asked", n)
 	}
-	if u, err := c.l.Usages(t.Context(), []Query{{c.key(slices.Index(c.lost, true)), Limit{2, time.Hour}}, {c.key(slices.Index(c.lost, false)), Limit{2, time.Hour}}}); err != nil ||
+	if u, err := c.l.Usages(t.Context(), []Query{{c.key(slices.Index(c.lost, true)), Limit{Max: 2, Window: time.Hour}}, {c.key(slices.Index(c.lost, false)), Limit{Max: 2, Window: time.Hour}}}); err != nil ||
 		!u[0].Degraded || u[1].Degraded || u[0].Used != 2 || u[1].Used != 2 {
 		t.Errorf("usages %+v, %v, want 2 used of both, the first degraded", u, err)
 	}

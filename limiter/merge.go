@@ -182,7 +182,7 @@ func (l *Limiter) mergeOnce(ctx context.Context, merges []*merge) (added int64, 
 	clock := l.clockArg()
 	calls := make([]*redisscript.Call, 0, len(merges))
 	for _, m := range merges {
-		m.Prepare(l.scripts.merge, l.o.Prefix+m.key, m.limit.Max, m.limit.Window.Milliseconds(), clock)
+		m.Prepare(l.scripts.merge, l.o.Prefix+m.key, limitArg(m.limit), m.limit.Window.Milliseconds(), clock)
 		for _, q := range m.part {
 			m.Append(strconv.FormatInt((now-q.at).Milliseconds(), 10), q.id)
 		}

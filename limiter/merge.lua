@@ -1,18 +1,14 @@
--- Adds admissions that were made without Redis to one key. subwindows.lua comes before it.
+-- Adds admissions that were made without Redis to one key. limit.lua and subwindows.lua come before it.
 --
 -- KEYS[1]  sorted set, as in allow.lua
--- ARGV[1]  max: permits in a window; it says whether the admissions go to the log or to the sub-windows
+-- ARGV[1]  limit; it says whether the admissions go to the log or to the sub-windows
 -- ARGV[2]  window in ms
--- ARGV[3]  clock: '' for the server's TIME, else unix ms (tests)
+-- ARGV[3]  clock
 -- ARGV[4+] pairs of age in ms (0 or more, how long ago the admission was) and event ID, at most 1024 pairs
 --
 -- Returns the number of admissions added. An ID whose permit still counts keeps it; an admission that has left the
 -- window is left out. Ages, not times, cross the wire, so that no clock but the server's dates an admission, and none
 -- in the future.
-local key = KEYS[1]
-local max = tonumber(ARGV[1])
-local window = tonumber(ARGV[2])
-local now, micros = clock(ARGV[3])
 local ids = {}
 for i = 5, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
@@ -22,7 +18,7 @@ if #ids == 0 then
 end
 local w = open(key, window, now)
 trim(w)
-w.salt = w.salt or micros
+w.salt = w.salt or select(2, clock(ARGV[3]))
 
 local known = redis.call('ZMSCORE', key, unpack(ids))
 local seen = {}

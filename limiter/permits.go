@@ -96,16 +96,30 @@ func (g *permitLog) remove(id uint64) bool {
 	return true
 }
 
-// standing returns the window's state at now. The caller must have trimmed the log to the same now and window.
-func (g *permitLog) standing(limit Limit, now time.Duration) standing {
-	s := standing{count: g.count()}
+// standing returns the window's state at now, when the boost of the limit still lasts for boostLeft. The caller must have
+// trimmed the log to the same now and window.
+func (g *permitLog) standing(limit Limit, boostLeft, now time.Duration) standing {
+	s := standing{count: g.count(), limit: limit.inForce(boostLeft), boostLeft: boostLeft}
 	if s.count > 0 {
 		s.resetAfter = g.at(0) + limit.Window - now
 	}
-	if s.count >= limit.Max && s.count > 0 {
-		s.retryAfter = g.at(min(s.count-limit.Max, s.count-1)) + limit.Window - now
+	s.retryAfter = g.retryAfter(s.limit, limit.Window, now)
+	if boostLeft > 0 && s.retryAfter >= boostLeft {
+		s.retryAfter = g.retryAfter(limit.Max, limit.Window, now)
 	}
 	return s
+}
+
+// retryAfter returns the time until one of maxPermits permits is free, 0 if one is free, and the window if none will be.
+func (g *permitLog) retryAfter(maxPermits int64, window, now time.Duration) time.Duration {
+	switch count := g.count(); {
+	case count < maxPermits:
+		return 0
+	case maxPermits == 0:
+		return window
+	default:
+		return g.at(count-maxPermits) + window - now
+	}
 }
 
 // at returns the time of the admission with the given rank. Rank 0 is the oldest.

@@ -29,7 +29,7 @@ func TestPermitLogExact(t *testing.T) {
 				oldest = min(oldest, at)
 			}
 			log.trim(now, limit.Window)
-			s := log.standing(limit, now)
+			s := log.standing(limit, 0, now)
 			if s.count != used || (used > 0 && s.resetAfter != oldest+limit.Window-now) {
 				t.Fatalf("standing %+v, want %d used, the oldest at %v, now %v", s, used, oldest, now)
 			}
@@ -88,7 +88,7 @@ func TestPermitLogCoarse(t *testing.T) {
 		t.Error("the newest permit is not recognised, or one that has left is")
 	}
 	limit := Limit{Max: log.count(), Window: window}
-	s := log.standing(limit, now)
+	s := log.standing(limit, 0, now)
 	if s.retryAfter <= 0 || s.retryAfter != s.resetAfter || s.retryAfter > window {
 		t.Errorf("standing %+v of a full window", s)
 	}

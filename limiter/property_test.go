@@ -21,6 +21,14 @@ type oracle struct {
 	admitted map[string]int64 // unix ms by ID
 }
 
+// permits is the limit in force: a boost counts while the clock of Redis is before its end.
+func permits(limit Limit, now int64) int64 {
+	if now < limit.BoostUntil {
+		return limit.Max + limit.Boost
+	}
+	return limit.Max
+}
+
 // ask returns the verdict on one message, and takes the permit.
 func (o *oracle) ask(id string, limit Limit, now int64) byte {
 	for old, at := range o.admitted {
@@ -31,7 +39,7 @@ func (o *oracle) ask(id string, limit Limit, now int64) byte {
 	if _, ok := o.admitted[id]; ok {
 		return replyHeld
 	}
-	if int64(len(o.admitted)) >= limit.Max {
+	if int64(len(o.admitted)) >= permits(limit, now) {
 		return replyRejected
 	}
 	o.admitted[id] = now
@@ -48,9 +56,22 @@ func (o *oracle) verdict(spelled byte, remaining int64, limit Limit, now int64) 
 	after := func(rank int64) time.Duration {
 		return time.Duration(times[rank]-now)*time.Millisecond + limit.Window
 	}
-	v := Verdict{Allowed: spelled != replyRejected, Charged: spelled == replyCharged, Limit: limit.Max, Remaining: remaining, ResetAfter: after(0)}
-	if !v.Allowed {
-		v.RetryAfter = after(int64(len(times)) - limit.Max)
+	v := Verdict{Allowed: spelled != replyRejected, Charged: spelled == replyCharged, Limit: permits(limit, now), Remaining: remaining}
+	if len(times) > 0 {
+		v.ResetAfter = after(0)
+	}
+	if v.Allowed {
+		return v
+	}
+	frees := func(n int64) time.Duration { // a permit of n
+		if n == 0 {
+			return limit.Window
+		}
+		return after(int64(len(times)) - n)
+	}
+	v.RetryAfter = frees(v.Limit)
+	if now < limit.BoostUntil && now+v.RetryAfter.Milliseconds() >= limit.BoostUntil {
+		v.RetryAfter = frees(limit.Max)
 	}
 	return v
 }
@@ -70,6 +91,7 @@ type world struct {
 	oracles   []*oracle // by key
 	limits    []Limit   // by key
 	stepped   int64     // until when, by the processes' clock in ms, a window may not know of a step forward
+	back      int64     // until when it may not know that a step back has brought a boost back
 }
 
 const worldKeys = 3
@@ -120,7 +142,7 @@ func (w *world) batch(t *rapid.T) {
 		}
 		o := w.oracles[keys[i]]
 		spelled[i] = o.ask(r.ID, r.Limit, now)
-		remaining[i] = max(0, r.Limit.Max-int64(len(o.admitted)))
+		remaining[i] = max(0, permits(r.Limit, now)-int64(len(o.admitted)))
 	}
 	for i, r := range batch {
 		if r.Verdict.Local {
@@ -144,9 +166,24 @@ func (w *world) checkLocal(t *rapid.T, r *Request, o *oracle, now int64) {
 			full++
 		}
 	}
-	if full < r.Limit.Max && w.clock.elapsed.Load() > w.stepped {
-		t.Fatalf("rejected locally with %d of %d used", full, r.Limit.Max)
+	if at := w.clock.elapsed.Load(); at <= w.stepped || r.Limit.Boost > 0 && at <= w.back {
+		return
 	}
+	if n := permits(r.Limit, now); full < n || r.Verdict.Limit != n {
+		t.Fatalf("rejected locally with %d of %d used: %+v", full, n, r.Verdict)
+	}
+}
+
+// limit draws a limit, of which some have a boost: one that has ended, or ends soon.
+func (w *world) limit(t *rapid.T) Limit {
+	l := Limit{Window: time.Duration(rapid.IntRange(1, 20).Draw(t, "window")) * time.Second}
+	if l.Boost = rapid.Int64Range(-4, 4).Draw(t, "boost"); l.Boost <= 0 {
+		l.Boost, l.Max = 0, rapid.Int64Range(1, 6).Draw(t, "max")
+		return l
+	}
+	l.Max = rapid.Int64Range(0, 4).Draw(t, "max")
+	l.BoostUntil = w.clock.millis.Load() + rapid.Int64Range(-1000, 20_000).Draw(t, "until")
+	return l
 }
 
 // reset forgets a key everywhere, as a reset and its reload event do.
@@ -181,8 +218,11 @@ func (w *world) release(t *rapid.T) {
 func (w *world) step(t *rapid.T) {
 	d := time.Duration(rapid.IntRange(-25_000, 25_000).Draw(t, "step")) * time.Millisecond
 	w.clock.step(d)
+	until := w.clock.elapsed.Load() + (20 * time.Second).Milliseconds()
 	if d > 0 {
-		w.stepped = w.clock.elapsed.Load() + (20 * time.Second).Milliseconds()
+		w.stepped = until
+	} else {
+		w.back = until
 	}
 }
 
@@ -224,10 +264,7 @@ func TestProperty(t *testing.T) {
 					w.restart(rt)
 				case 4:
 					k := rapid.IntRange(0, worldKeys-1).Draw(rt, "key")
-					w.limits[k] = Limit{
-						Max:    rapid.Int64Range(1, 6).Draw(rt, "max"),
-						Window: time.Duration(rapid.IntRange(1, 20).Draw(rt, "window")) * time.Second,
-					}
+					w.limits[k] = w.limit(rt)
 				case 5, 6, 7, 8:
 					w.clock.advance(time.Duration(rapid.IntRange(0, 8000).Draw(rt, "pass")) * time.Millisecond)
 				default:

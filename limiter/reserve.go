@@ -27,7 +27,7 @@ func ReservedID(id string) string { return string(reservedMark) + id }
 // Reservation asks for a permit for later.
 type Reservation struct {
 	Key   string // without the limiter's prefix
-	Limit Limit  // with a Max of 1 or more
+	Limit Limit  // with a Max of 1 or more, or 0 and a boost
 	ID    string // a ReservedID
 	// Again says that the message has had a reservation, whose time has passed. It gets another one, whatever Most is.
 	Again   bool
@@ -45,7 +45,7 @@ type ReserveAnswer int64
 
 // The answers of reserve.lua, and Unanswered.
 const (
-	Late       ReserveAnswer = -1 // the message would have to wait for too long
+	Late       ReserveAnswer = -1 // the message would have to wait for too long, or no permit will be free
 	Full       ReserveAnswer = 0  // Most reservations wait
 	Granted    ReserveAnswer = 1  // the permit is the message's from Wait on
 	Unanswered ReserveAnswer = 2  // Redis is away, or the key cannot be used
@@ -95,7 +95,7 @@ func (r *Reservation) validate() error {
 	if len(r.ID) < 2 || r.ID[0] != reservedMark {
 		errs = append(errs, fmt.Errorf("%q is no ReservedID", r.ID))
 	}
-	if r.Limit.Max < 1 {
+	if r.Limit.highest() < 1 {
 		errs = append(errs, fmt.Errorf("a limit of %d has no permits to reserve", r.Limit.Max))
 	}
 	if err := errors.Join(append(errs, r.Limit.Validate())...); err != nil {
@@ -122,7 +122,7 @@ func (l *Limiter) reserveCalls(batch []*Reservation) []*reserveCall {
 		c := last[g]
 		if c == nil || len(c.asks) == reserveIDs {
 			c = new(reserveCall)
-			c.Prepare(l.scripts.reserve, key, r.Limit.Max, r.Limit.Window.Milliseconds(), l.clockArg(), r.Most)
+			c.Prepare(l.scripts.reserve, key, limitArg(r.Limit), r.Limit.Window.Milliseconds(), l.clockArg(), r.Most)
 			last[g], calls = c, append(calls, c)
 		}
 		again := 0

@@ -1,9 +1,10 @@
--- Reserves permits of one key for later, for messages that wait for their turn. subwindows.lua comes before it.
+-- Reserves permits of one key for later, for messages that wait for their turn. limit.lua and subwindows.lua come
+-- before it.
 --
 -- KEYS[1]  sorted set, as in allow.lua
--- ARGV[1]  max: permits in a window, 1 or more
+-- ARGV[1]  limit: 1 or more, or 0 with a boost
 -- ARGV[2]  window in ms
--- ARGV[3]  clock: '' for the server's TIME, else unix ms (tests)
+-- ARGV[3]  clock
 -- ARGV[4]  most: reservations of the key whose time has not come, at most
 -- ARGV[5+] triples for each message, in their order:
 --   its ID, which begins with RESERVED
@@ -17,20 +18,19 @@
 -- A reservation is a member of the log whose time is ahead: the first time at which the permits before it leave room,
 -- and SLACK later, because its message may come up to that late and still counts for a whole window. So no window has
 -- more than max permits, whichever of these times one takes. Whoever comes later finds the permit taken, so the order
--- of reservations is kept, and nobody overtakes them.
-local key = KEYS[1]
-local max = tonumber(ARGV[1])
+-- of reservations is kept, and nobody overtakes them. If a boost ends before that time, the limit without it counts.
 local most = tonumber(ARGV[4])
-local now = clock(ARGV[3])
-local w = open(key, tonumber(ARGV[2]), now)
+local w = open(key, window, now)
 local waiting = redis.call('ZCOUNT', key, '(' .. num(now + SLACK), '+inf')
 
--- The ms until the next permit is free.
+-- The ms until the next permit is free; nil: there will be none.
 local function free()
-  if w.count < max then
+  local from, limit = freeing(w, max, base, ends)
+  if from == 0 then
     return 0
+  elseif limit > 0 then
+    return math.max(0, from + window - now)
   end
-  return math.max(0, counted(w, w.count - max) + w.window - now)
 end
 
 local reserved = 0
@@ -48,7 +48,7 @@ for i = 5, #ARGV, 3 do
     answer, wait = 1, free()
     if waiting >= most and not again then
       answer = 0
-    elseif wait > longest then
+    elseif not wait or wait > longest then
       answer = -1
     else
       redis.call('ZADD', key, num(now + wait + SLACK), id)
@@ -60,7 +60,7 @@ for i = 5, #ARGV, 3 do
     end
   end
   answers[#answers + 1] = answer
-  answers[#answers + 1] = wait
+  answers[#answers + 1] = wait or window
 end
 if reserved > 0 then
   expire(w, max)

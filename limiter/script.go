@@ -3,6 +3,7 @@ package limiter
 import (
 	_ "embed" // the scripts
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 // The files that the scripts are made of.
 var (
+	//go:embed limit.lua
+	limitFile string
 	//go:embed allow.lua
 	allowFile string
 	//go:embed allow_subwindows.lua
@@ -55,7 +58,7 @@ const (
 
 // callIDs returns how many event IDs one call for the limit takes at most.
 func callIDs(limit Limit) int {
-	if limit.Max > maxLog {
+	if limit.highest() > maxLog {
 		return subWindowIDs
 	}
 	return logIDs
@@ -76,11 +79,11 @@ func newScripts(n sizes) scripts {
 	}
 	return scripts{
 		// A log is decided before the functions of sub-windows are defined.
-		allow:   join(allowFile, subWindowsFile, allowSubWindowsFile),
-		peek:    join(subWindowsFile, peekFile),
-		merge:   join(subWindowsFile, mergeFile),
+		allow:   join(limitFile, allowFile, subWindowsFile, allowSubWindowsFile),
+		peek:    join(limitFile, subWindowsFile, peekFile),
+		merge:   join(limitFile, subWindowsFile, mergeFile),
 		release: join(subWindowsFile, releaseFile),
-		reserve: join(subWindowsFile, reserveFile),
+		reserve: join(limitFile, subWindowsFile, reserveFile),
 		sweep:   join(subWindowsFile, sweepFile),
 	}
 }
@@ -99,9 +102,19 @@ func (replyError) RedisError() {}
 // badReply returns a replyError.
 func badReply(format string, args ...any) error { return replyError(fmt.Sprintf(format, args...)) }
 
+// limitArg returns the limit as the scripts take it: Max, or Max+Boost@BoostUntil.
+func limitArg(l Limit) string {
+	max := strconv.FormatInt(l.Max, 10)
+	if l.Boost == 0 {
+		return max
+	}
+	return max + "+" + strconv.FormatInt(l.Boost, 10) + "@" + strconv.FormatInt(l.BoostUntil, 10)
+}
+
 // windowReply is the reply of allow.lua and peek.lua, checked.
 type windowReply struct {
 	verdicts string // a verdict character for each ID
+	now      int64  // by the clock of Redis, unix ms
 	standing standing
 }
 
@@ -113,7 +126,7 @@ const (
 )
 
 // readWindowReply checks the reply to a call about ids IDs. An error is Redis's, or a replyError.
-func readWindowReply(cmd *redis.Cmd, ids int, window time.Duration) (windowReply, error) {
+func readWindowReply(cmd *redis.Cmd, ids int, limit Limit) (windowReply, error) {
 	reply, err := cmd.Result()
 	if err != nil {
 		return windowReply{}, err
@@ -132,9 +145,10 @@ func readWindowReply(cmd *redis.Cmd, ids int, window time.Duration) (windowReply
 			return windowReply{}, badReply("field %d is a %T", i+1, f)
 		}
 	}
-	r := windowReply{verdicts: verdicts, standing: standing{count: n[0], reserved: n[4]}}
+	r := windowReply{verdicts: verdicts, now: n[1], standing: standing{count: n[0], reserved: n[4], boostLeft: limit.boostLeft(n[1])}}
+	r.standing.limit = limit.inForce(r.standing.boostLeft)
 	until := func(score int64) time.Duration {
-		return time.Duration(score-n[1])*time.Millisecond + window
+		return time.Duration(score-n[1])*time.Millisecond + limit.Window
 	}
 	if n[0] > 0 {
 		r.standing.resetAfter = until(n[2])

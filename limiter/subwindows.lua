@@ -294,14 +294,26 @@ local function counted(w, rank)
   return from_log(rank - before)
 end
 
--- The reply of allow.lua and peek.lua.
-local function reply(w, verdicts, max)
-  local oldest, freeing = 0, 0
+-- The time from which the admission counts whose leaving frees a permit, as in allow.lua, and the limit that is in force
+-- then. The last three arguments are those of limit.lua.
+local function freeing(w, max, base, ends)
+  if w.count < max then
+    return 0, max
+  elseif max == 0 then
+    return w.now, 0
+  end
+  local from = counted(w, w.count - max)
+  if ends and from + w.window >= ends then
+    return freeing(w, base, base)
+  end
+  return from, max
+end
+
+-- The reply of allow.lua and peek.lua. The last three arguments are those of limit.lua.
+local function reply(w, verdicts, max, base, ends)
+  local oldest = 0
   if w.count > 0 then
     oldest = counted(w, 0)
-    if w.count >= max then
-      freeing = counted(w, math.min(w.count - max, w.count - 1))
-    end
   end
-  return { verdicts, w.count, w.now, oldest, freeing }
+  return { verdicts, w.count, w.now, oldest, (freeing(w, max, base, ends)) }
 end

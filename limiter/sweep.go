@@ -33,7 +33,7 @@ type sweep struct {
 // note puts the sweep of the answered calls' large keys off until their newest admission has left the window.
 func (s *sweeper) note(calls []*call, now time.Duration) {
 	for _, c := range calls {
-		if c.limit.Max > maxLog && c.err == nil {
+		if c.limit.highest() > maxLog && c.err == nil {
 			s.add(c.window.key, sweep{limit: c.limit, at: now + c.limit.longest()})
 		}
 	}

@@ -12,8 +12,9 @@ type Window struct {
 	key          string
 	limit        Limit         // limit for which blockedUntil was computed
 	blockedUntil time.Time     // zero: nothing is known; has a monotonic clock reading
-	resetAt      time.Time     // when the oldest counted admission leaves the window
-	late         time.Duration // length of the round trip that returned both times: they may be early by up to late
+	reset        time.Duration // when the oldest counted admission leaves the window, from blockedUntil on
+	boostEnd     time.Duration // when the boost ends, from blockedUntil on, if the limit has one
+	late         time.Duration // length of the round trip that returned these times: they may be early by up to late
 	call         *call         // the key's script call in the batch being built, nil outside AllowBatch
 }
 
@@ -27,7 +28,7 @@ func (w *Window) Key() string { return w.key }
 // Forget clears the Window, so that the next message asks Redis. Its owner calls it after a reset or a release of the
 // key.
 func (w *Window) Forget() {
-	w.limit, w.blockedUntil, w.resetAt, w.late = Limit{}, time.Time{}, time.Time{}, 0
+	*w = Window{key: w.key, call: w.call}
 }
 
 // Reject reports whether a message is known to be over the limit at now, and returns its verdict. It is pure: no I/O,
@@ -39,8 +40,12 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 	}
 	// The block must not end too late. The times in the verdict must not end too early, because a caller that waits
 	// that long is to find a free permit.
-	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(w.blockedUntil.Sub(now)+replySlack+w.late, limit.longest())}
-	v.ResetAfter = min(w.resetAt.Sub(now)+w.late, limit.longest())
+	left := w.blockedUntil.Sub(now)
+	v := Verdict{Limit: limit.Max, Local: true, RetryAfter: min(left+replySlack+w.late, limit.longest())}
+	if limit.Boost > 0 {
+		v.Limit = limit.inForce(left + w.boostEnd)
+	}
+	v.ResetAfter = min(left+w.reset+w.late, limit.longest())
 	if v.ResetAfter <= 0 {
 		v.ResetAfter = v.RetryAfter
 	}
@@ -49,14 +54,15 @@ func (w *Window) Reject(limit Limit, now time.Time) (Verdict, bool) {
 
 // learn stores Redis's answer to a request that was sent and answered at the given times. The block is counted from the
 // time of sending, so it ends no later than the block in Redis, whatever the two clocks show. It lasts no longer than
-// an admission counts, so that Redis is asked again even if its clock was set back.
+// an admission counts, so that Redis is asked again even if its clock was set back. A boost that is in force may end
+// meanwhile; the key stays full then, because the limit without it is lower.
 func (w *Window) learn(limit Limit, s standing, sent, received time.Time) {
-	if s.count < limit.Max {
+	if s.count < s.limit {
 		w.Forget()
 		return
 	}
-	w.limit = limit
-	w.blockedUntil = sent.Add(min(s.retryAfter, limit.longest()) - replySlack)
-	w.resetAt = sent.Add(min(s.resetAfter, limit.longest()))
-	w.late = received.Sub(sent)
+	block := min(s.retryAfter, limit.longest()) - replySlack
+	w.limit, w.blockedUntil, w.late = limit, sent.Add(block), received.Sub(sent)
+	w.reset = min(s.resetAfter, limit.longest()) - block
+	w.boostEnd = s.boostLeft - block
 }

@@ -19,7 +19,7 @@ func TestWindowReject(t *testing.T) {
 	t.Parallel()
 	sent := time.Now()
 	limit := Limit{Max: 2, Window: time.Minute}
-	full := standing{count: 2, resetAfter: 10 * time.Second, retryAfter: 20 * time.Second}
+	full := standing{count: 2, limit: 2, resetAfter: 10 * time.Second, retryAfter: 20 * time.Second}
 	reject := Verdict{Limit: 2, ResetAfter: 4 * time.Second, RetryAfter: 14 * time.Second, Local: true}
 	tests := []struct {
 		name  string
@@ -39,8 +39,8 @@ func TestWindowReject(t *testing.T) {
 		{"over", full, limit, 20*time.Second - replySlack, Verdict{}, false},
 		{"other max", full, Limit{Max: 3, Window: time.Minute}, 0, Verdict{}, false},
 		{"other window", full, Limit{Max: 2, Window: time.Hour}, 0, Verdict{}, false},
-		{"not full", standing{count: 1, resetAfter: time.Second}, limit, 0, Verdict{}, false},
-		{"clock of redis stepped back", standing{count: 2, resetAfter: time.Hour, retryAfter: time.Hour}, limit, time.Minute, Verdict{}, false},
+		{"not full", standing{count: 1, limit: 2, resetAfter: time.Second}, limit, 0, Verdict{}, false},
+		{"clock of redis stepped back", standing{count: 2, limit: 2, resetAfter: time.Hour, retryAfter: time.Hour}, limit, time.Minute, Verdict{}, false},
 	}
 	for _, tt := range tests {
 		w := NewWindow("k")
@@ -54,8 +54,8 @@ func TestWindowReject(t *testing.T) {
 			t.Errorf("%s: known after Forget", tt.name)
 		}
 	}
-	if size := unsafe.Sizeof(Window{}); size > 96 {
-		t.Errorf("Window takes %d bytes, its comment says 96", size)
+	if size := unsafe.Sizeof(Window{}); size > 104 {
+		t.Errorf("Window takes %d bytes, its comment says 104", size)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestRetryAfterCoversTheRoundTrip(t *testing.T) {
 	received := sent.Add(300 * time.Millisecond)
 	w := NewWindow("k")
 	// Redis answered at the last moment of the round trip that a permit is free in 10 s.
-	w.learn(limit, standing{count: 1, resetAfter: 10 * time.Second, retryAfter: 10 * time.Second}, sent, received)
+	w.learn(limit, standing{count: 1, limit: 1, resetAfter: 10 * time.Second, retryAfter: 10 * time.Second}, sent, received)
 	now := received.Add(time.Second)
 	v, full := w.Reject(limit, now)
 	if free := received.Add(10 * time.Second); !full || now.Add(v.RetryAfter).Before(free) || now.Add(v.ResetAfter).Before(free) {
@@ -182,7 +182,7 @@ func TestLimitChangeInBatch(t *testing.T) {
 // fullWindow returns a window that rejects for a minute from now.
 func fullWindow(limit Limit, now time.Time) *Window {
 	w := NewWindow("comm_007:command")
-	w.learn(limit, standing{count: limit.Max, resetAfter: limit.Window, retryAfter: limit.Window}, now, now)
+	w.learn(limit, standing{count: limit.Max, limit: limit.Max, resetAfter: limit.Window, retryAfter: limit.Window}, now, now)
 	return w
 }
 

@@ -111,7 +111,11 @@ func (s *shard[M]) clearAsks() {
 // limitOf is a tenant's limit for an action, as the limiter takes it.
 func limitOf(t *tenant.Tenant, a tenant.Action) limiter.Limit {
 	n, window := t.Limit(a)
-	return limiter.Limit{Max: n, Window: window}
+	l := limiter.Limit{Max: n, Window: window}
+	if b := t.Boost(a); b.Add > 0 {
+		l.Boost, l.BoostUntil = b.Add, max(0, b.Until.UnixMilli())
+	}
+	return l
 }
 
 func (s *shard[M]) userWindow(a *Admission) *limiter.Window {

@@ -38,11 +38,15 @@ func (s *shard[M]) findReservations(ctx context.Context) error {
 	var asking []*Admission // for each of asks
 	for _, m := range s.batch {
 		a := m.Admission()
-		if a.MayBeReserved == "" || a.Reservation != "" || !a.asks() || a.Tenant.MaxDelayed[a.Action] == 0 || a.Tenant.Max[a.Action] < 1 {
+		if a.MayBeReserved == "" || a.Reservation != "" || !a.asks() || a.Tenant.MaxDelayed[a.Action] == 0 {
 			continue
 		}
+		limit := limitOf(a.Tenant, a.Action)
+		if limit.Max < 1 && limit.Boost == 0 {
+			continue // it is unlimited, or admits nothing
+		}
 		asks = append(asks, &limiter.Reservation{
-			Key: Key(a.Tenant.ID, a.Action), Limit: limitOf(a.Tenant, a.Action), ID: a.permitOf(a.MayBeReserved), Most: 0, Longest: math.MaxInt64,
+			Key: Key(a.Tenant.ID, a.Action), Limit: limit, ID: a.permitOf(a.MayBeReserved), Most: 0, Longest: math.MaxInt64,
 		})
 		asking = append(asking, a)
 	}

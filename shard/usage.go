@@ -35,9 +35,16 @@ type ActionUsage struct {
 	Used      int64  `json:"used"`
 	Limit     int64  `json:"limit"`
 	Remaining int64  `json:"remaining"`
+	Boost     *Boost `json:"boost,omitzero"`   // that is in force; Limit counts it
 	Delayed   int64  `json:"delayed,omitzero"` // messages that wait for a permit that is theirs
 	ResetMS   int64  `json:"reset_ms"`         // until the oldest admission leaves the window; 0: there is none
 	WindowMS  int64  `json:"window_ms"`
+}
+
+// Boost raises a limit for a time.
+type Boost struct {
+	Add   int64     `json:"add"`
+	Until time.Time `json:"until"`
 }
 
 // Usage returns the usage of the community that the tenant key id belongs to. Errors: [*tenant.FieldError] for a bad
@@ -63,12 +70,16 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 	out := Usage{Community: t.ID, Tier: t.Tier}
 	for i, u := range usages {
 		out.Degraded = out.Degraded || u.Degraded
-		out.Actions = append(out.Actions, ActionUsage{
+		action := ActionUsage{
 			Action: counted[i].String(), Used: u.Used, Limit: u.Limit, Remaining: u.Remaining, Delayed: u.Delayed,
 			// Rounded up, so that a caller who waits that long is not early.
 			ResetMS:  (u.ResetAfter + time.Millisecond - 1).Milliseconds(),
 			WindowMS: queries[i].Limit.Window.Milliseconds(),
-		})
+		}
+		if u.Boost > 0 {
+			action.Boost = &Boost{Add: u.Boost, Until: t.Boost(counted[i]).Until}
+		}
+		out.Actions = append(out.Actions, action)
 	}
 	return out, nil
 }
