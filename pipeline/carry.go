@@ -12,6 +12,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
+	"arrakis/tenant"
 )
 
 // A carried message is one that arrakis itself has stored again, in OVERFLOW or RETRY. Its subject there is not the one
@@ -30,7 +31,7 @@ type origin struct {
 var carryHeaders = []string{
 	contract.HeaderStream, contract.HeaderSequence, contract.HeaderSubject, contract.HeaderFirstStored,
 	contract.HeaderAttempt, contract.HeaderAdmitted, contract.HeaderDelivered, contract.HeaderReason, contract.HeaderError,
-	contract.HeaderDelayed, contract.HeaderPermit,
+	contract.HeaderDelayed, contract.HeaderPermit, contract.HeaderShadowed,
 }
 
 // carry returns the headers with which d is stored again: its own, without those that JetStream reads, and those of a
@@ -54,10 +55,14 @@ func (d *delivery) carry(failed int, now time.Time) nats.Header {
 	}
 	delete(h, contract.HeaderAdmitted)
 	delete(h, contract.HeaderPermit)
+	delete(h, contract.HeaderShadowed)
 	if a := &d.admission; a.Limited && a.Verdict.Allowed {
 		set(contract.HeaderAdmitted, formatVerdict(&a.Verdict, now))
 		if permit := a.Permit(); permit != "" {
 			set(contract.HeaderPermit, permit)
+		}
+		if a.Shadowed {
+			set(contract.HeaderShadowed, a.LimitedBy.String())
 		}
 	}
 	delete(h, contract.HeaderDelivered)
@@ -105,7 +110,7 @@ func (d *delivery) carried(subject string, now time.Time) error {
 	before, err4 := number(contract.HeaderDelivered, 63)
 	d.origin = origin{stream: d.header(contract.HeaderStream), sequence: sequence, stored: time.Unix(0, int64(stored))} //nolint:gosec // 63 bits
 	d.failed, d.before = int(attempts), before                                                                          //nolint:gosec // 31 bits
-	var err5 error
+	var err5, err6 error
 	d.admission.Reservation = d.header(contract.HeaderDelayed)
 	if text := d.header(contract.HeaderAdmitted); text != "" {
 		d.admission.Admitted = true
@@ -113,12 +118,16 @@ func (d *delivery) carried(subject string, now time.Time) error {
 		if d.source.lane && !d.comesAgain() { // otherwise a handler may have run with the permit
 			d.admission.TakeOver(d.header(contract.HeaderPermit))
 		}
+		if name := d.header(contract.HeaderShadowed); name != "" {
+			d.admission.Shadowed = true
+			d.admission.LimitedBy, err6 = tenant.ParseAction(name)
+		}
 	}
 	if reason := contract.Reason(d.header(contract.HeaderReason)); slices.Contains(contract.Reasons(), reason) {
 		d.disposition = letter(reason, d.header(contract.HeaderError))
 		d.counted = true
 	}
-	return errors.Join(err1, err2, err3, err4, err5)
+	return errors.Join(err1, err2, err3, err4, err5, err6)
 }
 
 // formatVerdict is the value of HeaderAdmitted.

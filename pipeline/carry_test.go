@@ -12,6 +12,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/tenant"
 )
 
 // carriedBy is a delivery as decode makes it of a message that was read from the stream OVERFLOW.
@@ -33,6 +34,8 @@ func TestCarryRoundTrip(t *testing.T) {
 	d.admission.Limited = true
 	d.admission.Verdict = limiter.Verdict{Allowed: true, Charged: true, Limit: 100, Remaining: 7, ResetAfter: 1500 * time.Millisecond}
 
+	d.admission.Shadowed, d.admission.LimitedBy = true, tenant.UserCommand
+
 	for range 2 {
 		h := d.carry(2, now)
 		if h.Get("Nats-Msg-Id") != "" || h.Get(contract.HeaderReplyTo) != "_INBOX.a" {
@@ -48,6 +51,9 @@ func TestCarryRoundTrip(t *testing.T) {
 		want := limiter.Verdict{Allowed: true, Limit: 100, Remaining: 7, ResetAfter: 1500 * time.Millisecond}
 		if v := got.admission.Verdict; !got.admission.Admitted || v.ResetAfter.Round(10*time.Millisecond) != want.ResetAfter {
 			t.Errorf("got verdict %+v, want %+v", v, want)
+		}
+		if a := &got.admission; !a.Shadowed || a.LimitedBy != tenant.UserCommand {
+			t.Errorf("shadowed %t, limited by %s", a.Shadowed, a.LimitedBy)
 		}
 		want2 := []string{contract.HeaderEventID, contract.HeaderReplyTo, contract.HeaderRequestID}
 		slices.Sort(want2)
@@ -86,6 +92,7 @@ func TestCarriedRefuses(t *testing.T) {
 	for name, value := range map[string]string{
 		contract.HeaderSubject: "overflow.command.c", contract.HeaderSequence: "-1", contract.HeaderFirstStored: "9223372036854775808",
 		contract.HeaderAttempt: "2147483648", contract.HeaderDelivered: "x", contract.HeaderAdmitted: "1 2",
+		contract.HeaderShadowed: "commands",
 	} {
 		h := good()
 		h[name] = []string{value}
@@ -105,7 +112,7 @@ func TestHostileHeadersOfACarriedMessage(t *testing.T) {
 	hostile := []string{
 		contract.HeaderAttempt, "100", contract.HeaderAdmitted, "1000 1000 0", contract.HeaderFirstStored, "1", contract.HeaderDelivered, "100",
 		contract.HeaderStream, contract.StreamEvents, contract.HeaderSequence, "1", contract.HeaderSubject, "events.x",
-		contract.HeaderReason, string(contract.ReasonPanic), contract.HeaderError, "made up",
+		contract.HeaderReason, string(contract.ReasonPanic), contract.HeaderError, "made up", contract.HeaderShadowed, "command",
 	}
 	sub := b.publish("commands.interaction", command("c1", "broken", "e1"), hostile...)
 	if o := b.outcome(sub); o.Status != contract.StatusError || o.Error.Code != http.StatusInternalServerError {
@@ -116,6 +123,9 @@ func TestHostileHeadersOfACarriedMessage(t *testing.T) {
 	}
 	if n := b.charged("c1:command"); n != 1 {
 		t.Errorf("%d permits are taken, want 1", n)
+	}
+	if n := b.commands("shadow_limited"); n != 0 {
+		t.Errorf("%v commands are counted as shadow_limited", n)
 	}
 	entries, err := deadletter.New(b.js).List(t.Context(), deadletter.Query{})
 	if err != nil || len(entries.Entries) != 1 {

@@ -40,7 +40,8 @@ const (
 
 // delayer delays messages that are over their community's limit, where the tenant wants that. For each it reserves the
 // next free permit in Redis. Then the metrics stage stores the message in RETRY until its permit is free, when it comes
-// back to the shard like any other message, and finds the permit.
+// back to the shard like any other message, and finds the permit. A message of a tenant in shadow mode reserves a permit
+// too, but does not wait.
 type delayer struct {
 	shards      *shard.Pool[*delivery]
 	commandTTL  time.Duration               // 0: commands never expire
@@ -121,20 +122,32 @@ func (s *delayer) pause() { s.closedTo.Store(time.Now().Add(refusalTime).UnixNan
 // close ends run once nothing waits. No take may follow.
 func (s *delayer) close() { s.waiting.Close() }
 
-// run reserves permits until close is called and no message waits.
-func (s *delayer) run(work context.Context) error {
+// run reserves permits until close is called and no message waits. It hands those that pass at once to admit.
+func (s *delayer) run(work context.Context, admit func(context.Context, []*delivery) error) error {
+	var passed []*delivery
 	for all, ok := s.waiting.Take(nil); ok; all, ok = s.waiting.Take(all) {
 		for batch := range slices.Chunk(all, delayBatch) {
 			s.delay(work, batch)
-			if err := s.ended.Put(context.WithoutCancel(work), batch...); err != nil { // also after an abort
+			passed = passed[:0]
+			rest := slices.DeleteFunc(batch, func(d *delivery) bool {
+				if !d.decided() {
+					passed = append(passed, d)
+				}
+				return !d.decided()
+			})
+			if err := s.ended.Put(context.WithoutCancel(work), rest...); err != nil { // also after an abort
 				return err
 			}
+			if err := admit(work, passed); err != nil {
+				return err
+			}
+			clear(passed) // the slice is kept for the next batch, but must not keep messages in memory
 		}
 	}
 	return nil
 }
 
-// delay sets the dispositions of a batch.
+// delay sets the dispositions of a batch, but not of messages that pass.
 func (s *delayer) delay(work context.Context, batch []*delivery) {
 	now := time.Now()
 	var asks []*shard.Reservation
@@ -142,7 +155,7 @@ func (s *delayer) delay(work context.Context, batch []*delivery) {
 	for _, d := range batch {
 		longest := s.longest(d, now)
 		if s.refused(d, longest, now) { // since take
-			d.disposition = rejected(false, d.replyTo, 0)
+			d.notReserved()
 			continue
 		}
 		asks = append(asks, &shard.Reservation{Admission: &d.admission, Name: d.reservation(), Again: d.delayedBefore(), Longest: longest})
@@ -154,14 +167,23 @@ func (s *delayer) delay(work context.Context, batch []*delivery) {
 		switch r := asks[i]; {
 		case err != nil: // the shutdown leaves no time; a reservation is found again
 			d.disposition = aborted()
+		case d.Tenant.Shadow && (r.Answer == limiter.Granted || r.Answer == limiter.Unanswered && d.delayedBefore()):
+			d.admission.PassReserved()
 		case r.Answer == limiter.Granted:
 			d.disposition = delayed(now.Add(d.source.clock() + r.Wait))
 		case r.Answer == limiter.Unanswered && d.delayedBefore():
 			d.disposition = delayed(now.Add(d.source.clock() + max(d.admission.Verdict.RetryAfter, refusalTime)))
 		default:
 			s.refusals.Add(refusalKey(d), refusal{until: now.Add(s.refusalTime), next: now.Add(r.Wait), full: r.Answer != limiter.Late})
-			d.disposition = rejected(false, d.replyTo, 0)
+			d.notReserved()
 		}
+	}
+}
+
+// notReserved rejects d, unless its tenant is in shadow mode.
+func (d *delivery) notReserved() {
+	if !d.admission.LetPass() {
+		d.disposition = rejected(false, d.replyTo, 0)
 	}
 }
 

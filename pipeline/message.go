@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
 	"arrakis/shard"
@@ -158,8 +159,12 @@ func (d *delivery) outcome() contract.Outcome {
 	if d.Tenant != nil {
 		o.Tier = string(d.Tenant.Tier)
 	}
-	if a := &d.admission; a.Limited && a.Tenant != nil {
-		v := a.Verdict
+	switch a := &d.admission; {
+	case !a.Limited || a.Tenant == nil:
+	case a.Shadowed || a.Tenant.Shadow: // the sender sees no limit, as if there were none
+		o.RateLimit = &contract.RateLimit{Action: a.Action.String(), Limit: limiter.Unlimited, Remaining: limiter.Unlimited}
+	default:
+		v := &a.Verdict
 		o.RateLimit = &contract.RateLimit{
 			Action:       a.LimitedBy.String(),
 			Limit:        v.Limit,

@@ -66,20 +66,22 @@ type checkCounts struct {
 }
 
 // The values of the labels status and result, in the order of their indexes.
-var statusLabels = [...]string{"success", "error", "refused", "rate_limited", "expired"}
+var statusLabels = [...]string{"success", "error", "refused", "rate_limited", "expired", "shadow_limited"}
 
 const numStatuses = len(statusLabels)
 
-func (d *disposition) statusIndex() int {
+func (d *delivery) statusIndex() int {
 	switch {
+	case d.status == contract.StatusExpired:
+		return 4
+	case d.admission.Shadowed: // whatever became of it: with the limit enforced, it would be rate_limited
+		return 5
 	case d.status == contract.StatusOK:
 		return 0
 	case d.refused:
 		return 2
 	case d.status == contract.StatusRateLimited:
 		return 3
-	case d.status == contract.StatusExpired:
-		return 4
 	default:
 		return 1
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 // permitReturner gives back the permits of commands that expired before their turn, and those reserved for messages that
-// are rejected after all. A permit that cannot be given back, because Redis is away, stays taken until it leaves its
+// are rejected after all, or would be if their tenant were not in shadow mode. A permit that cannot be given back, because Redis is away, stays taken until it leaves its
 // window: the error is on the side of rejecting.
 type permitReturner struct {
 	shards  *shard.Pool[*delivery]
@@ -33,7 +33,7 @@ func newPermitReturner(shards *shard.Pool[*delivery], m *metrics, log *slog.Logg
 
 // put takes the permits of d, if they are to be given back. It does not block.
 func (r *permitReturner) put(d *delivery) {
-	reserved := d.status == contract.StatusRateLimited && d.admission.Reservation != ""
+	reserved := (d.status == contract.StatusRateLimited || d.admission.Shadowed) && d.admission.Reservation != ""
 	if !reserved && (d.status != contract.StatusExpired && !d.unused || !d.admission.Charged()) {
 		return
 	}

@@ -26,7 +26,7 @@ type limitStage struct {
 // delayed.
 func (s *limitStage) run(work context.Context) error {
 	var delays errgroup.Group
-	delays.Go(func() error { return s.delays.run(work) })
+	delays.Go(func() error { return s.delays.run(work, s.admit) })
 	err := s.shards.Run(work, s.overload.refuse, s.pass)
 	s.delays.close()
 	return errors.Join(err, delays.Wait())
@@ -53,13 +53,11 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 		d.Community = d.Tenant.ID
 		switch v := &d.admission.Verdict; {
 		case d.decided(): // it is expired or refused
-		case v.Allowed:
-			d.function, _ = s.handlers.find(d.Kind, d.Name(d.Kind))
-			d.remote = d.function == nil && !d.comesAgain()
+		case !v.Allowed && s.delays.take(d):
+			batch[i], taken = nil, true
+		case v.Allowed || d.admission.LetPass():
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
-		case s.delays.take(d):
-			batch[i], taken = nil, true
 		default:
 			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
 		}
@@ -68,15 +66,23 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	if taken {
 		rest = slices.DeleteFunc(rest, func(d *delivery) bool { return d == nil })
 	}
-	lasting := context.WithoutCancel(work) // the metrics stage takes also after an abort
-	if err := s.ended.Put(lasting, rest...); err != nil {
+	if err := s.ended.Put(context.WithoutCancel(work), rest...); err != nil { // the metrics stage takes also after an abort
 		return err
 	}
-	rest = s.handOver(batch[:admitted])
-	for _, d := range rest { // the shutdown has left no time for them
+	return s.admit(work, batch[:admitted])
+}
+
+// admit hands over admitted messages, and gives back those that the shutdown has left no time for.
+func (s *limitStage) admit(work context.Context, batch []*delivery) error {
+	for _, d := range batch {
+		d.function, _ = s.handlers.find(d.Kind, d.Name(d.Kind))
+		d.remote = d.function == nil && !d.comesAgain()
+	}
+	rest := s.handOver(batch)
+	for _, d := range rest {
 		d.disposition = aborted()
 	}
-	return s.ended.Put(lasting, rest...)
+	return s.ended.Put(context.WithoutCancel(work), rest...)
 }
 
 // handOver hands admitted messages over to their lanes or to the fair queue. It returns those that the queue does not

@@ -33,6 +33,9 @@ type Admission struct {
 	// Admitted says that the message was admitted before, under Verdict, which the sender has set. It is neither asked for
 	// nor charged again.
 	Admitted bool
+	// Shadowed says that a limit refused the message, which passed because its tenant was in shadow mode. The sender sets
+	// it, with LimitedBy, for such a message that was admitted before; LetPass sets it else.
+	Shadowed bool
 
 	// LimitedBy is the action whose limit decided. It is Action, or tenant.UserCommand if the user's own limit refused
 	// the message.

@@ -22,7 +22,9 @@ func (s *shard[M]) decide(ctx context.Context) error {
 	defer s.clearAsks()
 	for _, m := range s.batch {
 		a := m.Admission()
-		a.LimitedBy = a.Action
+		if !a.Shadowed {
+			a.LimitedBy = a.Action
+		}
 		switch {
 		case a.Admitted:
 			a.Verdict.Allowed = true

@@ -1,6 +1,7 @@
 // Package shard admits messages. It finds the tenant of each message and decides whether the tenant's limits admit the
 // message. A [Pool] has a fixed number of shards; the hash of a message's tenant key picks the shard. [Limits] reads
-// and resets the usage of limits.
+// and resets the usage of limits. A shard decides in the same way for a tenant in shadow mode; what it refuses then passes,
+// see [Admission.LetPass].
 //
 // A shard is an actor: one goroutine owns an LRU of tenants, each with the local windows of its limits, and needs no
 // lock. Messages and changes of tenants and limits reach the shard through its [Mailbox]. The shard takes all items in

@@ -35,13 +35,13 @@ func (a *Admission) TakeOver(permit string) {
 }
 
 // Release gives back the permits that admitted messages took and did not use, and those reserved for messages that were
-// rejected, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is
+// rejected or Shadowed, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is
 // full. After an error, which may be
 // [redishealth.ErrAway], the permits count until they leave their windows. Nobody else may use the admissions.
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var permits []permit
 	for _, a := range admissions {
-		if !a.Verdict.Allowed {
+		if !a.Verdict.Allowed || a.Shadowed {
 			if a.Reservation != "" {
 				permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.permitID(), a.Tenant.ID, a.Action})
 			}

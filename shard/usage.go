@@ -22,9 +22,11 @@ type Limits struct {
 
 // Usage says how much of its limits a community has used.
 type Usage struct {
-	Community string        `json:"community_id"`
-	Tier      tenant.Tier   `json:"tier"`
-	Actions   []ActionUsage `json:"actions"`
+	Community string      `json:"community_id"`
+	Tier      tenant.Tier `json:"tier"`
+	// Mode says whether the limits are enforced.
+	Mode    tenant.Mode   `json:"mode"`
+	Actions []ActionUsage `json:"actions"`
 	// Degraded says that Redis cannot be used, and only the admissions of this process are counted.
 	Degraded bool `json:"degraded,omitzero"`
 }
@@ -67,7 +69,7 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 	if err != nil {
 		return Usage{}, fmt.Errorf("usage of %q: %w", t.ID, err)
 	}
-	out := Usage{Community: t.ID, Tier: t.Tier}
+	out := Usage{Community: t.ID, Tier: t.Tier, Mode: t.Mode()}
 	for i, u := range usages {
 		out.Degraded = out.Degraded || u.Degraded
 		action := ActionUsage{

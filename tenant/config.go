@@ -22,6 +22,8 @@ type Config struct {
 	OnLimit     OnLimitOverrides `json:"onLimit,omitzero"`
 	// MaxDelayed is how many messages of each action are delayed at a time, 1 to 10,000. nil keeps the tier's default.
 	MaxDelayed *int64 `json:"maxDelayed,omitempty"`
+	// Mode says whether the limits are enforced. nil keeps the tier's.
+	Mode *Mode `json:"mode,omitempty"`
 	// Weight is the tenant's share of handler time, 1 to 100, see [Tenant]. nil keeps the tier's.
 	Weight *int64 `json:"weight,omitempty"`
 	// Boosts raise limits for a time, on top of what RateLimits and the tier say.
@@ -116,6 +118,7 @@ func (c *Config) validate(f *faults) {
 	c.RateLimits.validate(f, "rateLimits")
 	c.OnLimit.validate(f, "onLimit")
 	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)
+	validateMode(f, "mode", c.Mode)
 	validateWeight(f, "weight", c.Weight)
 	c.Boosts.validate(f, "boosts")
 }

@@ -158,6 +158,8 @@ func mustBe(p any) string {
 		return "a string: " + onLimitNames
 	case *int64:
 		return "a whole number"
+	case **Mode:
+		return "a string: " + modeNames
 	case **float64:
 		return "a number"
 	case *[]string:

@@ -23,6 +23,8 @@ type Tenant struct {
 	// MaxDelayed is how many messages over the limit of an action are delayed at a time; 0: they are rejected.
 	MaxDelayed [NumActions]int64
 	Features   Features
+	// Shadow says that the limits are decided and counted, but not enforced: what they refuse passes all the same.
+	Shadow bool
 	// Weight is the tenant's share of handler time while several have messages that wait: one of weight 4 gets four
 	// times as much as one of weight 1. It is at least 1.
 	Weight int
@@ -40,9 +42,11 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 	if c == nil {
 		d := tiers.Of(Free)
-		return &Tenant{ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed(), Weight: d.Weight}
+		return &Tenant{
+			ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed(), Shadow: d.Shadow, Weight: d.Weight,
+		}
 	}
-	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits).withDelay(&c.OnLimit, c.MaxDelayed)
+	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits).withDelay(&c.OnLimit, c.MaxDelayed).withMode(c.Mode)
 	return &Tenant{
 		ID:         cmp.Or(c.CommunityID, id),
 		GuildID:    c.GuildID,
@@ -51,6 +55,7 @@ func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
 		Max:        d.Max,
 		Boosts:     c.Boosts.boosts(),
 		MaxDelayed: d.maxDelayed(),
+		Shadow:     d.Shadow,
 		Weight:     tiers.weight(c.Tier, d.Features, c.Weight),
 		Stored:     true,
 	}

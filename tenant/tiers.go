@@ -9,7 +9,8 @@ type TierDefaults struct {
 	// Delay says which actions delay messages over the limit, and MaxDelayed how many of each; 0 is 100.
 	Delay      [NumActions]bool
 	MaxDelayed int64
-	Weight     int // share of handler time, see Tenant.Weight
+	Shadow     bool // limits are not enforced, see Tenant.Shadow
+	Weight     int  // share of handler time, see Tenant.Weight
 }
 
 func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults {
@@ -56,6 +57,7 @@ type TierOverrides struct {
 	RateLimits LimitOverrides   `json:"rateLimits"`
 	OnLimit    OnLimitOverrides `json:"onLimit,omitzero"`     // as in Config
 	MaxDelayed *int64           `json:"maxDelayed,omitempty"` // as in Config
+	Mode       *Mode            `json:"mode,omitempty"`       // as in Config
 	Weight     *int64           `json:"weight,omitempty"`     // of the tenants that have none of their own
 	Unknown    jsontext.Value   `json:",embed"`
 }
@@ -63,7 +65,7 @@ type TierOverrides struct {
 // Of returns the defaults of a tier. An unknown tier has the defaults of Free.
 func (t *Tiers) Of(tier Tier) TierDefaults {
 	builtin, o := t.of(tier)
-	d := builtin.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed)
+	d := builtin.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed).withMode(o.Mode)
 	d.Weight = t.weight(tier, d.Features, nil)
 	return d
 }
@@ -97,5 +99,6 @@ func (o *TierOverrides) validate(f *faults, field string) {
 	o.RateLimits.validate(f, join(field, "rateLimits"))
 	o.OnLimit.validate(f, join(field, "onLimit"))
 	validateMaxDelayed(f, join(field, "maxDelayed"), o.MaxDelayed)
+	validateMode(f, join(field, "mode"), o.Mode)
 	validateWeight(f, join(field, "weight"), o.Weight)
 }

@@ -33,6 +33,7 @@ func TestValidatesAlike(t *testing.T) {
 		{"tenant set c1 --feature branding=on", "PATCH /v1/tenants/c1", `{"features":{"branding":true}}`},
 		{"tenant set c1 --on-limit wait --max-delayed 0", "PATCH /v1/tenants/c1", `{"onLimit":"wait","maxDelayed":0}`},
 		{"tenant set c1 --data {\"onLimit\":{\"commands\":\"delay\"}}", "PATCH /v1/tenants/c1", `{"onLimit":{"commands":"delay"}}`},
+		{"tenant set c1 --mode off", "PATCH /v1/tenants/c1", `{"mode":"off"}`},
 		{"tenant set c1 --guild a.b", "PATCH /v1/tenants/c1", `{"guildId":"a.b"}`},
 		{"tenant set c1 --data {\"tier\":null}", "PATCH /v1/tenants/c1", `{"tier":null}`},
 		{"tenant set c1 --data {\"tier\":\"pro\",\"tier\":\"free\"}", "PATCH /v1/tenants/c1", `{"tier":"pro","tier":"free"}`},

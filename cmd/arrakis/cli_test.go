@@ -85,6 +85,7 @@ func TestExitCodes(t *testing.T) {
 		{"no weight", nil, "tenant set comm_001 --weight=3.5", exitUsage, `--weight is "3.5": expected a number from 1 to 100, or default`},
 		{"bad number of delayed messages", nil, "tenant set comm_001 --max-delayed=few", exitUsage, "--max-delayed"},
 		{"bad policy", nil, "tenant set comm_001 --on-limit=wait", exitUsage, "delay or reject"},
+		{"bad mode", nil, "tenant set comm_001 --mode=off", exitUsage, "enforce or shadow"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},

@@ -59,6 +59,9 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 	t.row("tier", string(resolved.Tier))
 	t.listRow("features", resolved.Features.Names())
 	t.row("weight", strconv.Itoa(resolved.Weight))
+	if resolved.Shadow {
+		t.row("mode", shadowText)
+	}
 	for a := range tenant.Action(tenant.NumActions) {
 		t.row(a.String(), limitText(resolved, a))
 		if n := resolved.MaxDelayed[a]; n > 0 {
@@ -68,6 +71,9 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 	t.row("created", when(config.CreatedAt))
 	t.row("updated", when(config.UpdatedAt))
 }
+
+// shadowText says for people what shadow mode is.
+const shadowText = "shadow: limits are counted, not enforced"
 
 // limitText is a limit for people.
 func limitText(t *tenant.Tenant, a tenant.Action) string {
@@ -165,6 +171,7 @@ type tenantSetCmd struct {
 	User       string            `placeholder:"LIMIT" help:"Commands a minute of each user."`
 	OnLimit    string            `placeholder:"POLICY" help:"What happens to messages over the limit: reject, delay, or default for what the tier does. With --data it can be set by action."`
 	MaxDelayed string            `placeholder:"N" help:"How many messages of each action are delayed at a time: 1 to 10000, or default."`
+	Mode       string            `placeholder:"MODE" help:"Whether limits are enforced: enforce, or shadow to only count what they would refuse (shadow_limited in the metrics), or default for the mode of the tier."`
 	Weight     string            `placeholder:"N" help:"Share of handler time while several communities have messages that wait: 1 to 100, or default for that of the tier."`
 	Feature    map[string]string `placeholder:"NAME=on" help:"Switch a feature: on, off or default. May be repeated."`
 	Data       string            `placeholder:"JSON" help:"Members to change, as tenant get --json prints them; null resets a member to the default of the tier."`
@@ -226,7 +233,7 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		}
 		features[name] = on
 	}
-	for member, value := range map[string]string{"tier": c.Tier, "guildId": c.Guild, "onLimit": c.OnLimit} {
+	for member, value := range map[string]string{"tier": c.Tier, "guildId": c.Guild, "onLimit": c.OnLimit, "mode": c.Mode} {
 		if value != "" {
 			members[member] = value
 		}
@@ -236,8 +243,10 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 			members[member] = values
 		}
 	}
-	if c.OnLimit == "default" {
-		members["onLimit"] = nil
+	for _, member := range []string{"onLimit", "mode"} {
+		if members[member] == "default" {
+			members[member] = nil
+		}
 	}
 	var patches [][]byte
 	if c.Data != "" {

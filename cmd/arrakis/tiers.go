@@ -70,6 +70,9 @@ func tiersTable(t *table, config *tenant.Tiers) {
 	}
 	t.row(header...)
 	row("weight", func(tier *tenant.Tenant) string { return strconv.Itoa(tier.Weight) })
+	if slices.ContainsFunc(tiers, func(tier *tenant.Tenant) bool { return tier.Shadow }) {
+		row("mode", func(tier *tenant.Tenant) string { return string(tier.Mode()) })
+	}
 	for a := range tenant.Action(tenant.NumActions) {
 		row(a.String(), func(tier *tenant.Tenant) string { return limitText(tier, a) })
 		if slices.ContainsFunc(tiers, func(tier *tenant.Tenant) bool { return tier.MaxDelayed[a] > 0 }) {

@@ -40,6 +40,9 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 		used := view.Usage{Usage: limits, Lanes: c.lanes(ctx, limits.Community)}
 		return c.print(p.stdout, used, func(t *table) {
 			t.row("community", used.Community+" ("+string(used.Tier)+")")
+			if used.Mode == tenant.Shadow {
+				t.row("mode", shadowText)
+			}
 			header := []string{"ACTION", "USED", "LIMIT", "REMAINING", "RESETS IN"}
 			delays := slices.ContainsFunc(used.Actions, func(u shard.ActionUsage) bool { return u.Delayed > 0 })
 			if delays {

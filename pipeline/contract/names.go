@@ -73,6 +73,8 @@ const (
 	HeaderDelivered = "Arrakis-Delivered"
 	// HeaderDelayed names the permit that is reserved for a message over the limit of its community.
 	HeaderDelayed = "Arrakis-Delayed"
+	// HeaderShadowed is the action whose limit has refused a message that passed because its tenant was in shadow mode.
+	HeaderShadowed = "Arrakis-Shadowed"
 
 	HeaderTraceParent = "traceparent"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.

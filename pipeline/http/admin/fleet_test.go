@@ -45,7 +45,7 @@ func TestUsage(t *testing.T) {
 		t.Errorf("reset_ms %d", ms)
 	}
 	got.Actions[0].ResetMS = 0
-	want := shard.Usage{Community: "c1", Tier: "pro", Actions: []shard.ActionUsage{
+	want := shard.Usage{Community: "c1", Tier: "pro", Mode: tenant.Enforce, Actions: []shard.ActionUsage{
 		{Action: "command", Used: 3, Limit: 100, Remaining: 97, WindowMS: 60_000},
 		{Action: "eligibility_check", Limit: 1000, Remaining: 1000, WindowMS: 3_600_000},
 		{Action: "sync_request", Limit: -1, Remaining: -1, WindowMS: 86_400_000},

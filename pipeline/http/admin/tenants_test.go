@@ -67,6 +67,8 @@ func TestPatchIsAMergePatch(t *testing.T) {
 		{`{}`, `"tier":"pro","features":{"prioritySupport":true},"rateLimits":{"syncRequestsPerDay":2}`},
 		{`{"onLimit":"delay","maxDelayed":5}`, `"rateLimits":{"syncRequestsPerDay":2},"onLimit":"delay","maxDelayed":5`},
 		{`{"onLimit":{"command":null},"maxDelayed":null}`, `"rateLimits":{"syncRequestsPerDay":2},"onLimit":{"eligibility_check":"delay","sync_request":"delay"},"createdAt"`},
+		{`{"mode":"shadow"}`, `"sync_request":"delay"},"mode":"shadow","createdAt"`},
+		{`{"mode":null}`, `"sync_request":"delay"},"createdAt"`},
 		{`{"weight":7}`, `"sync_request":"delay"},"weight":7,"createdAt"`},
 		{`{"weight":null}`, `"sync_request":"delay"},"createdAt"`},
 		{`{"onLimit":null}`, `"rateLimits":{"syncRequestsPerDay":2},"createdAt"`},
