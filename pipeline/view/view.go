@@ -17,28 +17,13 @@ import (
 )
 
 // Tenant is a config without the members of other writers, because a PUT with these members would be refused.
-func Tenant(c tenant.Config) *tenant.Config {
-	c.Unknown, c.Features.Unknown, c.RateLimits.Unknown, c.OnLimit.Unknown, c.Boosts.Unknown = nil, nil, nil, nil, nil
-	for _, b := range c.Boosts.Fields() {
-		b.Unknown = nil
-	}
-	return &c
-}
+func Tenant(c tenant.Config) *tenant.Config { return c.Known() }
 
 // Flag is a flag without the members of other writers.
-func Flag(f tenant.Flag) *tenant.Flag {
-	f.Unknown, f.Communities.Unknown = nil, nil
-	return &f
-}
+func Flag(f tenant.Flag) *tenant.Flag { return f.Known() }
 
 // Tiers are the overrides without the members of other writers.
-func Tiers(c tenant.Tiers) *tenant.Tiers {
-	c.Unknown = nil
-	for _, t := range []*tenant.TierOverrides{&c.Free, &c.Pro, &c.Enterprise} {
-		t.Unknown, t.Features.Unknown, t.RateLimits.Unknown, t.OnLimit.Unknown = nil, nil, nil, nil
-	}
-	return &c
-}
+func Tiers(c tenant.Tiers) *tenant.Tiers { return c.Known() }
 
 // Entry is one document of a list.
 type Entry[T any] struct {
@@ -71,6 +56,18 @@ func NewTenants(entries []store.Entry, next string) Tenants {
 		page.Tenants = append(page.Tenants, newEntry(e.ID, e.Version, Tenant(e.Config), e.Err))
 	}
 	return page
+}
+
+// FoundTenants are a page of the tenants whose ID contains what was searched for.
+type FoundTenants struct {
+	Tenants
+	Matches    int  `json:"matches"`             // on all pages
+	Incomplete bool `json:"incomplete,omitzero"` // there are more tenants than can be searched
+}
+
+// NewFoundTenants makes the document of a page. next is the cursor of the next page, "" for none.
+func NewFoundTenants(p store.DirectoryPage, next string) FoundTenants {
+	return FoundTenants{Tenants: NewTenants(p.Entries, next), Matches: p.Matches, Incomplete: p.More}
 }
 
 // Flags are a page of the list of feature flags.
