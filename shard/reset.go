@@ -22,22 +22,28 @@ func (l *Limits) Reset(ctx context.Context, id string, actions ...tenant.Action)
 	}
 	done := Reset{Community: t.ID}
 	if len(actions) > 0 {
-		err := l.reset(ctx, &done, actions, actions)
+		err := l.reset(ctx, &done, actions)
+		if err == nil {
+			err = l.Tenants.NotifyReset(ctx, t.ID, actions...)
+		}
 		return done, err
 	}
 	// user_command comes last and has an event of its own, because the scan for the users' keys takes time, and the
-	// other actions should not wait for it.
-	if err := l.reset(ctx, &done, counted, nil); err != nil {
+	// other actions should not wait for it. The first event says that all actions are reset, in the audit log too.
+	if err := l.reset(ctx, &done, counted); err != nil {
 		return done, err
 	}
-	users := []tenant.Action{tenant.UserCommand}
-	err = l.reset(ctx, &done, users, users)
-	return done, err
+	if err := l.Tenants.NotifyReset(ctx, t.ID); err != nil {
+		return done, err
+	}
+	if err := l.reset(ctx, &done, []tenant.Action{tenant.UserCommand}); err != nil {
+		return done, err
+	}
+	return done, l.Tenants.NotifyResetAgain(ctx, t.ID, tenant.UserCommand)
 }
 
-// reset forgets the admissions of the given actions. Then it tells every process that the admissions of the actions in
-// told were forgotten. An empty told means all actions.
-func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.Action) error {
+// reset forgets the admissions of the actions.
+func (l *Limits) reset(ctx context.Context, done *Reset, actions []tenant.Action) error {
 	for _, a := range actions {
 		var err error
 		if a == tenant.UserCommand {
@@ -50,7 +56,7 @@ func (l *Limits) reset(ctx context.Context, done *Reset, actions, told []tenant.
 		}
 		done.Actions = append(done.Actions, a.String())
 	}
-	return l.Tenants.NotifyReset(ctx, done.Community, told...)
+	return nil
 }
 
 // ParseActions reads the name of the action to reset. For "", which means all actions, it returns nil. The error is a

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // changes.lua
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -29,9 +30,18 @@ const (
 var changesScript string
 
 // NotifyReset tells every process that admissions of a community have been deleted from Redis, so that no process
-// continues to reject from its local state. Without actions, all actions were reset. The caller must have deleted the
-// admissions before.
+// continues to reject from its local state, and adds the reset to the audit log. Without actions, all actions were
+// reset. The caller must have deleted the admissions before.
 func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
+	return s.notifyReset(ctx, community, actions, true)
+}
+
+// NotifyResetAgain is NotifyReset for a further part of a reset that is in the audit log already.
+func (s *Store) NotifyResetAgain(ctx context.Context, community string, actions ...tenant.Action) error {
+	return s.notifyReset(ctx, community, actions, false)
+}
+
+func (s *Store) notifyReset(ctx context.Context, community string, actions []tenant.Action, record bool) error {
 	if err := tenant.CheckID(community); err != nil {
 		return err
 	}
@@ -39,10 +49,26 @@ func (s *Store) NotifyReset(ctx context.Context, community string, actions ...te
 	if err != nil {
 		return err
 	}
-	if err := s.announce(ctx, events...); err != nil {
+	if record {
+		err = s.tell(ctx, resetEntry(community, actions), events...)
+	} else {
+		err = s.appendChanges(ctx, s.rdb, events...)
+	}
+	if err != nil {
 		return fmt.Errorf("notify reset of %q: %w", community, err)
 	}
 	return nil
+}
+
+// resetEntry says which actions were reset.
+func resetEntry(community string, actions []tenant.Action) AuditEntry {
+	names := make([]string, 0, tenant.NumActions)
+	for a := range tenant.Action(tenant.NumActions) {
+		if len(actions) == 0 || slices.Contains(actions, a) {
+			names = append(names, a.String())
+		}
+	}
+	return AuditEntry{Type: AuditReset, Target: community, After: NewAuditText(map[string][]string{"reset": names})}
 }
 
 // NotifyReload makes every process read a community's config again. If community is "", the processes read all tiers,
@@ -54,18 +80,28 @@ func (s *Store) NotifyReload(ctx context.Context, community string) error {
 	} else if err := tenant.CheckID(community); err != nil {
 		return err
 	}
-	if err := s.announce(ctx, ev); err != nil {
+	if err := s.tell(ctx, AuditEntry{Type: AuditReload, Target: community}, ev); err != nil {
 		return fmt.Errorf("notify reload of %q: %w", community, err)
 	}
 	return nil
 }
 
-// announce appends the events to the change log and publishes them, in one step of Redis.
-func (s *Store) announce(ctx context.Context, events ...tenant.Event) error {
-	return s.appendChanges(ctx, s.rdb, events...)
+// tell adds the entry to the audit log, appends the events to the change log and publishes them, in one transaction; on
+// Cluster in one round trip.
+func (s *Store) tell(ctx context.Context, entry AuditEntry, events ...tenant.Event) error {
+	run := s.rdb.TxPipelined
+	if s.cluster {
+		run = s.rdb.Pipelined
+	}
+	_, err := run(ctx, func(pipe redis.Pipeliner) error {
+		s.record(ctx, pipe, entry)
+		return s.appendChanges(ctx, pipe, events...)
+	})
+	return err
 }
 
-// appendChanges is announce on the given connection, such as a transaction's pipeline.
+// appendChanges appends the events to the change log and publishes them, in one step of Redis. The connection may be a
+// transaction's pipeline.
 func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...tenant.Event) error {
 	args := []any{ReloadChannel, ChangesKept.Milliseconds()}
 	for _, ev := range events {

@@ -1,10 +1,12 @@
-// Package store keeps configs, tiers and feature flags in Redis, and announces their changes.
+// Package store keeps configs, tiers and feature flags in Redis, announces their changes, and records who made them. Its
+// [Directory] searches the configs by their IDs.
 //
 // # What is written where
 //
 //	tenant:config:<id>       string      a [tenant.Config] as JSON, under the ID that messages carry
 //	arrakis:tiers            string      a [tenant.Tiers] as JSON: global overrides of tier defaults
 //	arrakis:flags            hash        flag ID to [tenant.Flag] as JSON
+//	arrakis:audit            stream      an [AuditEntry] for each change
 //	arrakis:config:changes   sorted set  <type>:<target>, scored by the unix ms of its last change
 //	arrakis:config:reload    pub/sub     a [tenant.Event] as JSON
 //
@@ -14,14 +16,14 @@
 //
 // # Consistency
 //
-// A write is one transaction (WATCH, MULTI, EXEC). The document, its entry in the change log and its event on the
-// channel appear together or not at all. The transaction fails if the document has changed since it was read. Then the
+// A write is one transaction (WATCH, MULTI, EXEC). The document, its entries in the audit log and in the change log, and
+// its event on the channel appear together or not at all. The transaction fails if the document has changed since it was read. Then the
 // writer starts again from the new document, so no concurrent write is lost. All times are those of the Redis server.
 //
 // On Redis Cluster the document and the change log may be on different nodes, and no transaction spans nodes. There the
-// document is written first, and then the entry and the event together. If the process dies in between, the change is
-// in force when caches expire, and not within a second. If the second step fails, the error says so. Then repeat the
-// write, or run a reload, to announce the change.
+// document is written first, and then the entries and the event. If the process dies in between, the change is in force
+// when caches expire, and not within a second, and the audit log does not have it. If the second step fails, the error
+// says so. Then repeat the write, or run a reload, to announce the change.
 //
 // # Ordering
 //
@@ -31,7 +33,8 @@
 //
 // # Shutdown
 //
-// New starts nothing. A [Store] need not be closed. The Redis client belongs to the caller.
+// New starts nothing. A [Store] need not be closed. A [Directory] works while its Run does. The Redis client belongs to
+// the caller.
 //
 // # Errors
 //

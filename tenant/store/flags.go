@@ -123,7 +123,7 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
 	var next tenant.Flag
-	v, err := s.write(ctx, flagLocation(f.ID), tenant.Event{Type: tenant.FlagChanged, TargetID: f.ID},
+	v, err := s.write(ctx, flagChange(f.ID),
 		func(current string, exists bool, _ time.Time) (string, error) {
 			var err error
 			if next, err = replace(current, exists, f, opts, inheritFlag); err != nil {
@@ -145,7 +145,7 @@ func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) erro
 	if !tenant.ValidFlagID(id) {
 		return errFlagID(id)
 	}
-	if _, err := s.write(ctx, flagLocation(id), tenant.Event{Type: tenant.FlagChanged, TargetID: id}, remove(ifMatch)); err != nil {
+	if _, err := s.write(ctx, flagChange(id), remove(ifMatch)); err != nil {
 		return fmt.Errorf("delete flag %q: %w", id, err)
 	}
 	return nil

@@ -37,15 +37,49 @@ func remove(ifMatch Version) decision {
 // wins in each round.
 const maxAttempts = 100
 
-// write stores the text that decide makes of the document at loc, and announces ev. It does both in one transaction,
-// but on Cluster one after the other. It returns the version of the text.
-func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide decision) (Version, error) {
+// change is what a write changes, and how it is told.
+type change struct {
+	location location
+	event    tenant.Event // announced to every process
+	kind     AuditType
+	shown    func(text string) AuditText // what the audit log keeps of the document
+}
+
+func tenantChange(id string) change {
+	return change{
+		location: configLocation(id), event: tenant.Event{Type: tenant.TenantChanged, TargetID: id},
+		kind: AuditTenant, shown: shown((*tenant.Config).Known),
+	}
+}
+
+func flagChange(id string) change {
+	return change{
+		location: flagLocation(id), event: tenant.Event{Type: tenant.FlagChanged, TargetID: id},
+		kind: AuditFlag, shown: shown((*tenant.Flag).Known),
+	}
+}
+
+func tiersChange() change {
+	return change{
+		location: location{key: tiersKey}, event: tenant.Event{Type: tenant.GlobalChanged},
+		kind: AuditTiers, shown: shown((*tenant.Tiers).Known),
+	}
+}
+
+// entry is the change's entry in the audit log. The texts are those of the document, "" for none.
+func (c *change) entry(before, after string) AuditEntry {
+	return AuditEntry{Type: c.kind, Target: c.event.TargetID, Before: c.shown(before), After: c.shown(after)}
+}
+
+// write stores the text that decide makes of the document, adds the change to the audit log, and announces it. It does
+// all of it in one transaction, but on Cluster one after the other. It returns the version of the text.
+func (s *Store) write(ctx context.Context, c change, decide decision) (Version, error) {
 	for attempt := range maxAttempts {
-		var next string
+		var before, after string
 		err := s.rdb.Watch(ctx, func(tx *redis.Tx) (err error) {
-			next, err = s.attempt(ctx, tx, loc, ev, decide)
+			before, after, err = s.attempt(ctx, tx, c, decide)
 			return err
-		}, loc.key)
+		}, c.location.key)
 		switch {
 		case errors.Is(err, redis.TxFailedErr):
 			if err := pause(ctx, attempt); err != nil {
@@ -55,38 +89,39 @@ func (s *Store) write(ctx context.Context, loc location, ev tenant.Event, decide
 		case err != nil:
 			return "", err
 		case s.cluster:
-			if err := s.announce(ctx, ev); err != nil {
-				return "", fmt.Errorf("the document is stored, but other processes do not know it yet; run a reload: %w", err)
+			if err := s.tell(ctx, c.entry(before, after), c.event); err != nil {
+				return "", fmt.Errorf("the document is stored, but other processes do not know it yet, or the audit log does not have it; run a reload: %w", err)
 			}
 		}
-		return versionOf(next), nil
+		return versionOf(after), nil
 	}
 	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
 }
 
-// attempt is one transaction of write. Redis refuses the transaction with TxFailedErr if the document has changed since
-// it was read.
-func (s *Store) attempt(ctx context.Context, tx *redis.Tx, loc location, ev tenant.Event, decide decision) (next string, err error) {
-	current, err := loc.get(ctx, tx).Result()
+// attempt is one transaction of write. It returns the texts of the document before and after. Redis refuses the
+// transaction with TxFailedErr if the document has changed since it was read.
+func (s *Store) attempt(ctx context.Context, tx *redis.Tx, c change, decide decision) (before, after string, err error) {
+	before, err = c.location.get(ctx, tx).Result()
 	exists := err == nil
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("read %s: %w", loc, err)
+		return "", "", fmt.Errorf("read %s: %w", c.location, err)
 	}
 	now, err := tx.Time(ctx).Result()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	if next, err = decide(current, exists, now.UTC().Truncate(time.Millisecond)); err != nil {
-		return "", err
+	if after, err = decide(before, exists, now.UTC().Truncate(time.Millisecond)); err != nil {
+		return "", "", err
 	}
 	_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		loc.set(ctx, pipe, next)
+		c.location.set(ctx, pipe, after)
 		if s.cluster {
 			return nil
 		}
-		return s.appendChanges(ctx, pipe, ev)
+		s.record(ctx, pipe, c.entry(before, after))
+		return s.appendChanges(ctx, pipe, c.event)
 	})
-	return next, err
+	return before, after, err
 }
 
 // pause waits before the next attempt, up to 2 ms at first and up to 20 ms later. The time is random, so that writers

@@ -87,7 +87,7 @@ func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	if err := tenant.CheckID(id); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, configLocation(id), tenant.Event{Type: tenant.TenantChanged, TargetID: id}, remove(ifMatch))
+	_, err := s.write(ctx, tenantChange(id), remove(ifMatch))
 	if err != nil {
 		return fmt.Errorf("delete tenant %q: %w", id, err)
 	}
@@ -101,7 +101,7 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 		return "", err
 	}
 	var text string
-	v, err := s.write(ctx, location{key: tiersKey}, tenant.Event{Type: tenant.GlobalChanged},
+	v, err := s.write(ctx, tiersChange(),
 		func(current string, exists bool, _ time.Time) (string, error) {
 			next, err := replace(current, exists, c, opts, inheritTiers)
 			if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 		return tenant.Config{}, "", err
 	}
 	var c tenant.Config
-	v, err := s.write(ctx, configLocation(id), tenant.Event{Type: tenant.TenantChanged, TargetID: id},
+	v, err := s.write(ctx, tenantChange(id),
 		func(current string, exists bool, now time.Time) (string, error) {
 			var err error
 			if c, err = decide(current, exists); err != nil {

@@ -1,0 +1,243 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+)
+
+const (
+	// AuditKey is the key of the audit log, a stream.
+	AuditKey = "arrakis:audit"
+	// AuditKept is how many entries the audit log keeps, and up to a hundred more.
+	AuditKept = 10_000
+	// MaxAudited is how many bytes of a document an entry keeps.
+	MaxAudited = 4 << 10
+
+	maxActor    = 128  // bytes
+	auditScan   = 200  // entries of one XREVRANGE
+	maxScanned  = 2000 // entries that one page with a filter looks at
+	auditTarget = "target"
+)
+
+// AuditType says what kind of change an entry is about.
+type AuditType string
+
+// The kinds of changes. The first five are made by a [Store], which records them itself.
+const (
+	AuditTenant AuditType = "tenant"
+	AuditFlag   AuditType = "flag"
+	AuditTiers  AuditType = "tiers"
+	AuditReset  AuditType = "reset"  // of used limits
+	AuditReload AuditType = "reload" // every process was told to read again
+	AuditReplay AuditType = "replay" // of dead letters
+	AuditPurge  AuditType = "purge"  // of dead letters
+)
+
+// AuditTypes are all kinds.
+var AuditTypes = []AuditType{AuditTenant, AuditFlag, AuditTiers, AuditReset, AuditReload, AuditReplay, AuditPurge}
+
+// AuditEntry says who has changed what. The documents are without the members of other writers.
+type AuditEntry struct {
+	ID     string    // place in the log, set by Record
+	At     time.Time // by the clock of Redis, set by Record
+	Type   AuditType
+	Target string // ID of the tenant, the flag or the dead letter; may be empty
+	Actor  string // as in [WithActor], else the Source; set by Record
+	Source string // of the store that made the change; set by Record
+	Before AuditText
+	After  AuditText
+}
+
+// AuditText is a document as JSON. The zero value means that there is none: before a document is created, and after it
+// is deleted.
+type AuditText struct {
+	Text string // the first MaxAudited bytes
+	Size int    // bytes of the whole document
+}
+
+// Clipped reports whether a part of the document is missing.
+func (t AuditText) Clipped() bool { return t.Size > len(t.Text) }
+
+// NewAuditText returns the document as an entry keeps it. The document must not hold secrets. NewAuditText panics if
+// the document cannot be encoded as JSON.
+func NewAuditText(document any) AuditText {
+	text, err := json.Marshal(document, json.Deterministic(true))
+	if err != nil {
+		panic(fmt.Sprintf("store: a document for the audit log cannot be encoded: %v", err))
+	}
+	return clipped(string(text))
+}
+
+func clipped(text string) AuditText {
+	return AuditText{Text: strings.ToValidUTF8(text[:min(len(text), MaxAudited)], ""), Size: len(text)}
+}
+
+// shown makes the function that returns what an entry keeps of a stored document. A document that cannot be used may
+// hold anything, so nothing but its size is kept of it.
+func shown[T document](known func(*T) *T) func(text string) AuditText {
+	return func(text string) AuditText {
+		if text == "" {
+			return AuditText{}
+		}
+		doc, err := tenant.ParseStored[T]([]byte(text))
+		if err != nil {
+			return clipped(fmt.Sprintf(`"%d bytes that cannot be used"`, len(text)))
+		}
+		return NewAuditText(known(&doc))
+	}
+}
+
+type actorKey struct{}
+
+// WithActor returns a context whose changes are made by actor, such as "cli:ada@host". The audit log keeps 128 bytes of
+// it. It must not be a secret.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// actorOf returns the actor of ctx, without characters that a terminal or a page could take for anything else.
+func (s *Store) actorOf(ctx context.Context) string {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	actor = strings.Map(func(r rune) rune {
+		if r <= ' ' || r >= 0x7f {
+			return '_'
+		}
+		return r
+	}, actor)
+	return cmp.Or(actor[:min(len(actor), maxActor)], s.source)
+}
+
+// Record adds an entry for a change that is not made by this store, such as a replay of dead letters.
+func (s *Store) Record(ctx context.Context, e AuditEntry) error {
+	if err := s.record(ctx, s.rdb, e).Err(); err != nil {
+		return fmt.Errorf("add to the audit log: %w", err)
+	}
+	return nil
+}
+
+// record adds an entry on the given connection, such as a transaction's pipeline. The ID that Redis gives the entry has
+// the time of Redis.
+func (s *Store) record(ctx context.Context, rdb redis.Cmdable, e AuditEntry) *redis.StringCmd {
+	values := []any{"type", string(e.Type), auditTarget, e.Target, "actor", s.actorOf(ctx), "source", s.source}
+	for _, d := range []struct {
+		name string
+		AuditText
+	}{{"before", e.Before}, {"after", e.After}} {
+		if d.Text != "" {
+			values = append(values, d.name, d.Text, d.name+"_size", d.Size)
+		}
+	}
+	return rdb.XAdd(ctx, &redis.XAddArgs{Stream: AuditKey, MaxLen: AuditKept, Approx: true, Values: values})
+}
+
+// AuditQuery selects entries. The zero value selects the newest 100.
+type AuditQuery struct {
+	Targets []string  // only changes of any of these; empty: of all
+	Type    AuditType // only changes of this kind; empty: of all
+	Cursor  string    // that the previous page returned; empty: from the newest on
+	Limit   int       // of entries, up to MaxListLimit; defaults to 100
+}
+
+func (q *AuditQuery) validate() error {
+	if q.Type != "" && !slices.Contains(AuditTypes, q.Type) {
+		return &tenant.FieldError{Field: "type", Reason: fmt.Sprintf("%.64q is unknown; known are %s", q.Type, joinTypes())}
+	}
+	if q.Cursor != "" && !auditID.MatchString(q.Cursor) {
+		return ErrCursor
+	}
+	return nil
+}
+
+func joinTypes() string {
+	names := make([]string, len(AuditTypes))
+	for i, t := range AuditTypes {
+		names[i] = string(t)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (q *AuditQuery) selects(e *AuditEntry) bool {
+	return (q.Type == "" || q.Type == e.Type) && (len(q.Targets) == 0 || slices.Contains(q.Targets, e.Target))
+}
+
+// auditID is the ID of an entry of a stream.
+var auditID = regexp.MustCompile(`^[0-9]{1,16}-[0-9]{1,16}$`)
+
+// AuditPage is a part of the audit log.
+type AuditPage struct {
+	Entries []AuditEntry // the newest first
+	Cursor  string       // of the next page; empty on the last page
+}
+
+// Audit returns a page of the audit log, the newest entry first. A page looks at 2,000 entries at most; so one of few
+// matches may be short, or even empty, although more pages follow. Errors: [ErrCursor], [*tenant.FieldError], and a
+// [*StoredError] if the key is not a stream.
+func (s *Store) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
+	if err := q.validate(); err != nil {
+		return AuditPage{}, err
+	}
+	limit := min(cmp.Or(max(q.Limit, 0), 100), MaxListLimit)
+	var page AuditPage
+	from := "+"
+	if q.Cursor != "" {
+		from = "(" + q.Cursor
+	}
+	for range maxScanned / auditScan {
+		found, err := s.rdb.XRevRangeN(ctx, AuditKey, from, "-", auditScan).Result()
+		if redis.HasErrorPrefix(err, wrongType) {
+			return AuditPage{}, &StoredError{Key: AuditKey, Err: &tenant.FieldError{Reason: "must be a stream"}}
+		}
+		if err != nil {
+			return AuditPage{}, fmt.Errorf("read the audit log: %w", err)
+		}
+		for i, m := range found {
+			e := auditEntry(m)
+			if q.selects(&e) {
+				page.Entries = append(page.Entries, e)
+			}
+			if len(page.Entries) == limit && (i < len(found)-1 || len(found) == auditScan) {
+				page.Cursor = m.ID
+				return page, nil
+			}
+		}
+		if len(found) < auditScan {
+			return page, nil
+		}
+		page.Cursor = found[len(found)-1].ID
+		from = "(" + page.Cursor
+	}
+	return page, nil
+}
+
+// auditEntry reads an entry. Other writers may have put anything into the stream.
+func auditEntry(m redis.XMessage) AuditEntry {
+	text := func(name string) string {
+		s, _ := m.Values[name].(string)
+		return s
+	}
+	document := func(name string) AuditText {
+		t := clipped(text(name))
+		if size, err := strconv.Atoi(text(name + "_size")); err == nil {
+			t.Size = max(t.Size, size)
+		}
+		return t
+	}
+	short := func(name string) string { return clipped(text(name)).Text }
+	ms, _, _ := strings.Cut(m.ID, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64) // Redis has made the ID
+	return AuditEntry{
+		ID: m.ID, At: time.UnixMilli(at).UTC(), Type: AuditType(short("type")), Target: short(auditTarget),
+		Actor: short("actor"), Source: short("source"), Before: document("before"), After: document("after"),
+	}
+}

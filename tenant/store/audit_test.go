@@ -1,0 +1,326 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// audited are all kinds of writes, in an order in which each finds what it changes. changes is the entry that the audit
+// log must have for each, as shownEntry shows it; $ stands for a time.
+var audited = []struct {
+	entry string
+	write func(ctx context.Context, s *store.Store) error
+}{
+	{`tenant a by ada:  → {"communityId":"a","tier":"pro","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$}`, func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.Put(ctx, "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{})
+		return err
+	}},
+	{`tenant a by ada: {"communityId":"a","tier":"pro","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$} → {"communityId":"a","tier":"free","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$}`, func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.UpgradeTier(ctx, "a", tenant.Free)
+		return err
+	}},
+	{`tenant a by ada: {"communityId":"a","tier":"free","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$} → `, func(ctx context.Context, s *store.Store) error {
+		return s.Delete(ctx, "a", "")
+	}},
+	{`flag f by ada:  → {"id":"f","enabled":true,"communities":{"include":["a"]}}`, func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.PutFlag(ctx, tenant.Flag{ID: "f", Enabled: true, Communities: tenant.FlagCommunities{Include: []string{"a"}}}, store.PutOptions{})
+		return err
+	}},
+	{`flag f by ada: {"id":"f","enabled":true,"communities":{"include":["a"]}} → `, func(ctx context.Context, s *store.Store) error {
+		return s.DeleteFlag(ctx, "f", "")
+	}},
+	{`tiers  by ada:  → {"free":{"features":{},"rateLimits":{},"weight":3},"pro":{"features":{},"rateLimits":{}},"enterprise":{"features":{},"rateLimits":{}}}`, func(ctx context.Context, s *store.Store) error {
+		_, err := s.PutTiers(ctx, tenant.Tiers{Free: tenant.TierOverrides{Weight: new(int64(3))}}, store.PutOptions{})
+		return err
+	}},
+	{`reload b:c by ada:  → `, func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "b:c") }},
+	{`reload  by ada:  → `, func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "") }},
+	{`reset b by ada:  → {"reset":["command"]}`, func(ctx context.Context, s *store.Store) error {
+		return s.NotifyReset(ctx, "b", tenant.Command)
+	}},
+	{`reset b by ada:  → {"reset":["command","eligibility_check","sync_request","user_command"]}`, func(ctx context.Context, s *store.Store) error {
+		return errors.Join(s.NotifyReset(ctx, "b"), s.NotifyResetAgain(ctx, "b", tenant.UserCommand))
+	}},
+	{`replay 7 by ada:  → {"seq":7}`, func(ctx context.Context, s *store.Store) error {
+		return s.Record(ctx, store.AuditEntry{Type: store.AuditReplay, Target: "7", After: store.NewAuditText(map[string]int{"seq": 7})})
+	}},
+}
+
+// shownEntry is an entry on one line, without its times.
+func shownEntry(e *store.AuditEntry) string {
+	line := fmt.Sprintf("%s %s by %s: %s → %s", e.Type, e.Target, e.Actor, e.Before.Text, e.After.Text)
+	words := strings.Split(line, `"`)
+	for i, w := range words {
+		if _, err := time.Parse(time.RFC3339, w); err == nil {
+			words[i] = "$"
+		}
+	}
+	return strings.ReplaceAll(strings.Join(words, `"`), `"$"`, "$")
+}
+
+// Each write of every kind makes one entry, that says who did what, and what there was before and after.
+func TestAuditOfEveryWrite(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		ctx := store.WithActor(t.Context(), "ada")
+		for i, w := range audited {
+			began := time.Now()
+			if err := w.write(ctx, s); err != nil {
+				t.Fatalf("%s: %v", w.entry, err)
+			}
+			page, err := s.Audit(t.Context(), store.AuditQuery{})
+			if err != nil || len(page.Entries) != i+1 || page.Cursor != "" {
+				t.Fatalf("after %d writes the log has %d entries, cursor %q, %v", i+1, len(page.Entries), page.Cursor, err)
+			}
+			e := &page.Entries[0]
+			if diff := cmp.Diff(w.entry, shownEntry(e)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if age := e.At.Sub(began); e.Source != "test" || age < -time.Minute || age > time.Minute {
+				t.Errorf("the entry is of %v, made by %q", e.At, e.Source)
+			}
+		}
+	})
+}
+
+// A write that is refused, or whose document was changed meanwhile, makes no entry; one that is repeated until it
+// succeeds makes one.
+func TestAuditOfRefusedWrites(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfMatch: "other"}); !errors.Is(err, store.ErrConflict) {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), "a", ""); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		tries := 0
+		_, _, err := s.Update(t.Context(), "a", func(c *tenant.Config) error {
+			if tries++; tries < 3 { // another writer is faster, twice
+				set(t, rdb, "tenant:config:a", fmt.Sprintf(`{"tier":"pro","weight":%d}`, tries))
+			}
+			c.Tier = tenant.Enterprise
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := s.Audit(t.Context(), store.AuditQuery{})
+		if err != nil || len(page.Entries) != 1 || tries != 3 {
+			t.Fatalf("%d entries after %d tries, %v; want one entry", len(page.Entries), tries, err)
+		}
+		if before := page.Entries[0].Before.Text; !strings.Contains(before, `"weight":2`) {
+			t.Errorf("before is %s, want what the last try has replaced", before)
+		}
+	})
+}
+
+// The document and its entry are there together: nobody sees one without the other.
+func TestAuditIsInTheTransaction(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Redis(t).Addr())
+	s, _ := newStore(rdb)
+	stop, watched := make(chan struct{}), make(chan int)
+	go func() {
+		seen := 0
+		for {
+			select {
+			case <-stop:
+				watched <- seen
+				return
+			default:
+			}
+			values, err := rdb.Eval(t.Context(), `return {redis.call('STRLEN', KEYS[1]) > 0 and 1 or 0, redis.call('XLEN', KEYS[2])}`,
+				[]string{"tenant:config:a", "arrakis:audit"}).Int64Slice()
+			if err != nil || values[0] != values[1]%2 {
+				t.Errorf("the document is there: %d; entries: %d; %v", values[0], values[1], err)
+			}
+			seen++
+		}
+	}()
+	for range 50 {
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Delete(t.Context(), "a", ""); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	if <-watched == 0 {
+		t.Error("nobody watched")
+	}
+}
+
+// What other writers have put into a document is nobody's business, and neither is a document that cannot be used.
+func TestAuditKeepsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	s, _ := newStore(rdb)
+	const secret = "s3cret"
+	for i, before := range []string{
+		`{"tier":"pro","webhook":"s3cret","features":{"x":"s3cret"},"rateLimits":{"x":"s3cret"},"onLimit":{"x":"s3cret"}}`,
+		`{"tier":"gold","webhook":"s3cret"}`,
+	} {
+		set(t, rdb, "tenant:config:a", before)
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Free}, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := rdb.XRange(t.Context(), "arrakis:audit", "-", "+").Result()
+		if err != nil || len(entries) != i+1 || entries[i].Values["before"] == nil {
+			t.Fatalf("%v, %v", entries, err)
+		}
+		if strings.Contains(fmt.Sprint(entries), secret) {
+			t.Errorf("the audit log has what another writer has stored: %v", entries)
+		}
+	}
+}
+
+// A large document is cut, and said to be. An actor that somebody has made up fills no page and moves no cursor.
+func TestAuditIsClipped(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	s, _ := newStore(rdb)
+	ctx := store.WithActor(t.Context(), "a\x1b[2J\u202eb "+strings.Repeat("x", 1000))
+	f := tenant.Flag{ID: "f"}
+	for i := range 1000 {
+		f.Communities.Include = append(f.Communities.Include, fmt.Sprintf("comm_%04d", i))
+	}
+	if _, _, err := s.PutFlag(ctx, f, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Audit(t.Context(), store.AuditQuery{})
+	if err != nil || len(page.Entries) != 1 {
+		t.Fatal(page, err)
+	}
+	e := page.Entries[0]
+	if len(e.After.Text) != store.MaxAudited || !e.After.Clipped() || e.After.Size < 12_000 || e.Before.Clipped() {
+		t.Errorf("%d bytes of %d are kept, clipped: %t", len(e.After.Text), e.After.Size, e.After.Clipped())
+	}
+	if len(e.Actor) != 128 || strings.ContainsFunc(e.Actor, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		t.Errorf("actor %q of %d bytes", e.Actor, len(e.Actor))
+	}
+}
+
+// The log keeps the newest 10,000 entries, and Redis at most a node of its list more.
+func TestAuditIsBounded(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Redis(t).Addr())
+	s, _ := newStore(rdb)
+	const extra = 500
+	fillAudit(t, rdb, store.AuditKept+extra, func(int) string { return "a" })
+	for range 2 {
+		if err := s.NotifyReload(t.Context(), "newest"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := rdb.XLen(t.Context(), "arrakis:audit").Result()
+	if err != nil || n < store.AuditKept || n > store.AuditKept+100 {
+		t.Errorf("%d entries are kept, %v", n, err)
+	}
+	page, err := s.Audit(t.Context(), store.AuditQuery{Limit: 1})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Target != "newest" {
+		t.Errorf("the newest entry is %+v, %v", page.Entries, err)
+	}
+}
+
+// fillAudit adds n entries for the targets that target names.
+func fillAudit(t *testing.T, rdb redis.UniversalClient, n int, target func(i int) string) {
+	t.Helper()
+	for first := 0; first < n; first += 1000 {
+		_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for i := first; i < min(first+1000, n); i++ {
+				p.XAdd(t.Context(), &redis.XAddArgs{Stream: "arrakis:audit", Values: []any{"type", "tenant", "target", target(i), "actor", fmt.Sprint(i)}})
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The pages of a log have every entry that is selected, once, the newest first. A page with a filter looks at a part of
+// the log only.
+func TestAuditPages(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		const entries = 5000
+		fillAudit(t, rdb, entries, func(i int) string {
+			if i%1000 == 0 {
+				return "rare"
+			}
+			return "often"
+		})
+		for _, tt := range []struct {
+			q        store.AuditQuery
+			found    int
+			minPages int
+		}{
+			{store.AuditQuery{Limit: 1000}, entries, 5},
+			{store.AuditQuery{Limit: 333}, entries, 16},
+			{store.AuditQuery{Targets: []string{"rare"}}, 5, 3},
+			{store.AuditQuery{Targets: []string{"rare", "often"}, Limit: 700}, entries, 8},
+			{store.AuditQuery{Targets: []string{"nobody"}}, 0, 3},
+			{store.AuditQuery{Type: store.AuditFlag}, 0, 3},
+		} {
+			var actors []string
+			pages := 0
+			for tt.q.Cursor != "" || pages == 0 {
+				page, err := s.Audit(t.Context(), tt.q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range page.Entries {
+					actors = append(actors, fmt.Sprintf("%4s", e.Actor))
+				}
+				tt.q.Cursor = page.Cursor
+				pages++
+			}
+			sorted := slices.Clone(actors)
+			slices.Sort(sorted)
+			slices.Reverse(sorted)
+			if len(slices.Compact(sorted)) != tt.found || !slices.Equal(actors, sorted) || pages < tt.minPages || pages > tt.minPages+1 {
+				t.Errorf("%+v: %d entries on %d pages, in order: %t", tt.q, len(actors), pages, slices.Equal(actors, sorted))
+			}
+		}
+	})
+}
+
+// What is wrong with a question, or with what another writer has stored, is told.
+func TestAuditFaults(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		for _, cursor := range []string{"x", "1", "1-", "(1-1", "1-1 COUNT", strings.Repeat("9", 40) + "-1"} {
+			if _, err := s.Audit(t.Context(), store.AuditQuery{Cursor: cursor}); !errors.Is(err, store.ErrCursor) {
+				t.Errorf("cursor %q: %v", cursor, err)
+			}
+		}
+		if _, err := s.Audit(t.Context(), store.AuditQuery{Type: "x"}); !errors.As(err, new(*tenant.FieldError)) {
+			t.Errorf("type x: %v", err)
+		}
+		set(t, rdb, "arrakis:audit", "x")
+		if _, err := s.Audit(t.Context(), store.AuditQuery{}); !errors.As(err, new(*store.StoredError)) {
+			t.Errorf("a string in its place: %v", err)
+		}
+		if err := s.NotifyReload(t.Context(), "a"); err == nil {
+			t.Error("a change that could not be recorded counts as done")
+		}
+	})
+}
