@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"arrakis/tenant/store"
 )
 
 // Exit codes.
@@ -30,6 +32,7 @@ type commands struct {
 	Flag   flagCmd   `cmd:"" help:"Read and change feature flags."`
 	Reset  resetCmd  `cmd:"" help:"Forget what a community has used of its limits."`
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
+	Audit  auditCmd  `cmd:"" help:"Show who has changed what."`
 
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
 	Status    statusCmd    `cmd:"" help:"Show the streams, the consumers and the lanes: what waits, what was dropped, what differs." set:"nats_url=${local_nats}"`
@@ -84,6 +87,7 @@ func run(ctx context.Context, args []string, p process) int {
 	if err := f.err(); err != nil {
 		return report(p.stderr, usageError{err})
 	}
+	ctx = store.WithActor(ctx, actor())
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(p.stderr, parsed.Run(p))
 }

@@ -35,6 +35,7 @@ var commandLines = map[string][]string{
 	"flag delete":    {"nobody", "f1"},
 	"reset":          {"comm_1", "comm_1 command", "comm_1 dance"},
 	"reload":         {"", "comm_1"},
+	"audit":          {"", "--json", "--target comm_1 --limit 1", "--type=dance"},
 	"dlq list":       {"", "--json", "--limit 1", "--stream NONE"},
 	"dlq show":       {"1", "1 --json", "999"},
 	"dlq replay":     {"1", "999"},

@@ -98,6 +98,8 @@ func TestViewsAlike(t *testing.T) {
 		"dlq list --limit=1 --cursor=1":           "GET /v1/deadletters?limit=1&cursor=1",
 		"dlq list --stream=COMMANDS":              "GET /v1/deadletters?stream=COMMANDS",
 		"dlq list --stream=EVENTS --reason=panic": "GET /v1/deadletters?stream=EVENTS&reason=panic",
+		"audit --limit=3":                         "GET /v1/audit?limit=3",
+		"audit --target=comm_007 --type=tenant":   "GET /v1/audit?limit=1000&target=comm_007&type=tenant",
 		"usage comm_000":                          "GET /v1/tenants/comm_000/usage",
 		"reset comm_000 command":                  "DELETE /v1/tenants/comm_000/usage/command",
 		"reload comm_000":                         "POST /v1/reload?community=comm_000",

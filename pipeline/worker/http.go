@@ -61,6 +61,7 @@ func (w *Worker) addOps() error {
 	}
 	api, err := admin.Handler(admin.Options{
 		Limits:      &shard.Limits{Tenants: w.tenants, Limiter: w.limiter},
+		Directory:   w.directory,
 		DeadLetters: deadletter.New(js),
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, js, w.o.Redis, w.limiter.Health(), community)

@@ -32,6 +32,7 @@ type Worker struct {
 	o          Options
 	limiter    *limiter.Limiter
 	tenants    *store.Store
+	directory  *store.Directory
 	watcher    *watch.Watcher
 	pipeline   *pipeline.Pipeline
 	health     *ops.Health
@@ -62,6 +63,7 @@ func New(o Options) (*Worker, error) {
 		return nil, err
 	}
 	w.tenants = store.New(o.Redis, store.Options{Source: o.Name, Logger: o.Logger})
+	w.directory = store.NewDirectory(w.tenants)
 	if w.pipeline, err = pipeline.New(w.pipelineOptions()); err != nil {
 		return nil, err
 	}
@@ -161,6 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
 	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
 	if w.opsServer != nil {
+		part("directory", func() error { return w.directory.Run(back) }, stopFront)
 		part("ops", func() error { return w.serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
 	return w.await(&g, &running, late)
@@ -209,6 +212,7 @@ func (w *Worker) work(ctx, shutdown context.Context) error {
 
 // reload puts a change of configuration in force.
 func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
+	w.directory.Changed(e)
 	if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
 		w.o.Logger.Error("a change of configuration is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
 	}

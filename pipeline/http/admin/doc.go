@@ -2,11 +2,12 @@
 // letters of running workers. Package view defines the JSON documents.
 //
 //	GET, PUT, PATCH, DELETE  /v1/tenants/{id}
-//	GET                      /v1/tenants                      ?limit= ?cursor=
+//	GET                      /v1/tenants                      ?limit= ?cursor= ?q=
 //	GET                      /v1/tenants/{id}/usage
 //	DELETE                   /v1/tenants/{id}/usage[/{action}]
 //	GET, PUT, DELETE         /v1/flags/{id}
 //	GET                      /v1/flags                        ?limit= ?cursor=
+//	GET                      /v1/audit                        ?limit= ?cursor= ?target= ?type=
 //	POST                     /v1/reload                       ?community= or {"community":"…"}
 //	GET                      /v1/deadletters                  ?limit= ?cursor= ?stream= ?reason=
 //	POST                     /v1/deadletters/{seq}/replay
@@ -40,6 +41,13 @@
 // limit is 1 to 1000 and defaults to 100. A page that is not the last ends with next, the cursor of the next page; the
 // header Link has the address of the next page. A page may have fewer than limit entries, so only the absence of next
 // means that a list is complete. An entry's etag is the value for If-Match, quotes included.
+//
+// With q, the list has the tenants whose ID contains that text, whatever the case of letters, in the order of their IDs
+// (an empty q is in all of them), and says how many match in all. It searches the [store.Directory] of this process, which
+// knows of a new tenant a moment after it was stored.
+//
+// The audit log is listed with the newest change first. target is the ID of a tenant, a flag or a dead letter; type is one
+// of [store.AuditTypes]. A page with one of them may be short, or empty, although more pages follow.
 //
 // # Errors
 //

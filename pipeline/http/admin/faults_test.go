@@ -258,8 +258,10 @@ func TestInvariantBoundedRequests(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	_, err := Handler(Options{})
-	if err == nil || !strings.Contains(err.Error(), "Limits") || !strings.Contains(err.Error(), "DeadLetters") || !strings.Contains(err.Error(), "Lanes") {
-		t.Errorf("%v", err)
+	for _, name := range []string{"Limits", "Directory", "DeadLetters", "Lanes"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want also %s", err, name)
+		}
 	}
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer rdb.Close() //nolint:errcheck // never used

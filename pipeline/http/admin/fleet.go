@@ -3,7 +3,9 @@ package admin
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -11,6 +13,7 @@ import (
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/view"
 	"arrakis/shard"
+	"arrakis/tenant/store"
 )
 
 // usage shows the limits also while JetStream does not answer. Then nobody knows what waits in lanes.
@@ -45,7 +48,20 @@ func (a *api) replay(_ http.ResponseWriter, r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	done, err := a.deadLetters.Replay(r.Context(), seq)
-	return answer{body: done}, err
+	if err != nil {
+		return answer{}, err
+	}
+	a.record(r.Context(), store.AuditEntry{
+		Type: store.AuditReplay, Target: strconv.FormatUint(seq, 10), After: store.NewAuditText(done),
+	})
+	return answer{body: done}, nil
+}
+
+// record adds what was done with dead letters to the audit log. What is done is not undone if Redis does not answer.
+func (a *api) record(ctx context.Context, e store.AuditEntry) {
+	if err := a.tenants.Record(ctx, e); err != nil {
+		a.log.ErrorContext(ctx, "a change is not in the audit log", "type", e.Type, "target", e.Target, "err", err)
+	}
 }
 
 func (a *api) reload(w http.ResponseWriter, r *http.Request) (answer, error) {

@@ -81,7 +81,7 @@ func FuzzBodies(f *testing.F) {
 // paths are all paths of the API and some that are not. %s is the fuzzer's.
 var paths = [...]string{
 	"/v1/tenants", "/v1/tenants/%s", "/v1/tenants/%s/usage", "/v1/tenants/c1/usage/%s", "/v1/flags", "/v1/flags/%s", "/v1/reload",
-	"/v1/deadletters", "/v1/deadletters/%s/replay", "/v1/%s", "%s",
+	"/v1/deadletters", "/v1/deadletters/%s/replay", "/v1/%s", "%s", "/v1/audit",
 }
 
 var methods = [...]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete, "X"}
@@ -98,8 +98,9 @@ func FuzzRequests(f *testing.F) {
 	}
 	for _, query := range []string{
 		"limit=0", "limit=99999999999999999999", "cursor=eyJzIjoxfQ", "cursor=%zz", "stream=COMMANDS&reason=panic", "community=c1", "community=a&community=b", "x=1", ";",
+		"q=c1", "q=", "q=%3Cb%3E&limit=1&cursor=YQ", "target=c1&type=tenant&cursor=1-1", "type=x",
 	} {
-		for _, i := range []uint8{0, 4, 6, 7} {
+		for _, i := range []uint8{0, 4, 6, 7, 11} {
 			f.Add(i, uint8(0), "", query, "", "", "")
 			f.Add(i, uint8(4), "", query, "", "", "")
 		}
@@ -172,8 +173,10 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(nc.Close)
+	tenants := store.New(rdb, store.Options{})
 	h, err := Handler(Options{
-		Limits:      &shard.Limits{Tenants: store.New(rdb, store.Options{}), Limiter: l},
+		Limits:      &shard.Limits{Tenants: tenants, Limiter: l},
+		Directory:   runDirectory(tb, tenants),
 		DeadLetters: deadletter.New(testserver.JetStream(tb, nc)),
 		Lanes:       func(context.Context, string) ([]lanes.Status, error) { return nil, nil },
 	})
@@ -196,8 +199,8 @@ func send(tb testing.TB, h http.Handler, method, path, body string) *httptest.Re
 }
 
 // keyspace answers, as a hook of a Redis client, the commands that the store sends to read and write a document: by
-// key, or by key and field. One goroutine uses it at a time, so a transaction always succeeds; the change log and its
-// events go nowhere.
+// key, or by key and field. One goroutine uses it at a time, so a transaction always succeeds; the change log, its
+// events and the audit log go nowhere.
 type keyspace map[string]string
 
 // keyspaceTime is what TIME answers.
@@ -263,7 +266,7 @@ func (k keyspace) process(cmd redis.Cmder) error {
 		cmd.(*redis.IntCmd).SetVal(n)
 	case "time":
 		cmd.(*redis.TimeCmd).SetVal(keyspaceTime)
-	case "watch", "unwatch", "multi", "exec", "eval":
+	case "watch", "unwatch", "multi", "exec", "eval", "xadd":
 	default:
 		err := errors.New("the keyspace has no command " + name)
 		cmd.SetErr(err)

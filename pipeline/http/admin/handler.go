@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,6 +33,8 @@ type Options struct {
 	// Limits reads and resets the used limits of communities. Its field Tenants is the store that the API serves.
 	// Required, with all its fields.
 	Limits *shard.Limits
+	// Directory searches the tenants of that store. Required.
+	Directory *store.Directory
 	// DeadLetters are listed and replayed. Required.
 	DeadLetters *deadletter.Store
 	// Lanes returns what waits in the lanes of a community. Required.
@@ -47,6 +50,9 @@ func Handler(o Options) (http.Handler, error) {
 	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
 		errs = append(errs, errors.New("admin options: Limits is nil or lacks a field"))
 	}
+	if o.Directory == nil {
+		errs = append(errs, errors.New("admin options: Directory is nil"))
+	}
 	if o.DeadLetters == nil {
 		errs = append(errs, errors.New("admin options: DeadLetters is nil"))
 	}
@@ -60,7 +66,7 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &api{
-		limits: o.Limits, tenants: o.Limits.Tenants, deadLetters: o.DeadLetters, lanes: o.Lanes,
+		limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes,
 		log:   o.Logger.With("component", "admin"),
 		slots: make(chan struct{}, maxInFlight),
 	}
@@ -71,6 +77,7 @@ func Handler(o Options) (http.Handler, error) {
 type api struct {
 	limits      *shard.Limits
 	tenants     *store.Store
+	directory   *store.Directory
 	deadLetters *deadletter.Store
 	lanes       func(ctx context.Context, community string) ([]lanes.Status, error)
 	log         *slog.Logger
@@ -101,7 +108,7 @@ func (a *api) resources() map[string]resource {
 	tenants, flags := tenants(a.tenants), flags(a.tenants)
 	pages := []string{"limit", "cursor"}
 	return map[string]resource{
-		"/v1/tenants": {methods: map[string]endpoint{get: list(a.tenantPage)}, parameters: pages},
+		"/v1/tenants": {methods: map[string]endpoint{get: list(a.tenantPage)}, parameters: append(pages, "q")},
 		"/v1/tenants/{id}": {methods: map[string]endpoint{
 			get: tenants.serveGet, put: tenants.servePut, patch: a.patchTenant, remove: tenants.serveDelete,
 		}},
@@ -109,7 +116,10 @@ func (a *api) resources() map[string]resource {
 		"/v1/tenants/{id}/usage/{action}": {methods: map[string]endpoint{remove: a.reset}},
 		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
 		"/v1/flags/{id}":                  {methods: map[string]endpoint{get: flags.serveGet, put: flags.servePut, remove: flags.serveDelete}},
-		"/v1/reload":                      {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
+		"/v1/audit": {
+			methods: map[string]endpoint{get: list(a.auditPage)}, parameters: append(pages, "target", "type"),
+		},
+		"/v1/reload": {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
 		"/v1/deadletters": {
 			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason"),
 		},
@@ -167,7 +177,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 			RetryAfter(time.Second))
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(store.WithActor(r.Context(), actor(r)), requestTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
 	out, err := e(w, r)
@@ -181,6 +191,15 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	if err := out.write(w); err != nil {
 		a.log.DebugContext(ctx, "the client is gone", "path", r.URL.Path, "err", err)
 	}
+}
+
+// actor is who sends the request, for the audit log.
+func actor(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return "api:admin@" + host
 }
 
 // refuse answers with p.

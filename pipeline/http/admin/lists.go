@@ -16,6 +16,9 @@ import (
 	"arrakis/tenant/store"
 )
 
+// maxSearch is the length of the longest ID of a tenant, and so of a text that can be found in one.
+const maxSearch = 128
+
 // list makes the endpoint of a list. page reads the document of one page, and next, the cursor of the next page; next
 // is "" on the last page.
 func list(page func(ctx context.Context, q url.Values, limit int) (document any, next string, err error)) endpoint {
@@ -37,9 +40,37 @@ func list(page func(ctx context.Context, q url.Values, limit int) (document any,
 	}
 }
 
+// tenantPage lists the tenants as Redis returns them, or with q searches the directory.
 func (a *api) tenantPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	if q.Has("q") {
+		return a.foundTenants(ctx, q, limit)
+	}
 	page, err := a.tenants.List(ctx, store.ListOptions{Cursor: q.Get("cursor"), Limit: limit})
 	return view.NewTenants(page.Entries, page.Cursor), page.Cursor, err
+}
+
+// foundTenants is a page of the tenants whose ID contains q. The cursor is the ID of the last one on the page.
+func (a *api) foundTenants(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	if len(q.Get("q")) > maxSearch {
+		return nil, "", fault("q", "is longer than %d characters, which no ID is", maxSearch)
+	}
+	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
+	if err != nil || len(after) > 0 && !tenant.ValidID(string(after)) {
+		return nil, "", store.ErrCursor
+	}
+	page, err := a.directory.Search(ctx, q.Get("q"), string(after), limit)
+	next := base64.RawURLEncoding.EncodeToString([]byte(page.After))
+	return view.NewFoundTenants(page, next), next, err
+}
+
+// auditPage is a page of the audit log, the newest entry first.
+func (a *api) auditPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
+	asked := store.AuditQuery{Type: store.AuditType(q.Get("type")), Cursor: q.Get("cursor"), Limit: limit}
+	if q.Has("target") {
+		asked.Targets = []string{q.Get("target")}
+	}
+	page, err := a.tenants.Audit(ctx, asked)
+	return view.NewAudit(page), page.Cursor, err
 }
 
 // flagPage reads all flags, at most a thousand, and returns one page of them. The cursor is the ID of the last flag on

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -66,7 +67,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		tb.Fatal(err)
 	}
 	h, err := Handler(Options{
-		Limits: b.limits, DeadLetters: deadletter.New(b.js),
+		Limits: b.limits, Directory: runDirectory(tb, b.store), DeadLetters: deadletter.New(b.js),
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},
@@ -91,6 +92,17 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	tb.Cleanup(ts.Close)
 	b.url = ts.URL
 	return b
+}
+
+// runDirectory runs a directory of the store's tenants until the test ends.
+func runDirectory(tb testing.TB, s *store.Store) *store.Directory {
+	tb.Helper()
+	d := store.NewDirectory(s)
+	ctx, cancel := context.WithCancel(tb.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = d.Run(ctx) }) // it returns nil
+	tb.Cleanup(func() { cancel(); wg.Wait() })
+	return d
 }
 
 // response is an answer, read to its end.

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"strconv"
+
+	"arrakis/pipeline/view"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+type auditCmd struct {
+	Target *string `placeholder:"ID" help:"Only changes of this tenant, flag or dead letter."`
+	Type   string  `placeholder:"TYPE" help:"Only changes of this kind: tenant, flag, tiers, reset, reload, replay or purge."`
+	Limit  int     `default:"100" max:"100000" help:"How many changes to list at most."`
+	Cursor string  `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
+	storeFlags
+}
+
+func (*auditCmd) Help() string {
+	return `The newest change comes first. About 10,000 are kept. WHO is the user and host of a command line, or the role and address of a client of the admin API or the console. --json also has the documents from before and after each change.`
+}
+
+func (c *auditCmd) Run(ctx context.Context, p process) error {
+	return c.withStore(ctx, func(tenants *store.Store) error {
+		page, err := c.read(ctx, tenants)
+		if errors.Is(err, store.ErrCursor) || errors.As(err, new(*tenant.FieldError)) && !errors.As(err, new(*store.StoredError)) {
+			return usageError{err}
+		}
+		if err != nil {
+			return err
+		}
+		document := view.NewAudit(page)
+		return c.print(p.stdout, document, func(t *table) { auditTable(t, document) })
+	})
+}
+
+// read collects up to c.Limit entries.
+func (c *auditCmd) read(ctx context.Context, tenants *store.Store) (store.AuditPage, error) {
+	q := store.AuditQuery{Type: store.AuditType(c.Type), Cursor: c.Cursor}
+	if c.Target != nil {
+		q.Targets = []string{*c.Target}
+	}
+	var all store.AuditPage
+	for {
+		q.Limit = min(c.Limit-len(all.Entries), store.MaxListLimit)
+		page, err := tenants.Audit(ctx, q)
+		if err != nil {
+			return store.AuditPage{}, err
+		}
+		all.Entries, all.Cursor = append(all.Entries, page.Entries...), page.Cursor
+		if q.Cursor = page.Cursor; q.Cursor == "" || len(all.Entries) >= c.Limit {
+			return all, nil
+		}
+	}
+}
+
+func auditTable(t *table, a view.Audit) {
+	if len(a.Entries) == 0 {
+		t.row("no changes")
+		return
+	}
+	t.row("WHEN", "WHO", "WHAT", "CHANGE")
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		what := string(e.Type)
+		if e.Target != "" {
+			what += " " + e.Target
+		}
+		when, who := when(e.At), e.Actor
+		for _, line := range e.Changes() {
+			t.row(when, who, what, line)
+			when, who, what = "", "", ""
+		}
+	}
+	if a.Next != "" {
+		t.row("there are more: --cursor " + a.Next)
+	}
+}
+
+// actor is who runs this command, for the audit log.
+func actor() string {
+	name := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, _ := os.Hostname() // without a name there is none to tell
+	return "cli:" + name + "@" + cmp.Or(host, "unknown")
+}
