@@ -15,7 +15,7 @@ func TestPagesNameWhatExists(t *testing.T) {
 		t.Fatalf("no pages in docs: %v", err)
 	}
 	named := regexp.MustCompile("`([a-z_.-]+/[A-Za-z0-9_./-]+)`|\\]\\(([A-Za-z0-9_./-]+)\\)")
-	top := regexp.MustCompile(`^(\.\./)?(\.ci|cmd|pipeline|shard|limiter|tenant|loadtest|docs)/`)
+	top := regexp.MustCompile(`^(\.\./)?(\.ci|cmd|pipeline|shard|limiter|tenant|loadtest|deploy|docs)/`)
 	found := 0
 	for _, page := range append(pages, "../README.md", "../ARCHITECTURE.md", "README.md") {
 		text, err := os.ReadFile(page)
