@@ -81,6 +81,10 @@ func TestAuditOfRequests(t *testing.T) {
 	if r := b.do(t, http.MethodGet, "/v1/audit", ""); strings.Contains(r.body, token) {
 		t.Errorf("the audit log has the token, or the body of a message: %s", r.body)
 	}
+	b.do(t, http.MethodPost, "/v1/reload", "", "Sec-Fetch-Site", "same-origin").want(t, http.StatusOK)
+	if entries, _ := b.audit(t, ""); entries[0].Actor != "console:admin@127.0.0.1" {
+		t.Errorf("a change by a page is made by %s", entries[0].Actor)
+	}
 	entries, _ := b.audit(t, "?target=a&type=tenant")
 	if len(entries) != 3 || entries[0].After != nil || entries[1].Before["tier"] != "pro" || entries[1].After["tier"] != "free" || entries[2].Before != nil {
 		t.Errorf("the changes of a: %+v", entries)

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/view"
@@ -193,13 +194,18 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 }
 
-// actor is who sends the request, for the audit log.
+// actor is who sends the request, for the audit log: by what, in which role, from where. Behind a proxy the address is
+// the proxy's.
 func actor(r *http.Request) string {
+	by := "api"
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" { // sent by a page of this address
+		by = "console"
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return "api:admin@" + host
+	return by + ":" + auth.RoleOf(r.Context()).String() + "@" + host
 }
 
 // refuse answers with p.

@@ -14,6 +14,7 @@ import (
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/lanes"
 	"arrakis/shard"
+	"arrakis/tenant/store"
 )
 
 // Options are the settings of [Handler].
@@ -23,6 +24,8 @@ type Options struct {
 	// Limits reads the limits of communities. Its field Tenants is the store that the pages show. Required, with all its
 	// fields.
 	Limits *shard.Limits
+	// Directory searches the tenants of that store. Required.
+	Directory *store.Directory
 	// DeadLetters are shown. Required.
 	DeadLetters *deadletter.Store
 	// Lanes returns what waits in the lanes of a community. Required.
@@ -44,6 +47,9 @@ func Handler(o Options) (http.Handler, error) {
 	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
 		errs = append(errs, errors.New("console options: Limits is nil or lacks a field"))
 	}
+	if o.Directory == nil {
+		errs = append(errs, errors.New("console options: Directory is nil"))
+	}
 	if o.DeadLetters == nil {
 		errs = append(errs, errors.New("console options: DeadLetters is nil"))
 	}
@@ -57,7 +63,7 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &console{
-		fleet: o.Fleet, limits: o.Limits, deadLetters: o.DeadLetters, lanes: o.Lanes, access: o.Access, version: o.Version,
+		fleet: o.Fleet, limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes, access: o.Access, version: o.Version,
 		log: o.Logger.With("component", "console"), assets: newAssets(), attempts: auth.NewAttempts(),
 	}
 	c.parts = c.allParts()
@@ -71,6 +77,8 @@ type console struct {
 	// Set by Handler, read-only.
 	fleet       *live.Hub
 	limits      *shard.Limits
+	tenants     *store.Store
+	directory   *store.Directory
 	deadLetters *deadletter.Store
 	lanes       func(ctx context.Context, community string) ([]lanes.Status, error)
 	access      auth.Access

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"arrakis/tenant"
 )
 
 // funcs are the functions that templates use.
@@ -22,7 +24,7 @@ func (c *console) funcs() template.FuncMap {
 			return template.HTML(`<div class="scroll" tabindex="0" role="region" aria-label="` + template.HTMLEscapeString(label) + `">`) //nolint:gosec // escaped
 		},
 		"end_scroll": func() template.HTML { return "</div>" },
-		"tone":       tone, "words": words,
+		"tone":       tone, "words": words, "limit": limitText, "limits": limitsOf,
 	}
 }
 
@@ -92,6 +94,17 @@ func number(n any) string {
 	}
 	return sign + digits
 }
+
+// limitText is a limit, of which -1 is none.
+func limitText(n int64) string {
+	if n < 0 {
+		return "unlimited"
+	}
+	return number(n)
+}
+
+// limitsOf are the limits of a tenant without boosts, by action.
+func limitsOf(t *tenant.Tenant) []int64 { return t.Max[:] }
 
 // rate is a number a second, with as many digits as can be read while it moves.
 func rate(v float64) string {

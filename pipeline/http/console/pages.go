@@ -43,8 +43,11 @@ type content struct {
 func (c *console) allPages() []page {
 	return []page{
 		c.overviewPage(),
+		c.tenantsPage(),
+		c.tenantPage(),
 		c.waitingPage(),
 		c.streamsPage(),
+		c.changesPage(),
 	}
 }
 

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
 // bed is the console on an ops address, with a Redis and a NATS of its own, and a fleet that tests make up.
 type bed struct {
 	store *store.Store
+	redis redis.UniversalClient
 	js    jetstream.JetStream
 	url   string
 	shows chan *view.Fleet // each is the next snapshot
@@ -54,7 +55,7 @@ func newBed(tb testing.TB) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b := &bed{store: store.New(rdb, store.Options{Source: "test"}), shows: make(chan *view.Fleet)}
+	b := &bed{store: store.New(rdb, store.Options{Source: "test"}), redis: rdb, shows: make(chan *view.Fleet)}
 	b.js = testserver.JetStream(tb, testserver.NATS(tb).Connect(tb))
 	if err := streams.Ensure(tb.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler)); err != nil {
 		tb.Fatal(err)
@@ -71,7 +72,7 @@ func newBed(tb testing.TB) *bed {
 		tb.Fatal(err)
 	}
 	h, err := Handler(Options{
-		Fleet: b.hub(tb), Limits: &shard.Limits{Tenants: b.store, Limiter: l}, DeadLetters: deadletter.New(b.js), Access: access, Version: "v1.2.3",
+		Fleet: b.hub(tb), Limits: &shard.Limits{Tenants: b.store, Limiter: l}, Directory: b.directory(tb), DeadLetters: deadletter.New(b.js), Access: access, Version: "v1.2.3",
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},
@@ -88,6 +89,16 @@ func newBed(tb testing.TB) *bed {
 	tb.Cleanup(ts.Close)
 	b.url = ts.URL
 	return b
+}
+
+// directory runs a directory of the tenants until the test ends.
+func (b *bed) directory(tb testing.TB) *store.Directory {
+	d := store.NewDirectory(b.store)
+	ctx, stop := context.WithCancel(tb.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	tb.Cleanup(func() { stop(); <-done })
+	return d
 }
 
 // hub is a hub that shows hostileFleet first, and then what comes from b.shows.

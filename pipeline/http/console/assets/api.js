@@ -14,10 +14,11 @@ export class Problem extends Error {
 
 // request sends one request, with body as JSON if there is one, and returns the answer's document (undefined without
 // one). It throws a Problem.
-export async function request(method, path, { body, type = "application/json", ifMatch, signal } = {}) {
+export async function request(method, path, { body, type = "application/json", ifMatch, ifNoneMatch, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = type;
   if (ifMatch) headers["If-Match"] = ifMatch;
+  if (ifNoneMatch) headers["If-None-Match"] = ifNoneMatch;
   let answer;
   try {
     answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "same-origin" });

@@ -3,6 +3,7 @@
 //   data-api="PATCH /v1/tenants/comm_1"   method and path
 //   data-type="application/merge-patch+json"   media type of the body; JSON without it
 //   data-if-match='"etag"'                only this version of the document is changed
+//   data-if-none-match="*"                only a document that is not there yet is created
 //   data-body="none"                      no body; otherwise the fields are its members
 //   data-confirm="Delete the config?"     asked first; data-confirm-detail and data-verb say more
 //   data-said="Saved."                    shown afterwards
@@ -42,7 +43,7 @@ function member(input) {
 }
 
 async function send(form, submitter) {
-  const { api, type, ifMatch, confirm, confirmDetail, verb, said, then } = form.dataset;
+  const { api, type, ifMatch, ifNoneMatch, confirm, confirmDetail, verb, said, then } = form.dataset;
   clearProblem(form);
   if (confirm && !await ask(confirm, { detail: confirmDetail, verb: verb || submitter?.textContent.trim() })) return;
   const [method, path] = api.split(" ");
@@ -50,7 +51,7 @@ async function send(form, submitter) {
   for (const b of buttons) b.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
-    await request(method, path, { type, ifMatch, body: form.dataset.body === "none" ? undefined : body(form) });
+    await request(method, path, { type, ifMatch, ifNoneMatch, body: form.dataset.body === "none" ? undefined : body(form) });
     if (said) sayNext(said);
     if (then) location.assign(then);
     else location.reload();

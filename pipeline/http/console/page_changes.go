@@ -1,0 +1,126 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"arrakis/pipeline/view"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// shownChanges is how many changes a page shows.
+const shownChanges = 50
+
+// changesPage shows who has changed what. Its first page is live.
+func (c *console) changesPage() page {
+	return page{path: "/changes", name: "changes", nav: "/changes", view: c.viewChanges}
+}
+
+// changes is a page of the audit log.
+type changes struct {
+	Target, Type string
+	Types        []store.AuditType
+	Live         bool // the newest changes of everything: kept live
+	Entries      []audited
+	First        string // address of the first page, "" on it
+	Next         string // address of the page of older changes, "" if there are none
+}
+
+// audited is a row of the audit log.
+type audited struct {
+	view.AuditEntry
+	Before, After *payload // nil: there is none
+}
+
+// Lines say what was changed.
+func (a *audited) Lines() []string { return a.Changes() }
+
+// Place is the address of the page of what was changed, "" if it has none.
+func (a *audited) Place() string {
+	switch a.Type {
+	case store.AuditTenant, store.AuditReset, store.AuditReload:
+		if tenant.ValidID(a.Target) {
+			return string(joinPath("/tenants", a.Target))
+		}
+	case store.AuditReplay, store.AuditPurge:
+		if seq, err := strconv.ParseUint(a.Target, 10, 64); err == nil {
+			return "/deadletters/" + strconv.FormatUint(seq, 10)
+		}
+	}
+	return ""
+}
+
+func (c *console) viewChanges(r *http.Request) (content, error) {
+	q := r.URL.Query()
+	v := changes{Target: q.Get("target"), Type: q.Get("type"), Types: store.AuditTypes}
+	cursor := q.Get("cursor")
+	v.Live = v.Target == "" && v.Type == "" && cursor == ""
+	if v.Live {
+		return content{title: "Changes", data: v}, nil
+	}
+	asked := store.AuditQuery{Type: store.AuditType(v.Type), Cursor: cursor, Limit: shownChanges}
+	if v.Target != "" {
+		asked.Targets = []string{v.Target}
+	}
+	entries, next, err := c.readChanges(r.Context(), asked)
+	if err != nil {
+		return content{}, err
+	}
+	v.Entries = entries
+	if cursor != "" {
+		v.First = changesAddress(v.Target, v.Type, "")
+	}
+	if next != "" {
+		v.Next = changesAddress(v.Target, v.Type, next)
+	}
+	return content{title: "Changes", data: v}, nil
+}
+
+// newestChanges is the live part of the page.
+func (c *console) newestChanges(ctx context.Context, _ url.Values) (any, error) {
+	entries, next, err := c.readChanges(ctx, store.AuditQuery{Limit: shownChanges})
+	v := changes{Entries: entries}
+	if next != "" {
+		v.Next = changesAddress("", "", next)
+	}
+	return v, err
+}
+
+func (c *console) readChanges(ctx context.Context, q store.AuditQuery) (rows []audited, next string, err error) {
+	page, err := c.tenants.Audit(ctx, q)
+	if err != nil {
+		return nil, "", err
+	}
+	entries := view.NewAudit(page).Entries
+	for i := range entries {
+		e := &entries[i]
+		rows = append(rows, audited{AuditEntry: *e, Before: auditPayload(page.Entries[i].Before), After: auditPayload(page.Entries[i].After)})
+	}
+	return rows, page.Cursor, nil
+}
+
+func auditPayload(t store.AuditText) *payload {
+	if t.Text == "" {
+		return nil
+	}
+	p := newPayload([]byte(t.Text))
+	p.Bytes, p.Clipped = t.Size, p.Clipped || t.Clipped()
+	return &p
+}
+
+// changesAddress is the address of a page of the audit log.
+func changesAddress(target, kind, cursor string) string {
+	q := url.Values{}
+	for name, value := range map[string]string{"target": target, "type": kind, "cursor": cursor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(q) == 0 {
+		return "/changes"
+	}
+	return "/changes?" + q.Encode()
+}

@@ -1,0 +1,289 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"arrakis/pipeline/view"
+	"arrakis/shard"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// fewChanges is how many of its last changes the page of a tenant shows.
+const fewChanges = 10
+
+// tenantPage shows one tenant, and changes it.
+func (c *console) tenantPage() page {
+	return page{path: "/tenants/{id}", name: "tenant", nav: "/tenants", script: "tenant.js", view: c.viewTenant}
+}
+
+// tenantDetail is what the page shows. What is live is in the parts usage and queue.
+type tenantDetail struct {
+	ID       string // under which the config is stored: what messages carry
+	Tenant   *tenant.Tenant
+	Config   *tenant.Config // nil: none is stored
+	Fault    string         // why the stored document cannot be used; then Config is nil
+	ETag     string         // of the stored document, "" for none
+	Document *payload
+	Form     tenantForm
+	Flags    []tenantFlag
+	Changes  []audited
+	Older    string // address of all its changes
+	API      string // its path in the API
+}
+
+func (c *console) viewTenant(r *http.Request) (content, error) {
+	ctx, id := r.Context(), r.PathValue("id")
+	config, v, err := c.tenants.Get(ctx, id)
+	stored, bad := errors.AsType[*store.StoredError](err)
+	if err != nil && !bad && !errors.Is(err, store.ErrNotFound) {
+		return content{}, err
+	}
+	d := tenantDetail{ID: id, API: string(joinPath("/v1/tenants", id)), Older: changesAddress(id, "", "")}
+	if v != "" {
+		d.ETag = view.ETag(v)
+	}
+	switch {
+	case bad:
+		d.Fault = stored.Error()
+	case err == nil:
+		d.Config = view.Tenant(config)
+		p := newPayload(encode(d.Config))
+		d.Document = &p
+	}
+	loaded, err := c.tenants.Load(ctx, []string{id})
+	if err != nil {
+		return content{}, err
+	}
+	d.Tenant = loaded[0]
+	d.Form = c.newTenantForm(&d)
+	if d.Flags, err = c.flagsOf(ctx, d.Tenant); err != nil {
+		return content{}, err
+	}
+	targets := slices.Compact([]string{id, d.Tenant.ID})
+	if d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: targets, Limit: fewChanges}); err != nil {
+		return content{}, err
+	}
+	return content{title: id, data: &d}, nil
+}
+
+// tenantFlag is a feature flag as one tenant has it.
+type tenantFlag struct {
+	ID    string
+	API   string
+	ETag  string
+	Fault string
+	On    bool
+	Rule  string // "include", "exclude", or "" for the rules of the flag
+}
+
+func (c *console) flagsOf(ctx context.Context, t *tenant.Tenant) ([]tenantFlag, error) {
+	entries, err := c.tenants.ListFlags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]tenantFlag, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		row := tenantFlag{ID: e.ID, API: string(joinPath("/v1/flags", e.ID)), ETag: view.ETag(e.Version)}
+		switch {
+		case e.Err != nil:
+			row.Fault = e.Err.Error()
+		default:
+			row.On = e.Flag.On(t)
+			row.Rule = exception(&e.Flag, t.ID)
+		}
+		rows[i] = row
+	}
+	return rows, nil
+}
+
+// exception is the list of the flag that names the community.
+func exception(f *tenant.Flag, community string) string {
+	switch {
+	case slices.Contains(f.Communities.Exclude, community):
+		return "exclude"
+	case slices.Contains(f.Communities.Include, community):
+		return "include"
+	}
+	return ""
+}
+
+// usedLimits are the limits of a tenant and how much of them is used.
+type usedLimits struct {
+	shard.Usage
+	Tenant *tenant.Tenant
+}
+
+// tenantUsage is the live part with the limits.
+func (c *console) tenantUsage(ctx context.Context, q url.Values) (any, error) {
+	id := q.Get("id")
+	used, err := c.limits.Usage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := c.tenants.Load(ctx, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	return usedLimits{Usage: used, Tenant: loaded[0]}, nil
+}
+
+// queued is what waits of a community.
+type queued struct {
+	view.WaitingCommunity
+	Known     bool        // what it does in workers
+	Listed    bool        // it is among those that do the most
+	InLanes   []view.Lane // what waits in lanes
+	LaneFault bool        // what waits in lanes is not known
+}
+
+// tenantQueue is the live part with what waits.
+func (c *console) tenantQueue(ctx context.Context, q url.Values) (any, error) {
+	community := q.Get("community")
+	if err := tenant.CheckID(community); err != nil {
+		return nil, err
+	}
+	var v queued
+	if s := c.latest(ctx); s != nil {
+		v.Known = true
+		for i := range s.Fleet.Waiting {
+			if w := &s.Fleet.Waiting[i]; w.Community == community {
+				v.WaitingCommunity, v.Listed = *w, true
+			}
+		}
+	}
+	found, err := c.lanes(ctx, community)
+	v.InLanes, v.LaneFault = view.NewLanes(found), err != nil
+	return v, nil
+}
+
+// tenantForm has the fields with which a config is changed. A field that is empty leaves the matter to the tier.
+type tenantForm struct {
+	Limits   []limitField
+	Choices  []choiceField
+	Features []choiceField
+	Tier     tenant.Tier
+	Tiers    []tenant.Tier
+	Weight   limitField
+	Delayed  limitField
+}
+
+// limitField is a field for a number.
+type limitField struct {
+	Name, Label string
+	Own         string // what the config says, "" for nothing
+	Tier        string // what the tier says
+}
+
+// choiceField is a field with a few choices.
+type choiceField struct {
+	Name, Label string
+	Own         string
+	Tier        string
+	Choices     []choice
+	Boolean     bool
+	Mixed       bool // the config says more than the field can show; it is left alone
+}
+
+type choice struct{ Value, Label string }
+
+func (c *console) newTenantForm(d *tenantDetail) tenantForm {
+	config := cmp.Or(d.Config, &tenant.Config{Tier: tenant.Free})
+	tier := c.tenants.Tiers().Of(config.Tier)
+	f := tenantForm{Tier: config.Tier, Tiers: []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise}}
+	limits := &config.RateLimits
+	for _, l := range []struct {
+		name, label string
+		own         *int64
+		action      tenant.Action
+	}{
+		{"commandsPerMinute", "Commands a minute", limits.CommandsPerMinute, tenant.Command},
+		{"eligibilityChecksPerHour", "Eligibility checks an hour", limits.EligibilityChecksPerHour, tenant.EligibilityCheck},
+		{"syncRequestsPerDay", "Syncs a day", limits.SyncRequestsPerDay, tenant.SyncRequest},
+		{"userCommandsPerMinute", "Commands a minute of each user", limits.UserCommandsPerMinute, tenant.UserCommand},
+	} {
+		f.Limits = append(f.Limits, limitField{"rateLimits." + l.name, l.label, numberText(l.own), limitText(tier.Max[l.action])})
+	}
+	f.Weight = limitField{"weight", "Weight", numberText(config.Weight), strconv.Itoa(tier.Weight)}
+	f.Delayed = limitField{"maxDelayed", "Delayed at a time, of each action", numberText(config.MaxDelayed), strconv.FormatInt(cmp.Or(tier.MaxDelayed, 100), 10)}
+	f.Choices = []choiceField{modeField(config, &tier), onLimitField(config, &tier)}
+	own := &config.Features
+	for _, x := range []struct {
+		name, label string
+		own         *bool
+		bit         tenant.Features
+	}{
+		{"customBranding", "Custom branding", own.CustomBranding, tenant.CustomBranding},
+		{"advancedAnalytics", "Advanced analytics", own.AdvancedAnalytics, tenant.AdvancedAnalytics},
+		{"prioritySupport", "Priority support", own.PrioritySupport, tenant.PrioritySupport},
+		{"unlimitedCommands", "Unlimited commands", own.UnlimitedCommands, tenant.UnlimitedCommands},
+	} {
+		field := choiceField{
+			Name: "features." + x.name, Label: x.label, Boolean: true, Tier: onOff(tier.Features&x.bit != 0),
+			Choices: []choice{{"true", "On"}, {"false", "Off"}},
+		}
+		if x.own != nil {
+			field.Own = strconv.FormatBool(*x.own)
+		}
+		f.Features = append(f.Features, field)
+	}
+	return f
+}
+
+func modeField(config *tenant.Config, tier *tenant.TierDefaults) choiceField {
+	f := choiceField{
+		Name: "mode", Label: "Mode", Tier: string(tenant.Enforce),
+		Choices: []choice{{string(tenant.Enforce), "Enforce the limits"}, {string(tenant.Shadow), "Shadow: only count what they would refuse"}},
+	}
+	if tier.Shadow {
+		f.Tier = string(tenant.Shadow)
+	}
+	if config.Mode != nil {
+		f.Own = string(*config.Mode)
+	}
+	return f
+}
+
+// onLimitField is one field for all actions. A config that says something else for each is left alone.
+func onLimitField(config *tenant.Config, tier *tenant.TierDefaults) choiceField {
+	f := choiceField{
+		Name: "onLimit", Label: "Over the limit", Tier: "as the tier says",
+		Choices: []choice{{string(tenant.Reject), "Reject the message"}, {string(tenant.Delay), "Delay the message"}},
+	}
+	if d := tier.Delay; d[tenant.Command] == d[tenant.EligibilityCheck] && d[tenant.Command] == d[tenant.SyncRequest] {
+		f.Tier = string(tenant.Reject)
+		if d[tenant.Command] {
+			f.Tier = string(tenant.Delay)
+		}
+	}
+	o := &config.OnLimit
+	switch {
+	case o.Command == nil && o.EligibilityCheck == nil && o.SyncRequest == nil:
+	case o.Command != nil && o.EligibilityCheck != nil && o.SyncRequest != nil && *o.Command == *o.EligibilityCheck && *o.Command == *o.SyncRequest:
+		f.Own = string(*o.Command)
+	default:
+		f.Mixed = true
+	}
+	return f
+}
+
+func numberText(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}

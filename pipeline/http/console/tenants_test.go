@@ -1,0 +1,223 @@
+package console
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// put stores a config.
+func (b *bed) put(tb testing.TB, id, document string) {
+	tb.Helper()
+	c, err := tenant.ParseConfig([]byte(document))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, _, err := b.store.Put(store.WithActor(tb.Context(), "cli:ada@host"), id, c, store.PutOptions{}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// textOf is a page as it is read: without elements, the spaces made one.
+func textOf(page string) string {
+	return strings.Join(strings.Fields(html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " "))), " ")
+}
+
+// linked returns the addresses of the links whose text is text.
+func linked(page, text string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(`href="([^"]*)"[^>]*>([^<]*)</a>`).FindAllStringSubmatch(page, -1) {
+		if m[2] == text {
+			found = append(found, html.UnescapeString(m[1]))
+		}
+	}
+	return found
+}
+
+// All tenants are on the pages of the list, once, in order, and a search finds those that it should.
+func TestTenantsPages(t *testing.T) {
+	b := newBed(t)
+	const tenants = 120
+	for i := range tenants {
+		b.put(t, fmt.Sprintf("comm_%03d", i), `{"tier":"pro"}`)
+	}
+	walk := func(path string) (ids []string, pages int) {
+		for path != "" {
+			r := b.ask(t, http.MethodGet, path, "")
+			if r.status != http.StatusOK {
+				t.Fatalf("%s: %d %s", path, r.status, r.body)
+			}
+			for _, m := range regexp.MustCompile(`<tr data-key="([^"]*)">`).FindAllStringSubmatch(r.body, -1) {
+				ids = append(ids, m[1])
+			}
+			path = ""
+			if next := linked(r.body, "Next"); len(next) > 0 {
+				path = next[0]
+			}
+			pages++
+		}
+		return ids, pages
+	}
+	ids, pages := walk("/tenants")
+	for i, id := range ids {
+		if want := fmt.Sprintf("comm_%03d", i); id != want {
+			t.Fatalf("row %d is %s, want %s", i, id, want)
+		}
+	}
+	if len(ids) != tenants || pages != 3 {
+		t.Errorf("%d tenants on %d pages", len(ids), pages)
+	}
+	if ids, _ := walk("/tenants?q=M_11"); strings.Join(ids, " ") != "comm_110 comm_111 comm_112 comm_113 comm_114 comm_115 comm_116 comm_117 comm_118 comm_119" {
+		t.Errorf("M_11 finds %q", ids)
+	}
+	for q, want := range map[string]string{
+		"nobody":  "nobody has no config: it has the free tier",
+		"no body": "No ID contains “no body”.",
+		"comm_1":  "comm_1 has no config: it has the free tier",
+	} {
+		if text := textOf(b.ask(t, http.MethodGet, "/tenants?q="+url.QueryEscape(q), "").body); !strings.Contains(text, want) {
+			t.Errorf("%q: no %q in %s", q, want, text)
+		}
+	}
+	if r := b.ask(t, http.MethodGet, "/tenants?q=comm_007", ""); strings.Contains(r.body, "has no config") || len(linked(r.body, "comm_007")) != 1 {
+		t.Errorf("an exact ID: %s", r.body)
+	}
+	for _, bad := range []string{"q=" + strings.Repeat("x", 129), "after=%3Cb%3E"} {
+		if r := b.ask(t, http.MethodGet, "/tenants?"+bad, ""); r.status != http.StatusBadRequest {
+			t.Errorf("%.20s: %d", bad, r.status)
+		}
+	}
+}
+
+// The page of a tenant says what is in force, where it comes from, and what has changed.
+func TestTenantPage(t *testing.T) {
+	b := newBed(t)
+	b.put(t, "comm_7", `{"tier":"pro","mode":"shadow","rateLimits":{"commandsPerMinute":7},"features":{"prioritySupport":true},"guildId":"123456789012345678"}`)
+	if _, _, err := b.store.PutFlag(t.Context(), tenant.Flag{ID: "dark.mode", Enabled: true, Communities: tenant.FlagCommunities{Exclude: []string{"comm_7"}}}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r := b.ask(t, http.MethodGet, "/tenants/comm_7", "")
+	text := textOf(r.body)
+	for _, want := range []string{
+		"pro", "shadow: limits are only counted", "command in 1 min 0 0% 7 7", "eligibility check in 1 h 0 0% 1,000 1,000",
+		"customBranding, advancedAnalytics, prioritySupport", "123456789012345678", "dark.mode off", "created", "rateLimits.commandsPerMinute: 7", "cli:ada@host",
+		"not known", "in none",
+	} {
+		if want != "not known" && !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if etag := b.etag(t, "comm_7"); !strings.Contains(r.body, `data-api="PATCH /v1/tenants/comm_7" data-type="application/merge-patch+json" data-if-match="`+html.EscapeString(etag)+`"`) {
+		t.Errorf("the form does not ask for the version that is shown: %s", r.body)
+	}
+	r = b.ask(t, http.MethodGet, "/tenants/nobody", "")
+	if !strings.Contains(r.body, `data-api="PUT /v1/tenants/nobody" data-if-none-match="*"`) || !strings.Contains(textOf(r.body), "no config: free tier by default") {
+		t.Errorf("a community without a config: %s", r.body)
+	}
+	if r := b.ask(t, http.MethodGet, "/tenants/"+url.PathEscape("<b>"), ""); r.status != http.StatusBadRequest || strings.Contains(r.body, "<b>") {
+		t.Errorf("an ID that is none: %d %s", r.status, r.body)
+	}
+}
+
+// etag is the version of a stored config.
+func (b *bed) etag(tb testing.TB, id string) string {
+	tb.Helper()
+	_, v, err := b.store.Get(tb.Context(), id)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return `"` + string(v) + `"`
+}
+
+// Documents that other writers have spoiled are text, and can be replaced.
+func TestTenantPageOfBadDocument(t *testing.T) {
+	b := newBed(t)
+	b.set(t, "tenant:config:comm_1", `{"tier":"<img src=x onerror=alert(1)>"}`)
+	b.set(t, "tenant:config:comm_2", `{"communityId":"comm_3","tier":"pro","webhook":"s3cret"}`)
+	r := b.ask(t, http.MethodGet, "/tenants/comm_1", "")
+	if r.status != http.StatusOK || !strings.Contains(r.body, "document cannot be used") || strings.Contains(r.body, "<img") || !strings.Contains(r.body, `data-api="PUT /v1/tenants/comm_1" data-if-match="`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	r = b.ask(t, http.MethodGet, "/tenants/comm_2", "")
+	if strings.Contains(r.body, "s3cret") || len(linked(r.body, "comm_3")) == 0 {
+		t.Errorf("a config of another community, with members of others: %s", r.body)
+	}
+	list := b.ask(t, http.MethodGet, "/tenants", "")
+	if list.status != http.StatusOK || !strings.Contains(textOf(list.body), "comm_1 cannot be used") || strings.Contains(list.body, "<img") {
+		t.Errorf("%d %s", list.status, list.body)
+	}
+}
+
+func (b *bed) set(tb testing.TB, key, text string) {
+	tb.Helper()
+	if err := b.redis.Set(tb.Context(), key, text, 0).Err(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Whatever is in the audit log is text, and links only lead to pages of what it names.
+func TestChangesOfOthers(t *testing.T) {
+	b := newBed(t)
+	for _, kind := range []string{"tenant", "reset", "flag", "replay", evil} {
+		err := b.redis.XAdd(t.Context(), &redis.XAddArgs{Stream: "arrakis:audit", Values: []any{
+			"type", kind, "target", evil, "actor", evil, "source", evil, "before", `{"` + "a<b>" + `":"<script>alert(1)</script>"}`, "after", evil, "after_size", "99999",
+		}}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/changes", "/changes?target=" + url.QueryEscape(evil), "/changes?type=tenant", "/changes?target=nobody"} {
+		r := b.ask(t, http.MethodGet, path, "")
+		if r.status != http.StatusOK || strings.Contains(r.body, "<img") || strings.Contains(r.body, "<script>") || strings.Contains(r.body, "<b>") {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+		for _, m := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(r.body, -1) {
+			if strings.Contains(m[1], "img") {
+				t.Errorf("%s: a link to %q", path, m[1])
+			}
+		}
+	}
+	if r := b.ask(t, http.MethodGet, "/changes?type=x", ""); r.status != http.StatusBadRequest {
+		t.Errorf("an unknown kind: %d", r.status)
+	}
+	if r := b.ask(t, http.MethodGet, "/changes?cursor=x", ""); r.status != http.StatusBadRequest {
+		t.Errorf("a cursor that is none: %d", r.status)
+	}
+}
+
+// The pages of the audit log have all changes, the newest first.
+func TestChangesPages(t *testing.T) {
+	b := newBed(t)
+	const all = shownChanges + 20
+	for i := range all {
+		if err := b.store.NotifyReload(t.Context(), fmt.Sprintf("comm_%03d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, shown := "/changes", all
+	for next != "" {
+		r := b.ask(t, http.MethodGet, next, "")
+		for _, m := range regexp.MustCompile(`href="/tenants/(comm_\d+)"`).FindAllStringSubmatch(r.body, -1) {
+			shown--
+			if want := fmt.Sprintf("comm_%03d", shown); m[1] != want {
+				t.Fatalf("%s, want %s", m[1], want)
+			}
+		}
+		next = ""
+		if older := linked(r.body, "Older"); len(older) > 0 {
+			next = older[0]
+		}
+	}
+	if shown != 0 {
+		t.Errorf("%d changes are not shown", shown)
+	}
+}
