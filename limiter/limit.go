@@ -117,8 +117,9 @@ type Usage struct {
 	Used int64
 	// Limit is the number of permits that is in force: the limit's Max and the Boost, -1 for unlimited.
 	Limit int64
-	// Boost is the limit's boost, 0 if it has ended.
-	Boost int64
+	// Boost is the limit's boost, 0 if it has ended, and BoostLeft for how long it still lasts.
+	Boost     int64
+	BoostLeft time.Duration
 	// Remaining is the number of free permits, -1 for unlimited.
 	Remaining int64
 	// ResetAfter is the time until the oldest counted admission leaves the window, 0 when none is counted.
@@ -170,7 +171,7 @@ func (s standing) peek(limit Limit) Verdict {
 // usage returns the standing as a Usage.
 func (s standing) usage(limit Limit) Usage {
 	return Usage{
-		Used: s.count - s.reserved, Limit: s.limit, Boost: s.limit - limit.Max, Remaining: max(0, s.limit-s.count),
-		ResetAfter: s.resetAfter, Delayed: s.reserved,
+		Used: s.count - s.reserved, Limit: s.limit, Boost: s.limit - limit.Max, BoostLeft: s.boostLeft,
+		Remaining: max(0, s.limit-s.count), ResetAfter: s.resetAfter, Delayed: s.reserved,
 	}
 }

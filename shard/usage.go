@@ -43,10 +43,11 @@ type ActionUsage struct {
 	WindowMS  int64  `json:"window_ms"`
 }
 
-// Boost raises a limit for a time.
+// Boost raises a limit until a time.
 type Boost struct {
-	Add   int64     `json:"add"`
-	Until time.Time `json:"until"`
+	Add    int64     `json:"add"`
+	Until  time.Time `json:"until"`
+	LeftMS int64     `json:"left_ms"` // for how long it still lasts, by the clock of Redis
 }
 
 // Usage returns the usage of the community that the tenant key id belongs to. Errors: [*tenant.FieldError] for a bad
@@ -79,7 +80,7 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 			WindowMS: queries[i].Limit.Window.Milliseconds(),
 		}
 		if u.Boost > 0 {
-			action.Boost = &Boost{Add: u.Boost, Until: t.Boost(counted[i]).Until}
+			action.Boost = &Boost{Add: u.Boost, Until: t.Boost(counted[i]).Until, LeftMS: u.BoostLeft.Milliseconds()}
 		}
 		out.Actions = append(out.Actions, action)
 	}

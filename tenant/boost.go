@@ -39,6 +39,9 @@ func (o *BoostOverrides) Fields() [NumActions]*BoostOverride {
 	}
 }
 
+// Any reports whether there is a boost, also if it has ended.
+func (o *BoostOverrides) Any() bool { return o.boosts() != nil }
+
 // DropEnded removes the boosts that have ended at now.
 func (o *BoostOverrides) DropEnded(now time.Time) {
 	for _, b := range o.Fields() {

@@ -93,6 +93,16 @@ func (o *LimitOverrides) fields() [NumActions]**int64 {
 	}
 }
 
+// Any reports whether a limit is set.
+func (o *LimitOverrides) Any() bool {
+	for _, p := range o.fields() {
+		if *p != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *LimitOverrides) validate(f *faults, field string) {
 	for action, p := range o.fields() {
 		if limit := *p; limit != nil && (*limit < -1 || *limit > maxLimit) {

@@ -40,7 +40,7 @@ const KeepOverrides UpgradeOption = 1
 // other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
 // [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool, _ time.Time) (tenant.Config, error) {
 		return replace(current, exists, c, opts, inheritConfig)
 	})
 }
@@ -50,7 +50,15 @@ func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOpt
 // returns the config as stored. Errors: the error of edit, [*tenant.FieldError], [*StoredError] if the stored document
 // cannot be used, [ErrConflict] if other writers kept changing it.
 func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config) error) (tenant.Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool) (tenant.Config, error) {
+	return s.update(ctx, id, PutOptions{}, func(c *tenant.Config, _ time.Time) error { return edit(c) })
+}
+
+// update is Update under a condition. edit also gets the time of Redis.
+func (s *Store) update(ctx context.Context, id string, opts PutOptions, edit func(*tenant.Config, time.Time) error) (tenant.Config, Version, error) {
+	return s.putConfig(ctx, id, func(current string, exists bool, now time.Time) (tenant.Config, error) {
+		if err := opts.check(current, exists); err != nil {
+			return tenant.Config{}, err
+		}
 		next := tenant.Config{Tier: tenant.Free}
 		if exists {
 			var err error
@@ -58,12 +66,12 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config)
 				return tenant.Config{}, &StoredError{Key: configLocation(id).String(), Err: err}
 			}
 		}
-		return next, edit(&next)
+		return next, edit(&next, now)
 	})
 }
 
 // UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and limits
-// are cleared, so that the defaults of the tier take effect; what else the config says stays. The errors are those of
+// are cleared, so that the defaults of the tier take effect; what else the config says stays, boosts too. The errors are those of
 // Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
@@ -123,7 +131,7 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 }
 
 // putConfig stores the config that decide makes of the stored config.
-func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool) (tenant.Config, error)) (tenant.Config, Version, error) {
+func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool, now time.Time) (tenant.Config, error)) (tenant.Config, Version, error) {
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err
 	}
@@ -131,7 +139,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 	v, err := s.write(ctx, tenantChange(id),
 		func(current string, exists bool, now time.Time) (string, error) {
 			var err error
-			if c, err = decide(current, exists); err != nil {
+			if c, err = decide(current, exists, now); err != nil {
 				return "", err
 			}
 			if c.CommunityID == "" {
