@@ -26,6 +26,8 @@ func TestValidatesAlike(t *testing.T) {
 		{"tenant set c1 --tier gold", "PATCH /v1/tenants/c1", `{"tier":"gold"}`},
 		{"tenant set c1 --data {\"tier\":\"gold\"}", "PATCH /v1/tenants/c1", `{"tier":"gold"}`},
 		{"tenant upgrade c1 gold", "PATCH /v1/tenants/c1", `{"tier":"gold","rateLimits":null,"features":null}`},
+		{"tenant boost c1 --commands=0 --for=2h", "POST /v1/tenants/c1/boost", `{"rateLimits":{"commandsPerMinute":0},"for":"2h"}`},
+		{"tenant boost c1 --syncs=+1000000001 --for=a", "POST /v1/tenants/c1/boost", `{"rateLimits":{"syncRequestsPerDay":1000000001},"for":"a"}`},
 		{"tenant set c1 --commands=-2", "PATCH /v1/tenants/c1", `{"rateLimits":{"commandsPerMinute":-2}}`},
 		{"tenant set c1 --checks=-2 --user 1000000001", "PATCH /v1/tenants/c1", `{"rateLimits":{"eligibilityChecksPerHour":-2,"userCommandsPerMinute":1000000001}}`},
 		{"tenant set c1 --data {\"tear\":\"pro\"}", "PATCH /v1/tenants/c1", `{"tear":"pro"}`},
@@ -100,6 +102,16 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	if err := json.Unmarshal(api("GET /v1/tenants/comm_060/usage", "").body, &used); err != nil || used.Actions[0].Used != 10 || used.Degraded {
 		t.Errorf("usage %+v, %v", used, err)
 	}
+	api("POST /v1/tenants/comm_060/boost", `{"rateLimits":{"commandsPerMinute":5},"for":"1h"}`)
+	inForce("the boost", admitted)
+	if err := json.Unmarshal(api("GET /v1/tenants/comm_060/usage", "").body, &used); err != nil || used.Actions[0].Limit != 15 {
+		t.Errorf("usage %+v, %v", used, err)
+	}
+	if b := used.Actions[0].Boost; b == nil || b.Add != 5 || b.LeftMS <= 0 || b.LeftMS > time.Hour.Milliseconds() {
+		t.Errorf("boost %+v, want 5 for an hour", b)
+	}
+	api("DELETE /v1/tenants/comm_060/boost", "")
+	inForce("the end of the boost", func() bool { return !admitted() })
 	api("DELETE /v1/tenants/comm_060/usage/command", "")
 	inForce("the reset", admitted)
 	api("PATCH /v1/tenants/comm_060", `{"rateLimits":{"commandsPerMinute":0}}`)

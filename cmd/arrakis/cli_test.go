@@ -16,7 +16,7 @@ import (
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "") // kong asks for the width
 	for _, command := range []string{
-		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant upgrade",
+		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant boost", "tenant upgrade",
 		"tenant delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "audit", "status", "provision", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
@@ -86,6 +86,14 @@ func TestExitCodes(t *testing.T) {
 		{"bad number of delayed messages", nil, "tenant set comm_001 --max-delayed=few", exitUsage, "--max-delayed"},
 		{"bad policy", nil, "tenant set comm_001 --on-limit=wait", exitUsage, "delay or reject"},
 		{"bad mode", nil, "tenant set comm_001 --mode=off", exitUsage, "enforce or shadow"},
+		{"bad boost", nil, "tenant boost comm_001 --commands=+0 --for=2h", exitUsage, "rateLimits.commandsPerMinute"},
+		{"no boost", nil, "tenant boost comm_001 --syncs=many --for=2h", exitUsage, `--syncs is "many": expected a number such as +500`},
+		{"nothing to boost", nil, "tenant boost comm_001 --for=2h", exitUsage, "--commands=+500"},
+		{"boost without an end", nil, "tenant boost comm_001 --checks=+5", exitUsage, "--for=2h"},
+		{"boost for too long", nil, "tenant boost comm_001 --user-commands=5 --for=745h", exitUsage, "744h"},
+		{"boost and end", nil, "tenant boost comm_001 --commands=+5 --end", exitUsage, "--end"},
+		{"bad tenant to boost", nil, "tenant boost a.b --commands=+5 --for=2h", exitUsage, `"a.b"`},
+		{"no boost to end", redis, "tenant boost comm_001 --end", exitFailed, "there is no boost"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},

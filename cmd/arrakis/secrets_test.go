@@ -25,6 +25,7 @@ var commandLines = map[string][]string{
 	"tenant get":     {"comm_1", "comm_1 --json", "nobody"},
 	"tenant list":    {"", "--json", "--limit 1"},
 	"tenant set":     {"comm_1 --tier pro", "comm_1 --commands=many", `comm_1 --data {"tear":1}`},
+	"tenant boost":   {"comm_1 --commands=+5 --for=1h", "comm_1 --commands=many", "comm_1 --end", "nobody --end"},
 	"tenant upgrade": {"comm_1 enterprise", "comm_1 gold"},
 	"tenant delete":  {"comm_2", "comm_1"},
 	"tiers get":      {"", "--json"},

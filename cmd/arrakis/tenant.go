@@ -18,6 +18,7 @@ type tenantCmd struct {
 	Get     tenantGetCmd     `cmd:"" help:"Show a tenant."`
 	List    tenantListCmd    `cmd:"" help:"List the stored tenants."`
 	Set     tenantSetCmd     `cmd:"" help:"Create a tenant or change its tier, features and limits."`
+	Boost   tenantBoostCmd   `cmd:"" help:"Raise limits of a tenant for a time."`
 	Upgrade tenantUpgradeCmd `cmd:"" help:"Move a tenant to another tier, up or down."`
 	Delete  tenantDeleteCmd  `cmd:"" help:"Delete a tenant. Its community then has the free tier."`
 }
@@ -63,7 +64,7 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 		t.row("mode", shadowText)
 	}
 	for a := range tenant.Action(tenant.NumActions) {
-		t.row(a.String(), limitText(resolved, a))
+		t.row(a.String(), limitText(resolved, a)+boostText(&config.Boosts, resolved, a))
 		if n := resolved.MaxDelayed[a]; n > 0 {
 			t.row(a.String()+" delayed", delayText(n))
 		}
@@ -102,7 +103,7 @@ type tenantListCmd struct {
 }
 
 func (*tenantListCmd) Help() string {
-	return `FEATURES says how many of the features are on; "arrakis tenant get <community>" names them.`
+	return `FEATURES says how many of the features are on; "arrakis tenant get <community>" names them. Limits are shown without boosts.`
 }
 
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {

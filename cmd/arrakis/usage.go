@@ -44,6 +44,10 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 				t.row("mode", shadowText)
 			}
 			header := []string{"ACTION", "USED", "LIMIT", "REMAINING", "RESETS IN"}
+			boosts := slices.ContainsFunc(used.Actions, func(u shard.ActionUsage) bool { return u.Boost != nil })
+			if boosts {
+				header = append(header, "BOOST")
+			}
 			delays := slices.ContainsFunc(used.Actions, func(u shard.ActionUsage) bool { return u.Delayed > 0 })
 			if delays {
 				header = append(header, "DELAYED")
@@ -55,6 +59,9 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 					resets = short(milliseconds(u.ResetMS))
 				}
 				cells := []string{u.Action, count(u.Used), count(u.Limit), count(u.Remaining), resets}
+				if boosts {
+					cells = append(cells, leftText(u.Boost))
+				}
 				if delays {
 					cells = append(cells, count(u.Delayed))
 				}

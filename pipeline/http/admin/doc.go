@@ -3,6 +3,7 @@
 //
 //	GET, PUT, PATCH, DELETE  /v1/tenants/{id}
 //	GET                      /v1/tenants                      ?limit= ?cursor= ?q=
+//	POST, DELETE             /v1/tenants/{id}/boost
 //	GET                      /v1/tenants/{id}/usage
 //	DELETE                   /v1/tenants/{id}/usage[/{action}]
 //	GET, PUT, DELETE         /v1/flags/{id}
@@ -29,10 +30,18 @@
 // So {"tier":"pro"} keeps the tenant's own limits and features, and {"tier":"pro","rateLimits":null,"features":null}
 // clears them, as `arrakis tenant upgrade` does.
 //
+// # Boosts
+//
+// POST to /v1/tenants/{id}/boost raises limits for a time. {"rateLimits":{"commandsPerMinute":500},"for":"2h"} adds 500
+// commands a minute to the limit that is in force otherwise, from now on and for two hours by the clock of Redis. It
+// replaces an earlier boost of the same limit. DELETE ends all boosts of a tenant. Both answer with the tenant, whose
+// member boosts says until when. A boost ends by itself, on every worker at the same time; the next write of the tenant
+// drops it from the document. A PUT of a tenant without boosts ends them; PATCH can end or change a single one.
+//
 // # Concurrency
 //
-// Every document has a strong ETag. With If-Match and an ETag, PUT, PATCH and DELETE change only that version of the
-// document. With If-Match: * they change any version, but do not create a document. With If-None-Match: * PUT only
+// Every document has a strong ETag. With If-Match and an ETag, PUT, PATCH and DELETE, and the POST of a boost, change
+// only that version of the document. With If-Match: * they change any version, but do not create a document. With If-None-Match: * PUT only
 // creates. The answer for a condition that does not hold is 412. Without a condition, PUT replaces any version, and
 // concurrent PATCHes are all applied.
 //

@@ -113,6 +113,7 @@ func (a *api) resources() map[string]resource {
 		"/v1/tenants/{id}": {methods: map[string]endpoint{
 			get: tenants.serveGet, put: tenants.servePut, patch: a.patchTenant, remove: tenants.serveDelete,
 		}},
+		"/v1/tenants/{id}/boost":          {methods: map[string]endpoint{post: a.boost, remove: a.endBoosts}},
 		"/v1/tenants/{id}/usage":          {methods: map[string]endpoint{get: a.usage, remove: a.reset}},
 		"/v1/tenants/{id}/usage/{action}": {methods: map[string]endpoint{remove: a.reset}},
 		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
