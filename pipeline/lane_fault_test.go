@@ -406,7 +406,7 @@ func TestDeadLetterFromALane(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	letters := deadletter.New(f.js)
-	list, err := letters.List(t.Context(), deadletter.Query{Stream: contract.StreamCommands})
+	list, err := letters.List(t.Context(), deadletter.Query{Filter: deadletter.Filter{Stream: contract.StreamCommands}})
 	if err != nil || len(list.Entries) != 1 || list.Entries[0].Stream != contract.StreamOverflow || list.Entries[0].Sequence != 1 {
 		t.Fatalf("%+v, %v", list, err)
 	}

@@ -16,7 +16,6 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
 
@@ -50,11 +49,12 @@ func deadLetterError(err error) error {
 // deadLetterFilter selects dead letters. A flag that was not given is nil. An empty flag is refused, because an empty
 // variable in a script must not select all dead letters.
 type deadLetterFilter struct {
-	Stream *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
-	Reason *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, attempts_exhausted, no_handler, panic, worker_killed or, of earlier versions, handler_error."`
+	Stream    *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
+	Reason    *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, attempts_exhausted, no_handler, panic, worker_killed or, of earlier versions, handler_error."`
+	Community *string `placeholder:"ID" help:"Only dead letters of this community, by the ID that their messages carry."`
 }
 
-func (f *deadLetterFilter) query() (q deadletter.Query, err error) {
+func (f *deadLetterFilter) filter() (q deadletter.Filter, err error) {
 	const empty = `""` // refused like any other unknown name
 	if f.Stream != nil {
 		q.Stream = cmp.Or(*f.Stream, empty)
@@ -62,17 +62,23 @@ func (f *deadLetterFilter) query() (q deadletter.Query, err error) {
 	if f.Reason != nil {
 		q.Reason = contract.Reason(cmp.Or(*f.Reason, empty))
 	}
+	if f.Community != nil {
+		q.Community = cmp.Or(*f.Community, empty)
+	}
 	return q, q.Validate()
 }
 
 // howMany returns a text such as "3 dead letters of COMMANDS with reason panic".
-func howMany(n uint64, q deadletter.Query) string {
+func howMany(n uint64, q deadletter.Filter) string {
 	s := strconv.FormatUint(n, 10) + " dead letter"
 	if n != 1 {
 		s += "s"
 	}
 	if q.Stream != "" {
 		s += " of " + q.Stream
+	}
+	if q.Community != "" {
+		s += " of community " + q.Community
 	}
 	if q.Reason != "" {
 		s += " with reason " + string(q.Reason)
@@ -83,7 +89,8 @@ func howMany(n uint64, q deadletter.Query) string {
 type dlqListCmd struct {
 	deadLetterFilter
 	Limit  int    `default:"100" max:"1000" help:"How many dead letters to list at most."`
-	Cursor string `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
+	Order  string `default:"oldest" placeholder:"ORDER" help:"Which come first: oldest or newest."`
+	Cursor string `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page in the same order."`
 	natsFlags
 }
 
@@ -93,21 +100,24 @@ func (*dlqListCmd) Help() string {
 }
 
 func (c *dlqListCmd) Run(ctx context.Context, p process) error {
-	q, errFilter := c.query()
-	after, errCursor := view.ParseNext(c.Cursor)
+	filter, errFilter := c.filter()
+	cursor, errCursor := view.ParseNext(c.Cursor)
+	q := deadletter.Query{Filter: filter, Order: deadletter.Order(cmp.Or(c.Order, `""`)), Cursor: cursor, Limit: c.Limit}
+	if errFilter == nil {
+		errFilter = q.Validate()
+	}
 	if err := errors.Join(errFilter, errCursor); err != nil {
 		return usageError{err}
 	}
-	q.After, q.Limit = after, c.Limit
 	return c.withDeadLetters(func(store *deadletter.Store) error {
-		page, err := store.List(ctx, q)
+		page, err := listAll(ctx, store, q)
 		if err != nil {
 			return err
 		}
 		document := view.NewDeadLetters(page)
 		return c.print(p.stdout, document, func(t *table) {
 			if len(page.Entries) == 0 {
-				t.row(howMany(0, q))
+				t.row(howMany(0, filter))
 				return
 			}
 			deadLetterTable(t, page.Entries)
@@ -116,6 +126,21 @@ func (c *dlqListCmd) Run(ctx context.Context, p process) error {
 			}
 		})
 	})
+}
+
+// listAll lists until it has as many as q asks for, where a page is short because few of many are of a community.
+func listAll(ctx context.Context, store *deadletter.Store, q deadletter.Query) (all deadletter.Page, err error) {
+	for rest := q; ; {
+		page, err := store.List(ctx, rest)
+		if err != nil {
+			return all, err
+		}
+		all.Entries, all.Next = append(all.Entries, page.Entries...), page.Next
+		rest.Cursor, rest.Limit = page.Next, q.Limit-len(all.Entries)
+		if page.Next == 0 || rest.Limit == 0 || q.Community == "" {
+			return all, nil
+		}
+	}
 }
 
 // deadLetterTable fits into 80 columns: the column of errors gets the width that the other columns leave.
@@ -200,89 +225,4 @@ func showDeadLetter(t *table, l *deadletter.Entry) {
 	for line := range strings.Lines(l.Body) {
 		t.row(strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    "))
 	}
-}
-
-type dlqReplayCmd struct {
-	Seqs []string `arg:"" name:"seq" help:"Numbers of the dead letters, as the list shows them."`
-	natsFlags
-}
-
-func (*dlqReplayCmd) Help() string {
-	return `Each message is published to its original subject and handled like any other: if it fails again, it becomes a new dead letter. ` +
-		`No reply is sent, because the sender has stopped waiting. If one of several cannot be replayed, the others still are.`
-}
-
-func (c *dlqReplayCmd) Run(ctx context.Context, p process) error {
-	seqs, errs := make([]uint64, len(c.Seqs)), make([]error, len(c.Seqs))
-	for i, s := range c.Seqs {
-		seqs[i], errs[i] = view.ParseSeq(s)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return usageError{err}
-	}
-	var failed error
-	err := c.withDeadLetters(func(store *deadletter.Store) error {
-		var replayed []deadletter.Replayed
-		replayed, failed = replayAll(ctx, store, seqs)
-		return c.print(p.stdout, map[string]any{"replayed": replayed}, func(t *table) {
-			for _, r := range replayed {
-				what := fmt.Sprintf("replayed %d to %s: it is message %d of %s", r.Seq, r.Subject, r.Sequence, r.Stream)
-				if r.Duplicate {
-					what += " since an earlier replay"
-				}
-				t.row(what)
-			}
-		})
-	})
-	return errors.Join(failed, err)
-}
-
-// replayAll continues after a dead letter that is gone or cannot be replayed. It stops at any other error, because the
-// next dead letter would fail too.
-func replayAll(ctx context.Context, store *deadletter.Store, seqs []uint64) ([]deadletter.Replayed, error) {
-	replayed, errs := []deadletter.Replayed{}, []error{}
-	for _, seq := range seqs {
-		done, err := store.Replay(ctx, seq)
-		if err == nil {
-			replayed = append(replayed, done)
-			continue
-		}
-		errs = append(errs, streams.Explain(deadLetterError(err)))
-		var refused *deadletter.RefusedError
-		if !errors.Is(err, deadletter.ErrNotFound) && !errors.As(err, &refused) {
-			break
-		}
-	}
-	return replayed, errors.Join(errs...)
-}
-
-type dlqPurgeCmd struct {
-	deadLetterFilter
-	Yes bool `help:"Delete the dead letters. Without this flag they are only counted, and the exit code is 2."`
-	natsFlags
-}
-
-func (*dlqPurgeCmd) Help() string {
-	return `Without --stream and --reason all dead letters are deleted. Messages that become dead letters while the command runs are kept.`
-}
-
-func (c *dlqPurgeCmd) Run(ctx context.Context, p process) error {
-	q, err := c.query()
-	if err != nil {
-		return usageError{err}
-	}
-	return c.withDeadLetters(func(store *deadletter.Store) error {
-		count := store.Count
-		if c.Yes {
-			count = store.Purge
-		}
-		n, err := count(ctx, q.Stream, q.Reason)
-		if err != nil {
-			return err
-		}
-		if !c.Yes {
-			return usageError{fmt.Errorf("this would delete %s: add --yes to do it", howMany(n, q))}
-		}
-		return c.print(p.stdout, map[string]uint64{"purged": n}, func(t *table) { t.row("deleted " + howMany(n, q)) })
-	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,7 +51,17 @@ func TestDLQBadUsage(t *testing.T) {
 		{[]string{"show"}, exitUsage, "<seq>"},
 		{[]string{"show", "x"}, exitUsage, `"x" must be the number of a dead letter`},
 		{[]string{"show", "1", "2"}, exitUsage, "2"},
-		{[]string{"replay"}, exitUsage, "<seq>"},
+		{[]string{"list", "--community="}, exitUsage, "community: "},
+		{[]string{"list", "--order=random"}, exitUsage, "order: must be one of oldest, newest"},
+		{[]string{"list", "--order="}, exitUsage, "order: must be one of oldest, newest"},
+		{[]string{"replay"}, exitUsage, "--all"},
+		{[]string{"replay", "--yes"}, exitUsage, "--all"},
+		{[]string{"replay", "--community=", "--yes"}, exitUsage, "community: "},
+		{[]string{"replay", "--all", "--stream=COMMANDS", "--yes"}, exitUsage, "--all is for all"},
+		{[]string{"replay", "1", "--reason=panic"}, exitUsage, "leave one out"},
+		{[]string{"purge", "1", "--reason=panic", "--yes"}, exitUsage, "leave one out"},
+		{append([]string{"purge", "--yes"}, make([]string, deadletter.MaxSeqs+1)...), exitUsage, "must be the number"},
+		{append([]string{"purge", "--yes"}, slices.Repeat([]string{"1"}, deadletter.MaxSeqs+1)...), exitUsage, "at most 1000"},
 		{[]string{"replay", "1", "first", "1.5"}, exitUsage, `"1.5" must be the number`},
 		{[]string{"replay", "1", "first", "1.5"}, exitUsage, `"first" must be the number`},
 		{[]string{"purge", "--stream=*", "--yes"}, exitUsage, streams},
@@ -82,6 +93,8 @@ func TestDLQValidatesAlike(t *testing.T) {
 	for _, tt := range []struct{ cli, request string }{
 		{"dlq list --stream=INTERNAL", "GET /v1/deadletters?stream=INTERNAL"},
 		{"dlq list --reason=bored", "GET /v1/deadletters?reason=bored"},
+		{"dlq list --order=random", "GET /v1/deadletters?order=random"},
+		{"dlq list --community=a.b", "GET /v1/deadletters?community=a.b"},
 		{"dlq list --cursor=-1", "GET /v1/deadletters?cursor=-1"},
 		{"dlq replay x", "POST /v1/deadletters/x/replay"},
 		{"dlq show x", "POST /v1/deadletters/x/replay"},
@@ -158,7 +171,7 @@ func TestDLQ(t *testing.T) {
 	later := listsAndShows(t, d)
 	replays(t, d, nc, later)
 	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
-	purges(t, d)
+	purges(t, d, js)
 }
 
 // failingHandler answers requests with an error 500, until the returned function is called.
@@ -241,7 +254,7 @@ func replays(t *testing.T, d *devProcess, nc *nats.Conn, later deadletter.Entry)
 }
 
 // purges deletes what is left: one malformed letter of COMMANDS, one of EVENTS.
-func purges(t *testing.T, d *devProcess) {
+func purges(t *testing.T, d *devProcess, js jetstream.JetStream) {
 	t.Helper()
 	dlq(t, d.env(), exitUsage, "purge --stream=COMMANDS").says(t, "would delete 1 dead letter of COMMANDS: add --yes")
 	dlq(t, d.env(), exitUsage, "purge").says(t, "would delete 2 dead letters: add --yes")
@@ -252,6 +265,11 @@ func purges(t *testing.T, d *devProcess) {
 	if l, _ := listLetters(t, d.env()); len(l) != 1 || l[0].Stream != contract.StreamEvents {
 		t.Errorf("left %+v", l)
 	}
+	last, _ := listLetters(t, d.env())
+	seq := strconv.FormatUint(last[0].Seq, 10)
+	dlq(t, d.env(), exitUsage, "purge 1 "+seq).says(t, "would delete 2 dead letters: add --yes")
+	dlq(t, d.env(), exitDone, "purge 1 "+seq+" --yes").says(t, "deleted 1 dead letter\n", "gone already: 1")
+	storeDeadLetter(t, js, contract.StreamEvents, contract.ReasonPanic, nil, "{}")
 	dlq(t, d.env(), exitDone, "purge --yes --json").says(t, `"purged": 1`)
 	dlq(t, d.env(), exitDone, "purge --yes").says(t, "deleted 0 dead letters")
 }

@@ -153,13 +153,13 @@ func TestListPages(t *testing.T) {
 	}{
 		{Query{Limit: 10}, [][]uint64{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {11, 13, 14, 15, 16, 17, 18, 19, 20, 21}, {22, 23, 24, 25}}},
 		{Query{Limit: 12}, [][]uint64{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13}, {14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25}}},
-		{Query{After: 22}, [][]uint64{{23, 24, 25}}},
-		{Query{After: 25}, [][]uint64{nil}},
-		{Query{After: 1<<64 - 1}, [][]uint64{nil}},
-		{Query{Reason: contract.ReasonHandlerError, Limit: 2}, [][]uint64{{1, 6}, {11, 16}, {21}}},
-		{Query{Stream: contract.StreamEvents, Reason: contract.ReasonHandlerError}, [][]uint64{{6, 16}}},
-		{Query{Stream: contract.StreamEvents, Limit: 1, After: 21}, [][]uint64{{22}, {24}}},
-		{Query{Stream: contract.StreamEligibility}, [][]uint64{nil}},
+		{Query{Cursor: 22}, [][]uint64{{23, 24, 25}}},
+		{Query{Cursor: 25}, [][]uint64{nil}},
+		{Query{Cursor: 1<<64 - 1}, [][]uint64{nil}},
+		{Query{Filter: Filter{Reason: contract.ReasonHandlerError}, Limit: 2}, [][]uint64{{1, 6}, {11, 16}, {21}}},
+		{Query{Filter: Filter{Stream: contract.StreamEvents, Reason: contract.ReasonHandlerError}}, [][]uint64{{6, 16}}},
+		{Query{Filter: Filter{Stream: contract.StreamEvents}, Limit: 1, Cursor: 21}, [][]uint64{{22}, {24}}},
+		{Query{Filter: Filter{Stream: contract.StreamEligibility}}, [][]uint64{nil}},
 	} {
 		var got [][]uint64
 		for query, more := tt.query, true; more; {
@@ -168,7 +168,7 @@ func TestListPages(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, sequences(page))
-			query.After, more = page.Next, page.Next > 0
+			query.Cursor, more = page.Next, page.Next > 0
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%+v (-want +got)\n%s", tt.query, diff)
@@ -184,9 +184,11 @@ func TestListRefuses(t *testing.T) {
 	}{
 		{Query{Limit: -1}, "limit"},
 		{Query{Limit: MaxLimit + 1}, "limit"},
-		{Query{Stream: "INTERNAL"}, "stream"},
-		{Query{Stream: "*"}, "stream"},
-		{Query{Reason: ">"}, "reason"},
+		{Query{Filter: Filter{Stream: "INTERNAL"}}, "stream"},
+		{Query{Filter: Filter{Stream: "*"}}, "stream"},
+		{Query{Filter: Filter{Reason: ">"}}, "reason"},
+		{Query{Filter: Filter{Community: "a b"}}, "community"},
+		{Query{Order: "random"}, "order"},
 	} {
 		_, err := New(nil).List(t.Context(), tt.query)
 		var got *QueryError

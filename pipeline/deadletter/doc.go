@@ -27,8 +27,14 @@
 // another replay of the dead letter is handled; a worker that could not delete the dead letter (it logs that); a worker
 // older than this; and a replayed message that its stream dropped unread, by age or size, is stored again.
 //
+// # Many
+//
+// Lists and bulk runs read the stream with a consumer that lives as long as the call, and ask the stream's leader for what
+// it may have missed. JetStream has an index of streams and reasons, but not of communities: these are found by a look at
+// each dead letter. So a call looks for a bounded time, and says where the next one goes on. Nothing is kept between calls.
+//
 // # Errors
 //
-// Callers can branch on [ErrNotFound], [*QueryError] and [*RefusedError]. Any other error comes from JetStream or ctx,
+// Callers can branch on [ErrNotFound], [ErrUncertain], [*QueryError] and [*RefusedError]. Any other error comes from JetStream or ctx,
 // and the call may be repeated.
 package deadletter

@@ -22,7 +22,7 @@ type Entry struct {
 	Error     string          `json:"error"`
 	Attempts  int             `json:"attempts"` // to handle the message
 	RequestID string          `json:"request_id,omitempty"`
-	// EventID and Community are from the body, "" if the body cannot be decoded so far.
+	// EventID and Community are those that the message carries, "" if its body cannot be decoded so far.
 	EventID   string `json:"event_id,omitempty"`
 	Community string `json:"community_id,omitempty"`
 	// Body is the original body, if it is valid UTF-8. BodyBase64 is any other body.
@@ -55,10 +55,16 @@ func newEntry(m *jetstream.RawStreamMsg) Entry {
 	} else {
 		l.BodyBase64 = m.Data
 	}
-	if o, ok := contract.RouteOf(l.Subject); ok {
-		// After an error, e holds the members decoded before it.
-		e, _ := contract.DecodePartial(o.Kind, m.Data)
-		l.EventID, l.Community = e.EventID, e.TenantKey
-	}
+	l.EventID, l.Community = identity(m)
 	return l
+}
+
+// identity returns the event ID and the community of a dead letter.
+func identity(m *jetstream.RawStreamMsg) (event, community string) {
+	route, ok := contract.RouteOf(m.Header.Get(contract.HeaderSubject))
+	if !ok {
+		return "", ""
+	}
+	e, _ := contract.DecodePartial(route.Kind, m.Data) // after an error, e holds the members decoded before it
+	return e.EventID, e.TenantKey
 }

@@ -92,6 +92,10 @@ func unmark(ctx context.Context, letters jetstream.Stream, replay string) {
 // maxSearched is how many messages find looks at.
 const maxSearched = 10_000
 
+// ErrUncertain means that an earlier replay of the dead letter was interrupted, and that its message is not found in its
+// stream, where too many wait to look at each.
+var ErrUncertain = errors.New("whether the message was stored by a replay that was interrupted is not known")
+
 // find looks for the message of a replay in its stream, after a sequence. It returns 0 if the message is not there. It
 // makes one request for each message on the subject, and gives up after maxSearched.
 func (s *Store) find(ctx context.Context, origin jetstream.Stream, subject, replay string, after uint64) (uint64, error) {
@@ -109,8 +113,7 @@ func (s *Store) find(ctx context.Context, origin jetstream.Stream, subject, repl
 		}
 		next = m.Sequence + 1
 	}
-	return 0, fmt.Errorf("the replay was interrupted before, and whether its message was stored is not among the next %d on %s: "+
-		"try again when the stream has fewer waiting", maxSearched, subject)
+	return 0, fmt.Errorf("%w: it is not among the next %d on %s; try again when the stream has fewer waiting", ErrUncertain, maxSearched, subject)
 }
 
 // evicted reports whether a dead letter that is gone has made room for the mark of its replay: it was the oldest of a

@@ -6,29 +6,47 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"arrakis/pipeline/contract"
 )
 
 // purgeTimeout bounds a purge. A purge of a full stream takes seconds.
 const purgeTimeout = time.Minute
 
-// Count counts the dead letters of a stream and a reason; "" means every stream or reason. Errors: [*QueryError].
-func (s *Store) Count(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
-	return s.purge(ctx, Query{Stream: stream, Reason: reason}, false)
-}
-
-// Purge deletes the dead letters that [Store.Count] counts, and returns how many there were. Dead letters that are
-// written after it has counted stay. Errors: [*QueryError].
-func (s *Store) Purge(ctx context.Context, stream string, reason contract.Reason) (uint64, error) {
-	return s.purge(ctx, Query{Stream: stream, Reason: reason}, true)
-}
-
-func (s *Store) purge(ctx context.Context, q Query, remove bool) (uint64, error) {
-	subject, err := q.subject()
-	if err != nil {
+// Count counts the dead letters that a filter selects. For a filter with a community it looks at each dead letter of
+// the stream and reason, until ctx ends. Errors: [*QueryError].
+func (s *Store) Count(ctx context.Context, f Filter) (uint64, error) {
+	if f.Community == "" {
+		return s.purge(ctx, f, false)
+	}
+	if err := f.Validate(); err != nil {
 		return 0, err
 	}
+	letters, err := s.stream(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	var n uint64
+	w := walk{
+		store: s, letters: letters, subject: f.subject(), next: 1, to: letters.CachedInfo().State.LastSeq, batch: maxBatch,
+		visit: func(m *jetstream.RawStreamMsg) bool {
+			if f.selects(m) {
+				n++
+			}
+			return true
+		},
+	}
+	if err := w.run(ctx); err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
+// purge counts the dead letters of a stream and a reason, and deletes them all at once if remove is set. Dead letters
+// that are written after it has counted stay.
+func (s *Store) purge(ctx context.Context, f Filter, remove bool) (uint64, error) {
+	if err := f.Validate(); err != nil {
+		return 0, err
+	}
+	subject := f.subject()
 	stream, err := s.stream(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)

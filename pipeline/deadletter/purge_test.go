@@ -59,19 +59,19 @@ func TestPurge(t *testing.T) {
 			b.write(t, contract.StreamCommands, contract.ReasonMalformed, nil, "")  // 3
 			b.write(t, contract.StreamEligibility, contract.ReasonPanic, nil, "")   // 4
 			b.write(t, contract.StreamEvents, contract.ReasonHandlerError, nil, "") // 5
-			want := uint64(5 - len(tt.left))
-			listed, err := b.letters.List(t.Context(), Query{Stream: tt.stream, Reason: tt.reason})
+			want, f := uint64(5-len(tt.left)), Filter{Stream: tt.stream, Reason: tt.reason}
+			listed, err := b.letters.List(t.Context(), Query{Filter: f})
 			if err != nil || uint64(len(listed.Entries)) != want {
 				t.Errorf("listed %v, %v; want %d", sequences(listed), err, want)
 			}
-			if n, err := b.letters.Count(t.Context(), tt.stream, tt.reason); n != want || err != nil {
+			if n, err := b.letters.Count(t.Context(), f); n != want || err != nil {
 				t.Errorf("counted %d, %v; want %d", n, err, want)
 			}
 			if n := len(b.stored(t, contract.StreamDeadLetter)); n != 5 {
 				t.Errorf("counting left %d of 5", n)
 			}
-			if n, err := b.letters.Purge(t.Context(), tt.stream, tt.reason); n != want || err != nil {
-				t.Errorf("purged %d, %v; want %d", n, err, want)
+			if p, err := b.letters.Run(t.Context(), Bulk{Action: ActionPurge, Filter: f}); p.Done != int(want) || p.Next != "" || err != nil {
+				t.Errorf("purged %+v, %v; want %d", p, err, want)
 			}
 			left, err := b.letters.List(t.Context(), Query{})
 			if diff := cmp.Diff(tt.left, sequences(left)); err != nil || diff != "" {
@@ -84,19 +84,23 @@ func TestPurge(t *testing.T) {
 // TestPurgeRefuses a filter that would be another than the one that was meant.
 func TestPurgeRefuses(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ field, stream, reason string }{
-		{"stream", "*", ""},
-		{"stream", "commands", ""},
-		{"stream", contract.StreamInternal, ""},
-		{"reason", "", ">"},
-		{"reason", "", "bored"},
+	for _, tt := range []struct {
+		field  string
+		filter Filter
+	}{
+		{"stream", Filter{Stream: "*"}},
+		{"stream", Filter{Stream: "commands"}},
+		{"stream", Filter{Stream: contract.StreamInternal}},
+		{"reason", Filter{Reason: ">"}},
+		{"reason", Filter{Reason: "bored"}},
+		{"community", Filter{Community: "*"}},
 	} {
 		var counted, purged *QueryError
-		_, err := New(nil).Count(t.Context(), tt.stream, contract.Reason(tt.reason))
+		_, err := New(nil).Count(t.Context(), tt.filter)
 		if !errors.As(err, &counted) || counted.Field != tt.field {
 			t.Errorf("%+v: count: %v", tt, err)
 		}
-		_, err = New(nil).Purge(t.Context(), tt.stream, contract.Reason(tt.reason))
+		_, err = New(nil).Run(t.Context(), Bulk{Action: ActionPurge, Filter: tt.filter})
 		if !errors.As(err, &purged) || purged.Field != tt.field {
 			t.Errorf("%+v: purge: %v", tt, err)
 		}

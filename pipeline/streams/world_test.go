@@ -160,7 +160,7 @@ func (w *world) deadLetters(stream string, n int) {
 	var page deadletter.Page
 	testserver.Eventually(w.t, fmt.Sprintf("%d messages of %s are dead letters", n, stream), func() (done bool) {
 		var err error
-		page, err = deadletter.New(w.js).List(w.t.Context(), deadletter.Query{Stream: stream})
+		page, err = deadletter.New(w.js).List(w.t.Context(), deadletter.Query{Filter: deadletter.Filter{Stream: stream}})
 		return err == nil && len(page.Entries) >= n
 	})
 	of := map[uint64]int{}

@@ -8,10 +8,6 @@
 package view
 
 import (
-	"fmt"
-	"strconv"
-
-	"arrakis/pipeline/deadletter"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -83,41 +79,4 @@ func NewFlags(entries []store.FlagEntry, next string) Flags {
 		page.Flags = append(page.Flags, newEntry(e.ID, e.Version, Flag(e.Flag), e.Err))
 	}
 	return page
-}
-
-// DeadLetters are a page of the list of dead letters. A dead letter cannot be changed, so it has no ETag.
-type DeadLetters struct {
-	DeadLetters []deadletter.Entry `json:"deadletters"`
-	Next        string             `json:"next,omitempty"`
-}
-
-// NewDeadLetters makes the document of a page.
-func NewDeadLetters(p deadletter.Page) DeadLetters {
-	page := DeadLetters{DeadLetters: p.Entries}
-	if p.Next > 0 {
-		page.Next = strconv.FormatUint(p.Next, 10)
-	}
-	return page
-}
-
-// ParseNext reads the cursor of a page of dead letters; "" asks for the first page. The error is a
-// [*deadletter.QueryError].
-func ParseNext(cursor string) (after uint64, err error) {
-	if cursor == "" {
-		return 0, nil
-	}
-	if after, err = strconv.ParseUint(cursor, 10, 64); err != nil {
-		return 0, &deadletter.QueryError{Field: "cursor", Reason: "is not one that a list has returned; list again from the start"}
-	}
-	return after, nil
-}
-
-// ParseSeq reads the number of a dead letter. The error is a
-// [*deadletter.QueryError].
-func ParseSeq(s string) (uint64, error) {
-	seq, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return 0, &deadletter.QueryError{Field: "seq", Reason: fmt.Sprintf("%.64q must be the number of a dead letter, as the list shows it", s)}
-	}
-	return seq, nil
 }

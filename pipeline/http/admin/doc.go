@@ -10,8 +10,11 @@
 //	GET                      /v1/flags                        ?limit= ?cursor=
 //	GET                      /v1/audit                        ?limit= ?cursor= ?target= ?type=
 //	POST                     /v1/reload                       ?community= or {"community":"…"}
-//	GET                      /v1/deadletters                  ?limit= ?cursor= ?stream= ?reason=
+//	GET                      /v1/deadletters                  ?limit= ?cursor= ?order= ?stream= ?reason= ?community=
+//	GET, DELETE              /v1/deadletters/{seq}
 //	POST                     /v1/deadletters/{seq}/replay
+//	POST                     /v1/deadletters/replay           {"seqs":[…]} or {"filter":{…}}, and "cursor"
+//	POST                     /v1/deadletters/purge            the same
 //
 // Every path with GET also serves HEAD. The API itself asks for no token: package ops checks the token before it passes
 // a request on.
@@ -57,6 +60,23 @@
 //
 // The audit log is listed with the newest change first. target is the ID of a tenant, a flag or a dead letter; type is one
 // of [store.AuditTypes]. A page with one of them may be short, or empty, although more pages follow.
+//
+// Dead letters are listed the oldest first, or with order=newest. A list with community= looks at dead letters for 2 s: a
+// page with few entries, or none, that ends with next says that there is more to look at.
+//
+// # Bulk runs
+//
+// A replay or purge of many dead letters is done part by part. The client sends the same body again with the next of the
+// answer as "cursor", until an answer has no next:
+//
+//	{"filter":{"community":"comm_007","reason":"panic","stream":"COMMANDS"},"cursor":"1.201.450"}
+//	{"done":200,"gone":0,"failed":[{"seq":7,"error":"…"}],"progress":0.44,"next":"1.201.450"}
+//
+// A part is up to 200 dead letters, or what 5 s allow. A run over a filter ends at what was the newest dead letter when it
+// began; {} selects all. "seqs" names up to 1000. What cannot be replayed is in failed, and stays. What another client has
+// done meanwhile is gone. The server keeps nothing of a run: a client that stops asking has stopped it, a part may be sent
+// again when its answer was lost, and several clients may do the same at once. No message is replayed twice. The audit log
+// has one entry for a run, with what its first part has done.
 //
 // # Errors
 //

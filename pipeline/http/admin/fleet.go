@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -39,22 +38,6 @@ func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	}
 	done, err := a.limits.Reset(r.Context(), r.PathValue("id"), actions...)
 	return answer{body: done}, err
-}
-
-// replay puts a dead letter back into its original stream.
-func (a *api) replay(_ http.ResponseWriter, r *http.Request) (answer, error) {
-	seq, err := view.ParseSeq(r.PathValue("seq"))
-	if err != nil {
-		return answer{}, err
-	}
-	done, err := a.deadLetters.Replay(r.Context(), seq)
-	if err != nil {
-		return answer{}, err
-	}
-	a.record(r.Context(), store.AuditEntry{
-		Type: store.AuditReplay, Target: strconv.FormatUint(seq, 10), After: store.NewAuditText(done),
-	})
-	return answer{body: done}, nil
 }
 
 // record adds what was done with dead letters to the audit log. What is done is not undone if Redis does not answer.

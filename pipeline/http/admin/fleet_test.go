@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/limiter"
@@ -255,66 +254,5 @@ func TestFlags(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, listed); diff != "" || pages != 3 {
 		t.Errorf("%d pages (-want +got)\n%s", pages, diff)
-	}
-}
-
-func TestDeadLetters(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	store := func(stream string, reason contract.Reason, subject string) {
-		t.Helper()
-		m := nats.NewMsg(contract.DeadLetterSubject(stream, reason))
-		m.Data = []byte(`{"event_id":"e1","guild_id":"c1"}`)
-		m.Header[contract.HeaderStream], m.Header[contract.HeaderReason] = []string{stream}, []string{string(reason)}
-		m.Header[contract.HeaderSubject] = []string{subject}
-		if _, err := b.js.PublishMsg(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	store("COMMANDS", contract.ReasonPanic, "commands.interaction")
-	store("EVENTS", contract.ReasonPanic, "events.guild.join")
-	store("COMMANDS", contract.ReasonHandlerError, "internal.x")
-	list := func(path string) (subjects []string, link string) {
-		t.Helper()
-		r := b.do(t, "GET", path, "").want(t, 200)
-		var page struct {
-			Letters []struct{ Subject, Community, Body string } `json:"deadletters"`
-		}
-		r.decode(t, &page)
-		for _, l := range page.Letters {
-			subjects = append(subjects, l.Subject)
-			if l.Body == "" {
-				t.Errorf("letter %+v", l)
-			}
-		}
-		return subjects, r.header.Get("Link")
-	}
-	for path, want := range map[string][]string{
-		"/v1/deadletters":                              {"commands.interaction", "events.guild.join", "internal.x"},
-		"/v1/deadletters?limit=1&cursor=1":             {"events.guild.join"},
-		"/v1/deadletters?stream=COMMANDS":              {"commands.interaction", "internal.x"},
-		"/v1/deadletters?stream=EVENTS&reason=panic":   {"events.guild.join"},
-		"/v1/deadletters?reason=no_community":          nil,
-		"/v1/deadletters?cursor=18446744073709551615":  nil,
-		"/v1/deadletters?stream=&reason=handler_error": {"internal.x"},
-	} {
-		if got, _ := list(path); !cmp.Equal(want, got) {
-			t.Errorf("%s: %q, want %q", path, got, want)
-		}
-	}
-	if r := b.do(t, "GET", "/v1/deadletters?reason=malformed", ""); r.body != `{"deadletters":[]}`+"\n" {
-		t.Errorf("of none: %s", r.body)
-	}
-	if _, link := list("/v1/deadletters?limit=1&reason=panic"); link != `</v1/deadletters?cursor=1&limit=1&reason=panic>; rel="next"` {
-		t.Errorf("Link: %s", link)
-	}
-	b.do(t, "POST", "/v1/deadletters/3/replay", "").want(t, 409)
-	r := b.do(t, "POST", "/v1/deadletters/1/replay", "").want(t, 200)
-	if want := `{"seq":1,"stream":"COMMANDS","subject":"commands.interaction","sequence":1,"duplicate":false}` + "\n"; r.body != want {
-		t.Errorf("%s, want %s", r.body, want)
-	}
-	b.do(t, "POST", "/v1/deadletters/1/replay", "").want(t, 404)
-	if got, _ := list("/v1/deadletters"); len(got) != 2 {
-		t.Errorf("left: %q", got)
 	}
 }

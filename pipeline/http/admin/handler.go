@@ -123,9 +123,12 @@ func (a *api) resources() map[string]resource {
 		},
 		"/v1/reload": {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
 		"/v1/deadletters": {
-			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason"),
+			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason", "community", "order"),
 		},
+		"/v1/deadletters/{seq}":        {methods: map[string]endpoint{get: a.deadLetter, remove: a.deleteDeadLetter}},
 		"/v1/deadletters/{seq}/replay": {methods: map[string]endpoint{post: a.replay}},
+		"/v1/deadletters/replay":       {methods: map[string]endpoint{post: a.bulk(deadletter.ActionReplay)}},
+		"/v1/deadletters/purge":        {methods: map[string]endpoint{post: a.bulk(deadletter.ActionPurge)}},
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 
-	"arrakis/pipeline/contract"
-	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -95,16 +93,4 @@ func (a *api) flagPage(ctx context.Context, q url.Values, limit int) (any, strin
 		next = base64.RawURLEncoding.EncodeToString([]byte(entries[limit-1].ID))
 	}
 	return view.NewFlags(entries, next), next, nil
-}
-
-func (a *api) deadLetterPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
-	after, err := view.ParseNext(q.Get("cursor"))
-	if err != nil {
-		return nil, "", err
-	}
-	page, err := a.deadLetters.List(ctx, deadletter.Query{
-		After: after, Limit: limit, Stream: q.Get("stream"), Reason: contract.Reason(q.Get("reason")),
-	})
-	document := view.NewDeadLetters(page)
-	return document, document.Next, err
 }

@@ -45,6 +45,8 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return malformed([]error{fault(asked.Field, "%s", asked.Reason)})
 	case errors.As(err, &refused):
 		return problem.New(http.StatusConflict, "not-replayable", "%s.", sentence(refused.Error()))
+	case errors.Is(err, deadletter.ErrUncertain):
+		return problem.New(http.StatusConflict, "not-replayable", "%s.", sentence(err.Error()))
 	}
 	if faults := faultsOf(err); len(faults) > 0 {
 		return malformed(faults)
