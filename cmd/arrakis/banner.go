@@ -13,7 +13,7 @@ type banner struct {
 	version  string
 	took     time.Duration
 	ingress  string // URL
-	ops      string // URL
+	ops      string // URL of the ops address, and with a slash of the console
 	natsURL  string
 	redisURL string
 	token    bool // the ingress asks for a token
@@ -32,6 +32,7 @@ func (b banner) write(w io.Writer) error {
 arrakis %s is ready after %.1f s. Everything runs in this process and is gone when it ends (Ctrl-C).
 
   ingress     %s
+  console     %s/
   ops         %s   /metrics /readyz /debug/pprof
   NATS        %s   with JetStream
   Redis       %s
@@ -44,7 +45,7 @@ Try a command (a free community has 10 a minute), an eligibility check, and the 
   %s
   curl -sS %s/metrics | grep ^arrakis_tenant_commands
 `,
-		b.version, b.took.Seconds(), b.ingress, b.ops, b.natsURL, b.redisURL,
+		b.version, b.took.Seconds(), b.ingress, b.ops, b.ops, b.natsURL, b.redisURL,
 		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),
 		post("/v1/eligibility/checks", `{"community_id":"comm_010","user_id":"42","check_type":"single"}`),
 		b.ops)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"arrakis/pipeline/deadletter"
@@ -152,8 +153,12 @@ func (c *console) render(w http.ResponseWriter, r *http.Request, status int, nam
 	}
 }
 
-// serveProblem shows a problem as a page.
+// serveProblem shows a problem as a page. A program, which asks for no page, gets the document.
 func (c *console) serveProblem(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		_ = p.Write(w) // an error only means that the client is gone
+		return
+	}
 	f := c.newFrame(r, p.Title, "")
 	f.Data = p
 	c.render(w, r, p.Status, "problem", f)
