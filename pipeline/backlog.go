@@ -7,6 +7,7 @@ type backlog struct {
 	community   string
 	first, last *delivery // those that wait, linked by delivery.next
 	held        []held    // by source
+	waiting     int       // how many wait
 	account
 	excused uint64 // the last delivery, by arrival, whose wait is the own doing of the community
 
@@ -31,6 +32,7 @@ func (b *backlog) push(d *delivery) {
 		b.last.next = d
 	}
 	b.last = d
+	b.waiting++
 	b.hold(d.source, 1, int64(len(d.Body)))
 }
 
@@ -38,6 +40,7 @@ func (b *backlog) push(d *delivery) {
 func (b *backlog) pop() *delivery {
 	d := b.first
 	b.first, d.next = d.next, nil
+	b.waiting--
 	if b.first == nil {
 		b.last = nil
 	}

@@ -37,9 +37,11 @@ type load struct {
 type intake struct {
 	bytes int64 // bound over all sources; set before the sources run, read-only
 
-	mu      sync.Mutex           // protects the fields below, and held of each source
-	held    int64                // bytes of all sources
-	waiting map[*source]struct{} // those that wait for room
+	mu       sync.Mutex           // protects the fields below, and held of each source
+	held     int64                // bytes of all sources
+	messages int                  // of all sources
+	taken    uint64               // messages so far
+	waiting  map[*source]struct{} // those that wait for room
 }
 
 func newIntake() *intake { return &intake{bytes: intakeBytes, waiting: make(map[*source]struct{})} }
@@ -59,6 +61,8 @@ func (in *intake) enter(work context.Context, s *source, batch load) {
 	s.held.messages += batch.messages
 	s.held.bytes += batch.bytes
 	in.held += batch.bytes
+	in.messages += batch.messages
+	in.taken += uint64(batch.messages) //nolint:gosec // at least 0
 }
 
 // wait waits until s has room. It returns false if ctx ends before.
@@ -103,6 +107,7 @@ func (in *intake) leave(s *source, ended load) {
 	s.held.messages -= ended.messages
 	s.held.bytes -= ended.bytes
 	in.held -= ended.bytes
+	in.messages -= ended.messages
 	for waiting := range in.waiting {
 		select {
 		case waiting.freed <- struct{}{}:

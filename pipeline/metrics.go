@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -19,6 +21,7 @@ type metrics struct {
 	retriesNak             prometheus.Counter
 	parked                 prometheus.Counter
 	deadLetters            *prometheus.CounterVec
+	deadLettered           atomic.Uint64 // all of them
 	permitsKept            prometheus.Counter
 	forgotten              prometheus.Counter
 	delayed                [tenant.NumActions]prometheus.Counter
@@ -103,7 +106,13 @@ func (m *metrics) record(batch []*delivery) {
 // deadLetter counts a stored dead letter of a stream.
 func (m *metrics) deadLetter(d *delivery, stream string) {
 	m.givenUp(d)
-	m.deadLetters.WithLabelValues(stream, string(d.reason)).Inc()
+	m.deadLetterOf(stream, d.reason)
+}
+
+// deadLetterOf counts a stored dead letter, of whoever.
+func (m *metrics) deadLetterOf(stream string, r contract.Reason) {
+	m.deadLettered.Add(1)
+	m.deadLetters.WithLabelValues(stream, string(r)).Inc()
 }
 
 // givenUp counts for its tenant a message that will become a dead letter. One that was parked has no tenant any more when

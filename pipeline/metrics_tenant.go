@@ -35,6 +35,8 @@ type tenantMetrics struct {
 	owners *simplelru.LRU[seriesKey, *tenantSeries]
 	max    int
 	others map[tenant.Tier]*tenantSeries
+	ended  endCounts
+	busy   []*tenantSeries // those whose busy is not 0, at most maxBusy
 }
 
 type seriesKey struct {
@@ -51,6 +53,7 @@ type tenantSeries struct {
 	errors   [numErrorTypes]uint64
 	ratios   [tenant.NumActions]float64 // used share of each limit
 	limited  [tenant.NumActions]bool    // which ratios are set
+	busy     time.Duration              // handler time since takeBusy was called last
 }
 
 type commandCounts struct {
@@ -130,7 +133,9 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 	if d.Tenant == nil {
 		return // it could not be decoded, so its community is unknown
 	}
+	m.ended.add(d)
 	s := m.seriesLocked(d.Community, d.Tenant.Tier, d.received)
+	m.busyLocked(s, d)
 	if d.errorType != errorNone {
 		s.errors[d.errorType]++
 	}

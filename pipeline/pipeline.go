@@ -71,6 +71,7 @@ type Pipeline struct {
 	keeper     *streams.Keeper
 	laneKeeper *laneKeeper
 	config     *liveConfig
+	activity   *activity
 
 	decode  *decodeStage
 	limit   *limitStage
@@ -120,6 +121,7 @@ func New(o Options) (*Pipeline, error) {
 		timeout: o.ShutdownTimeout, aborting: abortTime(o.ShutdownTimeout),
 		nc: o.NATS, log: log, ensurer: ensure, config: config,
 		monitor:  newMonitor(decode.all(), ensure, log),
+		activity: newActivity(m, taken, admitted),
 		admitted: admitted, ended: ended,
 		decode: decode,
 		limit: &limitStage{

@@ -268,7 +268,7 @@ func (s *metricsStage) unread(ctx context.Context, stream string, m *jetstream.R
 		Reason: contract.ReasonMalformed, Cause: cause,
 	})
 	if err == nil {
-		s.metrics.deadLetters.WithLabelValues(stream, string(contract.ReasonMalformed)).Inc()
+		s.metrics.deadLetterOf(stream, contract.ReasonMalformed)
 	}
 	return err
 }

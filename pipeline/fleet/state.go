@@ -10,10 +10,9 @@ import (
 
 // State is all workers, and what JetStream and Redis hold, at one moment. It is not changed any more.
 type State struct {
-	At      time.Time
-	Workers []Worker // by ID; lost and stopped ones too
-	// Ignored is how many workers there are beyond MaxWorkers, at least.
-	Ignored     int
+	At          time.Time
+	Workers     []Worker // by ID; lost and stopped ones too
+	More        bool     // there are more than MaxWorkers
 	Streams     []streams.Status
 	Lanes       []lanes.Status
 	DeadLetters DeadLetters

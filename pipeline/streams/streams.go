@@ -56,6 +56,12 @@ type stream struct {
 	level int
 }
 
+const (
+	// maxInternal bounds the messages of INTERNAL, which reserves no bytes: of each subject it keeps the last.
+	maxInternal     = 4_000
+	maxInternalSize = 64 << 10 // bytes of one
+)
+
 // levelSchedules is the level of JetStream's API that has scheduled messages, of server 2.12.
 const levelSchedules = 2
 
@@ -82,11 +88,12 @@ func wanted(o Options) []stream {
 	overflow.MaxMsgsPerSubject, overflow.DiscardNewPerSubject = maxLaneMessages, true
 	internal := config(contract.StreamInternal, "internal.>", time.Minute, -1)
 	internal.Storage = jetstream.MemoryStorage
+	internal.MaxMsgsPerSubject, internal.MaxMsgs, internal.MaxMsgSize = 1, maxInternal, maxInternalSize
 	all := []stream{
 		{config: queue(config(contract.StreamCommands, "commands.>", day, 4*gigabyte))},
 		{config: config(contract.StreamEvents, "events.>", 5*time.Minute, gigabyte)},
 		{config: queue(config(contract.StreamEligibility, "eligibility.>", 7*day, gigabyte))},
-		{config: internal},
+		{config: internal, optional: true},
 		{config: config(contract.StreamDeadLetter, "deadletter.>", 30*day, gigabyte)},
 		// Last, so that they take no space from those above.
 		{config: retry, optional: true, level: levelSchedules},

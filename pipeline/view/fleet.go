@@ -1,6 +1,9 @@
 package view
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"arrakis/pipeline/contract"
@@ -87,4 +90,107 @@ type Change struct {
 	Target string    `json:"target_id"`        // community or flag; "" for everything
 	At     time.Time `json:"at"`               // by the clock of Redis
 	Source string    `json:"source,omitempty"` // the process that made the change; "" if it is not known
+}
+
+// NewFleet makes the document of a state.
+func NewFleet(s *fleet.State) *Fleet {
+	document := NewStreams(s.Streams, s.Lanes)
+	f := &Fleet{
+		At: s.At, Streams: document.Streams, Lanes: document.Lanes, Workers: []Worker{},
+		DeadLetters: FleetDeadLetters{
+			Messages: s.DeadLetters.Messages, ByReason: map[contract.Reason]uint64{}, OldestMS: s.DeadLetters.Oldest.Milliseconds(),
+		},
+	}
+	maps.Copy(f.DeadLetters.ByReason, s.DeadLetters.ByReason)
+	for i := range s.Workers {
+		w := &s.Workers[i]
+		f.Workers = append(f.Workers, newWorker(w))
+		f.Totals.addWorker(w)
+	}
+	for _, stream := range f.Streams {
+		for _, c := range stream.Consumers {
+			f.Totals.Pending += c.Pending
+			f.Totals.Unacked += c.Unacked
+		}
+	}
+	for i := range f.Lanes {
+		f.Totals.InLanes += f.Lanes[i].Messages
+	}
+	f.Waiting = waiting(s.Workers, f.Lanes)
+	f.Degraded = degraded(s, f)
+	return f
+}
+
+func newWorker(w *fleet.Worker) Worker {
+	return Worker{
+		ID: w.ID, Host: w.Host, PID: w.PID, Version: w.Version, Started: w.Started, UptimeMS: w.Uptime,
+		Shards: w.Shards, Handlers: w.Handlers, State: w.State, Faults: append([]fleet.Fault{}, w.Faults...),
+		AgeMS: w.Age.Milliseconds(), Rates: w.Rates, Waiting: w.Waiting, Running: w.Running, InProcess: w.InProcess,
+	}
+}
+
+// addWorker adds a worker, unless it is gone.
+func (t *FleetTotals) addWorker(w *fleet.Worker) {
+	if w.Gone() {
+		return
+	}
+	t.Workers++
+	if w.State == fleet.Ready || w.State == fleet.Degraded {
+		t.Ready++
+	}
+	t.Rates.Add(w.Rates)
+	t.Waiting += w.Waiting
+	t.Running += w.Running
+	t.InProcess += w.InProcess
+	t.Handlers += w.Handlers
+}
+
+// waiting merges the communities that workers name, and keeps those of which the most messages wait, and those that take
+// the most handler time.
+func waiting(workers []fleet.Worker, lanes []Lane) []WaitingCommunity {
+	byID := map[string]*WaitingCommunity{}
+	busy := 0.0
+	for i := range workers {
+		if workers[i].Gone() {
+			continue
+		}
+		for _, c := range workers[i].Top {
+			w := byID[c.ID]
+			if w == nil {
+				w = &WaitingCommunity{Community: c.ID, Lanes: []string{}}
+				byID[c.ID] = w
+			}
+			w.Tier = cmp.Or(c.Tier, w.Tier)
+			w.Waiting += c.Waiting
+			w.Running += c.Running
+			w.Busy += c.Busy
+			busy += c.Busy
+		}
+	}
+	all := slices.Collect(maps.Values(byID))
+	id := func(a, b *WaitingCommunity) int { return cmp.Compare(a.Community, b.Community) }
+	slices.SortFunc(all, func(a, b *WaitingCommunity) int { return cmp.Or(cmp.Compare(b.Busy, a.Busy), id(a, b)) })
+	most := map[*WaitingCommunity]bool{}
+	for _, w := range all[:min(len(all), fleet.MaxTop)] {
+		most[w] = true
+	}
+	slices.SortFunc(all, func(a, b *WaitingCommunity) int {
+		return cmp.Or(cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(b.Busy, a.Busy), id(a, b))
+	})
+	list := []WaitingCommunity{}
+	for i, w := range all {
+		if i >= fleet.MaxTop && !most[w] {
+			continue
+		}
+		if busy > 0 {
+			w.Share = w.Busy / busy
+		}
+		for j := range lanes {
+			if lanes[j].Community == w.Community {
+				w.Lanes = append(w.Lanes, lanes[j].Kind)
+			}
+		}
+		list = append(list, *w)
+	}
+	return list
 }

@@ -1,0 +1,128 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
+)
+
+const (
+	// publishTimeout bounds one publish, and the look at INTERNAL after one that failed.
+	publishTimeout = time.Second
+	// lastTimeout bounds the last publish: the process ends.
+	lastTimeout = 250 * time.Millisecond
+	// longestPause is the longest time between two tries to make INTERNAL, or to publish without the right to.
+	longestPause = time.Minute
+)
+
+// PublisherOptions configures [Publish]. All fields are required.
+type PublisherOptions struct {
+	JetStream jetstream.JetStream
+	// Beat makes a heartbeat. Publish numbers it. It may take as long as health checks do.
+	Beat func(ctx context.Context) *Heartbeat
+	// Missing says that INTERNAL does not exist. It does not block.
+	Missing func()
+	Logger  *slog.Logger
+}
+
+// Publish publishes a heartbeat every Interval until ctx ends, and then a last one, which is Stopped. It returns within a
+// second after that. Where INTERNAL is missing, whoever listens still hears the heartbeats.
+func Publish(ctx context.Context, o PublisherOptions) {
+	p := publisher{PublisherOptions: o}
+	tick := time.NewTicker(Interval)
+	defer tick.Stop()
+	for {
+		p.publish(ctx, o.Beat(ctx))
+		select {
+		case <-ctx.Done():
+			p.last(context.WithoutCancel(ctx))
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// publisher is the state of Publish.
+type publisher struct {
+	PublisherOptions
+	beat   uint64
+	sent   *Heartbeat    // the last one
+	failed string        // what was logged last; "" after a success
+	pause  time.Duration // before INTERNAL is reported missing again
+	next   time.Time     // when to report it again
+	denied time.Time     // until when not to publish
+}
+
+// publish publishes a heartbeat. Without a connection it does not: the NATS library would send it later.
+func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
+	p.beat++
+	h.Beat = p.beat
+	p.sent = h
+	nc, now := p.JetStream.Conn(), time.Now()
+	if ctx.Err() != nil || !nc.IsConnected() || now.Before(p.denied) {
+		return
+	}
+	err := p.send(ctx, h, publishTimeout)
+	switch {
+	case err == nil:
+		if p.failed != "" {
+			p.Logger.InfoContext(ctx, "heartbeats are kept again")
+		}
+		p.failed, p.pause, p.next = "", 0, time.Time{}
+		return
+	case ctx.Err() != nil:
+		return
+	case errors.Is(nc.LastError(), nats.ErrPermissionViolation):
+		p.denied = now.Add(longestPause) // each try would be an error in the log
+	}
+	what := "INTERNAL does not take them"
+	if p.gone(ctx) {
+		if what = "INTERNAL does not exist"; !now.Before(p.next) {
+			p.Missing()
+			p.pause = min(max(2*p.pause, Interval), longestPause)
+			p.next = now.Add(p.pause)
+		}
+	}
+	if p.failed != what {
+		p.failed = what
+		p.Logger.WarnContext(ctx, "heartbeats of this worker are not kept: arrakis status may not show it", "why", what, "err", err)
+	}
+}
+
+// gone reports whether INTERNAL does not exist. A publish does not tell it while somebody listens to heartbeats.
+func (p *publisher) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	_, err := p.JetStream.Stream(ctx, contract.StreamInternal)
+	return errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// last says that the worker has stopped.
+func (p *publisher) last(ctx context.Context) {
+	if p.sent == nil || !p.JetStream.Conn().IsConnected() {
+		return
+	}
+	h := *p.sent
+	h.Beat++
+	h.State, h.Faults, h.Activity = Stopped, nil, Activity{}
+	_ = p.send(ctx, &h, lastTimeout) // if it is lost, the worker counts as lost, and soon as gone
+}
+
+func (p *publisher) send(ctx context.Context, h *Heartbeat, timeout time.Duration) error {
+	data, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("encode a heartbeat: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err = p.JetStream.Publish(ctx, subject(h.ID), data, jetstream.WithRetryAttempts(0))
+	return err
+}
