@@ -154,12 +154,13 @@ func TestChangesAreTold(t *testing.T) {
 }
 
 // connect serves stream on a server with short time-outs, and returns its answer line by line.
-func connect(t *testing.T, interval time.Duration, valid func() bool, stream func(context.Context, *Writer) error) (*http.Response, *bufio.Scanner) {
+func connect(session context.Context, t *testing.T, interval time.Duration, stream func(context.Context, *Writer) error) (*http.Response, *bufio.Scanner) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if valid != nil {
-			r = r.WithContext(WithValid(r.Context(), valid))
-		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(session, cancel)()
+		r = r.WithContext(ctx)
 		serve(w, r, interval, stream)
 	}))
 	s.Config.ReadTimeout, s.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
@@ -179,7 +180,7 @@ func connect(t *testing.T, interval time.Duration, valid func() bool, stream fun
 
 // Events are as the standard wants them, and outlive the time-outs of the server, which end the answers of others.
 func TestServeOutlivesTimeouts(t *testing.T) {
-	resp, lines := connect(t, time.Hour, nil, func(ctx context.Context, w *Writer) error {
+	resp, lines := connect(t.Context(), t, time.Hour, func(ctx context.Context, w *Writer) error {
 		if err := w.Event("part", []byte("<p>\r\na\n\nb\rc")); err != nil {
 			return err
 		}
@@ -203,14 +204,11 @@ func TestServeOutlivesTimeouts(t *testing.T) {
 	}
 }
 
-// A stream ends soon after its session, though nothing is written; comments come in between.
+// A stream ends with its session, though nothing is written; comments come in between.
 func TestServeEndsWithItsSession(t *testing.T) {
-	var valid atomic.Bool
-	valid.Store(true)
-	cause := make(chan error, 1)
-	_, lines := connect(t, 5*time.Millisecond, valid.Load, func(ctx context.Context, _ *Writer) error {
+	session, end := context.WithCancel(t.Context())
+	_, lines := connect(session, t, 5*time.Millisecond, func(ctx context.Context, _ *Writer) error {
 		<-ctx.Done()
-		cause <- context.Cause(ctx)
 		return nil
 	})
 	for comments := 0; comments < 3; {
@@ -221,18 +219,18 @@ func TestServeEndsWithItsSession(t *testing.T) {
 			comments++
 		}
 	}
-	valid.Store(false)
+	end()
 	for lines.Scan() { //nolint:revive // until the end
 	}
-	if err := <-cause; !errors.Is(err, ErrNotValid) {
-		t.Errorf("cause %v", err)
+	if err := lines.Err(); err != nil {
+		t.Errorf("the answer is cut: %v", err)
 	}
 }
 
 // A client that is gone ends the context of its stream.
 func TestServeEndsWithItsClient(t *testing.T) {
 	ended := make(chan struct{})
-	resp, _ := connect(t, time.Hour, nil, func(ctx context.Context, _ *Writer) error {
+	resp, _ := connect(t.Context(), t, time.Hour, func(ctx context.Context, _ *Writer) error {
 		<-ctx.Done()
 		close(ended)
 		return nil

@@ -3,7 +3,6 @@ package live
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -19,20 +18,9 @@ const (
 	retry = "retry: 2000\n\n"
 )
 
-// ErrNotValid is the cause of the end of a stream whose session or token is not valid any more.
-var ErrNotValid = errors.New("live: the session has ended")
-
-type validKey struct{}
-
-// WithValid returns a context for a request that may be served by Serve: its stream ends within a quarter of a minute
-// after valid returns false. Whoever checks tokens and sessions sets it.
-func WithValid(ctx context.Context, valid func() bool) context.Context {
-	return context.WithValue(ctx, validKey{}, valid)
-}
-
-// Serve answers r with a stream of server-sent events. It calls stream with a context that ends with the request, when the
-// client is gone, or when [WithValid] says so; stream writes events until then, or until it has no more. An error of
-// stream ends the answer like its return. Serve replaces the time-outs of the server for this answer.
+// Serve answers r with a stream of server-sent events. It calls stream with a context that ends with that of the request,
+// which may be the end of a session, and when the client is gone. stream writes events until then, or until it has no
+// more. An error of stream ends the answer like its return. Serve replaces the time-outs of the server for this answer.
 //
 // What may fail, such as a subscription, belongs in front of Serve, where another status can still be sent.
 func Serve(w http.ResponseWriter, r *http.Request, stream func(ctx context.Context, w *Writer) error) {
@@ -48,19 +36,18 @@ func serve(w http.ResponseWriter, r *http.Request, interval time.Duration, strea
 	out := &Writer{w: w, control: http.NewResponseController(w)}
 	// The time-out of the request would end the context of one that is still answered. A server without time-outs refuses.
 	_ = out.control.SetReadDeadline(time.Time{})
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
 	if out.write([]byte(retry)) != nil {
 		return
 	}
 	var comments sync.WaitGroup
 	comments.Go(func() {
-		if err := out.comment(ctx, interval); err != nil {
-			cancel(err)
-		}
+		defer cancel()
+		out.comment(ctx, interval)
 	})
 	_ = stream(ctx, out) // an error means that the client is gone
-	cancel(nil)
+	cancel()
 	comments.Wait()
 }
 
@@ -72,23 +59,18 @@ type Writer struct {
 	w  http.ResponseWriter
 }
 
-// comment writes a comment every interval, until ctx ends. It returns an error if the client is gone, or if the request
-// is not valid any more.
-func (w *Writer) comment(ctx context.Context, interval time.Duration) error {
-	valid, _ := ctx.Value(validKey{}).(func() bool)
+// comment writes a comment every interval, until ctx ends or the client is gone.
+func (w *Writer) comment(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
-		if valid != nil && !valid() {
-			return ErrNotValid
-		}
-		if err := w.write([]byte(":\n\n")); err != nil {
-			return err
+		if w.write([]byte(":\n\n")) != nil {
+			return
 		}
 	}
 }
