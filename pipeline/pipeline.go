@@ -315,6 +315,9 @@ func notEnded(running []*delivery) error {
 // other processes hold reach MaxAckPending, the process is ready.
 func (p *Pipeline) Ready() error { return p.monitor.ready() }
 
+// EnsureStreams makes missing streams soon, while Run runs. It does not block.
+func (p *Pipeline) EnsureStreams() { p.monitor.ensure() }
+
 // Lanes says which communities are in a lane. It says nothing before Run.
 func (p *Pipeline) Lanes() *lanes.Registry { return p.laneKeeper.registry }
 

@@ -71,6 +71,11 @@ type Fault struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// NewFault makes a fault. detail may be long, and of several lines.
+func NewFault(check, status, detail string) Fault {
+	return Fault{Check: contract.Clip(check, maxText), Status: contract.Clip(status, maxText), Detail: contract.Clip(detail, maxText)}
+}
+
 // Activity is what a process does.
 type Activity struct {
 	Rates     Rates `json:"rates"`
@@ -171,8 +176,8 @@ func parse(on string, data []byte) (*Heartbeat, error) {
 	h.PID, h.Shards, h.Handlers = max(h.PID, 0), max(h.Shards, 0), max(h.Handlers, 0)
 	h.Faults = h.Faults[:min(len(h.Faults), maxFaults)]
 	for i := range h.Faults {
-		f := &h.Faults[i]
-		f.Check, f.Status, f.Detail = contract.Clip(f.Check, maxText), contract.Clip(f.Status, maxText), contract.Clip(f.Detail, maxText)
+		f := h.Faults[i]
+		h.Faults[i] = NewFault(f.Check, f.Status, f.Detail)
 	}
 	h.bound()
 	return h, nil

@@ -19,6 +19,8 @@ const (
 	publishTimeout = time.Second
 	// lastTimeout bounds the last publish: the process ends.
 	lastTimeout = 250 * time.Millisecond
+	// maxFailures is how many publishes in a row must fail for it to be logged: a worker that starts makes INTERNAL first.
+	maxFailures = 3
 	// longestPause is the longest time between two tries to make INTERNAL, or to publish without the right to.
 	longestPause = time.Minute
 )
@@ -53,12 +55,13 @@ func Publish(ctx context.Context, o PublisherOptions) {
 // publisher is the state of Publish.
 type publisher struct {
 	PublisherOptions
-	beat   uint64
-	sent   *Heartbeat    // the last one
-	failed string        // what was logged last; "" after a success
-	pause  time.Duration // before INTERNAL is reported missing again
-	next   time.Time     // when to report it again
-	denied time.Time     // until when not to publish
+	beat     uint64
+	sent     *Heartbeat    // the last one
+	failures int           // in a row
+	failed   string        // what was logged of them last
+	pause    time.Duration // before INTERNAL is reported missing again
+	next     time.Time     // when to report it again
+	denied   time.Time     // until when not to publish
 }
 
 // publish publishes a heartbeat. Without a connection it does not: the NATS library would send it later.
@@ -76,7 +79,7 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 		if p.failed != "" {
 			p.Logger.InfoContext(ctx, "heartbeats are kept again")
 		}
-		p.failed, p.pause, p.next = "", 0, time.Time{}
+		p.failures, p.failed, p.pause, p.next = 0, "", 0, time.Time{}
 		return
 	case ctx.Err() != nil:
 		return
@@ -91,7 +94,7 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 			p.next = now.Add(p.pause)
 		}
 	}
-	if p.failed != what {
+	if p.failures++; p.failures >= maxFailures && p.failed != what {
 		p.failed = what
 		p.Logger.WarnContext(ctx, "heartbeats of this worker are not kept: arrakis status may not show it", "why", what, "err", err)
 	}

@@ -59,6 +59,7 @@ func (w *Worker) addOps() error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
+	w.hub = w.newHub(js)
 	api, err := admin.Handler(admin.Options{
 		Limits:      &shard.Limits{Tenants: w.tenants, Limiter: w.limiter},
 		Directory:   w.directory,
@@ -66,7 +67,7 @@ func (w *Worker) addOps() error {
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, js, w.o.Redis, w.limiter.Health(), community)
 		},
-		Logger: w.o.Logger,
+		Live: w.hub, Logger: w.o.Logger,
 	})
 	if err != nil {
 		return err

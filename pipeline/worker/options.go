@@ -104,6 +104,8 @@ type Options struct {
 	// MetricsMaxTenants is how many communities have metrics of their own, 1 or more. Defaults to 10,000.
 	MetricsMaxTenants int
 
+	// Version is the version of the program, for people who look at the fleet. Defaults to that of its main module.
+	Version string
 	// Name is the name of this process in the changes that it announces. Defaults to "worker:" and the host's name.
 	Name string
 	// Logger logs changes of state, and single messages at level debug. Defaults to none.
@@ -149,6 +151,9 @@ func (o Options) withDefaults() Options {
 	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
 	o.ReloadPollInterval = cmp.Or(o.ReloadPollInterval, 30*time.Second)
 	o.MetricsMaxTenants = cmp.Or(o.MetricsMaxTenants, 10_000)
+	if o.Version == "" {
+		o.Version = moduleVersion()
+	}
 	if o.Name == "" {
 		o.Name = "worker"
 		if host, err := os.Hostname(); err == nil {

@@ -19,6 +19,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline"
 	"arrakis/pipeline/http/ingress"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/ops"
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -36,6 +37,8 @@ type Worker struct {
 	watcher    *watch.Watcher
 	pipeline   *pipeline.Pipeline
 	health     *ops.Health
+	heart      *heart
+	hub        *live.Hub        // nil without Options.Ops
 	ingress    *ingress.Ingress // nil without Options.HTTP
 	httpServer *http.Server     // nil without Options.HTTP
 	opsServer  *http.Server     // nil without Options.Ops
@@ -73,6 +76,7 @@ func New(o Options) (*Worker, error) {
 		PollInterval: o.ReloadPollInterval * 9 / 10, Logger: o.Logger, Registerer: o.Registry, OnEvent: w.reload,
 	})
 	w.health = w.newHealth()
+	w.heart = w.newHeart()
 	if err := w.o.Registry.Register(w.health); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
@@ -162,8 +166,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	part("nats", func() error { return w.watchConnection(back) }, stopFront)
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
 	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
+	part("fleet", func() error { return w.heart.publish(back) }, func() {})
 	if w.opsServer != nil {
 		part("directory", func() error { return w.directory.Run(back) }, stopFront)
+		part("live", func() error { w.hub.Run(back); return nil }, func() {})
 		part("ops", func() error { return w.serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
 	return w.await(&g, &running, late)
@@ -216,6 +222,7 @@ func (w *Worker) reload(ctx context.Context, e tenant.Event, _ watch.Way) {
 	if err := w.pipeline.Reload(ctx, e); err != nil && ctx.Err() == nil {
 		w.o.Logger.Error("a change of configuration is not in force yet", "type", e.Type, "target", e.TargetID, "err", err)
 	}
+	w.changed(e)
 }
 
 // Ready returns nil while messages of every kind are pulled and JetStream works. Otherwise the error says which stream

@@ -15,9 +15,11 @@
 //	POST                     /v1/deadletters/{seq}/replay
 //	POST                     /v1/deadletters/replay           {"seqs":[…]} or {"filter":{…}}, and "cursor"
 //	POST                     /v1/deadletters/purge            the same
+//	GET                      /v1/fleet
+//	GET                      /v1/stream                       server-sent events
 //
-// Every path with GET also serves HEAD. The API itself asks for no token: package ops checks the token before it passes
-// a request on.
+// Every path with GET but /v1/stream also serves HEAD. The API itself asks for no token: package ops checks the token
+// before it passes a request on.
 //
 // # Documents
 //
@@ -77,6 +79,13 @@
 // done meanwhile is gone. The server keeps nothing of a run: a client that stops asking has stopped it, a part may be sent
 // again when its answer was lost, and several clients may do the same at once. No message is replayed twice. The audit log
 // has one entry for a run, with what its first part has done.
+//
+// # The fleet
+//
+// /v1/fleet shows all workers, as their last heartbeats describe them, and streams, consumers, lanes and dead letters: a
+// [view.Fleet], no older than about a second. /v1/stream sends the same each second as the event fleet, and a [view.Change]
+// as the event change when a change of configuration has reached the process that is asked. A client that is slow misses
+// states, and no changes. It ends with the session, and when the process shuts down.
 //
 // # Errors
 //

@@ -15,6 +15,7 @@ import (
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/view"
@@ -40,6 +41,8 @@ type Options struct {
 	DeadLetters *deadletter.Store
 	// Lanes returns what waits in the lanes of a community. Required.
 	Lanes func(ctx context.Context, community string) ([]lanes.Status, error)
+	// Live is where the fleet is looked at. Required.
+	Live *live.Hub
 	// Logger logs every change at level info, and every request that failed in Redis or NATS at level warn. Defaults to
 	// none.
 	Logger *slog.Logger
@@ -60,6 +63,9 @@ func Handler(o Options) (http.Handler, error) {
 	if o.Lanes == nil {
 		errs = append(errs, errors.New("admin options: Lanes is nil"))
 	}
+	if o.Live == nil {
+		errs = append(errs, errors.New("admin options: Live is nil"))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -68,6 +74,7 @@ func Handler(o Options) (http.Handler, error) {
 	}
 	a := &api{
 		limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes,
+		live:  o.Live,
 		log:   o.Logger.With("component", "admin"),
 		slots: make(chan struct{}, maxInFlight),
 	}
@@ -81,6 +88,7 @@ type api struct {
 	directory   *store.Directory
 	deadLetters *deadletter.Store
 	lanes       func(ctx context.Context, community string) ([]lanes.Status, error)
+	live        *live.Hub
 	log         *slog.Logger
 	slots       chan struct{} // one item for each request in flight
 }
@@ -122,6 +130,7 @@ func (a *api) resources() map[string]resource {
 			methods: map[string]endpoint{get: list(a.auditPage)}, parameters: append(pages, "target", "type"),
 		},
 		"/v1/reload": {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
+		"/v1/fleet":  {methods: map[string]endpoint{get: a.fleet}},
 		"/v1/deadletters": {
 			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason", "community", "order"),
 		},
@@ -154,6 +163,7 @@ func (a *api) mux() http.Handler {
 			})
 		})
 	}
+	mux.HandleFunc("/v1/stream", a.stream)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.refuse(w, r, problem.NotFound(r)) })
 	return mux
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/problem"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -43,6 +44,9 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return malformed([]error{fault("cursor", "is not one that a list has returned; list again from the start")})
 	case errors.As(err, &asked):
 		return malformed([]error{fault(asked.Field, "%s", asked.Reason)})
+	case errors.Is(err, live.ErrFull):
+		return problem.New(http.StatusServiceUnavailable, "too-many-subscribers",
+			"%d pages and programs watch this process already. Close one, or ask another process.", live.MaxSubscribers).RetryAfter(retryAfter)
 	case errors.As(err, &refused):
 		return problem.New(http.StatusConflict, "not-replayable", "%s.", sentence(refused.Error()))
 	case errors.Is(err, deadletter.ErrUncertain):

@@ -17,12 +17,16 @@ import (
 	"go.uber.org/goleak"
 
 	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/fleet"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
+	"arrakis/pipeline/view"
 	"arrakis/shard"
 	"arrakis/tenant/store"
 )
@@ -31,13 +35,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
 
 // bed is the admin API on the ops address, with a Redis and a NATS of its own.
 type bed struct {
-	redis  redis.UniversalClient
-	mini   *miniredis.Miniredis // nil on another Redis
-	store  *store.Store
-	limits *shard.Limits
-	nats   *testserver.NATSServer
-	js     jetstream.JetStream
-	url    string
+	redis   redis.UniversalClient
+	mini    *miniredis.Miniredis // nil on another Redis
+	store   *store.Store
+	limits  *shard.Limits
+	nats    *testserver.NATSServer
+	js      jetstream.JetStream
+	hub     *live.Hub
+	stopHub func() // may be called again
+	url     string
 }
 
 const token = "s3cret"
@@ -71,7 +77,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},
-		Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
+		Live: b.newHub(tb, rdb, l.Health()), Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -103,6 +109,23 @@ func runDirectory(tb testing.TB, s *store.Store) *store.Directory {
 	wg.Go(func() { _ = d.Run(ctx) }) // it returns nil
 	tb.Cleanup(func() { cancel(); wg.Wait() })
 	return d
+}
+
+// newHub makes a hub that watches the fleet until the test ends.
+func (b *bed) newHub(tb testing.TB, rdb redis.UniversalClient, health *redishealth.Health) *live.Hub {
+	tb.Helper()
+	b.hub = live.New(func(ctx context.Context, each func(*view.Fleet)) {
+		w := fleet.NewWatcher(fleet.WatcherOptions{JetStream: b.js, Redis: rdb, Health: health, Logger: slog.New(slog.DiscardHandler)})
+		if err := w.Run(ctx, func(s *fleet.State) { each(view.NewFleet(s)) }); err != nil {
+			tb.Error(err)
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); b.hub.Run(ctx) }()
+	b.stopHub = func() { cancel(); <-done }
+	tb.Cleanup(b.stopHub)
+	return b.hub
 }
 
 // response is an answer, read to its end.

@@ -57,8 +57,12 @@ type entry struct{ Path, Title string }
 
 // navigation are the pages that every page leads to, in order.
 var navigation = []entry{
-	{"/", "Overview"}, {"/tenants", "Tenants"}, {"/waiting", "Waiting"},
-	{"/deadletters", "Dead letters"}, {"/streams", "Streams"}, {"/changes", "Changes"},
+	{"/", "Overview"},
+	{"/tenants", "Tenants"},
+	{"/waiting", "Waiting"},
+	{"/deadletters", "Dead letters"},
+	{"/streams", "Streams"},
+	{"/changes", "Changes"},
 }
 
 // frame is what the template of a page gets.

@@ -179,12 +179,17 @@ func (h *Hub) wantLocked() {
 // in place of one that was not taken. The channel is closed when ctx ends, and at the end of Run. Errors: [ErrFull],
 // [ErrClosed].
 func (h *Hub) Subscribe(ctx context.Context) (<-chan *Snapshot, error) {
+	return h.subscribe(ctx, MaxSubscribers)
+}
+
+// subscribe is Subscribe for one of so many.
+func (h *Hub) subscribe(ctx context.Context, most int) (<-chan *Snapshot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.closed:
 		return nil, ErrClosed
-	case len(h.subscribers) >= MaxSubscribers:
+	case len(h.subscribers) >= most:
 		return nil, ErrFull
 	}
 	ch := make(chan *Snapshot, 1) // the newest snapshot; see give
@@ -222,7 +227,7 @@ func (h *Hub) Latest(ctx context.Context) (*Snapshot, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	snapshots, err := h.Subscribe(ctx)
+	snapshots, err := h.subscribe(ctx, 2*MaxSubscribers) // there is room beside those that stay
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +240,13 @@ func (h *Hub) Latest(ctx context.Context) (*Snapshot, error) {
 	default:
 		return nil, ErrClosed
 	}
+}
+
+// LastChange is the number of the newest change, 0 if there is none.
+func (h *Hub) LastChange() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.change
 }
 
 // Changed tells subscribers of a change of configuration, with the next snapshot.

@@ -103,6 +103,13 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, code, body)
 }
 
+// Report returns what /readyz says: ready, degraded, not_ready or draining, and the results of the checks by name. The
+// caller must not change them.
+func (h *Health) Report(ctx context.Context) (status string, checks map[string]Result) {
+	rep := h.report(ctx)
+	return h.status(rep), rep.checks
+}
+
 // status is that of the report, or draining.
 func (h *Health) status(rep *report) string {
 	if h.draining.Load() {
