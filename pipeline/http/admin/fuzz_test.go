@@ -21,6 +21,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/lanes"
 	"arrakis/shard"
 	"arrakis/tenant/store"
@@ -179,10 +180,20 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 		Directory:   runDirectory(tb, tenants),
 		DeadLetters: deadletter.New(testserver.JetStream(tb, nc)),
 		Lanes:       func(context.Context, string) ([]lanes.Status, error) { return nil, nil },
+		Live:        endedHub(),
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return h
+}
+
+// endedHub is a hub whose process shuts down: nothing waits for it.
+func endedHub() *live.Hub {
+	h := live.New(nil)
+	ended, end := context.WithCancel(context.Background())
+	end()
+	h.Run(ended)
 	return h
 }
 
