@@ -133,7 +133,7 @@ func TestReplicasWithoutACluster(t *testing.T) {
 	}
 	check("streams are missing")
 	b := start(t, env, "serve", "--stream-replicas=3")
-	const said = "streams COMMANDS, EVENTS, ELIGIBILITY, INTERNAL, DEADLETTER: 3 replicas need a cluster"
+	const said = "streams COMMANDS, EVENTS, ELIGIBILITY, DEADLETTER: 3 replicas need a cluster"
 	testserver.Eventually(t, "serve says it", func() bool { return strings.Contains(b.stderr.String(), said) })
 	_, ops := addresses(t, b)
 	if body := string(do(t, newClient(t), http.MethodGet, ops+"/readyz", "").body); !strings.Contains(body, said) {
