@@ -136,9 +136,10 @@ func TestReplicasWithoutACluster(t *testing.T) {
 	const said = "streams COMMANDS, EVENTS, ELIGIBILITY, DEADLETTER: 3 replicas need a cluster"
 	testserver.Eventually(t, "serve says it", func() bool { return strings.Contains(b.stderr.String(), said) })
 	_, ops := addresses(t, b)
-	if body := string(do(t, newClient(t), http.MethodGet, ops+"/readyz", "").body); !strings.Contains(body, said) {
-		t.Errorf("/readyz: %s", body)
-	}
+	client := newClient(t)
+	testserver.Eventually(t, "/readyz says it", func() bool {
+		return strings.Contains(string(do(t, client, http.MethodGet, ops+"/readyz", "").body), said)
+	})
 	b.stop()
 	b.exit(t)
 	if n := strings.Count(b.stderr.String(), "10074"); n != 1 {
