@@ -32,6 +32,7 @@ type tenantDetail struct {
 	ETag     string         // of the stored document, "" for none
 	Document *payload
 	Form     tenantForm
+	Boosts   []boostRow
 	Flags    []tenantFlag
 	Changes  []audited
 	Older    string // address of all its changes
@@ -62,7 +63,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 		return content{}, err
 	}
 	d.Tenant = loaded[0]
-	d.Form = c.newTenantForm(&d)
+	d.Form, d.Boosts = c.newTenantForm(&d), boostsOf(d.Config)
 	if d.Flags, err = c.flagsOf(ctx, d.Tenant); err != nil {
 		return content{}, err
 	}
@@ -164,6 +165,34 @@ func (c *console) tenantQueue(ctx context.Context, q url.Values) (any, error) {
 	return v, nil
 }
 
+// boostRow is a boost of the config. It may have ended: Redis's clock says so, and the next write drops it.
+type boostRow struct {
+	tenant.BoostOverride
+	Name  string // of the limit in documents
+	Label string
+}
+
+func boostsOf(config *tenant.Config) []boostRow {
+	var rows []boostRow
+	if config == nil {
+		return nil
+	}
+	for action, b := range config.Boosts.Fields() {
+		if b.Add > 0 {
+			rows = append(rows, boostRow{BoostOverride: *b, Name: limitNames[action].name, Label: limitNames[action].label})
+		}
+	}
+	return rows
+}
+
+// limitNames are the names of the limits, in documents and for people, by action.
+var limitNames = [tenant.NumActions]struct{ name, label string }{
+	tenant.Command:          {"commandsPerMinute", "Commands a minute"},
+	tenant.EligibilityCheck: {"eligibilityChecksPerHour", "Checks an hour"},
+	tenant.SyncRequest:      {"syncRequestsPerDay", "Syncs a day"},
+	tenant.UserCommand:      {"userCommandsPerMinute", "Each user's commands a minute"},
+}
+
 // tenantForm has the fields with which a config is changed. A field that is empty leaves the matter to the tier.
 type tenantForm struct {
 	Limits   []limitField
@@ -199,20 +228,15 @@ func (c *console) newTenantForm(d *tenantDetail) tenantForm {
 	tier := c.tenants.Tiers().Of(config.Tier)
 	f := tenantForm{Tier: config.Tier, Tiers: []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise}}
 	limits := &config.RateLimits
-	for _, l := range []struct {
-		name, label string
-		own         *int64
-		action      tenant.Action
-	}{
-		{"commandsPerMinute", "Commands a minute", limits.CommandsPerMinute, tenant.Command},
-		{"eligibilityChecksPerHour", "Eligibility checks an hour", limits.EligibilityChecksPerHour, tenant.EligibilityCheck},
-		{"syncRequestsPerDay", "Syncs a day", limits.SyncRequestsPerDay, tenant.SyncRequest},
-		{"userCommandsPerMinute", "Commands a minute of each user", limits.UserCommandsPerMinute, tenant.UserCommand},
+	for action, own := range [tenant.NumActions]*int64{
+		tenant.Command: limits.CommandsPerMinute, tenant.EligibilityCheck: limits.EligibilityChecksPerHour,
+		tenant.SyncRequest: limits.SyncRequestsPerDay, tenant.UserCommand: limits.UserCommandsPerMinute,
 	} {
-		f.Limits = append(f.Limits, limitField{"rateLimits." + l.name, l.label, numberText(l.own), limitText(tier.Max[l.action])})
+		l := limitNames[action]
+		f.Limits = append(f.Limits, limitField{"rateLimits." + l.name, l.label, numberText(own), limitText(tier.Max[action])})
 	}
 	f.Weight = limitField{"weight", "Weight", numberText(config.Weight), strconv.Itoa(tier.Weight)}
-	f.Delayed = limitField{"maxDelayed", "Delayed at a time, of each action", numberText(config.MaxDelayed), strconv.FormatInt(cmp.Or(tier.MaxDelayed, 100), 10)}
+	f.Delayed = limitField{"maxDelayed", "Delayed of each action", numberText(config.MaxDelayed), strconv.FormatInt(cmp.Or(tier.MaxDelayed, 100), 10)}
 	f.Choices = []choiceField{modeField(config, &tier), onLimitField(config, &tier)}
 	own := &config.Features
 	for _, x := range []struct {
@@ -240,7 +264,7 @@ func (c *console) newTenantForm(d *tenantDetail) tenantForm {
 func modeField(config *tenant.Config, tier *tenant.TierDefaults) choiceField {
 	f := choiceField{
 		Name: "mode", Label: "Mode", Tier: string(tenant.Enforce),
-		Choices: []choice{{string(tenant.Enforce), "Enforce the limits"}, {string(tenant.Shadow), "Shadow: only count what they would refuse"}},
+		Choices: []choice{{string(tenant.Enforce), "Enforce"}, {string(tenant.Shadow), "Shadow"}},
 	}
 	if tier.Shadow {
 		f.Tier = string(tenant.Shadow)
@@ -255,7 +279,7 @@ func modeField(config *tenant.Config, tier *tenant.TierDefaults) choiceField {
 func onLimitField(config *tenant.Config, tier *tenant.TierDefaults) choiceField {
 	f := choiceField{
 		Name: "onLimit", Label: "Over the limit", Tier: "as the tier says",
-		Choices: []choice{{string(tenant.Reject), "Reject the message"}, {string(tenant.Delay), "Delay the message"}},
+		Choices: []choice{{string(tenant.Reject), "Reject"}, {string(tenant.Delay), "Delay"}},
 	}
 	if d := tier.Delay; d[tenant.Command] == d[tenant.EligibilityCheck] && d[tenant.Command] == d[tenant.SyncRequest] {
 		f.Tier = string(tenant.Reject)
