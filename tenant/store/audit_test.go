@@ -31,6 +31,15 @@ var audited = []struct {
 		_, _, err := s.UpgradeTier(ctx, "a", tenant.Free)
 		return err
 	}},
+	{`tenant b by ada:  → {"communityId":"b","tier":"free","features":{},"rateLimits":{},"boosts":{"commandsPerMinute":{"add":5,"until":$}},"createdAt":$,"updatedAt":$}`, func(ctx context.Context, s *store.Store) error {
+		r := tenant.BoostRequest{RateLimits: tenant.LimitOverrides{CommandsPerMinute: new(int64(5))}, For: "1h"}
+		_, _, err := s.Boost(ctx, "b", r, store.PutOptions{})
+		return err
+	}},
+	{`tenant b by ada: {"communityId":"b","tier":"free","features":{},"rateLimits":{},"boosts":{"commandsPerMinute":{"add":5,"until":$}},"createdAt":$,"updatedAt":$} → {"communityId":"b","tier":"free","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$}`, func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.EndBoosts(ctx, "b", store.PutOptions{})
+		return err
+	}},
 	{`tenant a by ada: {"communityId":"a","tier":"free","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$} → `, func(ctx context.Context, s *store.Store) error {
 		return s.Delete(ctx, "a", "")
 	}},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -37,6 +38,9 @@ type audited struct {
 
 // Lines say what was changed.
 func (a *audited) Lines() []string { return a.Changes() }
+
+// By reports whether the process that made the change is of interest beside who asked for it.
+func (a *audited) By() bool { return a.Source != a.Actor && !strings.HasPrefix(a.Actor, a.Source+":") }
 
 // Place is the address of the page of what was changed, "" if it has none.
 func (a *audited) Place() string {

@@ -8,15 +8,22 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/go-json-experiment/json"
+
+	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/view"
 	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
-// fewChanges is how many of its last changes the page of a tenant shows.
-const fewChanges = 10
+const (
+	fewChanges  = 10                     // the last changes that the page of a tenant shows
+	fewLetters  = 5                      // its newest dead letters
+	lettersWait = 300 * time.Millisecond // for how long they are looked for
+)
 
 // tenantPage shows one tenant, and changes it.
 func (c *console) tenantPage() page {
@@ -34,6 +41,7 @@ type tenantDetail struct {
 	Form     tenantForm
 	Boosts   []boostRow
 	Flags    []tenantFlag
+	Letters  tenantLetters
 	Changes  []audited
 	Older    string // address of all its changes
 	API      string // its path in the API
@@ -55,7 +63,11 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 		d.Fault = stored.Error()
 	case err == nil:
 		d.Config = view.Tenant(config)
-		p := newPayload(encode(d.Config))
+		text, err := json.Marshal(d.Config)
+		if err != nil {
+			return content{}, err
+		}
+		p := newPayload(text)
 		d.Document = &p
 	}
 	loaded, err := c.tenants.Load(ctx, []string{id})
@@ -67,11 +79,38 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 	if d.Flags, err = c.flagsOf(ctx, d.Tenant); err != nil {
 		return content{}, err
 	}
+	d.Letters = c.lettersOf(ctx, id)
 	targets := slices.Compact([]string{id, d.Tenant.ID})
 	if d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: targets, Limit: fewChanges}); err != nil {
 		return content{}, err
 	}
 	return content{title: id, data: &d}, nil
+}
+
+// tenantLetters are the newest dead letters of a community.
+type tenantLetters struct {
+	Entries []deadletter.Entry
+	Fault   string // why there are none here, or not all
+	All     string // address of all of them
+}
+
+// lettersOf looks for a moment: JetStream has no index of communities, and the page is for more than dead letters.
+func (c *console) lettersOf(ctx context.Context, id string) tenantLetters {
+	ctx, cancel := context.WithTimeout(ctx, lettersWait)
+	defer cancel()
+	letters := tenantLetters{All: "/deadletters?" + url.Values{"community": {id}}.Encode()}
+	page, err := c.deadLetters.List(ctx, deadletter.Query{
+		Filter: deadletter.Filter{Community: id}, Order: deadletter.NewestFirst, Limit: fewLetters,
+	})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		letters.Fault = "There are many dead letters, and it takes longer to look for those of one community."
+	case err != nil:
+		letters.Fault = "NATS does not answer."
+	default:
+		letters.Entries = page.Entries
+	}
+	return letters
 }
 
 // tenantFlag is a feature flag as one tenant has it.
