@@ -16,24 +16,31 @@ func boosted(until time.Duration) Limit {
 	return Limit{Max: 2, Window: time.Minute, Boost: 2, BoostUntil: year2100 + until.Milliseconds()}
 }
 
+// form is a limiter that a test of eachForm is run with.
+type form struct {
+	t     *testing.T
+	l     *Limiter
+	clock *testClock
+}
+
 // eachForm runs a test with a limiter that keeps a log, with one that counts sub-windows, and with one that has lost Redis
 // after an answer. The clocks of the processes are some 70 years behind that of Redis, so none of them can be right by
 // its own.
-func eachForm(t *testing.T, test func(t *testing.T, l *Limiter, clock *testClock)) {
+func eachForm(t *testing.T, test func(form)) {
 	t.Helper()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
-		for i, form := range []string{"log", "sub-windows", "memory"} {
-			t.Run(form, func(t *testing.T) {
+		for i, name := range []string{"log", "sub-windows", "memory"} {
+			t.Run(name, func(t *testing.T) {
 				clock := newTestClock()
 				l := newLimiter(t, addr, settings{Options: Options{Prefix: fmt.Sprint(i, ":")}}, clock)
-				if form == "sub-windows" {
+				if name == "sub-windows" {
 					l.scripts = newScripts(sizes{log: 0, step: 512, fill: 64, most: 112, chunks: 16384})
 				}
 				ask(t, l, "other", Limit{Max: 1, Window: time.Second}, "a")
-				if form == "memory" {
+				if name == "memory" {
 					lose(t, l)
 				}
-				test(t, l, clock)
+				test(form{t, l, clock})
 			})
 		}
 	})
@@ -42,7 +49,8 @@ func eachForm(t *testing.T, test func(t *testing.T, l *Limiter, clock *testClock
 // A boost ends while the process looks on, for everything that it can ask.
 func TestBoostEnds(t *testing.T) {
 	t.Parallel()
-	eachForm(t, func(t *testing.T, l *Limiter, clock *testClock) {
+	eachForm(t, func(f form) {
+		t, l, clock := f.t, f.l, f.clock
 		limit := boosted(30 * time.Second)
 		says := func(wantVerdicts string, permits int64) {
 			t.Helper()
@@ -87,7 +95,8 @@ func TestRetryAfterLooksBeyondABoost(t *testing.T) {
 		{"ends before", boosted(30 * time.Second), 49600 * time.Millisecond},
 		{"leaves no limit", none, time.Minute},
 	} {
-		eachForm(t, func(t *testing.T, l *Limiter, clock *testClock) {
+		eachForm(t, func(f form) {
+			t, l, clock := f.t, f.l, f.clock
 			key := tt.name
 			ask(t, l, key, tt.limit, "a")
 			clock.advance(6 * time.Second)
@@ -284,6 +293,20 @@ func TestBoostInAnOutage(t *testing.T) {
 			t.Errorf("%+v, %v, want a refusal under a limit of 2", vs, err)
 		}
 	})
+}
+
+// A call for a boosted limit is as short as one for a limit that high, because it does the same work.
+func TestBoostOverTheBorderMakesShortCalls(t *testing.T) {
+	t.Parallel()
+	for boost, want := range map[int64]int{maxLog - 10: logIDs, maxLog - 9: subWindowIDs} {
+		limit := Limit{Max: 10, Window: time.Minute, Boost: boost, BoostUntil: 1}
+		if n := callIDs(limit); n != want {
+			t.Errorf("a call takes %d IDs with a boost to %d, want %d", n, limit.highest(), want)
+		}
+		if late := limit.longest() > limit.Window; late != (want == subWindowIDs) {
+			t.Errorf("a boost to %d can count longer than its window: %v", limit.highest(), late)
+		}
+	}
 }
 
 func TestBoostIsValidated(t *testing.T) {
