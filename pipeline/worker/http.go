@@ -17,6 +17,7 @@ import (
 	"arrakis/pipeline/http/admin"
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/connections"
+	"arrakis/pipeline/http/console"
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/ops"
@@ -60,14 +61,12 @@ func (w *Worker) addOps() error {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	w.hub = w.newHub(js)
+	limits, letters := &shard.Limits{Tenants: w.tenants, Limiter: w.limiter}, deadletter.New(js)
+	inLanes := func(ctx context.Context, community string) ([]lanes.Status, error) {
+		return lanes.Look(ctx, js, w.o.Redis, w.limiter.Health(), community)
+	}
 	api, err := admin.Handler(admin.Options{
-		Limits:      &shard.Limits{Tenants: w.tenants, Limiter: w.limiter},
-		Directory:   w.directory,
-		DeadLetters: deadletter.New(js),
-		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
-			return lanes.Look(ctx, js, w.o.Redis, w.limiter.Health(), community)
-		},
-		Live: w.hub, Logger: w.o.Logger,
+		Limits: limits, Directory: w.directory, DeadLetters: letters, Lanes: inLanes, Live: w.hub, Logger: w.o.Logger,
 	})
 	if err != nil {
 		return err
@@ -80,12 +79,19 @@ func (w *Worker) addOps() error {
 	if len(w.o.ViewTokens) > 0 && len(w.o.AdminTokens) == 0 {
 		w.o.Logger.Warn("nobody may change anything by the ops address: there are tokens that may look (VIEW_TOKEN), but none that may do more (ADMIN_TOKEN)")
 	}
+	pages, err := console.Handler(console.Options{
+		Fleet: w.hub, Limits: limits, Directory: w.directory, DeadLetters: letters, Lanes: inLanes,
+		Access: access, Version: w.o.Version, Logger: w.o.Logger,
+	})
+	if err != nil {
+		return err
+	}
 	hosts, err := auth.NewHosts(w.o.OpsHosts...)
 	if err != nil {
 		return err
 	}
 	h, err := ops.Handler(ops.Options{
-		Health: w.health, Gatherer: w.o.Registry, Admin: api,
+		Health: w.health, Gatherer: w.o.Registry, Admin: api, Console: pages,
 		Access: access, Hosts: hosts, Loopback: onLoopback,
 	})
 	if err != nil {
