@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,11 @@ func newBed(tb testing.TB) *bed {
 	mini := testserver.Miniredis(tb)
 	rdb := redis.NewClient(&redis.Options{Addr: mini.Addr(), ContextTimeoutEnabled: true, DialerRetries: 1})
 	tb.Cleanup(func() { _ = rdb.Close() })
+	return newBedOn(tb, rdb)
+}
+
+func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
+	tb.Helper()
 	l, err := limiter.New(rdb, limiter.Options{})
 	if err != nil {
 		tb.Fatal(err)
@@ -93,11 +99,12 @@ func newBed(tb testing.TB) *bed {
 
 // directory runs a directory of the tenants until the test ends.
 func (b *bed) directory(tb testing.TB) *store.Directory {
+	tb.Helper()
 	d := store.NewDirectory(b.store)
 	ctx, stop := context.WithCancel(tb.Context())
-	done := make(chan error)
-	go func() { done <- d.Run(ctx) }()
-	tb.Cleanup(func() { stop(); <-done })
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = d.Run(ctx) }) // it returns nil
+	tb.Cleanup(func() { stop(); wg.Wait() })
 	return d
 }
 

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -249,5 +251,25 @@ func TestChangesPages(t *testing.T) {
 	}
 	if shown != 0 {
 		t.Errorf("%d changes are not shown", shown)
+	}
+}
+
+// The cost of a page of the list, and of a search in it, among 100,000 tenants.
+func BenchmarkTenantsPage(b *testing.B) {
+	rdb := testserver.ConnectRedis(b, testserver.Redis(b).Addr())
+	const script = `for i = 0, ARGV[1] - 1 do redis.call('SET', string.format('tenant:config:comm_%06d', i), '{"tier":"pro"}') end`
+	const tenants = 100_000
+	if err := rdb.Eval(b.Context(), script, nil, tenants).Err(); err != nil && !errors.Is(err, redis.Nil) {
+		b.Fatal(err)
+	}
+	bed := newBedOn(b, rdb)
+	for name, path := range map[string]string{"list": "/tenants?after=comm_050000", "search": "/tenants?q=77"} {
+		b.Run(fmt.Sprintf("tenants=%d/%s", tenants, name), func(b *testing.B) {
+			for b.Loop() {
+				if r := bed.ask(b, http.MethodGet, path, ""); r.status != http.StatusOK {
+					b.Fatal(r.status)
+				}
+			}
+		})
 	}
 }
