@@ -4,7 +4,7 @@
 //
 // # Strict and stored
 //
-// A document from a user is read strictly ([ParseConfig], [ParseFlag], [ParseTiers]). A document in a store may come
+// A document from a user is read strictly ([ParseConfig] and the like). A document in a store may come
 // from another writer ([ParseStored]): members that arrakis does not know are kept in Unknown, and so survive a write
 // of the document. In both cases the error names every fault, not only the first.
 //
