@@ -19,8 +19,8 @@ const (
 	maxBatch = 500
 )
 
-// List returns a page. It looks at messages for 2 s at most, or a little longer, and at some of them always: where few
-// of many are of a community, a page is short, or empty, and Next goes on. A page also ends early when its bodies take
+// List returns a page. It looks at messages for 2 s, or half the time that ctx leaves, and at some of them always: where
+// few of many are of a community, a page is short, or empty, and Next goes on. A page also ends early when its bodies take
 // more than 8 MiB. List makes a consumer of DEADLETTER for as long as it looks, and changes nothing else. Errors:
 // [*QueryError].
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
@@ -32,7 +32,11 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		return Page{}, fmt.Errorf("list dead letters: %w", err)
 	}
 	q.Limit = cmp.Or(q.Limit, defaultLimit)
-	l := lister{store: s, query: &q, letters: letters, until: time.Now().Add(s.lookTime)}
+	look := s.lookTime
+	if deadline, ok := ctx.Deadline(); ok {
+		look = min(look, time.Until(deadline)/2) // what was found by then is worth more than an error
+	}
+	l := lister{store: s, query: &q, letters: letters, until: time.Now().Add(look)}
 	list := l.oldest
 	if q.Order == NewestFirst {
 		list = l.newest

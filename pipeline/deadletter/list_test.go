@@ -66,9 +66,9 @@ func TestListSelects(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	b := newBed(t)
-	b.scatter(t, 700, random)
+	b.scatter(t, 400, random)
 	stored := b.stored(t, contract.StreamDeadLetter)
-	for i := range 100 {
+	for i := range 48 {
 		f := Filter{
 			Stream: pick(random, "", contract.StreamCommands, contract.StreamEvents), Reason: pick(random, "", contract.ReasonMalformed),
 			Community: pick(random, "", "comm_1", "comm_2", "comm_none"),
@@ -85,7 +85,7 @@ func TestListSelects(t *testing.T) {
 		if q.Order == NewestFirst {
 			slices.Reverse(want)
 		}
-		if b.letters.lookTime = lookTime; i%4 == 0 {
+		if b.letters.lookTime = lookTime; i%8 == 0 {
 			b.letters.lookTime = 0
 		}
 		pages := b.pages(t, q)

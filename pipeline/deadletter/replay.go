@@ -66,18 +66,13 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, err
 	}
-	subject := stored.Header.Get(contract.HeaderSubject)
-	refused := &RefusedError{
-		Seq: seq, Subject: subject,
-		Truncated: stored.Header.Get(contract.HeaderTruncated), HeadersCut: stored.Header.Get(contract.HeaderHeadersCut),
-	}
-	route, ok := contract.RouteOf(subject)
-	if !ok || refused.Truncated != "" || refused.HeadersCut != "" {
+	route, refused := routeOf(seq, stored.Header)
+	if refused != nil {
 		return Replayed{}, refused
 	}
 	done, err := s.storeOnce(ctx, letters, stored, route.Stream)
 	if tooLarge(err) || errors.Is(err, nats.ErrBadHeaderMsg) {
-		refused.Err = err
+		refused = &RefusedError{Seq: seq, Subject: stored.Header.Get(contract.HeaderSubject), Err: err}
 		err = refused
 	}
 	if err == nil {
@@ -85,10 +80,31 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 			return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", route.Stream, err)
 		}
 	}
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, refused) {
+	if err == nil || errors.Is(err, ErrNotFound) || refused != nil {
 		unmark(ctx, letters, replayOf(stored)) // the mark is of no use any more
 	}
 	return done, err
+}
+
+// routeOf is the route that a dead letter goes back to, or why it cannot be replayed, as far as it says so itself.
+func routeOf(seq uint64, h nats.Header) (*contract.Route, *RefusedError) {
+	refused := &RefusedError{
+		Seq: seq, Subject: h.Get(contract.HeaderSubject),
+		Truncated: h.Get(contract.HeaderTruncated), HeadersCut: h.Get(contract.HeaderHeadersCut),
+	}
+	route, ok := contract.RouteOf(refused.Subject)
+	if !ok || refused.Truncated != "" || refused.HeadersCut != "" {
+		return nil, refused
+	}
+	return route, nil
+}
+
+// Replayable says why an entry that Get returned cannot be replayed: a [*RefusedError], or nil.
+func (e *Entry) Replayable() error {
+	if _, refused := routeOf(e.Seq, e.Headers); refused != nil {
+		return refused
+	}
+	return nil
 }
 
 // storeOnce stores the message of a dead letter in its stream, unless an earlier replay has.

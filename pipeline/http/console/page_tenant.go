@@ -102,13 +102,12 @@ func (c *console) lettersOf(ctx context.Context, id string) tenantLetters {
 	page, err := c.deadLetters.List(ctx, deadletter.Query{
 		Filter: deadletter.Filter{Community: id}, Order: deadletter.NewestFirst, Limit: fewLetters,
 	})
+	letters.Entries = page.Entries
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		letters.Fault = "There are many dead letters, and it takes longer to look for those of one community."
+	case errors.Is(err, context.DeadlineExceeded), err == nil && page.Next > 0 && len(page.Entries) < fewLetters:
+		letters.Fault = "There are many dead letters, and it takes longer to look for all of one community."
 	case err != nil:
 		letters.Fault = "NATS does not answer."
-	default:
-		letters.Entries = page.Entries
 	}
 	return letters
 }

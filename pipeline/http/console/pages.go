@@ -47,6 +47,8 @@ func (c *console) allPages() []page {
 		c.tenantsPage(),
 		c.tenantPage(),
 		c.waitingPage(),
+		c.deadLettersPage(),
+		c.deadLetterPage(),
 		c.streamsPage(),
 		c.changesPage(),
 	}

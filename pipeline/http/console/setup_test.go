@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -66,6 +67,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err := streams.Ensure(tb.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler)); err != nil {
 		tb.Fatal(err)
 	}
+	b.storeLetter(tb, map[string]string{contract.HeaderSubject: evil, contract.HeaderError: evil, contract.HeaderStream: evil, contract.HeaderReason: evil, "X-Evil": evil}, evil)
 	bearer := func(token string) auth.Bearer {
 		b, err := auth.NewBearer(token)
 		if err != nil {
@@ -95,6 +97,22 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	tb.Cleanup(ts.Close)
 	b.url = ts.URL
 	return b
+}
+
+// storeLetter stores a dead letter of COMMANDS with the reason panic, if its headers say nothing else, and returns its sequence.
+func (b *bed) storeLetter(tb testing.TB, header map[string]string, body string) uint64 {
+	tb.Helper()
+	m := nats.NewMsg(contract.DeadLetterSubject(contract.StreamCommands, contract.ReasonPanic))
+	m.Data = []byte(body)
+	m.Header[contract.HeaderStream], m.Header[contract.HeaderReason] = []string{contract.StreamCommands}, []string{string(contract.ReasonPanic)}
+	for name, value := range header {
+		m.Header[name] = []string{value}
+	}
+	ack, err := b.js.PublishMsg(tb.Context(), m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ack.Sequence
 }
 
 // directory runs a directory of the tenants until the test ends.

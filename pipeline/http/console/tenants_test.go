@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
@@ -109,17 +108,11 @@ func TestTenantPage(t *testing.T) {
 	if _, _, err := b.store.PutFlag(t.Context(), tenant.Flag{ID: "dark.mode", Enabled: true, Communities: tenant.FlagCommunities{Exclude: []string{"comm_7"}}}, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	letter := nats.NewMsg("deadletter.COMMANDS.panic")
-	letter.Header.Set(contract.HeaderReason, "panic")
-	letter.Header.Set(contract.HeaderSubject, "commands.interaction")
-	letter.Header.Set(contract.HeaderError, evil)
-	letter.Data = []byte(`{"event_id":"e","event_type":"interaction.create","guild_id":"comm_7","data":{"command_name":"work"}}`)
-	if _, err := b.js.PublishMsg(t.Context(), letter); err != nil {
-		t.Fatal(err)
-	}
+	letter := b.storeLetter(t, map[string]string{contract.HeaderSubject: "commands.interaction", contract.HeaderError: evil},
+		`{"event_id":"e","event_type":"interaction.create","guild_id":"comm_7","data":{"command_name":"work"}}`)
 	r := b.ask(t, http.MethodGet, "/tenants/comm_7", "")
 	text := textOf(r.body)
-	if strings.Contains(r.body, "<img") || !strings.Contains(r.body, `href="/deadletters/1"`) {
+	if strings.Contains(r.body, "<img") || !strings.Contains(r.body, fmt.Sprintf(`href="/deadletters/%d"`, letter)) {
 		t.Errorf("its dead letter: %s", r.body)
 	}
 	for _, want := range []string{
