@@ -34,3 +34,18 @@ func BenchmarkFlagOn(b *testing.B) {
 		f.On(who)
 	}
 }
+
+func BenchmarkResolve(b *testing.B) {
+	c, err := tenant.ParseConfig([]byte(fullConfig))
+	if err != nil {
+		b.Fatal(err)
+	}
+	tiers, err := tenant.ParseTiers([]byte(`{"pro":{"rateLimits":{"commandsPerMinute":200},"onLimit":"delay"}}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		tenant.Resolve("comm_1", &c, &tiers)
+	}
+}

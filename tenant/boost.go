@@ -80,7 +80,8 @@ func (o *BoostOverrides) boosts() *[NumActions]Boost {
 	if boosts == [NumActions]Boost{} {
 		return nil
 	}
-	return &boosts
+	set := boosts // so that a tenant without boosts allocates none
+	return &set
 }
 
 func (o *BoostOverrides) validate(f *faults, field string) {

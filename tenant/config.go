@@ -45,6 +45,11 @@ type FeatureOverrides struct {
 	Unknown           jsontext.Value `json:",embed"`
 }
 
+// fields returns the overrides, in the order of the features.
+func (o *FeatureOverrides) fields() [numFeatures]*bool {
+	return [...]*bool{o.CustomBranding, o.AdvancedAnalytics, o.PrioritySupport, o.UnlimitedCommands}
+}
+
 // LimitOverrides set limits. A limit is a number of admissions in a window: -1 is unlimited, 0 is none, nil keeps the
 // tier's default.
 type LimitOverrides struct {

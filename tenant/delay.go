@@ -1,8 +1,6 @@
 package tenant
 
 import (
-	"cmp"
-
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -98,27 +96,4 @@ func validateMaxDelayed(f *faults, field string, n *int64) {
 	if n != nil && (*n < 1 || *n > highestMaxDelayed) {
 		f.add(field, "must be from 1 to %d", highestMaxDelayed)
 	}
-}
-
-// withDelay returns the defaults with what a document says of messages over the limit.
-func (d TierDefaults) withDelay(o *OnLimitOverrides, maxDelayed *int64) TierDefaults {
-	for action, p := range o.fields() {
-		if v := *p; v != nil {
-			d.Delay[action] = *v == Delay
-		}
-	}
-	if maxDelayed != nil {
-		d.MaxDelayed = *maxDelayed
-	}
-	return d
-}
-
-// maxDelayed is how many messages over the limit are delayed, by action.
-func (d *TierDefaults) maxDelayed() (n [NumActions]int64) {
-	for action, delays := range d.Delay {
-		if delays {
-			n[action] = cmp.Or(d.MaxDelayed, defaultMaxDelayed)
-		}
-	}
-	return n
 }

@@ -92,15 +92,45 @@ func ValidFlagID(s string) bool {
 //     flag while the percentage grows, and each flag picks other communities.
 //  6. Otherwise: on.
 func (f *Flag) On(t *Tenant) bool {
+	on, _ := f.decide(t)
+	return on
+}
+
+// Rule is a rule of [Flag.On], in their order.
+type Rule string
+
+// The rules.
+const (
+	RuleDisabled Rule = "disabled"
+	RuleExcluded Rule = "excluded"
+	RuleIncluded Rule = "included"
+	RuleTier     Rule = "tier"
+	RuleRollout  Rule = "rollout"
+	RuleOn       Rule = "on"
+)
+
+// decide is On, with the rule that decides.
+func (f *Flag) decide(t *Tenant) (on bool, rule Rule) {
 	switch {
-	case !f.Enabled, slices.Contains(f.Communities.Exclude, t.ID):
-		return false
+	case !f.Enabled:
+		return false, RuleDisabled
+	case slices.Contains(f.Communities.Exclude, t.ID):
+		return false, RuleExcluded
 	case slices.Contains(f.Communities.Include, t.ID):
-		return true
+		return true, RuleIncluded
 	case len(f.Tiers) > 0 && !slices.Contains(f.Tiers, t.Tier):
-		return false
+		return false, RuleTier
+	case f.RolloutPercent != nil:
+		return rolloutAt(f.ID, t.ID) < *f.RolloutPercent, RuleRollout
 	}
-	return f.RolloutPercent == nil || rolloutAt(f.ID, t.ID) < *f.RolloutPercent
+	return true, RuleOn
+}
+
+// FlagDecision says whether a tenant has a flag, and which rule of [Flag.On] decided it.
+type FlagDecision struct {
+	ID   string `json:"id"`
+	On   bool   `json:"on"`
+	Rule Rule   `json:"rule"`
 }
 
 // rolloutAt is the rollout percentage above which a community has a flag. It is made of the upper 53 bits of the XXH64
@@ -140,4 +170,17 @@ func (s *Flags) Enabled(t *Tenant) []string {
 		}
 	}
 	return ids
+}
+
+// decide evaluates every flag.
+func (s *Flags) decide(t *Tenant) []FlagDecision {
+	if s == nil {
+		return nil
+	}
+	decisions := make([]FlagDecision, len(s.byID))
+	for i, f := range s.byID {
+		on, rule := f.decide(t)
+		decisions[i] = FlagDecision{f.ID, on, rule}
+	}
+	return decisions
 }

@@ -17,14 +17,6 @@ func validateMode(f *faults, field string, m *Mode) {
 	}
 }
 
-// withMode returns the defaults with the mode that a document sets.
-func (d TierDefaults) withMode(m *Mode) TierDefaults {
-	if m != nil {
-		d.Shadow = *m == Shadow
-	}
-	return d
-}
-
 // Mode is the mode of the tenant.
 func (t *Tenant) Mode() Mode {
 	if t.Shadow {

@@ -1,7 +1,6 @@
 package tenant
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 )
@@ -40,25 +39,23 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 // Resolve makes the tenant of messages that carry id from the config c, which must be valid. If c is nil, the tenant is
 // the free default.
 func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
-	if c == nil {
-		d := tiers.Of(Free)
-		return &Tenant{
-			ID: id, Tier: Free, Features: d.Features, Max: d.Max, MaxDelayed: d.maxDelayed(), Shadow: d.Shadow, Weight: d.Weight,
-		}
+	var s settings
+	return s.of(id, c, tiers)
+}
+
+// noConfig is the config of a community that has none.
+var noConfig = &Config{Tier: Free}
+
+// of resolves the settings and makes the tenant, as Resolve.
+func (s *settings) of(id string, c *Config, tiers *Tiers) *Tenant {
+	stored := c != nil
+	if !stored {
+		c = noConfig
 	}
-	d := tiers.Of(c.Tier).with(&c.Features, &c.RateLimits).withDelay(&c.OnLimit, c.MaxDelayed).withMode(c.Mode)
-	return &Tenant{
-		ID:         cmp.Or(c.CommunityID, id),
-		GuildID:    c.GuildID,
-		Tier:       c.Tier,
-		Features:   d.Features,
-		Max:        d.Max,
-		Boosts:     c.Boosts.boosts(),
-		MaxDelayed: d.maxDelayed(),
-		Shadow:     d.Shadow,
-		Weight:     tiers.weight(c.Tier, d.Features, c.Weight),
-		Stored:     true,
-	}
+	s.resolve(c, tiers)
+	t := s.tenant(id, c)
+	t.Stored = stored
+	return t
 }
 
 // CheckID returns a [*FieldError] if id cannot be the ID of a community.

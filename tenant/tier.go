@@ -25,8 +25,11 @@ const (
 	UnlimitedCommands
 )
 
+// numFeatures is the number of features, and prioritySupport the place of that one in their order.
+const numFeatures, prioritySupport = 4, 2
+
 // featureNames are in the order of the constants.
-var featureNames = [...]string{"customBranding", "advancedAnalytics", "prioritySupport", "unlimitedCommands"}
+var featureNames = [numFeatures]string{"customBranding", "advancedAnalytics", "prioritySupport", "unlimitedCommands"}
 
 // Names lists the features of the set by their JSON names, in the order of the contract: customBranding,
 // advancedAnalytics, prioritySupport, unlimitedCommands.
@@ -38,16 +41,4 @@ func (f Features) Names() []string {
 		}
 	}
 	return names
-}
-
-// with returns the set with a feature switched on or off. If on is nil, it returns the set unchanged.
-func (f Features) with(bit Features, on *bool) Features {
-	switch {
-	case on == nil:
-		return f
-	case *on:
-		return f | bit
-	default:
-		return f &^ bit
-	}
 }

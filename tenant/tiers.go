@@ -2,43 +2,50 @@ package tenant
 
 import "github.com/go-json-experiment/json/jsontext"
 
-// TierDefaults are the features and limits of a tier.
+// TierDefaults are what a tenant of a tier has if its config sets nothing.
 type TierDefaults struct {
 	Features Features
 	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
-	// Delay says which actions delay messages over the limit, and MaxDelayed how many of each; 0 is 100.
+	// Delay says which actions delay messages over the limit, and MaxDelayed how many of each.
 	Delay      [NumActions]bool
 	MaxDelayed int64
 	Shadow     bool // limits are not enforced, see Tenant.Shadow
 	Weight     int  // share of handler time, see Tenant.Weight
 }
 
-func (d TierDefaults) with(f *FeatureOverrides, l *LimitOverrides) TierDefaults {
-	d.Features = d.Features.
-		with(CustomBranding, f.CustomBranding).
-		with(AdvancedAnalytics, f.AdvancedAnalytics).
-		with(PrioritySupport, f.PrioritySupport).
-		with(UnlimitedCommands, f.UnlimitedCommands)
-	for action, limit := range l.fields() {
-		if *limit != nil {
-			d.Max[action] = **limit
-		}
+// Of returns the defaults of a tier. An unknown tier has the defaults of Free.
+func (t *Tiers) Of(tier Tier) TierDefaults {
+	var s settings
+	c := &Config{Tier: tier}
+	s.resolve(c, t)
+	resolved := s.tenant("", c)
+	d := TierDefaults{
+		Features: resolved.Features, Max: resolved.Max, MaxDelayed: s.maxDelayed.Value, Shadow: resolved.Shadow, Weight: resolved.Weight,
+	}
+	for action, n := range resolved.MaxDelayed {
+		d.Delay[action] = n > 0
 	}
 	return d
 }
 
-// The defaults of the contract.
+// tierDefaults are the defaults of the contract for a tier.
+type tierDefaults struct {
+	features Features
+	max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
+	weight   int64             // share of handler time, see Tenant.Weight
+}
+
 var (
-	freeDefaults = TierDefaults{Max: [NumActions]int64{10, 100, 1, -1}, Weight: 1}
-	proDefaults  = TierDefaults{
-		Max:      [NumActions]int64{100, 1000, 10, -1},
-		Features: CustomBranding | AdvancedAnalytics,
-		Weight:   2,
+	freeDefaults = tierDefaults{max: [NumActions]int64{10, 100, 1, -1}, weight: 1}
+	proDefaults  = tierDefaults{
+		max:      [NumActions]int64{100, 1000, 10, -1},
+		features: CustomBranding | AdvancedAnalytics,
+		weight:   2,
 	}
-	enterpriseDefaults = TierDefaults{
-		Max:      [NumActions]int64{-1, -1, -1, -1},
-		Features: CustomBranding | AdvancedAnalytics | PrioritySupport | UnlimitedCommands,
-		Weight:   4,
+	enterpriseDefaults = tierDefaults{
+		max:      [NumActions]int64{-1, -1, -1, -1},
+		features: CustomBranding | AdvancedAnalytics | PrioritySupport | UnlimitedCommands,
+		weight:   4,
 	}
 )
 
@@ -62,16 +69,8 @@ type TierOverrides struct {
 	Unknown    jsontext.Value   `json:",embed"`
 }
 
-// Of returns the defaults of a tier. An unknown tier has the defaults of Free.
-func (t *Tiers) Of(tier Tier) TierDefaults {
-	builtin, o := t.of(tier)
-	d := builtin.with(&o.Features, &o.RateLimits).withDelay(&o.OnLimit, o.MaxDelayed).withMode(o.Mode)
-	d.Weight = t.weight(tier, d.Features, nil)
-	return d
-}
-
-// of returns the defaults of the contract and what the document overrides.
-func (t *Tiers) of(tier Tier) (builtin *TierDefaults, o *TierOverrides) {
+// of returns the defaults of the contract and what the document overrides. An unknown tier has those of Free.
+func (t *Tiers) of(tier Tier) (defaults *tierDefaults, o *TierOverrides) {
 	switch tier {
 	case Enterprise:
 		return &enterpriseDefaults, &t.Enterprise
