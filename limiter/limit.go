@@ -134,6 +134,7 @@ type Usage struct {
 type standing struct {
 	count      int64         // counted admissions and reservations
 	reserved   int64         // of the count: reservations whose time has not come, if peek.lua says it
+	ahead      int64         // of these: those that leave room for others, if peek.lua says it
 	limit      int64         // permits of the limit that is in force
 	boostLeft  time.Duration // for how long the boost in it lasts; 0: there is none
 	resetAfter time.Duration // until the oldest counted admission leaves; 0: none is counted
@@ -150,13 +151,16 @@ func noneVerdict(limit Limit) Verdict {
 	return Verdict{RetryAfter: limit.Window}
 }
 
+// taken is how many permits one more message finds taken.
+func (s standing) taken() int64 { return s.count - s.ahead }
+
 // peek returns the verdict that one more message would get.
 func (s standing) peek(limit Limit) Verdict {
 	v := Verdict{
-		Allowed:    s.count < s.limit,
-		Charged:    s.count < s.limit,
+		Allowed:    s.taken() < s.limit,
+		Charged:    s.taken() < s.limit,
 		Limit:      s.limit,
-		Remaining:  max(0, s.limit-s.count-1),
+		Remaining:  max(0, s.limit-s.taken()-1),
 		ResetAfter: s.resetAfter,
 	}
 	switch {
@@ -172,6 +176,6 @@ func (s standing) peek(limit Limit) Verdict {
 func (s standing) usage(limit Limit) Usage {
 	return Usage{
 		Used: s.count - s.reserved, Limit: s.limit, Boost: s.limit - limit.Max, BoostLeft: s.boostLeft,
-		Remaining: max(0, s.limit-s.count), ResetAfter: s.resetAfter, Delayed: s.reserved,
+		Remaining: max(0, s.limit-s.taken()), ResetAfter: s.resetAfter, Delayed: s.reserved,
 	}
 }

@@ -132,20 +132,20 @@ func readWindowReply(cmd *redis.Cmd, ids int, limit Limit) (windowReply, error) 
 		return windowReply{}, err
 	}
 	fields, ok := reply.([]any)
-	if !ok || len(fields) != 5 && len(fields) != 6 {
-		return windowReply{}, badReply("%T is not five or six fields", reply)
+	if !ok || len(fields) != 5 && len(fields) != 7 {
+		return windowReply{}, badReply("%T is not five or seven fields", reply)
 	}
 	verdicts, ok := fields[0].(string)
 	if !ok || len(verdicts) != ids {
 		return windowReply{}, badReply("%T is not %d verdicts", fields[0], ids)
 	}
-	var n [5]int64 // count, now, oldest, freeing; of peek.lua reserved
+	var n [6]int64 // count, now, oldest, freeing; of peek.lua reserved, ahead
 	for i, f := range fields[1:] {
 		if n[i], ok = f.(int64); !ok {
 			return windowReply{}, badReply("field %d is a %T", i+1, f)
 		}
 	}
-	r := windowReply{verdicts: verdicts, now: n[1], standing: standing{count: n[0], reserved: n[4], boostLeft: limit.boostLeft(n[1])}}
+	r := windowReply{verdicts: verdicts, now: n[1], standing: standing{count: n[0], reserved: n[4], ahead: n[5], boostLeft: limit.boostLeft(n[1])}}
 	r.standing.limit = limit.inForce(r.standing.boostLeft)
 	until := func(score int64) time.Duration {
 		return time.Duration(score-n[1])*time.Millisecond + limit.Window

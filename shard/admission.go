@@ -74,6 +74,11 @@ func (a *Admission) MayHold() bool { return a.Repeated || a.Reservation != "" }
 // asks reports whether a limit decides on the message.
 func (a *Admission) asks() bool { return a.Limited && !a.Admitted }
 
+// limitsUser reports whether the user's own limit is asked too.
+func (a *Admission) limitsUser() bool {
+	return a.Action == tenant.Command && a.User != "" && a.Tenant.Max[tenant.UserCommand] >= 0
+}
+
 // refusedByUser reports whether the user's own limit refused the message.
 func (a *Admission) refusedByUser() bool { return a.user != nil && !a.user.Verdict.Allowed }
 

@@ -84,7 +84,7 @@ func (s *shard[M]) decideUsers(ctx context.Context) error {
 	defer s.clearAsks()
 	for _, m := range s.batch {
 		a := m.Admission()
-		if !a.asks() || a.Action != tenant.Command || a.User == "" || a.Tenant.Max[tenant.UserCommand] < 0 {
+		if !a.asks() || !a.limitsUser() {
 			continue
 		}
 		if _, full := a.entry.window(a.Action).Reject(limitOf(a.Tenant, a.Action), now); full && !a.MayHold() {

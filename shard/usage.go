@@ -75,8 +75,7 @@ func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, 
 		out.Degraded = out.Degraded || u.Degraded
 		action := ActionUsage{
 			Action: counted[i].String(), Used: u.Used, Limit: u.Limit, Remaining: u.Remaining, Delayed: u.Delayed,
-			// Rounded up, so that a caller who waits that long is not early.
-			ResetMS:  (u.ResetAfter + time.Millisecond - 1).Milliseconds(),
+			ResetMS:  milliseconds(u.ResetAfter),
 			WindowMS: queries[i].Limit.Window.Milliseconds(),
 		}
 		if u.Boost > 0 {

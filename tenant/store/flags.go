@@ -43,17 +43,28 @@ func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 		_, there := texts[strings.TrimPrefix(key, flagsKey+" ")]
 		return there
 	})
+	set, _ := s.flagsOf(ctx, texts)
+	s.flagSet.Store(set)
+	return set, nil
+}
+
+// flagsOf makes the set of flags, and returns the keys of those that cannot be used, sorted.
+func (s *Store) flagsOf(ctx context.Context, texts map[string]string) (set *tenant.Flags, unusable []string) {
 	flags := make([]tenant.Flag, 0, len(texts))
 	for id, text := range texts {
-		if f, _ := s.flags.read(ctx, flagLocation(id).String(), &text); f != nil {
+		key := flagLocation(id).String()
+		f, usable := s.flags.read(ctx, key, &text)
+		if !usable {
+			unusable = append(unusable, key)
+		}
+		if f != nil {
 			flag := *f
 			flag.ID = id // events and callers use the field's name, even if the document has another ID
 			flags = append(flags, flag)
 		}
 	}
-	set := tenant.NewFlags(flags...)
-	s.flagSet.Store(set)
-	return set, nil
+	slices.Sort(unusable)
+	return tenant.NewFlags(flags...), unusable
 }
 
 // ListFlags reads all flags, for display. They are sorted by ID. The error is a [*StoredError] if there are more than
@@ -79,15 +90,13 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if redis.HasErrorPrefix(err, wrongType) {
-		return nil, &StoredError{Key: flagsKey, Err: &tenant.FieldError{Reason: "must be a hash"}}
+		return nil, errNoHash
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
 	}
-	if n > MaxFlags {
-		return nil, &StoredError{Key: flagsKey, Err: &tenant.FieldError{
-			Reason: fmt.Sprintf("holds %d flags, at most %d are accepted; delete some", n, MaxFlags),
-		}}
+	if err := checkFlags(n); err != nil {
+		return nil, err
 	}
 	texts, err := s.rdb.HGetAll(ctx, flagsKey).Result()
 	if err != nil {
@@ -95,6 +104,18 @@ func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	}
 	maps.DeleteFunc(texts, func(id, _ string) bool { return !tenant.ValidFlagID(id) })
 	return texts, nil
+}
+
+var errNoHash = &StoredError{Key: flagsKey, Err: &tenant.FieldError{Reason: "must be a hash"}}
+
+// checkFlags returns a [*StoredError] if there are too many flags.
+func checkFlags(n int64) error {
+	if n <= MaxFlags {
+		return nil
+	}
+	return &StoredError{Key: flagsKey, Err: &tenant.FieldError{
+		Reason: fmt.Sprintf("holds %d flags, at most %d are accepted; delete some", n, MaxFlags),
+	}}
 }
 
 // GetFlag reads a flag. It returns [ErrNotFound] if the flag is not stored, and a [*StoredError] together with the

