@@ -284,8 +284,7 @@ func TestShadowWhileLimitsCannotBeChecked(t *testing.T) {
 	b.wantCommands(map[string]int{"success": 14, "error": 1})
 }
 
-// A message of another shard's tenant in the same batch keeps its place: what passes in shadow mode stays in order with what
-// is admitted.
+// TestShadowKeepsTheOrder: what passes in shadow mode stays in order with what is admitted.
 func TestShadowKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	b := inShadow(t, `{"tier":"free","mode":"shadow"}`)

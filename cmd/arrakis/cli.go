@@ -24,8 +24,9 @@ type commands struct {
 	Dev   devCmd   `cmd:"" help:"Run everything in this process, with nothing else installed." set:"http_addr=127.0.0.1:8080"`
 	Serve serveCmd `cmd:"" help:"Run a worker and its ingress against real NATS and Redis." set:"http_addr=:8080" set:"nats_url=" set:"nats_hint=URL,..." set:"nats_note= Required."` //nolint:staticcheck // kong reads every set
 
-	Send  sendCmd  `cmd:"" help:"Send a command as a community and print the reply." set:"nats_url=${local_nats}"`
-	Usage usageCmd `cmd:"" help:"Show what a community has used of its limits, and what waits in its lanes." set:"nats_url=${local_nats}"`
+	Send    sendCmd    `cmd:"" help:"Send a command as a community and print the reply." set:"nats_url=${local_nats}"`
+	Usage   usageCmd   `cmd:"" help:"Show what a community has used of its limits, and what waits in its lanes." set:"nats_url=${local_nats}"`
+	Explain explainCmd `cmd:"" help:"Say what a command of a community would get now, and which document decided that."`
 
 	Tenant tenantCmd `cmd:"" help:"Read and change tenants."`
 	Tiers  tiersCmd  `cmd:"" help:"Read and change what tiers may do."`

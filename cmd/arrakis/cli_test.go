@@ -16,7 +16,7 @@ import (
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "") // kong asks for the width
 	for _, command := range []string{
-		"", "dev", "serve", "send", "usage", "tenant", "tenant get", "tenant list", "tenant set", "tenant boost", "tenant upgrade",
+		"", "dev", "serve", "send", "usage", "explain", "tenant", "tenant get", "tenant list", "tenant set", "tenant boost", "tenant upgrade",
 		"tenant delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "audit", "status", "provision", "version",
 	} {
 		t.Run(command, func(t *testing.T) {

@@ -63,6 +63,11 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, tableRow{cells: cells[:last], last: cells[last:]})
 }
 
+// wordsRow adds a row with a text, whose lines fit into the width.
+func (t *table) wordsRow(label, text string) {
+	t.rows = append(t.rows, tableRow{cells: []string{label}, last: strings.Fields(strings.Map(printable, text))})
+}
+
 // listRow adds a row with a list of names.
 func (t *table) listRow(label string, names []string) {
 	if len(names) == 0 {

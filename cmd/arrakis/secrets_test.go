@@ -22,6 +22,7 @@ var commandLines = map[string][]string{
 		`comm_1 work --data {"interaction_token":"` + markBody + `"}`, "comm_1 work --data [1]", "a.b work",
 	},
 	"usage":          {"comm_1", "comm_1 --json", "a.b"},
+	"explain":        {"comm_1 ping", "comm_1 ping --user=42 --json", "comm_1 Ping"},
 	"tenant get":     {"comm_1", "comm_1 --json", "nobody"},
 	"tenant list":    {"", "--json", "--limit 1"},
 	"tenant set":     {"comm_1 --tier pro", "comm_1 --commands=many", `comm_1 --data {"tear":1}`},

@@ -5,6 +5,7 @@
 //	GET                      /v1/tenants                      ?limit= ?cursor= ?q=
 //	POST, DELETE             /v1/tenants/{id}/boost
 //	GET                      /v1/tenants/{id}/usage
+//	GET                      /v1/tenants/{id}/explain         ?command= ?user=
 //	DELETE                   /v1/tenants/{id}/usage[/{action}]
 //	GET, PUT, DELETE         /v1/flags/{id}
 //	GET                      /v1/flags                        ?limit= ?cursor=

@@ -122,6 +122,7 @@ func (a *api) resources() map[string]resource {
 			get: tenants.serveGet, put: tenants.servePut, patch: a.patchTenant, remove: tenants.serveDelete,
 		}},
 		"/v1/tenants/{id}/boost":          {methods: map[string]endpoint{post: a.boost, remove: a.endBoosts}},
+		"/v1/tenants/{id}/explain":        {methods: map[string]endpoint{get: a.explain}, parameters: []string{"command", "user"}},
 		"/v1/tenants/{id}/usage":          {methods: map[string]endpoint{get: a.usage, remove: a.reset}},
 		"/v1/tenants/{id}/usage/{action}": {methods: map[string]endpoint{remove: a.reset}},
 		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
