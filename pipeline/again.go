@@ -76,7 +76,7 @@ func (s *metricsStage) notStored(work context.Context, d *delivery) {
 // handler runs. Where RETRY cannot take it, it waits in OVERFLOW, for a consumer that has nothing else. Its sender is told
 // now.
 func (s *metricsStage) park(work context.Context, d *delivery) {
-	if d.source.age(d.origin.stored, time.Now()) <= d.wait() {
+	if d.source.age(d.origin.stored(), time.Now()) <= d.wait() {
 		s.reply(work, d)
 	}
 	m := d.retry(time.Now().Add(d.source.clock()+s.parkFor()), d.Attempt)
@@ -127,7 +127,7 @@ func (s *metricsStage) forgetRetry(d *delivery) {
 }
 
 func (d *delivery) retryID() retry.ID {
-	return retry.ID{Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored}
+	return retry.ID{Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored()}
 }
 
 // retry is d as RETRY keeps it until at, a time by JetStream's clock. failed is how many attempts of d have failed.

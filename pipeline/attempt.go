@@ -47,7 +47,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 		}
 	}
 	if err != nil {
-		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "err", err)
+		c.log.DebugContext(ctx, "attempts not known", "event_id", d.EventID, "trace_id", d.traceID(), "err", err)
 		d.countWithoutRedis()
 		return true
 	}
@@ -106,7 +106,7 @@ func (c *attemptCounter) end(work, finishing context.Context, d *delivery) {
 		err = c.store.Undo(ctx, d.attemptsKey(), d.deliveryName())
 	}
 	if err != nil {
-		c.log.DebugContext(ctx, "attempts not counted", "event_id", d.EventID, "err", err)
+		c.log.DebugContext(ctx, "attempts not counted", "event_id", d.EventID, "trace_id", d.traceID(), "err", err)
 	}
 }
 
@@ -116,7 +116,7 @@ func (c *attemptCounter) forget(ctx context.Context, d *delivery) {
 		return
 	}
 	if err := c.store.Forget(ctx, d.attemptsKey()); err != nil {
-		c.log.DebugContext(ctx, "attempts not forgotten: they expire", "event_id", d.EventID, "err", err)
+		c.log.DebugContext(ctx, "attempts not forgotten: they expire", "event_id", d.EventID, "trace_id", d.traceID(), "err", err)
 	}
 }
 
@@ -134,5 +134,5 @@ func (d *delivery) deliveryName() string {
 
 // attemptsKey is the key of the record of d's attempts.
 func (d *delivery) attemptsKey() string {
-	return attempts.Key(d.origin.stream, d.origin.sequence, d.origin.stored)
+	return attempts.Key(d.origin.stream, d.origin.sequence, d.origin.stored())
 }

@@ -100,7 +100,7 @@ func TestAttemptsCountOverSchedules(t *testing.T) {
 	// A worker takes the retry, begins, and dies.
 	testserver.Eventually(t, "its time has come", func() bool { return b.retryStore("again.>") == 1 })
 	msg := b.next(contract.StreamRetry, contract.ConsumerRetry)
-	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), headers: msg.Headers()}
+	d := &delivery{source: newSource(b.js, contract.StreamRetry, contract.ConsumerRetry, discard), Message: Message{headers: msg.Headers()}}
 	meta, err := metadataOf(msg)
 	if err != nil {
 		t.Fatal(err)

@@ -23,9 +23,12 @@ import (
 // origin is a message as it was published first.
 type origin struct {
 	stream   string
-	sequence uint64    // in stream
-	stored   time.Time // by JetStream's clock
+	sequence uint64 // in stream
+	nanos    int64  // when it was stored, by JetStream's clock, in ns since 1970; see stored
 }
+
+// stored is when the message was stored first, by JetStream's clock.
+func (o *origin) stored() time.Time { return time.Unix(0, o.nanos) }
 
 // carryHeaders are the headers that only a carried message has.
 var carryHeaders = []string{
@@ -47,7 +50,7 @@ func (d *delivery) carry(failed int, now time.Time) nats.Header {
 	set(contract.HeaderStream, d.origin.stream)
 	set(contract.HeaderSequence, strconv.FormatUint(d.origin.sequence, 10))
 	set(contract.HeaderSubject, d.Subject)
-	set(contract.HeaderFirstStored, strconv.FormatInt(d.origin.stored.UnixNano(), 10))
+	set(contract.HeaderFirstStored, strconv.FormatInt(d.origin.nanos, 10))
 	set(contract.HeaderEventID, d.EventID)
 	delete(h, contract.HeaderAttempt)
 	if failed > 0 {
@@ -108,8 +111,8 @@ func (d *delivery) carried(subject string, now time.Time) error {
 	stored, err2 := number(contract.HeaderFirstStored, 63)
 	attempts, err3 := number(contract.HeaderAttempt, 31)
 	before, err4 := number(contract.HeaderDelivered, 63)
-	d.origin = origin{stream: d.header(contract.HeaderStream), sequence: sequence, stored: time.Unix(0, int64(stored))} //nolint:gosec // 63 bits
-	d.failed, d.before = int(attempts), before                                                                          //nolint:gosec // 31 bits
+	d.origin = origin{stream: d.header(contract.HeaderStream), sequence: sequence, nanos: int64(stored)} //nolint:gosec // 63 bits
+	d.failed, d.before = int(attempts), before                                                           //nolint:gosec // 31 bits
 	var err5, err6 error
 	d.admission.Reservation = d.header(contract.HeaderDelayed)
 	if text := d.header(contract.HeaderAdmitted); text != "" {

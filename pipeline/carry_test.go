@@ -18,7 +18,7 @@ import (
 // carriedBy is a delivery as decode makes it of a message that was read from the stream OVERFLOW.
 func carriedBy(h nats.Header) *delivery {
 	return &delivery{
-		source: newSource(nil, contract.StreamOverflow, "lane-00", discard), headers: h,
+		source: newSource(nil, contract.StreamOverflow, "lane-00", discard), Message: Message{headers: h},
 		position: position{sequence: 7, delivered: 1}, origin: origin{stream: contract.StreamOverflow, sequence: 7},
 	}
 }
@@ -29,7 +29,7 @@ func TestCarryRoundTrip(t *testing.T) {
 	d := queued("c", 1)
 	d.Kind, d.Subject = contract.KindEligibility, "eligibility.check.single.c"
 	d.headers = nats.Header{"Nats-Msg-Id": {"x"}, contract.HeaderReplyTo: {"_INBOX.a"}, contract.HeaderRequestID: {"r"}}
-	d.origin = origin{stream: "ELIGIBILITY", sequence: 42, stored: time.Unix(0, 1_700_000_000_123_456_789)}
+	d.origin = origin{stream: "ELIGIBILITY", sequence: 42, nanos: 1_700_000_000_123_456_789}
 	d.delivered = 3
 	d.admission.Limited = true
 	d.admission.Verdict = limiter.Verdict{Allowed: true, Charged: true, Limit: 100, Remaining: 7, ResetAfter: 1500 * time.Millisecond}
@@ -82,7 +82,7 @@ func TestCarriedByTheIngress(t *testing.T) {
 func TestCarriedRefuses(t *testing.T) {
 	good := func() nats.Header {
 		d := queued("c", 1)
-		d.origin, d.Subject = origin{stream: contract.StreamCommands, stored: time.Now()}, "commands.interaction"
+		d.origin, d.Subject = origin{stream: contract.StreamCommands, nanos: time.Now().UnixNano()}, "commands.interaction"
 		d.admission.Limited, d.admission.Verdict.Allowed = true, true
 		return d.carry(1, time.Now())
 	}

@@ -105,7 +105,7 @@ func (d *delivery) mustWait() bool {
 
 // longest is how long d can wait for its permit.
 func (s *delayer) longest(d *delivery, now time.Time) time.Duration {
-	age := d.source.age(d.origin.stored, now)
+	age := d.source.age(d.origin.stored(), now)
 	longest := longestWaitForPermit
 	if s.commandTTL > 0 && d.Kind == contract.KindCommand {
 		longest = min(longest, s.commandTTL-delayMargin)
@@ -189,7 +189,7 @@ func (d *delivery) notReserved() {
 
 // reservation names the permit that is reserved for d.
 func (d *delivery) reservation() string {
-	return d.origin.stream + ":" + strconv.FormatUint(d.origin.sequence, 10) + ":" + strconv.FormatInt(d.origin.stored.UnixNano(), 10)
+	return d.origin.stream + ":" + strconv.FormatUint(d.origin.sequence, 10) + ":" + strconv.FormatInt(d.origin.nanos, 10)
 }
 
 // refusalKey is the community and action of d.

@@ -117,7 +117,7 @@ func TestWait(t *testing.T) {
 		{"commands.x", "1500", 0},
 		{"", "1500", 0},
 	} {
-		d := &delivery{headers: nats.Header{contract.HeaderReplyTo: {tt.replyTo}, contract.HeaderWait: {tt.wait}}}
+		d := &delivery{Message: Message{headers: nats.Header{contract.HeaderReplyTo: {tt.replyTo}, contract.HeaderWait: {tt.wait}}}}
 		if got := d.wait(); got != tt.want {
 			t.Errorf("%q, %q: %v, want %v", tt.replyTo, tt.wait, got, tt.want)
 		}

@@ -176,7 +176,7 @@ func (f *flooded) storeInLaneAsWell(n int, remembered func(seq uint64) bool) {
 			f.t.Fatal(err)
 		}
 		d := &delivery{source: &source{stream: contract.StreamCommands}, position: position{sequence: m.Sequence, stored: m.Time.UnixNano(), delivered: 1}}
-		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time}
+		d.origin = origin{contract.StreamCommands, m.Sequence, m.Time.UnixNano()}
 		d.Subject, d.EventID, d.headers = m.Subject, strconv.FormatUint(seq, 10), m.Header
 		carried := &nats.Msg{Subject: contract.LaneSubject(contract.KindCommand, "big", 0), Header: d.carry(0, time.Now()), Data: m.Data}
 		carried.Header.Set(contract.HeaderAdmitted, "100 1 1")

@@ -8,10 +8,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"arrakis/limiter"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/tracing"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -39,6 +41,7 @@ type Message struct {
 	Body []byte
 
 	features func(*tenant.Tenant) []string
+	headers  nats.Header // as it was published with, and what decode has added; nil if there are none
 }
 
 // Features returns the names of the tenant's features and of the feature flags that are on for the tenant at this
@@ -47,6 +50,13 @@ func (m *Message) Features() []string { return m.features(m.Tenant) }
 
 // Feature reports whether name is among Features.
 func (m *Message) Feature(name string) bool { return slices.Contains(m.Features(), name) }
+
+// SpanContext is the span that the message's headers traceparent and tracestate name; it may not be valid. The context of a
+// handler has a span, the handler's own, only if the message is recorded: to put others' contexts there would cost every
+// message. So a handler that makes requests for a message that is not recorded passes this on.
+func (m *Message) SpanContext() trace.SpanContext {
+	return tracing.SpanContext(tracing.ParentOf(m.headers), tracing.StateOf(m.headers))
+}
 
 // delivery is one message on its way through the stages. One stage owns it at a time. A stage that puts it into the
 // next queue gives up ownership for good.
@@ -61,8 +71,8 @@ type delivery struct {
 	before   uint64 // deliveries before that; 0 if the message is not a carried one
 	source   *source
 	msg      jetstream.Msg
-	headers  nats.Header // msg's headers, nil if msg has none
-	received time.Time   // when this process began to decode the message
+	received time.Time      // when this process began to decode the message
+	trace    *tracing.Trace // nil if the message is not recorded, and once it has been
 
 	// Small fields stand together, so that a delivery fits into an allocation of 896 bytes, 8 of which are not its own.
 	size       uint32 // as the intake counts it, in bytes; set by decode
@@ -124,7 +134,7 @@ func (d *delivery) replayToEnd() string {
 
 // expired reports whether d is a command and older at now than its time to live. ttl 0 is never.
 func (d *delivery) expired(ttl time.Duration, now time.Time) bool {
-	return ttl > 0 && d.Kind == contract.KindCommand && d.source.age(d.origin.stored, now) > ttl
+	return ttl > 0 && d.Kind == contract.KindCommand && d.source.age(d.origin.stored(), now) > ttl
 }
 
 // replyTo is the subject to publish the outcome to. It is "" if the message names no valid one.

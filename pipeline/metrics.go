@@ -95,7 +95,7 @@ func (m *metrics) record(batch []*delivery) {
 	defer m.tenants.mu.Unlock()
 	for _, d := range batch {
 		if d.waited > 0 {
-			m.waits[worth(d.Tenant.Tier)].Observe(d.waited.Seconds())
+			observe(m.waits[worth(d.Tenant.Tier)], d.waited, d.trace)
 		}
 		if d.settlement != term && d.settlement != carriedOn && d.settlement != untold {
 			m.tenants.recordLocked(d)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/tracing"
 	"arrakis/tenant"
 )
 
@@ -61,6 +62,8 @@ type commandCounts struct {
 	statuses [numStatuses]uint64
 	buckets  []uint64 // by latencyBuckets, not cumulative; one more for longer latencies; nil before the first observation
 	seconds  float64  // sum of latencies
+	// exemplars are the last recorded message of each bucket; nil before the first one.
+	exemplars []exemplar
 }
 
 type checkCounts struct {
@@ -151,7 +154,7 @@ func (m *tenantMetrics) recordLocked(d *delivery) {
 		c := s.command(m.known, d.Command)
 		c.statuses[d.statusIndex()]++
 		if d.latency > 0 {
-			c.observe(d.latency.Seconds())
+			c.observe(d.latency.Seconds(), d.trace, d.received.Add(d.latency))
 		}
 	case contract.KindEligibility, contract.KindSync:
 		s.check(m.known.label(d.Kind, d.CheckType)).statuses[d.statusIndex()]++
@@ -189,12 +192,20 @@ func (s *tenantSeries) check(label string) *checkCounts {
 	return &s.checks[len(s.checks)-1]
 }
 
-func (c *commandCounts) observe(seconds float64) {
+// observe counts a latency. trace is that of a recorded message, nil for others.
+func (c *commandCounts) observe(seconds float64, trace *tracing.Trace, at time.Time) {
 	if c.buckets == nil {
 		c.buckets = make([]uint64, len(latencyBuckets)+1)
 	}
-	c.buckets[sort.SearchFloat64s(latencyBuckets, seconds)]++
+	bucket := sort.SearchFloat64s(latencyBuckets, seconds)
+	c.buckets[bucket]++
 	c.seconds += seconds
+	if trace != nil {
+		if c.exemplars == nil {
+			c.exemplars = make([]exemplar, len(c.buckets))
+		}
+		c.exemplars[bucket] = exemplar{traceID: trace.TraceID(), seconds: seconds, at: at.UnixNano()}
+	}
 }
 
 // add adds the counts of an evicted series. The ratios of that series are states, not counts, and are dropped.
@@ -230,6 +241,7 @@ func (s *tenantSeries) clone() tenantSeries {
 	c.commands = append([]commandCounts(nil), s.commands...)
 	for i := range c.commands {
 		c.commands[i].buckets = append([]uint64(nil), c.commands[i].buckets...)
+		c.commands[i].exemplars = append([]exemplar(nil), c.commands[i].exemplars...)
 	}
 	c.checks = append([]checkCounts(nil), s.checks...)
 	return c
@@ -290,7 +302,7 @@ func (s *tenantSeries) collect(ch chan<- prometheus.Metric) {
 		}
 		if c.buckets != nil {
 			total, cumulative := c.cumulative()
-			ch <- prometheus.MustNewConstHistogram(latencyDesc, total, c.seconds, cumulative, id, tier, c.command)
+			ch <- c.withExemplars(prometheus.MustNewConstHistogram(latencyDesc, total, c.seconds, cumulative, id, tier, c.command))
 		}
 	}
 	for _, c := range s.checks {

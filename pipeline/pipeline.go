@@ -24,6 +24,7 @@ import (
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/retry"
 	"arrakis/pipeline/streams"
+	"arrakis/pipeline/tracing"
 	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -55,6 +56,8 @@ type Options struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+
+	Tracer *tracing.Tracer // nil: no message is recorded
 
 	laneStay time.Duration // of a community in a lane, at least; tests shorten it; 0: the default of package lanes
 }
@@ -113,7 +116,7 @@ func New(o Options) (*Pipeline, error) {
 	delays := newDelayer(shards, o.CommandTTL, ended)
 	taken := newIntake()
 	decode := &decodeStage{
-		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, metrics: m, log: log, admitted: admitted,
+		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, tracer: o.Tracer, metrics: m, log: log, admitted: admitted,
 		shards: shards, ended: ended, added: make(chan struct{}, 1),
 	}
 	decode.addSources(js, &o)

@@ -21,7 +21,7 @@ func (s *metricsStage) endReplay(work context.Context, d *delivery) {
 		return
 	}
 	if err := s.store.EndReplay(context.WithoutCancel(work), replay, d.Body); err != nil {
-		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay, "err", err)
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", replay, "trace_id", d.traceID(), "err", err)
 	}
 }
 

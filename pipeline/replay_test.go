@@ -30,7 +30,7 @@ func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 	for _, id := range []string{"e1", "e2"} {
 		b.publish("commands.interaction", command("c1", "ping", id), contract.HeaderReplay, "17:1700000000000000000")
 		msg := b.next(contract.StreamCommands, contract.ConsumerCommand)
-		d := &delivery{source: commands, msg: msg, headers: msg.Headers(), disposition: disposition{settlement: ack, status: contract.StatusOK}}
+		d := &delivery{source: commands, msg: msg, Message: Message{headers: msg.Headers()}, disposition: disposition{settlement: ack, status: contract.StatusOK}}
 		d.EventID = id
 		busy.end(t.Context(), d)
 	}
@@ -170,7 +170,7 @@ func TestMovedReplayThatIsNotEnded(t *testing.T) {
 	s := &metricsStage{store: deadletter.New(b.js), log: slog.New(slog.DiscardHandler)}
 	replayed := func(delivered uint64, received time.Time) *delivery {
 		return &delivery{
-			source: commands, headers: nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}},
+			source: commands, Message: Message{headers: nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}}},
 			position: position{delivered: delivered}, received: received, disposition: moved(),
 		}
 	}
@@ -197,7 +197,7 @@ func TestReplayInALaneHasEnded(t *testing.T) {
 	t.Parallel()
 	headers := nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}}
 	for lane, want := range map[bool]string{false: "17:1700000000000000000", true: ""} {
-		d := &delivery{source: &source{lane: lane}, headers: headers}
+		d := &delivery{source: &source{lane: lane}, Message: Message{headers: headers}}
 		if got := d.replayToEnd(); got != want || d.replay() == "" {
 			t.Errorf("in a lane %t: %q is to be ended, want %q", lane, got, want)
 		}

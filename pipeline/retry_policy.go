@@ -32,7 +32,7 @@ type try struct {
 func (d *delivery) try(now time.Time, commandTTL time.Duration) try {
 	return try{
 		attempt: d.Attempt, maxAttempts: d.maxAttempts, earlier: int(min(d.before+d.delivered-1, math.MaxInt32)),
-		stored: d.origin.stored, now: now.Add(d.source.clock()),
+		stored: d.origin.stored(), now: now.Add(d.source.clock()),
 		wait: d.wait(), expires: d.Kind == contract.KindCommand && commandTTL > 0,
 	}
 }

@@ -170,7 +170,7 @@ func TestDeathBetweenRetryAndAck(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := &delivery{source: &source{}, position: position{sequence: meta.Sequence.Stream, delivered: 1}}
-	dead.origin = origin{stream: contract.StreamCommands, sequence: meta.Sequence.Stream, stored: meta.Timestamp}
+	dead.origin = origin{stream: contract.StreamCommands, sequence: meta.Sequence.Stream, nanos: meta.Timestamp.UnixNano()}
 	dead.Subject, dead.Body, dead.EventID = msg.Subject(), msg.Data(), "e1"
 	b.storeRetry(dead.retry(time.Now().Add(time.Hour), 1))
 	if err := msg.Nak(); err != nil {

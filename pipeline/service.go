@@ -14,6 +14,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/replies"
+	"arrakis/pipeline/tracing"
 	"arrakis/tenant"
 )
 
@@ -107,8 +108,8 @@ func serviceError(reply *nats.Msg) error {
 
 // serviceRequest is a message to a service, to be used again: its headers are made once, and only their values change.
 type serviceRequest struct {
-	msg                                                                      nats.Msg
-	community, tier, features, requestID, eventID, attempt, deadline, parent []string // of one value each, in msg's headers
+	msg                                                                             nats.Msg
+	community, tier, features, requestID, eventID, attempt, deadline, parent, state []string // of one value each, in msg's headers
 }
 
 func newServiceRequest() *serviceRequest {
@@ -121,7 +122,7 @@ func newServiceRequest() *serviceRequest {
 		*value = make([]string, 1)
 		r.msg.Header[name] = *value
 	}
-	r.parent = make([]string, 1)
+	r.parent, r.state = make([]string, 1), make([]string, 1)
 	return r
 }
 
@@ -135,12 +136,29 @@ func (r *serviceRequest) fill(d *delivery, features string, deadline time.Time) 
 	r.eventID[0] = d.EventID
 	r.attempt[0] = strconv.Itoa(d.Attempt)
 	r.deadline[0] = strconv.FormatInt(deadline.UnixMilli(), 10)
-	if r.parent[0] != "" {
-		r.parent[0] = ""
-		delete(r.msg.Header, contract.HeaderTraceParent)
+	r.fillTrace(d)
+}
+
+// fillTrace sets the trace headers: those of the handler's span, or those of the message if it is not recorded.
+func (r *serviceRequest) fillTrace(d *delivery) {
+	parent, state, ok := d.trace.HandlerHeaders()
+	if !ok {
+		if parent = tracing.ParentOf(d.headers); parent != "" {
+			state = tracing.StateOf(d.headers)
+		}
 	}
-	if parent := d.header(contract.HeaderTraceParent); parent != "" {
-		r.parent[0] = parent
-		r.msg.Header[contract.HeaderTraceParent] = r.parent
+	for _, h := range [...]struct {
+		name  string
+		last  []string
+		value string
+	}{{contract.HeaderTraceParent, r.parent, parent}, {contract.HeaderTraceState, r.state, state}} {
+		if h.last[0] == h.value {
+			continue
+		}
+		if h.last[0] = h.value; h.value == "" {
+			delete(r.msg.Header, h.name)
+		} else {
+			r.msg.Header[h.name] = h.last
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/tracing"
 	"arrakis/shard"
 )
 
@@ -22,6 +23,7 @@ type decodeStage struct {
 	// commandTTL is the age past which a command is expired; 0: never.
 	commandTTL time.Duration
 	intake     *intake
+	tracer     *tracing.Tracer
 	metrics    *metrics
 	log        *slog.Logger
 
@@ -120,8 +122,8 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	if meta.delivered > 1 {
 		src.redelivered.Add(1)
 	}
-	d := &delivery{source: src, msg: msg, size: arrived.size, headers: msg.Headers(), position: meta.position, received: now, reconnects: src.reconnects}
-	d.Body, d.origin = msg.Data(), origin{stream: src.stream, sequence: meta.sequence, stored: time.Unix(0, meta.stored)}
+	d := &delivery{source: src, msg: msg, size: arrived.size, position: meta.position, received: now, reconnects: src.reconnects}
+	d.Body, d.headers, d.origin = msg.Data(), msg.Headers(), origin{stream: src.stream, sequence: meta.sequence, nanos: meta.stored}
 	if src.route != nil {
 		d.Kind, d.Subject = src.route.Kind, msg.Subject()
 	} else if err := d.carried(msg.Subject(), now); err != nil {
@@ -130,6 +132,9 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	}
 	d.Attempt = d.failed + 1 // the handle stage counts
 	d.Envelope, err = contract.Decode(d.Kind, d.Body)
+	if s.tracer.Records(d.headers, d.EventID, now) {
+		d.beginTrace(s.tracer, now)
+	}
 	if d.decided() { // to become a dead letter, when there was no room for it
 		d.Attempt = d.failed
 		return s.ended.Put(work, d)

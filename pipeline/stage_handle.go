@@ -92,6 +92,9 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 	if !begins {
 		return 0, s.pass(finishing, d)
 	}
+	if d.trace != nil {
+		d.traceHandler(began)
+	}
 	if d.function != nil {
 		result, err := s.invoke(work, d.function, d, began)
 		return s.finish(work, finishing, d, began, result, err)
@@ -110,6 +113,7 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 // begin returns when the handler of d begins, or false if none must run. Then d has its disposition.
 func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time, begins bool) {
 	now := d.received.Add(d.began)
+	d.trace.Step(spanTurn, now)
 	switch {
 	case d.toForget():
 		d.disposition = forgotten()
@@ -184,11 +188,12 @@ func (s *handleStage) finish(
 		t := d.try(now, s.commandTTL)
 		d.disposition = s.retries.handled(err, &t)
 		d.latency = now.Sub(d.received)
-		s.metrics.handle.Observe(took.Seconds())
+		observe(s.metrics.handle, took, d.trace)
 		if err != nil {
 			s.logFailure(work, d, err)
 		}
 	}
+	d.trace.EndHandler(now, d.failureName())
 	s.attempts.end(work, finishing, d)
 	return took, s.pass(finishing, d)
 }
@@ -206,7 +211,7 @@ func (s *handleStage) pass(finishing context.Context, d *delivery) (ended bool) 
 
 // invoke runs a Go function and encodes its result. Only invoke recovers a handler's panic.
 func (s *handleStage) invoke(work context.Context, f Handler, d *delivery, began time.Time) (text json.RawMessage, err error) {
-	ctx, cancel := context.WithDeadline(work, began.Add(s.timeout))
+	ctx, cancel := context.WithDeadline(d.trace.HandlerContext(work), began.Add(s.timeout))
 	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
@@ -248,6 +253,7 @@ func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	attrs := []slog.Attr{
 		slog.String("event_id", d.EventID), slog.String("community_id", d.Community),
 		slog.String("kind", d.Kind.String()), slog.String("name", d.Name(d.Kind)), slog.Int("attempt", d.Attempt),
+		slog.Any("trace_id", d.traceID()),
 	}
 	var panicked *panicError
 	if errors.As(err, &panicked) {

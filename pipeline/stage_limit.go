@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -51,6 +52,9 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	for i, d := range batch {
 		d.Tenant = d.admission.Tenant
 		d.Community = d.Tenant.ID
+		if d.trace != nil {
+			d.traceLimit(time.Now())
+		}
 		switch v := &d.admission.Verdict; {
 		case d.decided(): // it is expired or refused
 		case !v.Allowed && s.delays.take(d):

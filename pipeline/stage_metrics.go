@@ -148,7 +148,7 @@ func (s *metricsStage) endAck(work context.Context, d *delivery) {
 func (s *metricsStage) warnNotEnded(work context.Context, d *delivery) {
 	if now := time.Now(); now.Sub(s.warned) >= notEndedInterval {
 		s.warned = now
-		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", d.replayToEnd(),
+		s.log.WarnContext(work, replayNotEnded, "event_id", d.EventID, "replay", d.replayToEnd(), "trace_id", d.traceID(),
 			"err", "too many dead letters wait to be stored; others like it are not logged for a minute")
 	}
 }
@@ -188,7 +188,7 @@ func (s *metricsStage) reply(work context.Context, d *delivery) {
 		}
 	}
 	if err != nil {
-		s.log.WarnContext(work, "the outcome could not be sent", "event_id", d.EventID, "err", err)
+		s.log.WarnContext(work, "the outcome could not be sent", "event_id", d.EventID, "trace_id", d.traceID(), "err", err)
 	}
 }
 
@@ -216,7 +216,10 @@ func (s *metricsStage) settle(work context.Context, d *delivery) {
 	// becomes a dead letter again.
 	if err != nil && (d.settlement == term || !errors.Is(err, jetstream.ErrMsgAlreadyAckd)) {
 		s.log.WarnContext(work, "message not settled: JetStream will deliver it again",
-			"stream", d.source.stream, "stream_seq", d.sequence, "err", err)
+			"stream", d.source.stream, "stream_seq", d.sequence, "trace_id", d.traceID(), "err", err)
+	}
+	if d.trace != nil {
+		d.endTrace(time.Now())
 	}
 }
 
@@ -255,7 +258,7 @@ func (s *metricsStage) deadLetter(work context.Context, d *delivery) {
 	s.log.LogAttrs(work, slog.LevelDebug, "dead letter",
 		slog.String("stream", d.origin.stream), slog.Uint64("stream_seq", d.origin.sequence), slog.String("reason", string(d.reason)),
 		slog.String("event_id", d.EventID), slog.String("community_id", d.community()), slog.Int("attempt", d.Attempt),
-		slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
+		slog.Any("trace_id", d.traceID()), slog.String("cause", contract.Clip(d.cause, deadletter.MaxCause)))
 	s.endReplay(work, d)
 	s.answer(work, d)
 	s.attempts.forget(context.WithoutCancel(work), d)
@@ -289,7 +292,7 @@ func (d *delivery) lasting() nats.Header {
 // record is the record of a message that becomes a dead letter.
 func (d *delivery) record() *deadletter.Record {
 	return &deadletter.Record{
-		Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored, Subject: d.Subject,
+		Stream: d.origin.stream, Sequence: d.origin.sequence, Stored: d.origin.stored(), Subject: d.Subject,
 		Headers: d.lasting(), Body: d.Body, Attempts: d.Attempt, Reason: d.reason, Cause: d.cause,
 	}
 }

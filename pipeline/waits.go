@@ -125,7 +125,7 @@ func (q *fairQueue) beganLocked(b *backlog, d *delivery, now time.Time) {
 	if !d.fresh() {
 		return
 	}
-	d.waited = max(1, d.source.age(d.origin.stored, now))
+	d.waited = max(1, d.source.age(d.origin.stored(), now))
 	if q.waits.age > 0 && b.counts(d) {
 		q.waits.add(b.community, worth(d.Tenant.Tier), d.waited)
 	}
@@ -167,7 +167,7 @@ func (q *fairQueue) oldestLocked(now time.Time, oldest *[numTiers]time.Duration)
 		for d := b.first; d != nil; d = d.next {
 			if b.counts(d) {
 				tier := worth(d.Tenant.Tier)
-				oldest[tier] = max(oldest[tier], d.source.age(d.origin.stored, now))
+				oldest[tier] = max(oldest[tier], d.source.age(d.origin.stored(), now))
 				break // the others have come later
 			}
 		}

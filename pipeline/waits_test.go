@@ -63,7 +63,7 @@ func (l *loads) put(community string, tier tenant.Tier, n int, ago time.Duration
 	batch := make([]*delivery, n)
 	for i := range batch {
 		d := queued(community, i)
-		d.source, d.origin.stored, d.Tenant = l.source, time.Now().Add(-ago), &tenant.Tenant{ID: community, Tier: tier, Weight: 1}
+		d.source, d.origin.nanos, d.Tenant = l.source, time.Now().Add(-ago).UnixNano(), &tenant.Tenant{ID: community, Tier: tier, Weight: 1}
 		batch[i] = d
 	}
 	if !l.q.put(batch) {
@@ -74,7 +74,7 @@ func (l *loads) put(community string, tier tenant.Tier, n int, ago time.Duration
 // weighing puts a command of a community of so much weight.
 func (l *loads) weighing(community string, weight int) {
 	d := queued(community, 0)
-	d.source, d.origin.stored, d.Tenant = l.source, time.Now(), &tenant.Tenant{ID: community, Tier: tenant.Enterprise, Weight: weight}
+	d.source, d.origin.nanos, d.Tenant = l.source, time.Now().UnixNano(), &tenant.Tenant{ID: community, Tier: tenant.Enterprise, Weight: weight}
 	l.q.put([]*delivery{d})
 }
 
@@ -243,7 +243,7 @@ func TestWhatCounts(t *testing.T) {
 			l := newLoads(t, 10, 0, time.Second)
 			for i, ago := range []time.Duration{time.Minute, time.Minute, 0} { // the first begins, the second waits
 				d := queued(fmt.Sprint(name, i), i)
-				d.source, d.origin.stored, d.Tenant = l.source, time.Now().Add(-ago), &tenant.Tenant{ID: d.Community, Weight: 1}
+				d.source, d.origin.nanos, d.Tenant = l.source, time.Now().Add(-ago).UnixNano(), &tenant.Tenant{ID: d.Community, Weight: 1}
 				change(d)
 				l.q.put([]*delivery{d})
 				if i != 1 {

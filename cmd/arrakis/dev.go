@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,10 +27,13 @@ type devCmd struct {
 	workerSettings
 	tenantSettings
 	consumerSettings
+	traceSettings
 	logSettings
 }
 
-func (c *devCmd) validate(process) error { return c.httpSettings.validate() }
+func (c *devCmd) validate(p process) error {
+	return errors.Join(c.httpSettings.validate(), c.traceSettings.validate(p))
+}
 
 // readyWithin is how long the parts may take to become ready. They usually take a second.
 const readyWithin = 30 * time.Second
@@ -63,6 +67,11 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	}
 	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, handlers
 	o.Streams.MaxAckPending = c.MaxAckPending
+	stopTraces, err := c.exportTraces(ctx, p, &o)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	w, err := c.newWorker(&o)
 	if err != nil {
 		return err

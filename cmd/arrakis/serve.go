@@ -17,6 +17,7 @@ type serveCmd struct {
 	workerSettings
 	tenantSettings
 	streamSettings
+	traceSettings
 	logSettings
 }
 
@@ -39,7 +40,7 @@ func (c *serveCmd) validate(p process) error {
 		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without settings, run `arrakis dev`",
 			strings.Join(missing, " and ")))
 	}
-	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate())...)
+	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate(), c.traceSettings.validate(p))...)
 }
 
 func (c *serveCmd) Run(ctx context.Context, p process) error {
@@ -64,6 +65,11 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
+	stopTraces, err := c.exportTraces(ctx, p, &o)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	w, err := c.newWorker(&o)
 	if err != nil {
 		return err

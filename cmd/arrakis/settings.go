@@ -34,6 +34,7 @@ var settingGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "worker", Title: "Worker:"},
 	{Key: "tenants", Title: "Tenants and limits:"},
 	{Key: "streams", Title: "Streams that arrakis creates:"},
+	{Key: "traces", Title: "Traces:"},
 	{Key: "log", Title: "Log:"},
 })
 
@@ -122,6 +123,7 @@ func defaults() kong.Vars {
 		"tenant_cache_size": strconv.Itoa(o.TenantCacheSize), "tenant_cache_ttl": short(o.TenantCacheTTL),
 		"reload_poll_interval": short(o.ReloadPollInterval), "limit_on_redis_down": o.OnRedisDown.String(),
 		"metrics_max_tenants": strconv.Itoa(o.MetricsMaxTenants),
+		"traces_per_second":   strconv.Itoa(o.Traces.PerSecond),
 		"max_ack_pending":     strconv.Itoa(o.Streams.MaxAckPending),
 		"stream_storage":      strings.ToLower(o.Streams.Storage.String()), "stream_replicas": strconv.Itoa(o.Streams.Replicas),
 	}

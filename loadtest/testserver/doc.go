@@ -1,5 +1,5 @@
 // Package testserver starts the servers that tests need: redis-server, alone, as a cluster or under a Sentinel;
-// miniredis; nats-server; and a TCP proxy that fails like a network. It also has helpers for tests: a poll with a
+// miniredis; nats-server; a collector of traces; and a TCP proxy that fails like a network. It also has helpers for tests: a poll with a
 // deadline, golden files, and the fixtures of messages. Only tests and the load tests may import it.
 //
 // # What a server promises

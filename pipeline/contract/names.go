@@ -77,6 +77,7 @@ const (
 	HeaderShadowed = "Arrakis-Shadowed"
 
 	HeaderTraceParent = "traceparent"
+	HeaderTraceState  = "tracestate"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.
 	HeaderServiceError     = "Nats-Service-Error"
 	HeaderServiceErrorCode = "Nats-Service-Error-Code"

@@ -42,6 +42,7 @@ func (w *Worker) addIngress() error {
 	}
 	w.ingress, err = ingress.New(ingress.Options{
 		NATS: w.o.NATS, Bearer: bearer, Idempotency: remembered, Lanes: w.pipeline.Lanes(), DrainTimeout: ingressDrain(w.o.ShutdownTimeout),
+		Tracer: w.tracer, TrustTraces: bearer.Required() || loopback(w.o.HTTP.Addr()),
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {

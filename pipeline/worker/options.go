@@ -18,6 +18,7 @@ import (
 	"arrakis/pipeline"
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/streams"
+	"arrakis/pipeline/tracing"
 )
 
 // Options configures a [Worker]. A field that is zero has its default. NATS and Redis are required.
@@ -104,6 +105,10 @@ type Options struct {
 	// MetricsMaxTenants is how many communities have metrics of their own, 1 or more. Defaults to 10,000.
 	MetricsMaxTenants int
 
+	// Traces says which messages are recorded as spans of OpenTelemetry, and by which provider. Run flushes the provider at its
+	// end, if that has a method ForceFlush; the caller shuts it down. Defaults to none: nothing is recorded.
+	Traces tracing.Options
+
 	// Version is the version of the program, for people who look at the fleet. Defaults to that of its main module.
 	Version string
 	// Name is the name of this process in the changes that it announces. Defaults to "worker:" and the host's name.
@@ -151,6 +156,7 @@ func (o Options) withDefaults() Options {
 	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
 	o.ReloadPollInterval = cmp.Or(o.ReloadPollInterval, 30*time.Second)
 	o.MetricsMaxTenants = cmp.Or(o.MetricsMaxTenants, 10_000)
+	o.Traces.PerSecond = cmp.Or(o.Traces.PerSecond, tracing.DefaultPerSecond)
 	if o.Version == "" {
 		o.Version = moduleVersion()
 	}
@@ -236,6 +242,7 @@ func (o *Options) validate() error {
 		{"TenantCacheTTL", o.TenantCacheTTL < 0, o.TenantCacheTTL},
 		{"ReloadPollInterval", o.ReloadPollInterval < 0, o.ReloadPollInterval},
 		{"MetricsMaxTenants", o.MetricsMaxTenants < 0, o.MetricsMaxTenants},
+		{"Traces.PerSecond", o.Traces.PerSecond < 0, o.Traces.PerSecond},
 	} {
 		if f.negative {
 			errs = append(errs, fmt.Errorf("worker: %s is %v, want 1 or more, or 0 for the default", f.name, f.value))

@@ -21,6 +21,7 @@ import (
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/ops"
+	"arrakis/pipeline/tracing"
 	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -36,6 +37,7 @@ type Worker struct {
 	directory  *store.Directory
 	watcher    *watch.Watcher
 	pipeline   *pipeline.Pipeline
+	tracer     *tracing.Tracer // nil without Options.Traces
 	health     *ops.Health
 	heart      *heart
 	hub        *live.Hub        // nil without Options.Ops
@@ -67,6 +69,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.tenants = store.New(o.Redis, store.Options{Source: o.Name, Logger: o.Logger})
 	w.directory = store.NewDirectory(w.tenants)
+	w.tracer = tracing.New(o.Traces, o.Registry)
 	if w.pipeline, err = pipeline.New(w.pipelineOptions()); err != nil {
 		return nil, err
 	}
@@ -105,13 +108,13 @@ func (w *Worker) pipelineOptions() pipeline.Options {
 		CommandTTL: max(o.CommandTTL, 0), OverloadAge: max(o.OverloadAge, 0),
 		TenantCacheSize: o.TenantCacheSize, TenantCacheTTL: o.TenantCacheTTL,
 		MetricsMaxTenants: o.MetricsMaxTenants, ShutdownTimeout: o.ShutdownTimeout - lastAnswers(o.ShutdownTimeout),
-		Logger: o.Logger, Registerer: o.Registry,
+		Tracer: w.tracer, Logger: o.Logger, Registerer: o.Registry,
 	}
 }
 
 // ShutdownTimeout is divided into three parts: ingressDrain, in which requests in flight can get their outcome; the
 // time of the pipeline, which includes what the ingress did not need, and the time to give messages back; lastAnswers,
-// the last part, in which the HTTP servers send their last bytes and everything is closed.
+// the last part, in which the HTTP servers send their last bytes, spans are flushed and everything is closed.
 
 func ingressDrain(shutdown time.Duration) time.Duration { return max(1, shutdown/3) } // 0 would be the default
 
@@ -172,7 +175,31 @@ func (w *Worker) Run(ctx context.Context) error {
 		part("live", func() error { w.hub.Run(back); return nil }, func() {})
 		part("ops", func() error { return w.serve(back, w.opsServer, w.o.Ops) }, stopFront)
 	}
+	part("traces", func() error { w.flushTraces(back, front); return nil }, func() {})
 	return w.await(&g, &running, late)
+}
+
+// flushTime is how long a shutdown waits for the collector of traces, at most, even if there is more time.
+const flushTime = 2 * time.Second
+
+// flushTraces flushes the spans once all messages have ended, which is when back ends. front has ended when the shutdown
+// began. Spans that the collector does not take in time are lost: nothing else depends on them.
+func (w *Worker) flushTraces(back, front context.Context) {
+	<-front.Done()
+	began := time.Now()
+	<-back.Done()
+	provider, ok := w.o.Traces.Provider.(interface {
+		ForceFlush(ctx context.Context) error
+	})
+	if !ok {
+		return
+	}
+	last := began.Add(w.o.ShutdownTimeout - lastAnswers(w.o.ShutdownTimeout)/2)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(back), min(flushTime, time.Until(last)))
+	defer cancel()
+	if err := provider.ForceFlush(ctx); err != nil {
+		w.o.Logger.Warn("the last traces may be lost: the collector has not taken them in time", "err", err)
+	}
 }
 
 // await waits for all parts. When late is closed, it returns an error that names the running ones.

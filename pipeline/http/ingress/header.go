@@ -4,7 +4,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/http"
 	"strings"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/tracing"
 )
 
 // newUUID makes a random UUID (RFC 9562, version 4).
@@ -87,22 +91,14 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// validTraceParent reports whether s is a traceparent of W3C Trace Context: version-trace-parent-flags in lower-case
-// hex, with IDs that are not all zeros. Versions after 00 may have more fields.
-func validTraceParent(s string) bool {
-	const length = 55
-	if len(s) < length || len(s) > 512 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
-		return false
+// copyTrace copies the client's traceparent and tracestate into the message. What is not valid is left out.
+func (m *message) copyTrace(h http.Header) {
+	parent := h.Get(contract.HeaderTraceParent)
+	if !tracing.ValidParent(parent) {
+		return
 	}
-	version, trace, parent, flags := s[:2], s[3:35], s[36:52], s[53:length]
-	if !lowerHex(version) || !lowerHex(trace) || !lowerHex(parent) || !lowerHex(flags) ||
-		version == "ff" || strings.Trim(trace, "0") == "" || strings.Trim(parent, "0") == "" {
-		return false
+	m.setHeader(contract.HeaderTraceParent, parent)
+	if state := strings.Join(h.Values(contract.HeaderTraceState), ","); state != "" && tracing.ValidState(state) {
+		m.setHeader(contract.HeaderTraceState, state)
 	}
-	if len(s) == length {
-		return true
-	}
-	return version != "00" && s[length] == '-' && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
-
-func lowerHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

@@ -20,6 +20,7 @@ import (
 	"arrakis/pipeline/http/connections"
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/tracing"
 )
 
 // Options are the settings of an [Ingress]. Every field but NATS may be zero.
@@ -35,6 +36,11 @@ type Options struct {
 	// Lanes says which communities are in a lane: messages of those that are unlimited are stored there. Defaults to nil:
 	// all messages are stored in the streams of their routes.
 	Lanes *lanes.Registry
+	// Tracer records messages that are published. Defaults to nil: none.
+	Tracer *tracing.Tracer
+	// TrustTraces says that the client decides, by the sampled flag of its traceparent, whether its message is recorded. It is
+	// always so for clients with a certificate. Defaults to no: the tracer's sampler decides.
+	TrustTraces bool
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int
 	// Wait is the longest time that a request waits to be stored and to get its outcome. Defaults to 30 s.

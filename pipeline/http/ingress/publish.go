@@ -16,6 +16,7 @@ import (
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/streams"
+	"arrakis/pipeline/tracing"
 )
 
 const (
@@ -27,6 +28,9 @@ const (
 
 // errNoOutcome means that the message is stored but no outcome arrived in time.
 var errNoOutcome = errors.New("no outcome yet")
+
+// notStored is the error of a span whose message was not stored, or not confirmed.
+const notStored = "not_stored"
 
 // storeError means that a message was not stored, or that JetStream did not confirm it.
 type storeError struct{ err error }
@@ -43,10 +47,16 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	if !in.options.NATS.IsConnected() {
 		return nil, &storeError{nats.ErrDisconnected}
 	}
+	trace := in.options.Tracer.Publish(m.msg.Header, tracing.Publication{
+		Destination: m.kind.Route().Filter(), EventID: m.envelope.EventID, Community: m.envelope.TenantKey,
+		Trusted: in.options.TrustTraces || m.trusted,
+	})
 	way, err := in.enter(ctx, m)
 	if err != nil {
+		trace.End(time.Now(), notStored)
 		return nil, err
 	}
+	way.trace = trace
 	var token string
 	var outcome <-chan []byte
 	if waits {
@@ -57,10 +67,12 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	}
 	ack, err := in.js.PublishMsgAsync(m.msg)
 	if err != nil {
+		way.ended(notStored)
 		way.end()
 		return nil, &storeError{err}
 	}
 	data, err := in.await(ctx, ack, outcome, way)
+	way.ended(notStored) // unless it was stored, and so has ended
 	way.endLater(in.options.StoreTimeout)
 	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) {
 		data, err = <-outcome, nil
@@ -96,11 +108,13 @@ func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcom
 			}
 			stored, failed = nil, nil
 		case err := <-failed:
-			way.end()
 			select {
 			case data := <-outcome: // the message is stored; only its ack is missing
+				way.end()
 				return data, nil
 			default:
+				way.ended(notStored)
+				way.end()
 				return nil, &storeError{err}
 			}
 		case <-timer.C:

@@ -25,6 +25,7 @@ type message struct {
 	msg      *nats.Msg
 	lane     bool              // msg goes straight into its community's lane
 	mark     *idempotency.Mark // while the event ID is looked up; else nil
+	trusted  bool              // the client has shown a certificate
 }
 
 // stream is the stream that keeps the message.
@@ -79,9 +80,8 @@ func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) 
 		envelope: e, kind: rt.Kind, idField: idField,
 		msg: &nats.Msg{Subject: rt.SubjectFor(&e), Header: make(nats.Header, 3), Data: data},
 	}
-	if parent := r.Header.Get(contract.HeaderTraceParent); validTraceParent(parent) {
-		m.setHeader(contract.HeaderTraceParent, parent)
-	}
+	m.copyTrace(r.Header)
+	m.trusted = r.TLS != nil && len(r.TLS.VerifiedChains) > 0
 	return m, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/tracing"
 )
 
 // route is one path of the ingress: its row in the contract's table of routes, and its metrics. The route for all paths
@@ -131,7 +132,8 @@ func (in *Ingress) run(ctx context.Context, m *message, waits bool) answer {
 	}
 	a := newAnswer(outcome, m.envelope)
 	if a.problem != nil && a.problem.Status == http.StatusBadGateway {
-		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey, "reason", a.problem.Detail)
+		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey,
+			"trace_id", tracing.LogID(tracing.ParentOf(m.msg.Header)), "reason", a.problem.Detail)
 	}
 	return a
 }

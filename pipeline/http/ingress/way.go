@@ -7,11 +7,13 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/tracing"
 )
 
 // way is the way of a message into its stream or its lane.
 type way struct {
 	passage *lanes.Passage // nil: without lanes, or ended
+	trace   *tracing.Trace // of the publishing; nil if it is not recorded, or ended
 }
 
 // laterHeaders is more than what the headers take that a message gets after enter.
@@ -35,11 +37,19 @@ func (in *Ingress) enter(ctx context.Context, m *message) (*way, error) {
 		m.setHeader(contract.HeaderSubject, m.msg.Subject)
 		m.msg.Subject, m.lane = p.Subject, true
 	}
-	return &way{&p}, nil
+	return &way{passage: &p}, nil
+}
+
+// ended ends the recording of the publishing. failure names what went wrong, "" is nothing. It may be called again, without
+// effect.
+func (w *way) ended(failure string) {
+	w.trace.End(time.Now(), failure)
+	w.trace = nil
 }
 
 // end says that the message is stored, or is not going to be. It may be called again.
 func (w *way) end() {
+	w.ended("")
 	if w.passage != nil {
 		w.passage.End()
 		w.passage = nil

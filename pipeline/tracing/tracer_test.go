@@ -1,0 +1,155 @@
+package tracing
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"arrakis/pipeline/contract"
+)
+
+func newTracer(t *testing.T, sampler string, perSecond int) (*Tracer, *tracetest.SpanRecorder) {
+	t.Helper()
+	recorder := tracetest.NewSpanRecorder()
+	s, err := ParseSampler(sampler, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{
+		Provider: sdk.NewTracerProvider(sdk.WithSampler(sdk.AlwaysSample()), sdk.WithSpanProcessor(recorder)), Sampler: s, PerSecond: perSecond,
+	}, prometheus.NewRegistry()), recorder
+}
+
+// A message that is not recorded costs no allocation: neither the question, nor any step on its way.
+func TestUnsampledAllocatesNothing(t *testing.T) {
+	now := time.Now()
+	with := func(parent string) nats.Header {
+		return nats.Header{"traceparent": {parent}, "tracestate": {"vendor=x"}, "Arrakis-Reply-To": {"_INBOX.x"}}
+	}
+	full, _ := newTracer(t, "", 1)
+	for _, r := range []*rate{full.started, full.published, full.processed} {
+		r.next.Store(int64(time.Hour))
+	}
+	off, _ := newTracer(t, "parentbased_always_off", 100)
+	ratio, _ := newTracer(t, "parentbased_always_off", 100)
+	ratio.sampler = Sampler{limited: true, bound: 1} // nearly none
+	for _, tt := range []struct {
+		name   string
+		tracer *Tracer
+		header nats.Header
+	}{
+		{"tracing is off", nil, with(sampled)},
+		{"the sender does not record", off, with(silent)},
+		{"no headers", off, nil},
+		{"no traceparent", off, nats.Header{"X": {"y"}}},
+		{"by a ratio", ratio, nil},
+		{"not valid", off, with("00-zz-01")},
+		{"over the cap", full, with(sampled)},
+		{"over the cap, and without", full, nil},
+	} {
+		publication := Publication{Destination: "commands.>", EventID: "e", Community: "c", Trusted: true}
+		if n := testing.AllocsPerRun(100, func() {
+			if tt.tracer.Records(tt.header, "event-1", now) {
+				t.Error("recorded")
+			}
+			if tt.tracer.Publish(tt.header, publication) != nil {
+				t.Error("recorded")
+			}
+			var none *Trace
+			none.Step("queue", now)
+			none.BeginHandler("handle command", true, now)
+			none.HandlerContext(context.Background())
+			none.HandlerHeaders()
+			none.EndHandler(now, "")
+			none.End(now, "")
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+// The flag of a client that is not trusted does not count: the sampler decides, and the workers get that decision. The trace
+// stays the client's.
+func TestUntrustedFlag(t *testing.T) {
+	off, _ := newTracer(t, "parentbased_always_off", 100)
+	h := nats.Header{"traceparent": {sampled}}
+	if off.Publish(h, Publication{}) != nil || h.Get("traceparent") != silent {
+		t.Errorf("recorded, or published with %q", h.Get("traceparent"))
+	}
+	on, recorder := newTracer(t, "", 100)
+	h = nats.Header{"traceparent": {silent}, "tracestate": {"vendor=x"}}
+	tr := on.Publish(h, Publication{Destination: "commands.>"})
+	if tr == nil {
+		t.Fatal("not recorded")
+	}
+	tr.End(time.Now(), "")
+	span := recorder.Ended()[0]
+	if span.SpanContext().TraceID().String() != traceID || span.Parent().SpanID().String() != spanID {
+		t.Errorf("not a part of the client's trace: %v", span.Parent())
+	}
+	if got := h.Get("traceparent"); got != format(span.SpanContext()) || !sampledFlag(got) || h.Get("tracestate") != "vendor=x" {
+		t.Errorf("published with %q, %q", got, h.Get("tracestate"))
+	}
+}
+
+// The traces of others have a cap of their own, so that a flood of them leaves room for those that begin here.
+func TestCap(t *testing.T) {
+	tracer, _ := newTracer(t, "", 5)
+	now := time.Now()
+	count := func(h nats.Header) (n int) {
+		for range 100 {
+			if tracer.Records(h, "e", now) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(nats.Header{"traceparent": {sampled}}); n != 5 {
+		t.Errorf("%d continued", n)
+	}
+	if n := count(nil); n != 5 {
+		t.Errorf("%d started", n)
+	}
+	if n := testutil.ToFloat64(tracer.overCount); n != 190 {
+		t.Errorf("%v counted over the cap", n)
+	}
+}
+
+// What comes from outside is cut, is a copy, and is text.
+func TestID(t *testing.T) {
+	if got := ID("k", strings.Repeat("x", 10_000)).Value.AsString(); len(got) != 256 {
+		t.Errorf("%d bytes", len(got))
+	}
+	if got := ID("k", "a\xffb").Value.AsString(); got != "a\uFFFDb" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A message that is stored again has one traceparent, also if its sender wrote another spelling.
+func TestInject(t *testing.T) {
+	tracer, _ := newTracer(t, "", 5)
+	h := nats.Header{"Traceparent": {sampled}, "Tracestate": {"vendor=x"}}
+	tr := tracer.Process(h, "process commands.>", time.Now())
+	tr.Inject(h)
+	if len(h) != 2 || !ValidParent(h.Get(contract.HeaderTraceParent)) || h.Get(contract.HeaderTraceState) != "vendor=x" {
+		t.Errorf("%v", h)
+	}
+	if id := TraceID(h.Get(contract.HeaderTraceParent)); id != traceID || tr.TraceID() != traceID || !tr.Continued() {
+		t.Errorf("trace %s, %s", id, tr.TraceID())
+	}
+}
+
+// A provider may have a sampler of its own.
+func TestProviderThatDoesNotSample(t *testing.T) {
+	tracer := New(Options{Provider: sdk.NewTracerProvider(sdk.WithSampler(sdk.NeverSample()))}, nil)
+	if tr := tracer.Process(nil, "process commands.>", time.Now()); tr != nil {
+		t.Error("recorded")
+	}
+}
