@@ -23,10 +23,10 @@ const busyTime = 4 * time.Second
 // delay below a second, because JetStream's schedules have whole seconds.
 func (s *metricsStage) again(work context.Context, d *delivery) {
 	if d.later {
-		d.at = time.Now().Add(d.source.clock() + d.delay)
+		d.at = time.Now().Add(d.source.clock() + d.delay).UnixNano()
 	}
 	switch {
-	case d.at.IsZero():
+	case d.at == 0:
 		s.settle(work, d)
 	case d.replayToEnd() == "":
 		s.storeRetry(work, d)
@@ -45,7 +45,7 @@ func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
 		s.delay(work, d)
 		return
 	}
-	m := d.retry(d.at, d.attemptsFailed())
+	m := d.retry(time.Unix(0, d.at), d.attemptsFailed())
 	m.Half = d.half
 	m.Done = func(err error) {
 		if err != nil {

@@ -197,7 +197,7 @@ func refusalKey(d *delivery) string { return shard.Key(d.Community, d.admission.
 
 // delay stores a message in RETRY that waits for its permit.
 func (s *metricsStage) delay(work context.Context, d *delivery) {
-	m := d.retry(d.at, d.failed)
+	m := d.retry(time.Unix(0, d.at), d.failed)
 	m.Done = func(err error) {
 		if err != nil {
 			s.notDelayed(work, d, err)

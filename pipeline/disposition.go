@@ -36,7 +36,7 @@ type disposition struct {
 	half      bool            // it may use no more than half of RETRY
 	errorType errorType       // for the metrics; errorNone if all went well, or if the handler has refused the message
 	delay     time.Duration   // before the next delivery, for a nak
-	at        time.Time       // when delay is over, by JetStream's clock, if the message may wait in RETRY for that
+	at        int64           // when delay is over, by JetStream's clock, in Unix ns, if the message may wait in RETRY; else 0
 	reason    contract.Reason // of the dead letter, for a term
 	status    contract.Status // for the sender and the metrics
 	failure   *contract.Error // for the sender; nil if all went well
@@ -269,7 +269,7 @@ var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the 
 
 // delayed is the disposition of a message over its limit that waits in RETRY until its permit is free, at a time by
 // JetStream's clock.
-func delayed(at time.Time) disposition { return disposition{settlement: nak, delayed: true, at: at} }
+func delayed(at time.Time) disposition { return disposition{settlement: nak, delayed: true, at: at.UnixNano()} }
 
 // aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }

@@ -48,7 +48,7 @@ func (p *retryPolicy) again(d *disposition, t *try, n int) {
 	}
 	d.settlement, d.delay = nak, at.Sub(t.now)
 	if p.delay(n) >= time.Second {
-		d.at = at
+		d.at = at.UnixNano()
 	}
 }
 
