@@ -269,7 +269,9 @@ var overLimit = &contract.Error{Code: http.StatusTooManyRequests, Message: "the 
 
 // delayed is the disposition of a message over its limit that waits in RETRY until its permit is free, at a time by
 // JetStream's clock.
-func delayed(at time.Time) disposition { return disposition{settlement: nak, delayed: true, at: at.UnixNano()} }
+func delayed(at time.Time) disposition {
+	return disposition{settlement: nak, delayed: true, at: at.UnixNano()}
+}
 
 // aborted is the disposition of a message that the shutdown left no time for. JetStream delivers it to another process.
 func aborted() disposition { return disposition{settlement: nak} }
