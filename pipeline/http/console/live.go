@@ -42,7 +42,7 @@ func (c *console) allParts() map[string]*part {
 	return map[string]*part{
 		"numbers": {of: numbers}, "workers": {of: fleetOf}, "busiest": {of: busiest}, "letters": {of: fleetOf},
 		"waiting": {of: waiting}, "lanes": {of: fleetOf},
-		"streams": {of: fleetOf},
+		"streams": {of: streamsOf},
 		"usage":   {own: c.tenantUsage}, "queue": {own: c.tenantQueue},
 		"changes": {own: c.newestChanges},
 	}

@@ -18,12 +18,13 @@ func (c *console) overviewPage() page {
 // totals are the numbers of the overview.
 type totals struct {
 	*view.Fleet
-	Lag uint64 // messages that no handler has: in the streams, in lanes, and waiting in workers
+	Lag     uint64 // messages that no handler has: in the streams, in lanes, and waiting in workers
+	Failing bool   // more than one message in a hundred fails
 }
 
 func numbers(s *live.Snapshot) any {
 	t := &s.Fleet.Totals
-	return totals{Fleet: s.Fleet, Lag: t.Pending + t.InLanes + uint64(max(t.Waiting, 0))}
+	return totals{Fleet: s.Fleet, Lag: t.Pending + t.InLanes + uint64(max(t.Waiting, 0)), Failing: t.Rates.Failed*100 > t.Rates.In}
 }
 
 // busiest are the first communities of those that wait, for the overview.

@@ -24,6 +24,9 @@ type standing struct {
 	ByTime []view.WaitingCommunity // those that take handler time
 }
 
+// leastBusy is the least handler time that is worth a row: less would read as 0.00.
+const leastBusy = 0.005
+
 func waiting(s *live.Snapshot) any {
 	var v standing
 	for _, w := range s.Fleet.Waiting {
@@ -31,7 +34,7 @@ func waiting(s *live.Snapshot) any {
 			v.ByWait = append(v.ByWait, w)
 			v.Most = max(v.Most, w.Waiting)
 		}
-		if w.Busy > 0 {
+		if w.Busy >= leastBusy {
 			v.ByTime = append(v.ByTime, w)
 		}
 	}
