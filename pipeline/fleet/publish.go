@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"arrakis/pipeline/contract"
 )
@@ -25,7 +27,7 @@ const (
 	longestPause = time.Minute
 )
 
-// PublisherOptions configures [Publish]. All fields are required.
+// PublisherOptions configures [Publish]. All fields are required, but for Registerer.
 type PublisherOptions struct {
 	JetStream jetstream.JetStream
 	// Beat makes a heartbeat. Publish numbers it. It may take as long as health checks do.
@@ -33,12 +35,14 @@ type PublisherOptions struct {
 	// Missing says that INTERNAL does not exist. It does not block.
 	Missing func()
 	Logger  *slog.Logger
+	// Registerer receives the metrics. Defaults to none.
+	Registerer prometheus.Registerer
 }
 
 // Publish publishes a heartbeat every Interval until ctx ends, and then a last one, which is Stopped. It returns within a
 // second after that. Where INTERNAL is missing, whoever listens still hears the heartbeats.
 func Publish(ctx context.Context, o PublisherOptions) {
-	p := publisher{PublisherOptions: o}
+	p := newPublisher(o)
 	tick := time.NewTicker(Interval)
 	defer tick.Stop()
 	for {
@@ -62,6 +66,15 @@ type publisher struct {
 	pause    time.Duration // before INTERNAL is reported missing again
 	next     time.Time     // when to report it again
 	denied   time.Time     // until when not to publish
+
+	kept, missed prometheus.Counter
+}
+
+func newPublisher(o PublisherOptions) *publisher {
+	total := promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
+		Name: "arrakis_heartbeats_total", Help: "Heartbeats of this worker that INTERNAL keeps (kept), and those that it does not (failed).",
+	}, []string{"result"})
+	return &publisher{PublisherOptions: o, kept: total.WithLabelValues("kept"), missed: total.WithLabelValues("failed")}
 }
 
 // publish publishes a heartbeat. Without a connection it does not: the NATS library would send it later.
@@ -70,12 +83,17 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 	h.Beat = p.beat
 	p.sent = h
 	nc, now := p.JetStream.Conn(), time.Now()
-	if ctx.Err() != nil || !nc.IsConnected() || now.Before(p.denied) {
+	if ctx.Err() != nil {
+		return
+	}
+	if !nc.IsConnected() || now.Before(p.denied) {
+		p.missed.Inc()
 		return
 	}
 	err := p.send(ctx, h, publishTimeout)
 	switch {
 	case err == nil:
+		p.kept.Inc()
 		if p.failed != "" {
 			p.Logger.InfoContext(ctx, "heartbeats are kept again")
 		}
@@ -86,6 +104,7 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 	case errors.Is(nc.LastError(), nats.ErrPermissionViolation):
 		p.denied = now.Add(longestPause) // each try would be an error in the log
 	}
+	p.missed.Inc()
 	what := "INTERNAL does not take them"
 	if p.gone(ctx) {
 		if what = "INTERNAL does not exist"; !now.Before(p.next) {

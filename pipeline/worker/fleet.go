@@ -48,6 +48,7 @@ func (h *heart) publish(ctx context.Context) error {
 	}
 	fleet.Publish(ctx, fleet.PublisherOptions{
 		JetStream: js, Beat: h.next, Missing: h.w.pipeline.EnsureStreams, Logger: h.w.o.Logger.With("component", "fleet"),
+		Registerer: h.w.o.Registry,
 	})
 	return nil
 }
