@@ -64,6 +64,7 @@ func TestAlertsHaveCases(t *testing.T) {
 	var file struct {
 		RuleFiles          []string `yaml:"rule_files"`
 		EvaluationInterval string   `yaml:"evaluation_interval"`
+		GroupOrder         []string `yaml:"group_eval_order"`
 		Tests              []struct {
 			Interval    string
 			InputSeries []struct{ Series, Values string } `yaml:"input_series"`
