@@ -41,7 +41,7 @@ type part struct {
 func (c *console) allParts() map[string]*part {
 	return map[string]*part{
 		"numbers": {of: numbers}, "workers": {of: fleetOf}, "busiest": {of: busiest}, "letters": {of: fleetOf},
-		"waiting": {of: waiting}, "lanes": {of: fleetOf},
+		"waiting": {of: waiting}, "busy": {of: busy}, "lanes": {of: fleetOf},
 		"streams": {of: streamsOf},
 		"usage":   {own: c.tenantUsage}, "queue": {own: c.tenantQueue},
 		"changes": {own: c.newestChanges},

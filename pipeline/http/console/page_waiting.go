@@ -17,15 +17,11 @@ func (c *console) waitingPage() page {
 	}
 }
 
-// standing are the communities of the waiting page, in two orders.
+// standing are the communities whose messages wait.
 type standing struct {
-	Most   int                     // most messages of one community that wait
-	ByWait []view.WaitingCommunity // those that wait
-	ByTime []view.WaitingCommunity // those that take handler time
+	Most   int // messages of the first
+	ByWait []view.WaitingCommunity
 }
-
-// leastBusy is the least handler time that is worth a row: less would read as 0.00.
-const leastBusy = 0.005
 
 func waiting(s *live.Snapshot) any {
 	var v standing
@@ -34,10 +30,21 @@ func waiting(s *live.Snapshot) any {
 			v.ByWait = append(v.ByWait, w)
 			v.Most = max(v.Most, w.Waiting)
 		}
+	}
+	return v
+}
+
+// leastBusy is the least handler time that is worth a row: less would read as 0.00.
+const leastBusy = 0.005
+
+// busy are the communities that take handler time, the most first.
+func busy(s *live.Snapshot) any {
+	var v []view.WaitingCommunity
+	for _, w := range s.Fleet.Waiting {
 		if w.Busy >= leastBusy {
-			v.ByTime = append(v.ByTime, w)
+			v = append(v, w)
 		}
 	}
-	slices.SortStableFunc(v.ByTime, func(a, b view.WaitingCommunity) int { return cmp.Compare(b.Busy, a.Busy) })
+	slices.SortStableFunc(v, func(a, b view.WaitingCommunity) int { return cmp.Compare(b.Busy, a.Busy) })
 	return v
 }
