@@ -36,7 +36,7 @@ type commands struct {
 	Audit  auditCmd  `cmd:"" help:"Show who has changed what."`
 
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
-	Status    statusCmd    `cmd:"" help:"Show the streams, the consumers and the lanes: what waits, what was dropped, what differs." set:"nats_url=${local_nats}"`
+	Status    statusCmd    `cmd:"" help:"Show the workers, the streams and the lanes: what is wrong, what waits, who waits." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

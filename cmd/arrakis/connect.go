@@ -90,7 +90,7 @@ func closeNATS(nc *nats.Conn) {
 
 // connectNATS connects a command of the CLI to NATS. It fails at once if NATS does not answer.
 func connectNATS(s *natsSettings) (*nats.Conn, error) {
-	nc, err := nats.Connect(s.URL, s.options()...)
+	nc, err := nats.Connect(s.URL, append(s.options(), nats.MaxReconnects(-1))...) // for a command that watches
 	return nc, natsError(s.URL, err)
 }
 

@@ -82,6 +82,15 @@ func (t *table) listRow(label string, names []string) {
 	t.rows = append(t.rows, tableRow{cells: []string{label}, last: words})
 }
 
+// words adds a row whose last cell is a text that may take several lines.
+func (t *table) words(label string, words []string) {
+	last := make([]string, len(words))
+	for i, word := range words {
+		last[i] = strings.Map(printable, word)
+	}
+	t.rows = append(t.rows, tableRow{cells: []string{label}, last: last})
+}
+
 // flush writes the rows. The rows that follow have columns of their own.
 func (t *table) flush() {
 	var widths []int

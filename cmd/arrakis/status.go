@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,19 +15,22 @@ import (
 
 	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/contract"
-	"arrakis/pipeline/lanes"
-	"arrakis/pipeline/streams"
+	"arrakis/pipeline/fleet"
 	"arrakis/pipeline/view"
 )
 
 type statusCmd struct {
+	Watch bool `help:"Go on until interrupted: every 2 s, in place on a terminal; with --json one document a line."`
 	natsFlags
 	redisSettings
 	streamSettings
 }
 
 func (*statusCmd) Help() string {
-	return `PENDING messages were not delivered to a worker yet; UNACKED ones are with a worker, or wait to be delivered again. ` +
+	return `What does not work as it should comes first. Workers tell of themselves every 2 s: rates are messages a second, ` +
+		`WAITING those that wait for a handler. A worker of which nothing is heard for 8 s is lost; it is shown for a minute. ` +
+		`BUSY is the part of all handler time that a community takes. ` +
+		`PENDING messages were not delivered to a worker yet; UNACKED ones are with a worker, or wait to be delivered again. ` +
 		`OLDEST is the age of the oldest message that the stream keeps. ` +
 		`DROPPED messages reached their stream's bound of age or size before any worker saw them: they are lost. ` +
 		`That count is in Redis; without Redis it is "?", and everything else is shown. ` +
@@ -40,21 +45,44 @@ func (c *statusCmd) validate(p process) error {
 
 func (c *statusCmd) Run(ctx context.Context, p process) error {
 	return c.withServers(&c.redisSettings, func(js jetstream.JetStream, rdb redis.UniversalClient, health *redishealth.Health) error {
-		all, err := streams.Look(ctx, js, streams.NewRecords(rdb, health), c.options())
-		if err != nil {
-			return err
-		}
-		inLanes, err := lanes.Look(ctx, js, rdb, health, "")
-		if err != nil {
-			return err
-		}
-		document := view.NewStreams(all, inLanes)
-		return c.print(p.stdout, document, func(t *table) {
-			statusTable(t, document.Streams)
-			t.row("")
-			laneTable(t, document.Lanes)
+		w := fleet.NewWatcher(fleet.WatcherOptions{
+			JetStream: js, Redis: rdb, Health: health, Streams: c.options(), Logger: slog.New(slog.DiscardHandler),
 		})
+		if c.Watch {
+			return c.watch(ctx, p.stdout, w)
+		}
+		s, err := w.Look(ctx)
+		if err != nil {
+			return err
+		}
+		f := view.NewFleet(s)
+		return c.print(p.stdout, f, func(t *table) { fleetTables(t, f) })
 	})
+}
+
+// fleetTables shows a fleet to people. It fits into 80 columns.
+func fleetTables(t *table, f *view.Fleet) {
+	for i, sentence := range f.Degraded {
+		label := ""
+		if i == 0 {
+			label = "Degraded:"
+		}
+		t.words(label, strings.Fields(sentence))
+	}
+	if len(f.Degraded) > 0 {
+		t.flush()
+		t.row("")
+	}
+	summary(t, f)
+	t.row("")
+	workerTable(t, f.Workers)
+	t.row("")
+	waitingTable(t, f.Waiting)
+	t.flush()
+	t.row("")
+	statusTable(t, f.Streams)
+	t.row("")
+	laneTable(t, f.Lanes)
 }
 
 // statusTable fits into 80 columns.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/fleet"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
@@ -47,6 +49,9 @@ func TestStatus(t *testing.T) {
 	r := arrakis(t, env, "status")
 	lines := strings.Split(r.stdout, "\n")
 	for _, want := range [][]string{
+		{"Degraded:", "no worker runs: nothing is handled"},
+		{"stream EVENTS does not exist"},
+		{"consumer sync-worker: does not exist"},
 		{"STREAM", "MESSAGES", "BYTES", "BOUND", "OLDEST", "DROPPED", "SETTINGS"},
 		{"COMMANDS", "3", "B", "4.0 GiB", "0", "differs"},
 		{"EVENTS", "missing"},
@@ -63,7 +68,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q\n%s", r.code, r.stderr, r.stdout)
 	}
 
-	var document view.Streams
+	var document view.Fleet
 	r = arrakis(t, env, "status", "--json")
 	if err := json.Unmarshal([]byte(r.stdout), &document); err != nil {
 		t.Fatalf("%v: %+v", err, r)
@@ -77,6 +82,63 @@ func TestStatus(t *testing.T) {
 	r = arrakis(t, env, "status")
 	if r.code != exitDone || !hasLine(strings.Split(r.stdout, "\n"), []string{"COMMANDS", "3", "?"}) {
 		t.Errorf("without Redis: %+v", r)
+	}
+}
+
+// TestStatusWatch: it shows the fleet again and again, says that a worker has come and gone, and ends when it is
+// interrupted, without an error. With --json each line is a document.
+func TestStatusWatch(t *testing.T) {
+	t.Parallel()
+	env, js, _ := nearly(t)
+	people, programs := start(t, env, "status", "--watch"), start(t, env, "status", "--watch", "--json")
+	testserver.Eventually(t, "both say that there is no worker", func() bool {
+		return strings.Contains(people.stdout.String(), "no worker runs") && strings.Contains(programs.stdout.String(), `"no worker runs`)
+	})
+	tell := func(beat int, state string) {
+		t.Helper()
+		body := fmt.Sprintf(`{"id":"host-1","beat":%d,"host":"host","state":%q,"version":"v1","rates":{"in":1234}}`, beat, state)
+		if _, err := js.Publish(t.Context(), "internal.worker.host-1", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell(1, "ready")
+	testserver.Eventually(t, "the worker is shown", func() bool {
+		return hasLine(strings.Split(people.stdout.String(), "\n"), []string{"host-1", "ready", "1234"})
+	})
+	tell(2, "stopped")
+	testserver.Eventually(t, "it has stopped", func() bool {
+		return hasLine(strings.Split(people.stdout.String(), "\n"), []string{"host-1", "stopped", "ago"})
+	})
+	for _, b := range []*background{people, programs} {
+		b.stop()
+		if code := b.exit(t); code != exitDone {
+			t.Errorf("exit code %d: %s", code, b.stderr.String())
+		}
+	}
+	if strings.Contains(people.stdout.String(), "\x1b") {
+		t.Error("control characters though it is no terminal")
+	}
+	for line := range strings.Lines(programs.stdout.String()) {
+		var f view.Fleet
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+}
+
+// On a terminal, a state takes the place of the one before, and never wraps or scrolls.
+func TestScreenFits(t *testing.T) {
+	var b bytes.Buffer
+	s := &screen{w: &b, size: func() (int, int, error) { return 20, 6, nil }}
+	if err := s.show(strings.Repeat(strings.Repeat("x", 30)+"\n", 10)); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(b.String(), "\n"); lines != 5 || !strings.Contains(b.String(), "… 6 more lines") || strings.Contains(b.String(), strings.Repeat("x", 20)) {
+		t.Errorf("%d lines: %q", lines, b.String())
+	}
+	b.Reset()
+	if err := s.show("a\nb\n"); err != nil || b.String() != "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J" {
+		t.Errorf("%v: %q", err, b.String())
 	}
 }
 
@@ -139,7 +201,21 @@ func TestStatusFits(t *testing.T) {
 	}
 	var b bytes.Buffer
 	table := &table{w: &b}
-	statusTable(table, all)
+	fleetTables(table, &view.Fleet{
+		Degraded: []string{strings.Repeat("a long sentence ", 20), "a short one"}, Streams: all,
+		Totals: view.FleetTotals{Pending: huge, Waiting: 1_000_000, Running: 100_000, Handlers: 256_000, Workers: 1000, Ready: 999, Rates: hugeRates},
+		Workers: []view.Worker{
+			{ID: strings.Repeat("w", 73), Version: strings.Repeat("v", 100), State: "not_ready", UptimeMS: 99 * 24 * 3600 * 1000, Rates: hugeRates, Waiting: 1_000_000, Running: 100_000},
+			{ID: "w", State: fleet.Lost, AgeMS: 59_000},
+		},
+		Waiting: slices.Repeat([]view.WaitingCommunity{{
+			Community: strings.Repeat("c", 128), Tier: "enterprise", Waiting: 1_000_000, Running: 100_000, Share: 1,
+			Lanes: []string{"command", "eligibility", "sync", "event"},
+		}}, 11),
+		DeadLetters: view.FleetDeadLetters{Messages: huge, ByReason: map[contract.Reason]uint64{
+			contract.ReasonAttemptsExhausted: huge / 3, contract.ReasonWorkerKilled: huge / 3, contract.ReasonMalformed: huge / 3,
+		}},
+	})
 	opened := time.Now().Add(-47 * time.Hour)
 	laneTable(table, []view.Lane{{
 		Kind: "eligibility", Community: strings.Repeat("1", 20), Lane: 35, Shared: true, Opened: &opened,
@@ -148,6 +224,8 @@ func TestStatusFits(t *testing.T) {
 	table.flush()
 	checkFits(t, b.String())
 }
+
+var hugeRates = fleet.Rates{In: 1e6, Handled: 999_499, Limited: 99_999, Failed: 9.94, DeadLettered: 0.1}
 
 // checkFits checks that lines are no wider than 80 columns and do not end with spaces.
 func checkFits(t *testing.T, text string) {

@@ -28,7 +28,7 @@ const (
 	// they take the most handler time.
 	MaxTop = 50
 
-	maxHeartbeat = 64 << 10 // bytes; the heartbeat of a worker has 20 KiB at most
+	maxHeartbeat = 64 << 10 // bytes, more than the largest heartbeat of a worker
 	maxFaults    = 8
 	maxText      = 512 // bytes of a text that people read
 )
