@@ -11,8 +11,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/pipeline/tracing"
 	"arrakis/shard"
 	"arrakis/tenant"
 )
@@ -21,25 +23,27 @@ import (
 // NATS costs.
 type stored struct {
 	jetstream.Msg
-	reply string
-	data  []byte
-	acked *atomic.Int64
+	reply   string
+	data    []byte
+	headers nats.Header
+	acked   *atomic.Int64
 }
 
 func (s *stored) Data() []byte         { return s.data }
 func (s *stored) Reply() string        { return s.reply }
 func (s *stored) Subject() string      { return "commands.interaction" }
-func (s *stored) Headers() nats.Header { return nil }
+func (s *stored) Headers() nats.Header { return s.headers }
 func (s *stored) Ack() error           { s.acked.Add(1); return nil }
 func (s *stored) InProgress() error    { return nil }
 
 // stages are the stages of a worker without its sources.
 type stages struct {
 	*bundle
-	p      *Pipeline
-	sorter *shard.Sorter[*delivery]
-	acked  atomic.Int64
-	sent   int64
+	p       *Pipeline
+	sorter  *shard.Sorter[*delivery]
+	headers nats.Header // of all messages
+	acked   atomic.Int64
+	sent    int64
 }
 
 func runStages(b *bundle) *stages {
@@ -47,6 +51,9 @@ func runStages(b *bundle) *stages {
 	b.handlers.Command("stats", func(context.Context, *Message) (any, error) { return nil, nil })
 	o := b.defaults()
 	o.Shards = 64
+	if b.options != nil {
+		b.options(&o)
+	}
 	p, err := New(o)
 	if err != nil {
 		b.t.Fatal(err)
@@ -75,7 +82,7 @@ func (s *stages) messages(n int, community func(i int) string) []arrival {
 		msgs[i] = newArrival(&stored{
 			acked: &s.acked,
 			reply: fmt.Sprintf("$JS.ACK.COMMANDS.command-worker.1.%d.%d.1767225600123456789.77", i, i),
-			data:  fmt.Appendf(nil, typical, i, community(i)),
+			data:  fmt.Appendf(nil, typical, i, community(i)), headers: s.headers,
 		})
 	}
 	return msgs
@@ -112,23 +119,31 @@ func TestDeliverySize(t *testing.T) {
 	}
 }
 
-// TestAllocationBudget is what one message may allocate from decode to ack, its handler's call included.
+// TestAllocationBudget is what one message may allocate from decode to ack, its handler's call included. A message that is not
+// recorded may allocate no more while traces are on.
 func TestAllocationBudget(t *testing.T) {
 	const messages = 5_000
 	for _, tt := range []struct {
 		name      string
 		community string
 		most      float64
+		options   func(*Options)
+		headers   nats.Header
 	}{
-		{"handled", "comm_000", 6},
-		{"rejected", "comm_099", 2},
+		{"handled", "comm_000", 6, nil, nil},
+		{"rejected", "comm_099", 2, nil, nil},
+		{"handled, traces on", "comm_000", 6, tracesOn, nil},
+		{"rejected, traces on", "comm_099", 2, tracesOn, nil},
+		{"handled, its sender does not record", "comm_000", 6, tracesOn, unrecorded},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := setup(t)
 			if _, _, err := b.store.UpgradeTier(t.Context(), "comm_000", tenant.Enterprise); err != nil {
 				t.Fatal(err)
 			}
+			b.options = tt.options
 			s := runStages(b)
+			s.headers = tt.headers
 			all := s.messages(2*messages, func(int) string { return tt.community })
 			s.process(all[:messages]) // warm: queues have grown, the tenant is cached, its limit is known to be full
 			var before, after runtime.MemStats
@@ -144,19 +159,44 @@ func TestAllocationBudget(t *testing.T) {
 	}
 }
 
-// BenchmarkStages is one message from decode to ack, without NATS.
+// unrecorded are the headers of a message whose sender does not record it.
+var unrecorded = nats.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}, "tracestate": {"vendor=x"}}
+
+// tracesOn turns traces on. Of messages without a traceparent, none is recorded.
+func tracesOn(o *Options) {
+	sampler, err := tracing.ParseSampler("parentbased_traceidratio", "1e-12")
+	if err != nil {
+		panic(err)
+	}
+	o.Tracer = tracing.New(tracing.Options{Provider: sdktrace.NewTracerProvider(), Sampler: sampler}, o.Registerer)
+}
+
+// BenchmarkStages is one message from decode to ack, without NATS. "traces on" is the same with
+// traces on, for messages that are not recorded.
 //
 //	go test -run - -bench Stages ./pipeline
 func BenchmarkStages(b *testing.B) {
-	for name, community := range map[string]func(int) string{
-		"handled":  enterprise,
-		"rejected": func(i int) string { return fmt.Sprintf("comm_%03d", 30+i%70) },
-		"mix":      func(i int) string { return fmt.Sprintf("comm_%03d", i%100) },
+	mixed := func(i int) string { return fmt.Sprintf("comm_%03d", i%100) }
+	for _, bb := range []struct {
+		name      string
+		community func(int) string
+		options   func(*Options)
+		headers   nats.Header
+	}{
+		{"handled", enterprise, nil, nil},
+		{"rejected", func(i int) string { return fmt.Sprintf("comm_%03d", 30+i%70) }, nil, nil},
+		{"mix", mixed, nil, nil},
+		{"mix/traces on", mixed, tracesOn, nil},
+		{"mix/unsampled", mixed, nil, unrecorded},
+		{"mix/unsampled, traces on", mixed, tracesOn, unrecorded},
 	} {
-		b.Run(name, func(b *testing.B) {
+		community := bb.community
+		b.Run(bb.name, func(b *testing.B) {
 			w := setup(b)
+			w.options = bb.options
 			storeMix(w)
 			s := runStages(w)
+			s.headers = bb.headers
 			s.process(s.messages(10_000, community))
 			msgs := s.messages(b.N, community)
 			b.ReportAllocs()

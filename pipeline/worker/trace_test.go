@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,8 +20,10 @@ import (
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline"
+	"arrakis/pipeline/contract"
 	"arrakis/pipeline/tracing"
 	"arrakis/pipeline/tracing/otlp"
+	"arrakis/tenant"
 )
 
 const (
@@ -299,6 +302,68 @@ func TestTraceOfRetries(t *testing.T) {
 	}
 }
 
+// A message that waits in a lane keeps its trace: it is stored again, and its second delivery has what it still comes through.
+func TestTraceThroughALane(t *testing.T) {
+	release := make(chan struct{})
+	handlers := pipeline.NewHandlers()
+	handlers.Command("ping", func(ctx context.Context, _ *pipeline.Message) (any, error) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil, nil
+	})
+	b := runTraced(t, handlers, func(o *Options) { o.HandlerConcurrency, o.HandlerTimeout = 4, testserver.Patience })
+	if _, _, err := b.tenants.UpgradeTier(t.Context(), "comm_1", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	js := testserver.JetStream(t, b.o.NATS)
+	sent := 0
+	send := func() {
+		sent++
+		msg := &nats.Msg{
+			Subject: "commands.interaction", Data: []byte(strings.Replace(ping, "e-1", fmt.Sprint("w-", sent), 1)),
+			Header: nats.Header{"traceparent": {fmt.Sprintf("00-%032x-%s-01", sent, clientSpan)}},
+		}
+		if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := func() []testserver.Span {
+		if err := b.provider.ForceFlush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return slices.DeleteFunc(b.collector.Spans(), func(s testserver.Span) bool { return s.Attributes["arrakis.end"] != "stored_again" })
+	}
+	testserver.Eventually(t, "a message is in a lane", func() bool {
+		if sent < 200 {
+			send()
+		}
+		return len(moved()) > 0
+	})
+	first := moved()[0]
+	close(release)
+	var second testserver.Span
+	testserver.Eventually(t, "it comes back", func() bool {
+		if err := b.provider.ForceFlush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range b.collector.Trace(first.TraceID) {
+			if s.Attributes["arrakis.end"] == "success" {
+				second = s
+				return true
+			}
+		}
+		return false
+	})
+	if first.ParentID != clientSpan || second.ParentID != clientSpan || second.Attributes["arrakis.stream"] != contract.StreamOverflow {
+		t.Errorf("%+v, and then %+v", first, second)
+	}
+	if spans := b.collector.Trace(first.TraceID); len(named(spans, "handle command")) != 1 || len(named(spans, "queue")) != 2 {
+		t.Errorf("%v", names(spans))
+	}
+}
+
 // Headers that are not what W3C says harm nobody: the message is handled, in a trace of its own or without the state.
 func TestHostileTraceHeaders(t *testing.T) {
 	handlers := pipeline.NewHandlers()
@@ -406,4 +471,97 @@ func TestTracesAtShutdown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The latency histograms name a recorded message in each bucket, in the format that can: stage, wait, and the tenant's own.
+func TestExemplars(t *testing.T) {
+	handlers := pipeline.NewHandlers()
+	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return nil, nil })
+	ops := listen(t)
+	b := runTraced(t, handlers, func(o *Options) { o.Ops = ops })
+	if code := b.post(ping, "traceparent", sampled); code != http.StatusOK {
+		t.Fatal(code)
+	}
+	if code := b.post(strings.Replace(ping, "e-1", "e-2", 1), "traceparent", sampled[:54]+"0"); code != http.StatusOK {
+		t.Fatal(code)
+	}
+	metrics := func(accept string) string {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ops.Addr().String()+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close = true
+		r.Header.Set("Accept", accept)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close() //nolint:errcheck // only read
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	text := metrics("application/openmetrics-text")
+	for _, name := range []string{"arrakis_stage_seconds_bucket", "arrakis_wait_seconds_bucket", "arrakis_tenant_command_latency_seconds_bucket"} {
+		n := 0
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, name+"{") && strings.Contains(line, `# {trace_id="`+clientTrace+`"}`) {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s has %d exemplars, want 1", name, n)
+		}
+	}
+	if strings.Contains(metrics("text/plain"), clientTrace) {
+		t.Error("the old format has no exemplars")
+	}
+}
+
+// Log lines about a message name its trace, recorded or not, with traces on or off.
+func TestLogsNameTheTrace(t *testing.T) {
+	handlers := pipeline.NewHandlers()
+	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) { panic("MARKpanic") })
+	for name, off := range map[string]bool{"on": false, "off": true} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			b := runTraced(t, handlers, func(o *Options) {
+				o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				if off {
+					o.Traces = tracing.Options{}
+				}
+			})
+			b.post(ping, "traceparent", sampled[:54]+"0")
+			for _, line := range []string{"a handler panicked", `msg="dead letter"`} {
+				testserver.Eventually(t, line+" names the trace", func() bool {
+					for text := range strings.Lines(log.String()) {
+						if strings.Contains(text, line) && strings.Contains(text, "trace_id="+clientTrace) {
+							return true
+						}
+					}
+					return false
+				})
+			}
+		})
+	}
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex // protects text
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
