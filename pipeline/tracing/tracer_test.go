@@ -75,6 +75,35 @@ func TestUnsampledAllocatesNothing(t *testing.T) {
 	}
 }
 
+// BenchmarkRecords is what a message costs that is not recorded.
+//
+//	go test -run - -bench Records ./pipeline/tracing
+func BenchmarkRecords(b *testing.B) {
+	now := time.Now()
+	provider := sdk.NewTracerProvider()
+	ratio := New(Options{Provider: provider, Sampler: Sampler{limited: true, bound: 1}}, nil)
+	full := New(Options{Provider: provider}, nil)
+	full.started.next.Store(int64(time.Hour))
+	for _, bb := range []struct {
+		name   string
+		tracer *Tracer
+		header nats.Header
+	}{
+		{"off", nil, nats.Header{"traceparent": {silent}}},
+		{"unsampled", ratio, nats.Header{"traceparent": {silent}, "Arrakis-Reply-To": {"_INBOX.x"}}},
+		{"no headers, by a ratio", ratio, nil},
+		{"no traceparent, by a ratio", ratio, nats.Header{"Arrakis-Reply-To": {"_INBOX.x"}}},
+		{"over the cap", full, nil},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				bb.tracer.Records(bb.header, "1b4e28ba-2fa1-41d2-883f-000000000001", now)
+			}
+		})
+	}
+}
+
 // The flag of a client that is not trusted does not count: the sampler decides, and the workers get that decision. The trace
 // stays the client's.
 func TestUntrustedFlag(t *testing.T) {

@@ -41,7 +41,6 @@ type traced struct {
 		ForceFlush(ctx context.Context) error
 	}
 	url string // of the ingress
-	log strings.Builder
 }
 
 // runTraced makes a worker that records all it may, and runs it.
