@@ -10,8 +10,16 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-// browse sends a request as a browser does that has the cookie, if there is one.
-func (d *devProcess) browse(t *testing.T, method, path, body string, cookie *http.Cookie) *http.Response {
+// visit is the answer to a browser.
+type visit struct {
+	status int
+	header http.Header
+	cookie *http.Cookie // the only one that is set, if any
+	lines  *bufio.Scanner
+}
+
+// browse sends a request as a browser does that has the cookie, if there is one. The answer may go on until the test ends.
+func (d *devProcess) browse(t *testing.T, method, path, body string, cookie *http.Cookie) visit {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, d.ops+path, strings.NewReader(body))
 	if err != nil {
@@ -23,22 +31,28 @@ func (d *devProcess) browse(t *testing.T, method, path, body string, cookie *htt
 	if cookie != nil {
 		r.AddCookie(cookie)
 	}
-	resp, err := (&http.Client{Transport: d.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
+	client := &http.Client{Transport: d.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	v := visit{status: resp.StatusCode, header: resp.Header, lines: bufio.NewScanner(resp.Body)}
+	v.lines.Buffer(nil, 1<<20)
+	if cookies := resp.Cookies(); len(cookies) == 1 {
+		v.cookie = cookies[0]
+	}
+	return v
 }
 
 // session logs in with a token.
 func (d *devProcess) session(t *testing.T, token string) *http.Cookie {
 	t.Helper()
-	resp := d.browse(t, http.MethodPost, "/login", url.Values{"token": {token}, "next": {"/"}}.Encode(), nil)
-	if len(resp.Cookies()) != 1 {
-		t.Fatalf("log-in: %s", resp.Status)
+	v := d.browse(t, http.MethodPost, "/login", url.Values{"token": {token}, "next": {"/"}}.Encode(), nil)
+	if v.cookie == nil {
+		t.Fatalf("log-in: %d", v.status)
 	}
-	return resp.Cookies()[0]
+	return v.cookie
 }
 
 // TestConsole on a whole process: one logs in to see the pages, a session that may only look changes nothing, the pages
@@ -49,14 +63,14 @@ func TestConsole(t *testing.T) {
 	if !strings.Contains(d.stdout.String(), "console     "+d.ops+"/\n") {
 		t.Errorf("the banner does not name the console: %s", d.stdout.String())
 	}
-	if resp := d.browse(t, http.MethodGet, "/", "", nil); resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/login" {
-		t.Errorf("without a session: %s %v", resp.Status, resp.Header)
+	if v := d.browse(t, http.MethodGet, "/", "", nil); v.status != http.StatusSeeOther || v.header.Get("Location") != "/login" {
+		t.Errorf("without a session: %d %v", v.status, v.header)
 	}
 	admin, view := d.session(t, "admin-token"), d.session(t, "view-token")
 	for _, path := range []string{"/", "/tenants", "/tenants/comm_000", "/waiting", "/streams", "/changes", "/v1/tenants", "/v1/tenants/comm_000/usage", "/v1/fleet"} {
 		for _, cookie := range []*http.Cookie{admin, view} {
-			if resp := d.browse(t, http.MethodGet, path, "", cookie); resp.StatusCode != http.StatusOK {
-				t.Errorf("GET %s: %s", path, resp.Status)
+			if v := d.browse(t, http.MethodGet, path, "", cookie); v.status != http.StatusOK {
+				t.Errorf("GET %s: %d", path, v.status)
 			}
 		}
 	}
@@ -65,19 +79,18 @@ func TestConsole(t *testing.T) {
 		if method == http.MethodGet || method == http.MethodHead {
 			continue
 		}
-		if resp := d.browse(t, method, path, "{}", view); resp.StatusCode != http.StatusForbidden {
-			t.Errorf("%s with a session that may only look: %s", request, resp.Status)
+		if v := d.browse(t, method, path, "{}", view); v.status != http.StatusForbidden {
+			t.Errorf("%s with a session that may only look: %d", request, v.status)
 		}
 	}
-	if resp := d.browse(t, http.MethodGet, "/debug/pprof/cmdline", "", view); resp.StatusCode != http.StatusForbidden {
-		t.Errorf("pprof with a session that may only look: %s", resp.Status)
+	if v := d.browse(t, http.MethodGet, "/debug/pprof/cmdline", "", view); v.status != http.StatusForbidden {
+		t.Errorf("pprof with a session that may only look: %d", v.status)
 	}
-	if resp := d.browse(t, http.MethodDelete, "/v1/tenants/comm_000/usage", "", admin); resp.StatusCode != http.StatusOK {
-		t.Errorf("a reset by an admin: %s", resp.Status)
+	if v := d.browse(t, http.MethodDelete, "/v1/tenants/comm_000/usage", "", admin); v.status != http.StatusOK {
+		t.Errorf("a reset by an admin: %d", v.status)
 	}
 
-	stream := bufio.NewScanner(d.browse(t, http.MethodGet, "/live?part=workers", "", view).Body)
-	stream.Buffer(nil, 1<<20)
+	stream := d.browse(t, http.MethodGet, "/live?part=workers", "", view).lines
 	moved := 0
 	for stream.Scan() && moved < 2 { // the age of a heartbeat changes
 		if strings.HasPrefix(stream.Text(), "data: ") && strings.Contains(stream.Text(), "ready") {

@@ -22,7 +22,8 @@ const (
 // LogIn makes the cookie of a session for a token. It returns nil if the token is wrong.
 func (a Access) LogIn(r *http.Request, token string, now time.Time) *http.Cookie {
 	admin, view := a.admin.find(token), a.view.find(token) // both, so that the time says nothing
-	role, digest := Admin, [sha256.Size]byte{}
+	role := Admin
+	var digest [sha256.Size]byte
 	switch {
 	case admin >= 0:
 		digest = a.admin.digests[admin]
@@ -32,14 +33,14 @@ func (a Access) LogIn(r *http.Request, token string, now time.Time) *http.Cookie
 		return nil
 	}
 	signed := role.String() + "." + strconv.FormatInt(now.Add(sessionTime).Unix(), 10) + "." + rand.Text()
-	c := cookie(r, signed+"."+base64.RawURLEncoding.EncodeToString(sign(digest, signed)))
+	c := cookie(r, signed+"."+base64.RawURLEncoding.EncodeToString(sign(digest, signed))) //nolint:gosec // see cookie
 	c.MaxAge = int(sessionTime.Seconds())
 	return c
 }
 
 // LogOut is the cookie that removes a session from the browser.
 func LogOut(r *http.Request) *http.Cookie {
-	c := cookie(r, "")
+	c := cookie(r, "") //nolint:gosec // see cookie
 	c.MaxAge = -1
 	return c
 }
@@ -47,7 +48,7 @@ func LogOut(r *http.Request) *http.Cookie {
 // cookie makes the session's cookie: no script reads it, and the browser sends it with no request that another site
 // made.
 func cookie(r *http.Request, value string) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure wherever there is TLS: without it a browser would not keep the cookie
 		Name: sessionCookie, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	}
 }

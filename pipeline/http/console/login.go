@@ -28,7 +28,7 @@ func (c *console) serveLogIn(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet, http.MethodHead:
 		next := ownPath(r.URL.Query().Get("next"))
 		if c.access.Grant(r, time.Now()).Role > auth.None {
-			http.Redirect(w, r, next, http.StatusSeeOther)
+			http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // a path here: ownPath
 			return
 		}
 		c.showLogIn(w, r, http.StatusOK, logIn{Next: next})

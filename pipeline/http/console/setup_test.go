@@ -128,6 +128,7 @@ func (b *bed) directory(tb testing.TB) *store.Directory {
 
 // hub is a hub that shows hostileFleet first, and then what comes from b.shows.
 func (b *bed) hub(tb testing.TB) *live.Hub {
+	tb.Helper()
 	h := live.New(func(ctx context.Context, each func(*view.Fleet)) {
 		f := hostileFleet()
 		for {
