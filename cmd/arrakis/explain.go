@@ -86,15 +86,8 @@ func explainTable(t *table, e *view.Explanation) {
 		t.row(f.Name, onOff(f.Value), sourceText(f.Setting, onOff))
 	}
 	for _, f := range e.Flags {
-		t.row(f.ID, onOff(f.On), "flag: "+ruleTexts[f.Rule])
+		t.row(f.ID, onOff(f.On), "flag: "+view.RuleText(f.Rule))
 	}
-}
-
-// ruleTexts say for people which rule of a flag decided.
-var ruleTexts = map[tenant.Rule]string{
-	tenant.RuleDisabled: "it is disabled", tenant.RuleExcluded: "the community is excluded",
-	tenant.RuleIncluded: "the community is included", tenant.RuleTier: "it is for other tiers",
-	tenant.RuleRollout: "its rollout", tenant.RuleOn: "it is on",
 }
 
 // sourceText says which document decided a setting, and what it overrides.

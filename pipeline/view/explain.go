@@ -96,3 +96,12 @@ func (e *Explanation) room() string {
 func waitText(ms int64) string {
 	return (time.Duration((ms+999)/1000) * time.Second).String()
 }
+
+// RuleText says for people which rule of a flag decided.
+func RuleText(r tenant.Rule) string { return ruleTexts[r] }
+
+var ruleTexts = map[tenant.Rule]string{
+	tenant.RuleDisabled: "it is disabled", tenant.RuleExcluded: "the community is excluded",
+	tenant.RuleIncluded: "the community is included", tenant.RuleTier: "it is for other tiers",
+	tenant.RuleRollout: "its rollout", tenant.RuleOn: "it is on",
+}

@@ -43,7 +43,7 @@ func (c *console) allParts() map[string]*part {
 		"numbers": {of: numbers}, "workers": {of: fleetOf}, "busiest": {of: busiest}, "letters": {of: fleetOf},
 		"waiting": {of: waiting}, "busy": {of: busy}, "lanes": {of: fleetOf},
 		"streams": {of: streamsOf},
-		"usage":   {own: c.tenantUsage}, "queue": {own: c.tenantQueue},
+		"explain": {own: c.tenantExplained}, "queue": {own: c.tenantQueue},
 		"changes": {own: c.newestChanges},
 	}
 }

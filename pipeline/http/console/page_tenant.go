@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -30,14 +31,17 @@ func (c *console) tenantPage() page {
 	return page{path: "/tenants/{id}", name: "tenant", nav: "/tenants", script: "tenant.js", view: c.viewTenant}
 }
 
-// tenantDetail is what the page shows. What is live is in the parts usage and queue.
+// tenantDetail is what the page shows. What is live is in the parts explain and queue.
 type tenantDetail struct {
 	ID       string // under which the config is stored: what messages carry
-	Tenant   *tenant.Tenant
+	Command  string // that is explained, "" for any
+	User     string // whose command is explained, "" for a command without a user
+	Tenant   *shard.Explanation
 	Config   *tenant.Config // nil: none is stored
 	Fault    string         // why the stored document cannot be used; then Config is nil
 	ETag     string         // of the stored document, "" for none
 	Document *payload
+	Settings []settingRow
 	Form     tenantForm
 	Boosts   []boostRow
 	Flags    []tenantFlag
@@ -48,43 +52,156 @@ type tenantDetail struct {
 }
 
 func (c *console) viewTenant(r *http.Request) (content, error) {
-	ctx, id := r.Context(), r.PathValue("id")
-	config, v, err := c.tenants.Get(ctx, id)
-	stored, bad := errors.AsType[*store.StoredError](err)
-	if err != nil && !bad && !errors.Is(err, store.ErrNotFound) {
+	ctx, id, q := r.Context(), r.PathValue("id"), r.URL.Query()
+	d := tenantDetail{
+		ID: id, Command: q.Get("command"), User: q.Get("user"),
+		API: string(joinPath("/v1/tenants", id)), Older: changesAddress(id, "", ""),
+	}
+	if err := view.CheckCommand(d.Command); err != nil {
 		return content{}, err
 	}
-	d := tenantDetail{ID: id, API: string(joinPath("/v1/tenants", id)), Older: changesAddress(id, "", "")}
-	if v != "" {
-		d.ETag = view.ETag(v)
+	if err := c.readConfig(ctx, &d); err != nil {
+		return content{}, err
 	}
-	switch {
-	case bad:
-		d.Fault = stored.Error()
-	case err == nil:
-		d.Config = view.Tenant(config)
-		text, err := json.Marshal(d.Config)
-		if err != nil {
-			return content{}, err
-		}
-		p := newPayload(text)
-		d.Document = &p
-	}
-	loaded, err := c.tenants.Load(ctx, []string{id})
+	explained, err := c.limits.Explain(ctx, id, d.User)
 	if err != nil {
 		return content{}, err
 	}
-	d.Tenant = loaded[0]
+	d.Tenant, d.Settings = &explained, settingsOf(&explained)
 	d.Form, d.Boosts = c.newTenantForm(&d), boostsOf(d.Config)
-	if d.Flags, err = c.flagsOf(ctx, d.Tenant); err != nil {
+	if d.Flags, err = c.flagsOf(ctx, &explained); err != nil {
 		return content{}, err
 	}
 	d.Letters = c.lettersOf(ctx, id)
-	targets := slices.Compact([]string{id, d.Tenant.ID})
+	targets := slices.Compact([]string{id, explained.Community})
 	if d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: targets, Limit: fewChanges}); err != nil {
 		return content{}, err
 	}
 	return content{title: id, data: &d}, nil
+}
+
+// readConfig reads the stored document, if there is one.
+func (c *console) readConfig(ctx context.Context, d *tenantDetail) error {
+	config, v, err := c.tenants.Get(ctx, d.ID)
+	stored, bad := errors.AsType[*store.StoredError](err)
+	switch {
+	case bad:
+		d.Fault = stored.Error()
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	d.ETag = view.ETag(v)
+	if bad {
+		return nil
+	}
+	d.Config = view.Tenant(config)
+	text, err := json.Marshal(d.Config)
+	if err != nil {
+		return err
+	}
+	p := newPayload(text)
+	d.Document = &p
+	return nil
+}
+
+// tenantExplained is the live part that says how the limits stand, who decided them, and what a command would get.
+func (c *console) tenantExplained(ctx context.Context, q url.Values) (any, error) {
+	command, user := q.Get("command"), q.Get("user")
+	if err := view.CheckCommand(command); err != nil {
+		return nil, err
+	}
+	e, err := c.limits.Explain(ctx, q.Get("id"), user)
+	if err != nil {
+		return nil, err
+	}
+	v := &explainedTenant{Explanation: view.NewExplanation(e, command, user)}
+	for i := range e.Limits {
+		l := &e.Limits[i]
+		row := explainedLimit{ExplainedLimit: l, Source: sourceText(l.Limit.Source), Beneath: beneathText(l.Limit, limitText)}
+		v.Rows = append(v.Rows, row)
+	}
+	return v, nil
+}
+
+// explainedTenant is what the part shows.
+type explainedTenant struct {
+	view.Explanation
+	Rows []explainedLimit
+}
+
+// explainedLimit is a row of the limits.
+type explainedLimit struct {
+	*shard.ExplainedLimit
+	Source  string // which document decided it
+	Beneath string // what that overrides, "" for nothing
+}
+
+// Tone is the colour of the verdict.
+func (e *explainedTenant) Tone() string {
+	switch {
+	case e.Verdict.Decision == shard.Allowed:
+		return "ok"
+	case e.Verdict.Shadow, e.Verdict.Decision == shard.Delayed:
+		return "warn"
+	}
+	return "bad"
+}
+
+// settingRow is a setting and the document that decided it.
+type settingRow struct{ Name, Value, Source, Beneath string }
+
+// settingsOf are the settings that are no limits.
+func settingsOf(e *shard.Explanation) []settingRow {
+	rows := []settingRow{
+		newSetting("Mode", e.Mode, func(m tenant.Mode) string { return string(m) }),
+		newSetting("Weight", e.Weight, func(n int64) string { return strconv.FormatInt(n, 10) }),
+	}
+	for i := range e.Limits {
+		l := &e.Limits[i]
+		if l.OnLimit == nil {
+			continue
+		}
+		name := strings.ReplaceAll(l.Action, "_", " ") + " over the limit"
+		row := newSetting(strings.ToUpper(name[:1])+name[1:], *l.OnLimit, func(o tenant.OnLimit) string { return string(o) })
+		if l.OnLimit.Value == tenant.Delay && l.MaxDelayed != nil {
+			row.Value += ", up to " + number(l.MaxDelayed.Value)
+		}
+		rows = append(rows, row)
+	}
+	for _, f := range e.Features {
+		rows = append(rows, newSetting(f.Name, f.Setting, onOff))
+	}
+	return rows
+}
+
+func newSetting[T any](name string, s tenant.Setting[T], text func(T) string) settingRow {
+	return settingRow{Name: name, Value: text(s.Value), Source: sourceText(s.Source), Beneath: beneathText(s, text)}
+}
+
+// sourceText says which document decided a setting.
+func sourceText(s tenant.Source) string {
+	switch s {
+	case tenant.FromDefault:
+		return "default of the tier"
+	case tenant.FromTiers:
+		return "document of all tiers"
+	case tenant.FromTenant:
+		return "this config"
+	case tenant.FromBoost:
+		return "boost"
+	}
+	return string(s)
+}
+
+// beneathText says what a setting overrides.
+func beneathText[T any](s tenant.Setting[T], text func(T) string) string {
+	var parts []string
+	for _, b := range s.Beneath {
+		parts = append(parts, text(b.Value)+" ("+sourceText(b.Source)+")")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // tenantLetters are the newest dead letters of a community.
@@ -117,28 +234,33 @@ type tenantFlag struct {
 	ID    string
 	API   string
 	ETag  string
-	Fault string
+	Fault string // why the stored document cannot be used
 	On    bool
+	Why   string // the rule that decided
 	Rule  string // "include", "exclude", or "" for the rules of the flag
 }
 
-func (c *console) flagsOf(ctx context.Context, t *tenant.Tenant) ([]tenantFlag, error) {
+func (c *console) flagsOf(ctx context.Context, e *shard.Explanation) ([]tenantFlag, error) {
 	entries, err := c.tenants.ListFlags(ctx)
 	if err != nil {
 		return nil, err
 	}
+	decided := make(map[string]tenant.FlagDecision)
+	for _, f := range e.Flags {
+		decided[f.ID] = f
+	}
 	rows := make([]tenantFlag, len(entries))
 	for i := range entries {
-		e := &entries[i]
-		row := tenantFlag{ID: e.ID, API: string(joinPath("/v1/flags", e.ID)), ETag: view.ETag(e.Version)}
-		switch {
-		case e.Err != nil:
-			row.Fault = e.Err.Error()
-		default:
-			row.On = e.Flag.On(t)
-			row.Rule = exception(&e.Flag, t.ID)
+		stored := &entries[i]
+		f := decided[stored.ID]
+		rows[i] = tenantFlag{
+			ID: stored.ID, API: string(joinPath("/v1/flags", stored.ID)), ETag: view.ETag(stored.Version), On: f.On, Why: view.RuleText(f.Rule),
 		}
-		rows[i] = row
+		if stored.Err != nil {
+			rows[i].Fault = stored.Err.Error()
+		} else {
+			rows[i].Rule = exception(&stored.Flag, e.Community)
+		}
 	}
 	return rows, nil
 }
@@ -152,26 +274,6 @@ func exception(f *tenant.Flag, community string) string {
 		return "include"
 	}
 	return ""
-}
-
-// usedLimits are the limits of a tenant and how much of them is used.
-type usedLimits struct {
-	shard.Usage
-	Tenant *tenant.Tenant
-}
-
-// tenantUsage is the live part with the limits.
-func (c *console) tenantUsage(ctx context.Context, q url.Values) (any, error) {
-	id := q.Get("id")
-	used, err := c.limits.Usage(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	loaded, err := c.tenants.Load(ctx, []string{id})
-	if err != nil {
-		return nil, err
-	}
-	return usedLimits{Usage: used, Tenant: loaded[0]}, nil
 }
 
 // queued is what waits of a community.

@@ -116,8 +116,9 @@ func TestTenantPage(t *testing.T) {
 		t.Errorf("its dead letter: %s", r.body)
 	}
 	for _, want := range []string{
-		"pro", "shadow: limits are only counted", "command in 1 min 0 0% 7 7", "eligibility check in 1 h 0 0% 1,000 1,000",
-		"customBranding, advancedAnalytics, prioritySupport", "123456789012345678", "dark.mode off", "created", "rateLimits.commandsPerMinute: 7", "cli:ada@host",
+		"pro", "shadow: limits are only counted", "A command, now: It would be handled now",
+		"command in 1 min 0 0% 7 this config 100 (default of the tier) – now", "eligibility check in 1 h 0 0% 1,000 default of the tier – – now",
+		"prioritySupport on this config off (default of the tier)", "123456789012345678", "dark.mode off the community is excluded", "created", "rateLimits.commandsPerMinute: 7", "cli:ada@host",
 		"in none", "panic",
 	} {
 		if !strings.Contains(text, want) {
@@ -129,6 +130,15 @@ func TestTenantPage(t *testing.T) {
 	}
 	if etag := b.etag(t, "comm_7"); !strings.Contains(r.body, `data-api="PATCH /v1/tenants/comm_7" data-type="application/merge-patch+json" data-if-match="`+html.EscapeString(etag)+`"`) {
 		t.Errorf("the form does not ask for the version that is shown: %s", r.body)
+	}
+	text = textOf(b.ask(t, http.MethodGet, "/tenants/comm_7?command=work&user=42", "").body)
+	if !strings.Contains(text, "work of user 42 , now: It would be handled now") || !strings.Contains(text, "user command in 1 min, of each user 0 – unlimited") {
+		t.Errorf("explained for a user: %s", text)
+	}
+	for _, q := range []string{"command=" + url.QueryEscape(evil), "user=" + url.QueryEscape(evil)} {
+		if r := b.ask(t, http.MethodGet, "/tenants/comm_7?"+q, ""); r.status != http.StatusBadRequest || strings.Contains(r.body, "<img") {
+			t.Errorf("%s: %d %s", q, r.status, r.body)
+		}
 	}
 	r = b.ask(t, http.MethodGet, "/tenants/nobody", "")
 	if !strings.Contains(r.body, `data-api="PUT /v1/tenants/nobody" data-if-none-match="*"`) || !strings.Contains(textOf(r.body), "no config: free tier by default") {
@@ -146,7 +156,7 @@ func TestTenantPageWithoutNATS(t *testing.T) {
 	b.js.Conn().Close()
 	r := b.ask(t, http.MethodGet, "/tenants/comm_7", "")
 	text := textOf(r.body)
-	for _, want := range []string{"command in 1 min 0 0% 100 100", "NATS does not answer.", "not known: NATS or Redis does not answer"} {
+	for _, want := range []string{"command in 1 min 0 0% 100 default of the tier", "NATS does not answer.", "not known: NATS or Redis does not answer"} {
 		if r.status != http.StatusOK || !strings.Contains(text, want) {
 			t.Errorf("%d, no %q in %s", r.status, want, text)
 		}
