@@ -213,3 +213,36 @@ func TestListStatus(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// A stretch is given up at its bound: it does not hold more.
+func TestStretchIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]*jetstream.RawStreamMsg{"messages": {}, "bytes": {Data: make([]byte, 1<<20)}} {
+		s := stretched{filter: &Filter{}, room: 10, bytes: maxPage, first: true}
+		for s.visit(m) {
+		}
+		if s.seen > dense+1 || s.looked > denseBytes+1<<20 || len(s.entries) > 10 || s.size > maxPage || !s.tooMany() {
+			t.Errorf("%s: %d messages, %d bytes, %d entries of %d bytes", name, s.seen, s.looked, len(s.entries), s.size)
+		}
+	}
+}
+
+// A page ends when its time is over, with a cursor, although nothing was found.
+func TestListLooksForAMoment(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.letters.lookTime = 0
+	for range 2 * stretch {
+		b.write(t, contract.StreamCommands, contract.ReasonPanic, replayable(), letterOf("comm_1"))
+	}
+	for _, order := range []Order{OldestFirst, NewestFirst} {
+		q := Query{Filter: Filter{Community: "comm_2"}, Order: order, Limit: 10}
+		page, err := b.letters.List(t.Context(), q)
+		if err != nil || len(page.Entries) > 0 || page.Next == 0 {
+			t.Errorf("%s: %d entries, next %d, %v", order, len(page.Entries), page.Next, err)
+		}
+		if pages := b.pages(t, q); len(slices.Concat(pages...)) > 0 {
+			t.Errorf("%s: %v", order, pages)
+		}
+	}
+}
