@@ -1,0 +1,111 @@
+package console
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/worker"
+)
+
+const adminToken, viewToken = "admin-s3cret", "view-s3cret"
+
+func withTokens(o *worker.Options) {
+	o.AdminTokens, o.ViewTokens = []string{adminToken}, []string{viewToken}
+}
+
+// logIn logs in with a token.
+func (b *tab) logIn(token string) {
+	b.t.Helper()
+	b.fill("input[name=token]", token)
+	b.click("button", "Log in")
+}
+
+// A page needs a session: log-in leads back to the page that was asked for, a wrong token to nothing, and after log-out
+// the page is closed again.
+func TestLogIn(t *testing.T) {
+	s := newSite(t, withTokens)
+	b := newTab(t, s.ops, wide, height)
+	b.allow("401")
+	b.open("/streams")
+	b.eventually("the log-in is shown", `location.pathname === "/login"`)
+	b.logIn("wrong")
+	b.eventually("it is refused", `!!document.querySelector("[role=alert]")`)
+	b.logIn(adminToken)
+	b.eventually("the page is shown", `location.pathname === "/streams" && document.readyState === "complete"`)
+	b.shows("command-worker")
+	if cookie := eval[string](b, "document.cookie"); cookie != "" {
+		t.Errorf("a script can read the session: %s", cookie)
+	}
+	b.click("button", "Log out")
+	b.eventually("the log-in is shown", `location.pathname === "/login" && document.readyState === "complete"`)
+	b.open("/streams")
+	b.eventually("the page is closed", `location.pathname === "/login"`)
+}
+
+// A session that may only look shows no controls, and the server refuses what they would do.
+func TestViewOnly(t *testing.T) {
+	s := newSite(t, withTokens)
+	admin := http.Header{"Authorization": {"Bearer " + adminToken}}
+	if got := s.send(http.MethodPut, s.ops+"/v1/tenants/comm_1", `{"tier":"free"}`, admin); got != http.StatusOK && got != http.StatusCreated {
+		t.Fatal(got)
+	}
+	b := newTab(t, s.ops, wide, height)
+	b.allow("403")
+	b.open("/tenants/comm_1")
+	b.logIn(viewToken)
+	b.eventually("the page is shown", `location.pathname === "/tenants/comm_1" && document.readyState === "complete"`)
+	b.shows("View only")
+	if n := eval[int](b, `document.querySelectorAll("[data-api], [data-flag], #bulk").length`); n != 0 {
+		t.Errorf("%d controls are shown", n)
+	}
+	for method, path := range map[string]string{
+		"PATCH": "/v1/tenants/comm_1", "DELETE": "/v1/tenants/comm_1/usage", "POST": "/v1/tenants/comm_1/boost", "PUT": "/v1/flags/x",
+	} {
+		status := eval[int](b, `(async () => (await fetch(`+quote(path)+`, {method: `+quote(method)+`, body: "{}", headers: {"Content-Type": "application/json"}})).status)()`)
+		if status != http.StatusForbidden {
+			t.Errorf("%s %s: %d", method, path, status)
+		}
+	}
+	if got := eval[int](b, `(async () => (await fetch("/v1/tenants/comm_1")).status)()`); got != http.StatusOK {
+		t.Errorf("reading: %d", got)
+	}
+	if got := eval[int](b, `(async () => (await fetch("/debug/pprof/cmdline")).status)()`); got != http.StatusForbidden {
+		t.Errorf("pprof: %d", got)
+	}
+}
+
+// What others have written is shown as text: bodies, headers and errors of dead letters, descriptions of flags, what is
+// searched for.
+func TestHostileTexts(t *testing.T) {
+	const attack = `<script>window.hacked=1</script><img src=x onerror="window.hacked=1">"'--></title>`
+	s := newSite(t, nil)
+	m := &nats.Msg{Subject: "commands.interaction", Data: []byte(attack), Header: nats.Header{"X-Attack": {attack}, "Arrakis-Request-Id": {attack}}}
+	if err := s.nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "it is a dead letter", func() bool { return s.deadLetters() == 1 })
+	if got := s.send(http.MethodPut, s.ops+"/v1/flags/attack", `{"id":"attack","enabled":true,"description":`+quote(attack)+`}`, nil); got >= 300 {
+		t.Fatal(got)
+	}
+	if err := s.rdb.Set(t.Context(), "tenant:config:comm_1", `{"tier":`+quote(attack)+`}`, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b := newTab(t, s.ops, wide, height)
+	b.allow("404")
+	for _, path := range []string{
+		"/deadletters", "/deadletters/1", "/tenants", "/tenants/comm_1", "/changes", "/",
+		"/tenants?q=%3Cscript%3Ewindow.hacked%3D1%3C%2Fscript%3E", "/tenants/%3Cscript%3Ewindow.hacked%3D1%3C%2Fscript%3E",
+		"/deadletters?community=%22%3E%3Cscript%3Ewindow.hacked%3D1%3C%2Fscript%3E", "/changes?target=%22%3E%3Cimg%20src%3Dx%3E",
+	} {
+		b.allow("400")
+		b.open(path)
+		if eval[bool](b, `window.hacked === 1 || !!document.querySelector("img, script:not([src])")`) {
+			t.Errorf("%s: it is not text", path)
+		}
+	}
+	b.open("/deadletters/1")
+	b.shows(`<script>window.hacked=1</script>`)
+}
