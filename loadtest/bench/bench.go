@@ -41,6 +41,7 @@ var sections = []section{
 	{"start", (*bench).start},
 	{"processes", (*bench).processes},
 	{"fairness", (*bench).fairness},
+	{"console", (*bench).console},
 }
 
 func sectionNames() []string {

@@ -32,20 +32,21 @@ type size struct {
 	configs   int           // tenants that are stored when a process starts
 	latency   time.Duration // of requests at a fixed rate
 	saturated time.Duration // of requests as fast as they are answered
+	watched   time.Duration // how long a run with open consoles takes, about
 	phases    fairSize      // of the section fairness
 }
 
 var (
 	fullSize = size{
 		run: 1500 * time.Millisecond, admitted: 200_000, many: 100_000, configs: 1_000_000,
-		latency: 5 * time.Second, saturated: 3 * time.Second,
+		latency: 5 * time.Second, saturated: 3 * time.Second, watched: 6 * time.Second,
 		phases: fairSize{
 			burst: 200_000, calm: 8 * time.Second, takenIn: 15 * time.Second, after: 8 * time.Second, hard: 12 * time.Second,
 		},
 	}
 	quickSize = size{
 		run: 500 * time.Millisecond, admitted: 20_000, many: 10_000, configs: 50_000,
-		latency: 2 * time.Second, saturated: time.Second,
+		latency: 2 * time.Second, saturated: time.Second, watched: 2 * time.Second,
 		phases: fairSize{
 			burst: 100_000, calm: 2 * time.Second, takenIn: 4 * time.Second, after: 2 * time.Second, hard: 4 * time.Second,
 		},

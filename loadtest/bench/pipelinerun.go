@@ -25,6 +25,10 @@ type pipelineRun struct {
 	handlers    int    // of the textbook worker and Watermill; 0 is their default
 	warm        int    // messages that every community has had before the clock starts
 	profile     string // file for a CPU profile of the first process; "" for none
+	ops         bool   // the first process serves its console
+	consoles    int    // that are open on it during the run
+
+	takes time.Duration // how long the run is to take, about; 0 is the benchmark's default
 }
 
 // measurement is what one run shows. What is not measured in a run is 0.
@@ -39,7 +43,7 @@ type measurement struct {
 	memory   float64 // bytes that all processes have from the system at the end
 	heap     float64 // bytes of heap in use once warm, over all processes
 
-	p50, p99 time.Duration // of requests
+	p50, p99 time.Duration // of requests, or of the console's pages
 }
 
 // prepare empties Redis, stores the tenants, and makes the stream anew.
@@ -107,9 +111,16 @@ func (s *servers) runOnce(ctx context.Context, r pipelineRun) (m measurement, er
 	if err := s.fill(ctx, run, r.messages, func(int) int { return picker.Next() }); err != nil {
 		return m, err
 	}
-	if err := s.measure(ctx, r, children, delivered, first, &m); err != nil {
+	open, err := openConsoles(ctx, children[0].addr, r)
+	if err != nil {
 		return m, err
 	}
+	err = s.measure(ctx, r, children, delivered, first, &m)
+	pages, watched := open.close()
+	if err := errors.Join(err, watched); err != nil {
+		return m, err
+	}
+	m.p50, m.p99 = percentile(pages, 0.5), percentile(pages, 0.99)
 	return m, stopWorkers(children, r.mix, &m)
 }
 
@@ -128,7 +139,7 @@ func (s *servers) startWorkers(ctx context.Context, r pipelineRun) ([]*child, er
 			Mix: r.mix, Communities: r.communities, Shards: r.shards, Handlers: r.handlers,
 		}
 		if i == 0 {
-			spec.Profile = r.profile
+			spec.Profile, spec.Ops = r.profile, r.ops
 		}
 		g.Go(func() (err error) { children[i], err = startChild(ctx, spec); return err })
 	}

@@ -36,7 +36,7 @@ func (b *bench) variants(ctx context.Context, what string, ways []variant) (meas
 		if err != nil {
 			return nil, err
 		}
-		w.messages = messagesFor(m.rate, b.run)
+		w.messages = messagesFor(m.rate, cmp.Or(w.takes, b.run))
 		names[i], runs[w.name] = w.name, w.pipelineRun
 	}
 	return b.inTurn(what, "msg/s", names, func(name contender.Name, round int) (measurement, error) {

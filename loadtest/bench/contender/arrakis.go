@@ -46,15 +46,23 @@ func (e *env) goHandler() *pipeline.Handlers {
 
 // startWorker starts a worker, with its ingress on l unless that is nil, and returns when it takes messages.
 func (e *env) startWorker(ctx context.Context, l net.Listener, handlers *pipeline.Handlers) (*running, error) {
-	w, err := worker.New(worker.Options{
-		NATS: e.nc, Redis: e.rdb, Handlers: handlers, Shards: e.spec.Shards, HTTP: l, Name: "bench", Logger: e.log,
-	})
+	o := worker.Options{NATS: e.nc, Redis: e.rdb, Handlers: handlers, Shards: e.spec.Shards, HTTP: l, Name: "bench", Logger: e.log}
+	if e.spec.Ops {
+		var err error
+		if o.Ops, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, err
+		}
+	}
+	w, err := worker.New(o)
 	if err != nil {
 		return nil, err
 	}
 	r := &running{}
-	if l != nil {
+	switch {
+	case l != nil:
 		r.addr = l.Addr().String()
+	case o.Ops != nil:
+		r.addr = o.Ops.Addr().String()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group

@@ -54,6 +54,7 @@ type Spec struct {
 	Shards      int    // of arrakis; 0 is its default
 	Handlers    int    // that the textbook worker and Watermill run at once; 0 is 50
 	Decisions   int    // how many to make, for contenders that only decide
+	Ops         bool   // arrakis serves its console and the admin API
 	Seed        uint32 // of their messages; processes side by side have different ones
 	Profile     string // file for a CPU profile from Start to Stop; "" for none
 }
@@ -82,7 +83,7 @@ type env struct {
 
 // running is a contender that has started.
 type running struct {
-	addr   string                          // where it serves HTTP; "" if it does not
+	addr   string                          // where it serves HTTP, or its console; "" if it does not
 	decide func(ctx context.Context) error // makes spec.Decisions; nil if it consumes
 	stop   func() error                    // ends it and waits for its goroutines
 }

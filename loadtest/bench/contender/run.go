@@ -33,7 +33,7 @@ const (
 
 // Ready is a contender's first line.
 type Ready struct {
-	Addr string // where it serves HTTP; "" if it does not
+	Addr string // where it serves HTTP, or its console; "" if it does not
 }
 
 // Usage is what a contender has used since its process began.
