@@ -69,8 +69,8 @@ type screen struct {
 
 func newScreen(w io.Writer) *screen {
 	s := &screen{w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // file descriptors are small
-		s.size = func() (columns, lines int, err error) { return term.GetSize(int(f.Fd())) } //nolint:gosec // as above
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		s.size = func() (columns, lines int, err error) { return term.GetSize(int(f.Fd())) }
 	}
 	return s
 }

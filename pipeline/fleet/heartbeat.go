@@ -118,7 +118,7 @@ type Community struct {
 // NewID makes the ID of a process on a host.
 func NewID(host string) string {
 	name := strings.Map(func(r rune) rune {
-		if r < 0x80 && validIDByte(byte(r)) {
+		if r < 0x80 && validIDByte(byte(r)) { //nolint:gosec // ASCII
 			return r
 		}
 		return '-'

@@ -117,7 +117,7 @@ func TestStream(t *testing.T) {
 		t.Errorf("%d changes, want 1", changes)
 	}
 	b.stopHub()
-	for name, _ := next(); name != ""; name, _ = next() { //nolint:revive // until the end
+	for name, _ := next(); name != ""; name, _ = next() {
 	}
 	b.do(t, http.MethodGet, "/v1/stream", "").want(t, http.StatusServiceUnavailable)
 }

@@ -154,7 +154,7 @@ func TestChangesAreTold(t *testing.T) {
 }
 
 // connect serves stream on a server with short time-outs, and returns its answer line by line.
-func connect(session context.Context, t *testing.T, interval time.Duration, stream func(context.Context, *Writer) error) (*http.Response, *bufio.Scanner) {
+func connect(session context.Context, t *testing.T, interval time.Duration, stream func(context.Context, *Writer) error) (header http.Header, lines *bufio.Scanner, leave func()) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -175,12 +175,12 @@ func connect(session context.Context, t *testing.T, interval time.Duration, stre
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { resp.Body.Close() }) //nolint:errcheck // only read
-	return resp, bufio.NewScanner(resp.Body)
+	return resp.Header, bufio.NewScanner(resp.Body), func() { resp.Body.Close() } //nolint:errcheck // only read
 }
 
 // Events are as the standard wants them, and outlive the time-outs of the server, which end the answers of others.
 func TestServeOutlivesTimeouts(t *testing.T) {
-	resp, lines := connect(t.Context(), t, time.Hour, func(ctx context.Context, w *Writer) error {
+	h, lines, _ := connect(t.Context(), t, time.Hour, func(ctx context.Context, w *Writer) error {
 		if err := w.Event("part", []byte("<p>\r\na\n\nb\rc")); err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func TestServeOutlivesTimeouts(t *testing.T) {
 		}
 		return w.Event("end", nil)
 	})
-	if h := resp.Header; h.Get("Content-Type") != "text/event-stream" || h.Get("X-Accel-Buffering") != "no" || h.Get("Cache-Control") != "no-store" {
+	if h.Get("Content-Type") != "text/event-stream" || h.Get("X-Accel-Buffering") != "no" || h.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", h)
 	}
 	var got strings.Builder
@@ -207,7 +207,7 @@ func TestServeOutlivesTimeouts(t *testing.T) {
 // A stream ends with its session, though nothing is written; comments come in between.
 func TestServeEndsWithItsSession(t *testing.T) {
 	session, end := context.WithCancel(t.Context())
-	_, lines := connect(session, t, 5*time.Millisecond, func(ctx context.Context, _ *Writer) error {
+	_, lines, _ := connect(session, t, 5*time.Millisecond, func(ctx context.Context, _ *Writer) error {
 		<-ctx.Done()
 		return nil
 	})
@@ -220,7 +220,7 @@ func TestServeEndsWithItsSession(t *testing.T) {
 		}
 	}
 	end()
-	for lines.Scan() { //nolint:revive // until the end
+	for lines.Scan() {
 	}
 	if err := lines.Err(); err != nil {
 		t.Errorf("the answer is cut: %v", err)
@@ -230,13 +230,11 @@ func TestServeEndsWithItsSession(t *testing.T) {
 // A client that is gone ends the context of its stream.
 func TestServeEndsWithItsClient(t *testing.T) {
 	ended := make(chan struct{})
-	resp, _ := connect(t.Context(), t, time.Hour, func(ctx context.Context, _ *Writer) error {
+	_, _, leave := connect(t.Context(), t, time.Hour, func(ctx context.Context, _ *Writer) error {
 		<-ctx.Done()
 		close(ended)
 		return nil
 	})
-	if err := resp.Body.Close(); err != nil {
-		t.Fatal(err)
-	}
+	leave()
 	<-ended
 }
