@@ -174,7 +174,7 @@ func connect(session context.Context, t *testing.T, interval time.Duration, stre
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resp.Body.Close() }) //nolint:errcheck // only read
+	t.Cleanup(func() { resp.Body.Close() })                                       //nolint:errcheck // only read
 	return resp.Header, bufio.NewScanner(resp.Body), func() { resp.Body.Close() } //nolint:errcheck // only read
 }
 
