@@ -175,10 +175,17 @@ func (d *Directory) serve(ctx context.Context) {
 	defer d.known.Store(nil)
 	for err == nil && ctx.Err() == nil && !d.idle() {
 		d.pass(ctx, d.every, true)
-		if l, failed := d.walk(ctx, true); failed == nil { // otherwise the list stays, and the next walk is soon enough
-			d.known.Store(l.with(d.recent))
-		}
+		_ = d.readSlowly(ctx) // after an error the list stays, and the next walk is soon enough
 	}
+}
+
+// readSlowly replaces the list by what a slow walk finds, and what events have told meanwhile.
+func (d *Directory) readSlowly(ctx context.Context) error {
+	l, err := d.walk(ctx, true)
+	if err == nil {
+		d.known.Store(l.with(d.recent))
+	}
+	return err
 }
 
 func (d *Directory) idle() bool {

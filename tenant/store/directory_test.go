@@ -194,6 +194,56 @@ func TestDirectoryWalksAgain(t *testing.T) {
 	}
 }
 
+// afterScan runs f after each SCAN of a client.
+type afterScan func(ctx context.Context)
+
+func (afterScan) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f afterScan) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == "scan" {
+			f(ctx)
+		}
+		return err
+	}
+}
+
+func (afterScan) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// What events tell while a walk is on its way is in the list after it too, although the walk has been past it.
+func TestDirectoryChangesDuringWalk(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	setTenants(t, rdb, 10)
+	d := NewDirectory(New(rdb, Options{}))
+	l, err := d.walk(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.known.Store(l)
+	d.follow(true)
+	rdb.AddHook(afterScan(func(ctx context.Context) {
+		if err := rdb.Set(ctx, "tenant:config:new", `{}`, 0).Err(); err != nil {
+			t.Error(err)
+		}
+		if err := rdb.Del(ctx, "tenant:config:comm_000003").Err(); err != nil {
+			t.Error(err)
+		}
+		for _, id := range []string{"new", "comm_000003"} {
+			d.Changed(tenant.Event{Type: tenant.TenantChanged, TargetID: id})
+		}
+	}))
+	if err := d.readSlowly(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := d.known.Load(); !l.has("new") || l.has("comm_000003") || len(l.ids) != 10 {
+		t.Errorf("after the walk: %q", l.ids)
+	}
+}
+
 // While Redis is away a search fails; when it is back the next one succeeds. A list that is there stays.
 func TestDirectoryWithoutRedis(t *testing.T) {
 	t.Parallel()
