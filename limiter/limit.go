@@ -151,8 +151,14 @@ func noneVerdict(limit Limit) Verdict {
 	return Verdict{RetryAfter: limit.Window}
 }
 
-// taken is how many permits one more message finds taken.
-func (s standing) taken() int64 { return s.count - s.ahead }
+// taken is how many permits one more message finds taken. As allow.lua does, it looks for reservations that leave room only
+// if the limit is used up.
+func (s standing) taken() int64 {
+	if s.count < s.limit {
+		return s.count
+	}
+	return s.count - s.ahead
+}
 
 // peek returns the verdict that one more message would get.
 func (s standing) peek(limit Limit) Verdict {

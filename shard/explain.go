@@ -47,7 +47,8 @@ const (
 // ExplainedVerdict is what one more command would get now.
 type ExplainedVerdict struct {
 	Decision Decision `json:"decision"`
-	// Limit is the action of the limit that decides, if the decision is not Allowed. A user's own limit is asked first.
+	// Limit is the action of the limit that decides, if the decision is not Allowed. A user's own limit is asked first; but
+	// a worker that knows that the community's limit is used up does not ask it.
 	Limit string `json:"limit,omitempty"`
 	// RetryAfterMS is when the decision may be another one, 0 if it is Allowed.
 	RetryAfterMS int64 `json:"retry_after_ms"`
@@ -95,7 +96,7 @@ func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, err
 	if !known || of.Tenant.ID != id {
 		queries := make([]limiter.Query, tenant.NumActions)
 		for a, key := range explainedKeys(of.Tenant.ID, user) {
-			queries[a] = limiter.Query{Key: key, Limit: limitOf(of.Tenant, tenant.Action(a))} //nolint:gosec // an action
+			queries[a] = limiter.Query{Key: key, Limit: limitOf(of.Tenant, tenant.Action(a))}
 		}
 		if answers, err = l.Limiter.Answers(ctx, queries); err != nil {
 			return Explanation{}, fmt.Errorf("explain %q: %w", id, err)
@@ -107,7 +108,7 @@ func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, err
 		Verdict: verdictOf(of.Tenant, user, answers),
 	}
 	for a := range answers {
-		e.Limits = append(e.Limits, explainLimit(&of, tenant.Action(a), &answers[a], user)) //nolint:gosec // an action
+		e.Limits = append(e.Limits, explainLimit(&of, tenant.Action(a), &answers[a], user))
 		e.Degraded = e.Degraded || answers[a].Usage.Degraded
 	}
 	return e, nil
@@ -140,7 +141,7 @@ func (l *Limits) look(ctx context.Context, id, user string) (store.Documents, []
 	}
 	windows := make([]time.Duration, tenant.NumActions)
 	for a := range windows {
-		windows[a] = tenant.Action(a).Window() //nolint:gosec // an action
+		windows[a] = tenant.Action(a).Window()
 	}
 	keys := explainedKeys(id, user)
 	looks, err := l.Limiter.Look(ctx, keys[:], windows, calls...)

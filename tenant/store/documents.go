@@ -50,22 +50,19 @@ func (s *Store) Documents(ctx context.Context, id string, replies [numReads]*red
 	if d.Tiers, usable = s.tiersOf(ctx, replies[1]); !usable {
 		d.Unusable = append(d.Unusable, tiersKey)
 	}
-	texts, err := textsOf(replies[2])
-	if err != nil {
+	if texts, usable := textsOf(replies[2]); usable {
+		flags, unusable := s.flagsOf(ctx, texts)
+		d.Flags, d.Unusable = flags, append(d.Unusable, unusable...)
+	} else {
 		d.Flags, d.Unusable = s.flagSet.Load(), append(d.Unusable, flagsKey)
-		return d, nil
 	}
-	flags, unusable := s.flagsOf(ctx, texts)
-	d.Flags, d.Unusable = flags, append(d.Unusable, unusable...)
 	return d, nil
 }
 
-// textsOf returns the texts in the reply to HGETALL of the flags, with RESP 2 or 3. The error is as of flagTexts.
-func textsOf(reply *redis.Cmd) (map[string]string, error) {
-	if err := reply.Err(); err != nil {
-		return nil, errNoHash
-	}
-	texts := make(map[string]string)
+// textsOf returns the texts in the reply to HGETALL of the flags, with RESP 2 or 3. It returns false if the key is not a
+// hash, or has too many flags.
+func textsOf(reply *redis.Cmd) (texts map[string]string, usable bool) {
+	texts = make(map[string]string)
 	switch all := reply.Val().(type) {
 	case map[any]any:
 		for id, text := range all {
@@ -76,9 +73,7 @@ func textsOf(reply *redis.Cmd) (map[string]string, error) {
 			texts[fmt.Sprint(all[i])] = fmt.Sprint(all[i+1])
 		}
 	}
-	if err := checkFlags(int64(len(texts))); err != nil {
-		return nil, err
-	}
+	usable = reply.Err() == nil && checkFlags(int64(len(texts))) == nil
 	maps.DeleteFunc(texts, func(id, _ string) bool { return !tenant.ValidFlagID(id) })
-	return texts, nil
+	return texts, usable
 }

@@ -90,7 +90,7 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	n, err := s.rdb.HLen(ctx, flagsKey).Result()
 	if redis.HasErrorPrefix(err, wrongType) {
-		return nil, errNoHash
+		return nil, &StoredError{Key: flagsKey, Err: &tenant.FieldError{Reason: "must be a hash"}}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read flags: %w", err)
@@ -105,8 +105,6 @@ func (s *Store) flagTexts(ctx context.Context) (map[string]string, error) {
 	maps.DeleteFunc(texts, func(id, _ string) bool { return !tenant.ValidFlagID(id) })
 	return texts, nil
 }
-
-var errNoHash = &StoredError{Key: flagsKey, Err: &tenant.FieldError{Reason: "must be a hash"}}
 
 // checkFlags returns a [*StoredError] if there are too many flags.
 func checkFlags(n int64) error {

@@ -1,0 +1,464 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"arrakis/limiter"
+	"arrakis/limiter/redishealth"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// explained is a community whose documents and traffic are random, beside a pool that decides on its messages.
+type explained struct {
+	*bundle
+	asked *Limits
+	now   time.Time // of Redis
+
+	id      string         // that messages carry
+	config  map[string]any // as Redis has it; nil: there is none
+	tiers   map[string]any
+	flags   *tenant.Flags
+	serial  int // of the last message
+	renamed bool
+}
+
+// TestExplain: for random documents and traffic, an explanation says what the shard then does with a command, how long it
+// waits, which documents decided, and which features and flags handlers see. Asking changes nothing.
+func TestExplain(t *testing.T) {
+	b := setup(t, Options{Shards: 2})
+	decisions := map[Decision]int{}
+	communities := 0
+	rapid.Check(t, func(t *rapid.T) {
+		communities++
+		x := &explained{
+			bundle: b, asked: &Limits{Tenants: b.store, Limiter: b.limits}, id: fmt.Sprint("c", communities),
+			now: time.UnixMilli(1_800_000_000_000 + int64(communities)*1_000_000), tiers: map[string]any{}, flags: tenant.NewFlags(),
+		}
+		b.redis.FlushAll()
+		x.pass(t, 0)
+		x.changeTiers(t)
+		x.changeFlags(t)
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			case 0, 1:
+				x.changeConfig(t)
+			case 2:
+				x.changeTiers(t)
+			case 3:
+				x.changeFlags(t)
+			case 4, 5:
+				x.pass(t, time.Duration(rapid.IntRange(0, 40_000).Draw(t, "ms"))*time.Millisecond)
+			default:
+				decisions[x.check(t)]++
+			}
+		}
+	})
+	for _, d := range []Decision{Allowed, Delayed, RateLimited} {
+		if decisions[d] == 0 {
+			t.Errorf("nothing was %s: the test shows only a part: %v", d, decisions)
+		}
+	}
+}
+
+// pass lets time pass for Redis. What the shards know of full windows is forgotten, because their clock goes on slower.
+func (x *explained) pass(t *rapid.T, d time.Duration) {
+	t.Helper()
+	x.now = x.now.Add(d)
+	x.redis.SetTime(x.now)
+	for _, community := range []string{x.id, "other-" + x.id} {
+		x.notify(t, tenant.Event{Type: tenant.LimitReset, TargetID: community})
+	}
+}
+
+func (x *explained) notify(t *rapid.T, e tenant.Event) {
+	t.Helper()
+	if err := x.pool.Notify(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// optional draws a value, or none.
+func optional(t *rapid.T, to map[string]any, name string, from ...any) {
+	if i := rapid.IntRange(-len(from), len(from)-1).Draw(t, name); i >= 0 {
+		to[name] = from[i]
+	}
+}
+
+// overrides draws what a document says of the settings that tiers and tenants have.
+func overrides(t *rapid.T) map[string]any {
+	limits, features := map[string]any{}, map[string]any{}
+	optional(t, limits, "commandsPerMinute", -1, 0, 1, 2, 3)
+	optional(t, limits, "userCommandsPerMinute", -1, 0, 1, 2)
+	optional(t, limits, "eligibilityChecksPerHour", 5)
+	optional(t, features, "customBranding", true, false)
+	optional(t, features, "prioritySupport", true, false)
+	doc := map[string]any{"rateLimits": limits, "features": features}
+	optional(t, doc, "onLimit", "delay", "reject")
+	optional(t, doc, "maxDelayed", 1, 2)
+	optional(t, doc, "mode", "shadow", "enforce")
+	optional(t, doc, "weight", 3, 7)
+	return doc
+}
+
+func (x *explained) changeConfig(t *rapid.T) {
+	t.Helper()
+	x.config, x.renamed = nil, false
+	if rapid.IntRange(0, 9).Draw(t, "config") > 0 {
+		x.config = overrides(t)
+		x.config["tier"] = rapid.SampledFrom([]string{"free", "pro", "enterprise"}).Draw(t, "tier")
+		boosts := map[string]any{}
+		for _, limit := range []string{"commandsPerMinute", "userCommandsPerMinute"} {
+			until := x.now.Add(time.Duration(rapid.IntRange(-10, 90).Draw(t, "until")) * time.Second)
+			optional(t, boosts, limit, map[string]any{"add": 2, "until": until.UTC().Format(time.RFC3339)})
+		}
+		x.config["boosts"] = boosts
+		if x.renamed = rapid.IntRange(0, 4).Draw(t, "name") == 0; x.renamed {
+			x.config["communityId"] = "other-" + x.id
+		}
+	}
+	if x.config == nil {
+		x.redis.Del("tenant:config:" + x.id)
+	} else {
+		x.set(t, "tenant:config:"+x.id, x.config)
+	}
+	x.notify(t, tenant.Event{Type: tenant.TenantChanged, TargetID: x.id})
+}
+
+func (x *explained) changeTiers(t *rapid.T) {
+	t.Helper()
+	x.tiers = map[string]any{}
+	for _, tier := range []string{"free", "pro"} {
+		x.tiers[tier] = overrides(t)
+	}
+	x.set(t, "arrakis:tiers", x.tiers)
+	if err := x.store.RefreshTiers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.notify(t, tenant.Event{Type: tenant.TenantChanged, TargetID: x.id}) // else it would be read again within a second
+}
+
+func (x *explained) changeFlags(t *rapid.T) {
+	t.Helper()
+	x.redis.Del("arrakis:flags")
+	for i := range rapid.IntRange(0, 3).Draw(t, "flags") {
+		id := fmt.Sprint("flag", i)
+		flag := map[string]any{"id": id, "enabled": rapid.Bool().Draw(t, "enabled")}
+		optional(t, flag, "tiers", []string{"free"}, []string{"pro", "enterprise"})
+		optional(t, flag, "rolloutPercent", 0, 50, 100)
+		communities := map[string]any{}
+		optional(t, communities, "include", []string{x.id})
+		optional(t, communities, "exclude", []string{x.id})
+		flag["communities"] = communities
+		text, err := json.Marshal(flag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.redis.HSet("arrakis:flags", id, string(text))
+	}
+	var err error
+	if x.flags, err = x.store.Flags(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *explained) set(t *rapid.T, key string, document any) {
+	t.Helper()
+	text, err := json.Marshal(document)
+	if err == nil {
+		err = x.redis.Set(key, string(text))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check asks for an explanation, sends a command, and compares.
+func (x *explained) check(t *rapid.T) Decision {
+	t.Helper()
+	user := rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "user")
+	before := x.redis.Dump()
+	e, err := x.asked.Explain(t.Context(), x.id, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, x.redis.Dump()); diff != "" {
+		t.Fatalf("asking has changed Redis:\n%s", diff)
+	}
+	x.checkSources(t, &e)
+
+	x.serial++
+	n := commandOf(x.id, fmt.Sprint(x.id, "-", x.serial))
+	n.admission.User = user
+	known := rapid.Bool().Draw(t, "the shard may know that the limit is used up")
+	if !known {
+		x.pass(t, 0)
+	}
+	x.sendTo(t, n)
+	x.checkTenant(t, &e, n.admission.Tenant)
+	a, v := &n.admission, &n.admission.Verdict
+	got := ExplainedVerdict{Decision: Allowed, RetryAfterMS: milliseconds(v.RetryAfter)}
+	if !v.Allowed {
+		got.Decision, got.Limit, got.Shadow = RateLimited, a.LimitedBy.String(), a.Tenant.Shadow
+		if a.OverLimit() && a.Tenant.MaxDelayed[a.Action] > 0 {
+			r := &Reservation{Admission: a, Name: "of-" + a.ID, Longest: time.Hour}
+			if err := x.pool.Reserve(t.Context(), []*Reservation{r}); err != nil {
+				t.Fatal(err)
+			}
+			if r.Answer == limiter.Granted {
+				got.Decision = Delayed
+				got.RetryAfterMS = milliseconds(r.Wait)
+			}
+		}
+	}
+	want := e.Verdict
+	if known && !v.Allowed {
+		want.RetryAfterMS, got.RetryAfterMS = 0, 0 // the shard's clock has gone on
+		if got.Limit == tenant.Command.String() && e.Limits[tenant.Command].Use.RetryAfterMS > 0 && want.Limit != got.Limit {
+			return e.Verdict.Decision // both limits are used up, and the shard did not ask the user's
+		}
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Fatalf("verdict (-of the shard: %+v +explained: %+v):\n%s", *v, e, diff)
+	}
+	limit := e.Limits[a.LimitedBy]
+	if limit.Limit.Value != v.Limit {
+		t.Fatalf("the limit of %s is %d, explained as %+v", a.LimitedBy, v.Limit, limit)
+	}
+	if v.Allowed && v.Limit >= 0 && limit.Use.Remaining != v.Remaining+1 {
+		t.Fatalf("%d remain after the command, and before it %+v", v.Remaining, limit.Use)
+	}
+	return e.Verdict.Decision
+}
+
+// sendTo sends a message and waits for its verdict.
+func (x *explained) sendTo(t *rapid.T, n *note) {
+	t.Helper()
+	s := x.pool.Sorter()
+	s.Add(n)
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-x.out
+}
+
+// checkTenant compares an explanation with the tenant that the shard has resolved, and with what handlers see.
+func (x *explained) checkTenant(t *rapid.T, e *Explanation, of *tenant.Tenant) {
+	t.Helper()
+	if e.Community != of.ID || e.Tier != of.Tier || e.Stored != of.Stored || int(e.Weight.Value) != of.Weight || (e.Mode.Value == tenant.Shadow) != of.Shadow {
+		t.Fatalf("explained %+v, the tenant is %+v", e, of)
+	}
+	for a := range tenant.Action(tenant.NumActions) {
+		l := e.Limits[a]
+		limit := l.Limit.Value
+		if l.Boost != nil {
+			limit -= l.Boost.Add
+		}
+		delayed := int64(0)
+		if l.OnLimit != nil && l.OnLimit.Value == tenant.Delay {
+			delayed = l.MaxDelayed.Value
+		}
+		if limit != of.Max[a] || delayed != of.MaxDelayed[a] {
+			t.Fatalf("%s: explained %+v, the tenant is %+v", a, l, of)
+		}
+	}
+	names := func(yield func(string) bool) {
+		for _, f := range e.Features {
+			if f.Value && !yield(f.Name) {
+				return
+			}
+		}
+		for _, f := range e.Flags {
+			if f.On && !yield(f.ID) {
+				return
+			}
+		}
+	}
+	if diff := cmp.Diff(append(of.Features.Names(), x.flags.Enabled(of)...), slices.Collect(names)); diff != "" {
+		t.Fatalf("features (-of the tenant +explained):\n%s", diff)
+	}
+}
+
+// checkSources compares where an explanation says that settings come from with what the documents say.
+func (x *explained) checkSources(t *rapid.T, e *Explanation) {
+	t.Helper()
+	tiers, _ := x.tiers[string(e.Tier)].(map[string]any)
+	said := func(object, member string) (sources []tenant.Source, values []any) {
+		for _, d := range []struct {
+			source tenant.Source
+			doc    map[string]any
+		}{{tenant.FromTenant, x.config}, {tenant.FromTiers, tiers}} {
+			in := d.doc
+			if object != "" {
+				in, _ = d.doc[object].(map[string]any)
+			}
+			if value, ok := in[member]; ok {
+				sources, values = append(sources, d.source), append(values, value)
+			}
+		}
+		return append(sources, tenant.FromDefault), values
+	}
+	checkSetting := func(what string, object, member string, sources []tenant.Source, values []any) {
+		t.Helper()
+		wantSources, wantValues := said(object, member)
+		if diff := cmp.Diff(wantSources, sources); diff != "" {
+			t.Fatalf("sources of %s (-said +explained):\n%s", what, diff)
+		}
+		if got := fmt.Sprint(values[:len(wantValues)]); got != fmt.Sprint(wantValues) {
+			t.Fatalf("%s: explained %s, the documents say %v", what, got, wantValues)
+		}
+	}
+	for a, member := range []string{"commandsPerMinute", "eligibilityChecksPerHour", "syncRequestsPerDay", "userCommandsPerMinute"} {
+		sources, values := layers(e.Limits[a].Limit)
+		if e.Limits[a].Boost != nil && sources[0] == tenant.FromBoost {
+			sources, values = sources[1:], values[1:]
+		}
+		checkSetting(member, "rateLimits", member, sources, values)
+		if l := &e.Limits[a]; l.OnLimit != nil {
+			sources, values = layers(*l.OnLimit)
+			checkSetting("onLimit", "", "onLimit", sources, values)
+			sources, values = layers(*l.MaxDelayed)
+			checkSetting("maxDelayed", "", "maxDelayed", sources, values)
+		}
+	}
+	sources, values := layers(e.Mode)
+	checkSetting("mode", "", "mode", sources, values)
+	for _, f := range e.Features {
+		sources, values = layers(f.Setting)
+		checkSetting(f.Name, "features", f.Name, sources, values)
+	}
+}
+
+// layers are the values of a setting with their sources, the one in force first.
+func layers[T any](s tenant.Setting[T]) (sources []tenant.Source, values []any) {
+	sources, values = []tenant.Source{s.Source}, []any{s.Value}
+	for _, b := range s.Beneath {
+		sources, values = append(sources, b.Source), append(values, b.Value)
+	}
+	return sources, values
+}
+
+// trips counts round trips to Redis.
+type trips struct{ n atomic.Int64 }
+
+func (*trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.n.Add(1); return next(ctx, cmd) }
+}
+
+func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.n.Add(1); return next(ctx, cmds) }
+}
+
+// TestExplainAsksOnce: an explanation costs one round trip, also for a community that has used its limit up. Only where that
+// is not enough, it costs another one.
+func TestExplainAsksOnce(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	limits, err := limiter.New(rdb, limiter.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := &Limits{Tenants: store.New(rdb, store.Options{}), Limiter: limits}
+	counter := new(trips)
+	for community, config := range map[string]string{
+		"pro":   `{"tier":"pro","rateLimits":{"commandsPerMinute":3},"boosts":{"syncRequestsPerDay":{"add":1,"until":"2099-01-01T00:00:00Z"}}}`,
+		"guild": `{"communityId":"pro","tier":"free"}`, "lowered": `{"tier":"free"}`, "unlimited": `{"tier":"enterprise"}`,
+	} {
+		if err := b.redis.Set("tenant:config:"+community, config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.send(commands("pro", 0, 5)...)
+	b.send(commands("none", 0, 5)...)
+	b.send(commands("lowered", 0, 8)...)
+	if err := b.redis.Set("tenant:config:lowered", `{"tier":"free","rateLimits":{"commandsPerMinute":2}}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked.Explain(t.Context(), "none", ""); err != nil { // the connection is made, and the script is known
+		t.Fatal(err)
+	}
+	rdb.AddHook(counter)
+	for _, tt := range []struct {
+		community string
+		decision  Decision
+		trips     int64
+	}{{"none", Allowed, 1}, {"unlimited", Allowed, 1}, {"pro", RateLimited, 1}, {"guild", Allowed, 2}, {"lowered", RateLimited, 2}} {
+		counter.n.Store(0)
+		e, err := asked.Explain(t.Context(), tt.community, "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := counter.n.Load(); e.Verdict.Decision != tt.decision || n != tt.trips {
+			t.Errorf("%s: %+v in %d round trips, want %s in %d", tt.community, e.Verdict, n, tt.decision, tt.trips)
+		}
+	}
+}
+
+// TestExplainUnusable: a document that cannot be used is named, and the last usable one counts, as for the shards.
+func TestExplainUnusable(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	asked := &Limits{Tenants: b.store, Limiter: b.limits}
+	set := func(config string) Explanation {
+		t.Helper()
+		if err := b.redis.Set("tenant:config:c1", config); err != nil {
+			t.Fatal(err)
+		}
+		e, err := asked.Explain(t.Context(), "c1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	if e := set(`{"tier":"gold"}`); e.Tier != tenant.Free || !slices.Equal(e.Unusable, []string{"tenant:config:c1"}) {
+		t.Errorf("%+v", e)
+	}
+	if e := set(`{"tier":"pro"}`); e.Tier != tenant.Pro || e.Unusable != nil {
+		t.Errorf("%+v", e)
+	}
+	b.redis.HSet("arrakis:flags", "bad", "{")
+	b.redis.HSet("arrakis:flags", "good", `{"id":"good","enabled":true}`)
+	if err := b.redis.Set("arrakis:tiers", `{"gold":1,"pro":[]}`); err != nil {
+		t.Fatal(err)
+	}
+	e := set(`{"tier":"gold"}`)
+	if want := []string{"tenant:config:c1", "arrakis:tiers", "arrakis:flags bad"}; e.Tier != tenant.Pro || !slices.Equal(e.Unusable, want) ||
+		len(e.Flags) != 1 || e.Flags[0] != (tenant.FlagDecision{ID: "good", On: true, Rule: tenant.RuleOn}) {
+		t.Errorf("%+v, want %v to be unusable", e, want)
+	}
+	b.redis.Del("ratelimit:c1:command")
+	if _, err := b.redis.Lpush("ratelimit:c1:command", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if e := set(`{"tier":"pro"}`); !e.Degraded || e.Verdict.Decision != Allowed {
+		t.Errorf("with a key that cannot be used: %+v", e)
+	}
+}
+
+// TestExplainRefuses: a bad ID, and a Redis that does not answer.
+func TestExplainRefuses(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	asked := &Limits{Tenants: b.store, Limiter: b.limits}
+	for id, user := range map[string]string{"a.b": "", "c1": "a/b"} {
+		if _, err := asked.Explain(t.Context(), id, user); !errors.As(err, new(*tenant.FieldError)) {
+			t.Errorf("%s of %s: %v", user, id, err)
+		}
+	}
+	b.redis.SetError("LOADING")
+	if _, err := asked.Explain(t.Context(), "c1", ""); !errors.Is(err, redishealth.ErrAway) {
+		t.Errorf("without Redis: %v, want that it is away", err)
+	}
+}
