@@ -91,18 +91,19 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	remade := false
-	for i := 0; !remade; i++ {
+	sent := 0
+	testserver.Eventually(t, "INTERNAL is made again", func() bool {
 		if code := get("/readyz", nil); code != http.StatusOK {
 			t.Fatalf("/readyz is %d without INTERNAL", code)
 		}
-		publish(t, js, inbox.Subject, "nobody", i) // a command without a handler has an outcome too
+		publish(t, js, inbox.Subject, "nobody", sent) // a command without a handler has an outcome too
 		if _, err := inbox.NextMsg(testserver.Patience); err != nil {
 			t.Fatal("messages wait for INTERNAL")
 		}
+		sent++
 		_, err := js.Stream(t.Context(), contract.StreamInternal)
-		remade = err == nil
-	}
+		return err == nil
+	})
 
 	if err := two.Kill(); err != nil {
 		t.Fatal(err)
