@@ -14,10 +14,9 @@ type Look struct {
 	found   keyStanding
 }
 
-// Look looks at keys whose limits are not known yet, because they are read in the same round trip: by the other calls,
-// whose replies are the caller's. The windows are those of the keys' limits. What the server fails to answer is asked
-// again, as by Answers; a call that is still without a Cmd was not sent, because the node of its key is away. An error is
-// ctx's.
+// Look looks at keys whose limits are not known yet: the other calls, whose replies are the caller's, read them in the
+// same round trip. The windows are those of the keys' limits. What the server fails to answer is asked again, as by
+// Answers; a call that is still without a Cmd was not sent, because the node of its key is away. An error is ctx's.
 func (l *Limiter) Look(ctx context.Context, keys []string, windows []time.Duration, others ...*redisscript.Call) ([]*Look, error) {
 	queries := make([]Query, len(keys))
 	for i, key := range keys {
@@ -34,9 +33,9 @@ func (l *Limiter) Look(ctx context.Context, keys []string, windows []time.Durati
 	return looks, nil
 }
 
-// Under returns the usage and verdict of the key under a limit, which must be valid. It returns false if only [Limiter.Answers]
-// knows them: where more permits are taken than the limit has, or a boost may end before one is free, the key must be
-// searched for the permit that becomes free first.
+// Under returns the usage and verdict of the key under a limit, which must be valid. It returns false if only
+// [Limiter.Answers] knows them: where more permits are taken than the limit has, or a boost may end before one is free,
+// the key must be searched for the permit that becomes free first.
 func (k *Look) Under(limit Limit) (Answer, bool) {
 	if limit.Max == Unlimited {
 		return unlimitedAnswer(), true

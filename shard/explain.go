@@ -166,7 +166,7 @@ func (l *Limits) look(ctx context.Context, id, user string) (store.Documents, []
 func under(looks []*limiter.Look, t *tenant.Tenant) (answers []limiter.Answer, known bool) {
 	answers = make([]limiter.Answer, len(looks))
 	for a, look := range looks {
-		if answers[a], known = look.Under(limitOf(t, tenant.Action(a))); !known { //nolint:gosec // an action
+		if answers[a], known = look.Under(limitOf(t, tenant.Action(a))); !known {
 			return nil, false
 		}
 	}

@@ -35,9 +35,9 @@ func (a *Admission) TakeOver(permit string) {
 }
 
 // Release gives back the permits that admitted messages took and did not use, and those reserved for messages that were
-// rejected or Shadowed, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a mailbox is
-// full. After an error, which may be
-// [redishealth.ErrAway], the permits count until they leave their windows. Nobody else may use the admissions.
+// rejected or Shadowed, in one round trip, and makes the shards ask Redis again about these limits. It blocks while a
+// mailbox is full. After an error, which may be [redishealth.ErrAway], the permits count until they leave their windows.
+// Nobody else may use the admissions.
 func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	var permits []permit
 	for _, a := range admissions {
