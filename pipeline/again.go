@@ -53,7 +53,7 @@ func (s *metricsStage) storeRetry(work context.Context, d *delivery) {
 			return
 		}
 		s.metrics.retriesStored.Inc()
-		d.disposition = moved()
+		d.moved()
 		s.settle(work, d)
 	}
 	if !s.retries.Put(m) {
@@ -93,7 +93,7 @@ func (s *metricsStage) park(work context.Context, d *delivery) {
 		}
 		s.metrics.parked.Inc()
 		s.metrics.givenUp(d)
-		d.disposition = moved()
+		d.moved()
 		s.settle(work, d)
 	}
 	if !s.retries.Put(m) { // it has much to store, which takes it a second

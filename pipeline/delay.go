@@ -204,7 +204,7 @@ func (s *metricsStage) delay(work context.Context, d *delivery) {
 			return
 		}
 		s.metrics.delayed[d.admission.Action].Inc()
-		d.disposition = moved()
+		d.moved()
 		s.settle(work, d)
 	}
 	if !s.retries.Put(m) {

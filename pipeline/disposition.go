@@ -203,8 +203,9 @@ func decided(decision string) (d disposition, attempts int) {
 // postponed is the disposition of a message that must wait for another one, so it comes again soon.
 func postponed() disposition { return disposition{settlement: nak, delay: backoff(1)} }
 
-// moved is the disposition of a message that is stored in a lane, or in RETRY.
-func moved() disposition { return disposition{settlement: carriedOn} }
+// moved makes d the disposition of a message that is stored in a lane, or in RETRY. What went wrong before is kept, for
+// its trace.
+func (d *disposition) moved() { *d = disposition{settlement: carriedOn, errorType: d.errorType} }
 
 // laneFull is the disposition of a message that its lane has no room for. What nobody waits for is kept for later.
 // unused says that the permits that it took are to be given back, delay when to try again.

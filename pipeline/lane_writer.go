@@ -300,7 +300,7 @@ func (w *laneWriter) decide(work context.Context, m *laneMove) bool {
 			w.failing = false
 			w.log.InfoContext(work, "messages can be stored in lanes again")
 		}
-		m.d.disposition = moved()
+		m.d.moved()
 		return true
 	case work.Err() != nil:
 		m.d.disposition = aborted()

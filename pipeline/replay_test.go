@@ -171,7 +171,7 @@ func TestMovedReplayThatIsNotEnded(t *testing.T) {
 	replayed := func(delivered uint64, received time.Time) *delivery {
 		return &delivery{
 			source: commands, Message: Message{headers: nats.Header{contract.HeaderReplay: {"17:1700000000000000000"}}},
-			position: position{delivered: delivered}, received: received, disposition: moved(),
+			position: position{delivered: delivered}, received: received, disposition: disposition{settlement: carriedOn},
 		}
 	}
 	now := time.Now()

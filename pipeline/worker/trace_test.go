@@ -293,6 +293,9 @@ func TestTraceOfRetries(t *testing.T) {
 				if s.TraceID != spans[0].TraceID || s.Attributes["arrakis.attempt"] != fmt.Sprint(i+1) || s.Attributes["arrakis.end"] != end {
 					t.Errorf("attempt %d: %+v", i+1, s)
 				}
+				if failure := []string{"handler_error", "handler_error", ""}[i]; s.Attributes["error.type"] != failure {
+					t.Errorf("attempt %d has the error %q, want %q", i+1, s.Attributes["error.type"], failure)
+				}
 			}
 			if n := len(named(spans, "handle command")); n != 3 {
 				t.Errorf("%d handlers", n)
