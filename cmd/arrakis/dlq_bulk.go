@@ -22,12 +22,18 @@ type deadLetterSelection struct {
 	redisSettings
 }
 
-// record adds a run to the audit log, which is in Redis. What was done stays done if Redis does not answer.
+// recordTimeout bounds the entry of the audit log that is added after a change.
+const recordTimeout = 5 * time.Second
+
+// record adds a run to the audit log, which is in Redis, also if the run was interrupted. What was done stays done if Redis
+// does not answer.
 func (s *deadLetterSelection) record(ctx context.Context, p process, run deadletter.Bulk, part deadletter.Part) {
 	entry, ok := view.BulkAudit(run, part)
 	if !ok {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
 	redis := storeFlags{redisSettings: s.redisSettings}
 	if err := redis.withStore(ctx, func(tenants *store.Store) error { return tenants.Record(ctx, entry) }); err != nil {
 		_, _ = fmt.Fprintf(p.stderr, "arrakis: warning: this is not in the audit log: %v\n", err)

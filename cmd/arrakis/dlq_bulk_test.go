@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -129,4 +131,18 @@ func (d *devProcess) failed(t *testing.T, community string) []deadletter.Entry {
 		t.Fatalf("%v: %d %s", err, r.status, r.body)
 	}
 	return page.Deadletters
+}
+
+// A run that is interrupted is in the audit log all the same.
+func TestInterruptedRunIsAudited(t *testing.T) {
+	t.Parallel()
+	env := environment{"REDIS_URL": "redis://" + testserver.Redis(t).Addr()}
+	s := deadLetterSelection{redisSettings: redisSettings{URL: env["REDIS_URL"]}}
+	interrupted, stop := context.WithCancel(t.Context())
+	stop()
+	var warnings bytes.Buffer
+	s.record(interrupted, process{stderr: &warnings}, deadletter.Bulk{Action: deadletter.ActionPurge, Seqs: []uint64{17}}, deadletter.Part{Done: 1})
+	if r := arrakis(t, env, "audit"); !strings.Contains(r.stdout, "purge 17") || warnings.Len() > 0 {
+		t.Errorf("%s: %s", r.stdout, warnings.String())
+	}
 }

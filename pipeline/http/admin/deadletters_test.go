@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/tenant/store"
 )
 
 // letter stores a dead letter of a message to a subject.
@@ -172,6 +175,20 @@ func TestBulkIsAudited(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s\n%s", diff, r.body)
+	}
+}
+
+// Who closes the connection while a part is done is in the audit log all the same.
+func TestAuditOutlivesItsClient(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	gone, leave := context.WithCancel(store.WithActor(t.Context(), "api:admin@192.0.2.1"))
+	leave()
+	a := &api{tenants: b.store, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	a.record(gone, store.AuditEntry{Type: store.AuditPurge, Target: "17"})
+	page, err := b.store.Audit(t.Context(), store.AuditQuery{})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Actor != "api:admin@192.0.2.1" {
+		t.Errorf("%+v, %v", page.Entries, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -40,8 +41,14 @@ func (a *api) reset(_ http.ResponseWriter, r *http.Request) (answer, error) {
 	return answer{body: done}, err
 }
 
-// record adds what was done with dead letters to the audit log. What is done is not undone if Redis does not answer.
+// recordTimeout bounds an entry of the audit log that is added after the change.
+const recordTimeout = 5 * time.Second
+
+// record adds what was done with dead letters to the audit log, also if the client is gone meanwhile: who closes a
+// connection must not leave a change that nobody has made. What is done is not undone if Redis does not answer.
 func (a *api) record(ctx context.Context, e store.AuditEntry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
 	if err := a.tenants.Record(ctx, e); err != nil {
 		a.log.ErrorContext(ctx, "a change is not in the audit log", "type", e.Type, "target", e.Target, "err", err)
 	}
