@@ -318,3 +318,22 @@ func TestBoostIsValidated(t *testing.T) {
 		}
 	}
 }
+
+// A limit of 0 admits nothing when its boost has ended, also while the policy open admits what Redis cannot count.
+func TestBoostOfNothingEndsInAnOutage(t *testing.T) {
+	t.Parallel()
+	clock := newTestClock()
+	l := newLimiter(t, testserver.Redis(t).Addr(), settings{Options: Options{OnRedisDown: Open}}, clock)
+	limit := Limit{Window: time.Minute, Boost: 1, BoostUntil: year2100 + 30_000}
+	ask(t, l, "other", limit, "a")
+	lose(t, l)
+	if got, _ := ask(t, l, "k", limit, "a", "b"); got != "11" {
+		t.Errorf("verdicts %s with the boost, want 11: the policy is open", got)
+	}
+	clock.advance(30 * time.Second)
+	got, _ := ask(t, l, "k", limit, "c")
+	checked, err := l.Check(t.Context(), "k", limit)
+	if got != "0" || checked.Allowed || checked.RetryAfter != time.Minute || err != nil {
+		t.Errorf("verdict %s after the boost, checked %+v, %v, want a reject", got, checked, err)
+	}
+}

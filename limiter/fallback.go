@@ -207,7 +207,7 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 		switch {
 		case w.log.holds(hash):
 			v.Allowed = true
-		case f.policy == Open || w.log.count() < permits:
+		case f.policy == Open && permits > 0 || w.log.count() < permits:
 			v.Allowed, v.Charged = true, true
 			w.log.add(hash, now, c.limit.Window)
 			if !c.unusable() {

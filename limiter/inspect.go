@@ -102,7 +102,7 @@ func (l *Limiter) answerOf(found *keyStanding, q Query) Answer {
 	case !found.degraded:
 	case l.o.OnRedisDown == Closed:
 		a.Verdict = l.fallback.closedVerdict(q.Limit, now)
-	case l.o.OnRedisDown == Open:
+	case l.o.OnRedisDown == Open && a.Verdict.Limit > 0:
 		a.Verdict.Allowed, a.Verdict.Charged, a.Verdict.RetryAfter, a.Verdict.Degraded = true, true, 0, true
 	default:
 		a.Verdict.Degraded = true
