@@ -163,15 +163,17 @@ func (l *Limiter) ask(ctx context.Context, r *round) error {
 	}
 	received := l.now()
 	l.m.batchSize.Observe(float64(r.messages))
+	var answered int64 // by the clock of Redis
 	for _, c := range r.open {
 		if c.Cmd != nil { // it was asked
-			if now := c.applyReply(sent, received); now > 0 {
-				l.fallback.setClock(now, l.sinceStart(sent)+received.Sub(sent)/2)
-			}
+			answered = max(answered, c.applyReply(sent, received))
 		}
 		if c.unusable() {
 			l.logUnusable(ctx, c.window.key, c.err)
 		}
+	}
+	if answered > 0 { // once for all calls: shards share this clock
+		l.fallback.setClock(answered, l.sinceStart(sent)+received.Sub(sent)/2)
 	}
 	l.sweeper.note(r.open, l.sinceStart(sent))
 	l.fallback.settle(r, l.sinceStart(l.now()))
