@@ -13,7 +13,8 @@
 --   now       unix ms by the clock above
 --   oldest    time from which the oldest admission counts, unix ms, 0 when there is none
 --   freeing   the same of the admission whose leaving frees a permit, unix ms, 0 when one is free. If a boost ends before
---             that, it is the one whose leaving frees a permit of the limit without the boost; now if that is 0
+--             that, it is the one whose leaving frees a permit of the limit without the boost. -1 when no permit will be
+--             free, because that limit is 0
 --
 -- The window is (now - window, now]. Admissions ahead of now (the server's clock was stepped back) count as well: a
 -- step back delays permits and never adds any. The key expires with its newest admission, not with this call.
@@ -116,14 +117,14 @@ if max <= LOG_MAX and (lowest or 0) >= 0 then
     end
   end
   if max == 0 then
-    freeing = now
+    freeing = -1
   elseif count == max then
     freeing = oldest
   elseif count - ahead >= max then
     freeing = score(count - max)
   end
   if ends and freeing > 0 and freeing + window >= ends then
-    freeing = base > 0 and score(count - base) or now
+    freeing = base > 0 and score(count - base) or -1
   end
   return { table.concat(verdicts), count - ahead, now, oldest, freeing }
 end

@@ -124,7 +124,7 @@ func TestRetryAfterLooksBeyondABoost(t *testing.T) {
 			case l.Degraded():
 				answer, wait = Unanswered, 0
 			case tt.limit.Max == 0:
-				answer = Late
+				answer = Full
 			}
 			if reservation.Answer != answer || reservation.Wait != wait {
 				t.Errorf("%s: reservation %+v, want %d and a wait of %v", tt.name, reservation, answer, wait)

@@ -19,6 +19,8 @@ type Answer struct {
 	Usage Usage
 	// Verdict is the one that one more message would get.
 	Verdict Verdict
+	// Never says that no permit will be free: the limit is 0, or a boost of 0 ends before one is.
+	Never bool
 }
 
 // Check returns the verdict that one more message of the key would get. It takes no permit and writes nothing. While
@@ -95,7 +97,7 @@ func (l *Limiter) answerOf(found *keyStanding, q Query) Answer {
 	if found.degraded {
 		found.standing = l.fallback.standing(q.Key, q.Limit, now)
 	}
-	a := Answer{Usage: found.usage(q.Limit), Verdict: found.peek(q.Limit)}
+	a := Answer{Usage: found.usage(q.Limit), Verdict: found.peek(q.Limit), Never: found.never}
 	switch a.Usage.Degraded = found.degraded; {
 	case q.Limit.none():
 		a.Verdict = noneVerdict(q.Limit)

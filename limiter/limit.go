@@ -138,7 +138,8 @@ type standing struct {
 	limit      int64         // permits of the limit that is in force
 	boostLeft  time.Duration // for how long the boost in it lasts; 0: there is none
 	resetAfter time.Duration // until the oldest counted admission leaves; 0: none is counted
-	retryAfter time.Duration // until a permit is free; 0: a permit is free now. The window: none will be free
+	retryAfter time.Duration // until a permit is free; 0: a permit is free now. The window if none will be free
+	never      bool          // no permit will be free
 }
 
 // unlimitedVerdict is the verdict on every message of an unlimited key.

@@ -42,7 +42,7 @@ func (k *Look) Under(limit Limit) (Answer, bool) {
 	}
 	query, found := Query{Key: k.query.Key, Limit: limit}, k.found
 	if found.degraded || limit.none() {
-		found.limit, found.boostLeft = 0, 0
+		found.limit, found.boostLeft, found.never = 0, 0, true
 		return k.limiter.answerOf(&found, query), true
 	}
 	found.boostLeft = limit.boostLeft(found.now)
@@ -51,11 +51,11 @@ func (k *Look) Under(limit Limit) (Answer, bool) {
 	case found.ahead > 0 && limit.highest() > maxLog: // only a log has room beside reservations
 		return Answer{}, false
 	case found.taken() < found.limit:
-		found.retryAfter = 0
+		found.retryAfter, found.never = 0, false
 	case found.limit == 0:
-		found.retryAfter = limit.Window
+		found.retryAfter, found.never = limit.Window, true
 	case found.count == found.limit && found.boostLeft == 0:
-		found.retryAfter = found.resetAfter // the oldest one
+		found.retryAfter, found.never = found.resetAfter, false // the oldest one
 	default:
 		return Answer{}, false
 	}

@@ -103,10 +103,13 @@ func (g *permitLog) standing(limit Limit, boostLeft, now time.Duration) standing
 	if s.count > 0 {
 		s.resetAfter = g.at(0) + limit.Window - now
 	}
-	s.retryAfter = g.retryAfter(s.limit, limit.Window, now)
+	permits := s.limit
+	s.retryAfter = g.retryAfter(permits, limit.Window, now)
 	if boostLeft > 0 && s.retryAfter >= boostLeft {
-		s.retryAfter = g.retryAfter(limit.Max, limit.Window, now)
+		permits = limit.Max
+		s.retryAfter = g.retryAfter(permits, limit.Window, now)
 	}
+	s.never = permits == 0
 	return s
 }
 

@@ -45,8 +45,8 @@ type ReserveAnswer int64
 
 // The answers of reserve.lua, and Unanswered.
 const (
-	Late       ReserveAnswer = -1 // the message would have to wait for too long, or no permit will be free
-	Full       ReserveAnswer = 0  // Most reservations wait
+	Late       ReserveAnswer = -1 // the message would have to wait for too long
+	Full       ReserveAnswer = 0  // Most reservations wait, or no permit will be free
 	Granted    ReserveAnswer = 1  // the permit is the message's from Wait on
 	Unanswered ReserveAnswer = 2  // Redis is away, or the key cannot be used
 )

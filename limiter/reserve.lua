@@ -12,8 +12,8 @@
 --   longest: how long it can wait, in ms
 --
 -- Returns two numbers for each message: an answer, and the ms until its permit is free
---   1 reserved, 0 no reservation is left, -1 it would have to wait for too long. Of the last two, the ms are those of
---   the next reservation. A message that asks again finds its reservation.
+--   1 reserved, 0 no reservation is left, or no permit will be free, -1 it would have to wait for too long. Of the last
+--   two, the ms are those of the next reservation. A message that asks again finds its reservation.
 --
 -- A reservation is a member of the log whose time is ahead: the first time at which the permits before it leave room,
 -- and SLACK later, because its message may come up to that late and still counts for a whole window. So no window has
@@ -23,12 +23,12 @@ local most = tonumber(ARGV[4])
 local w = open(key, window, now)
 local waiting = redis.call('ZCOUNT', key, '(' .. num(now + SLACK), '+inf')
 
--- The ms until the next permit is free; nil: there will be none.
+-- The ms until the next permit is free; nil: none will be.
 local function free()
-  local from, limit = freeing(w, max, base, ends)
+  local from = freeing(w, max, base, ends)
   if from == 0 then
     return 0
-  elseif limit > 0 then
+  elseif from > 0 then
     return math.max(0, from + window - now)
   end
 end
@@ -46,9 +46,9 @@ for i = 5, #ARGV, 3 do
     end
   else
     answer, wait = 1, free()
-    if waiting >= most and not again then
+    if not wait or (waiting >= most and not again) then
       answer = 0
-    elseif not wait or wait > longest then
+    elseif wait > longest then
       answer = -1
     else
       redis.call('ZADD', key, num(now + wait + SLACK), id)

@@ -153,8 +153,11 @@ func readWindowReply(cmd *redis.Cmd, ids int, limit Limit) (windowReply, error) 
 	if n[0] > 0 {
 		r.standing.resetAfter = until(n[2])
 	}
-	if n[3] > 0 {
+	switch {
+	case n[3] > 0:
 		r.standing.retryAfter = until(n[3])
+	case n[3] < 0:
+		r.standing.retryAfter, r.standing.never = limit.Window, true
 	}
 	return r, nil
 }

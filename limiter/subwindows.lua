@@ -294,19 +294,19 @@ local function counted(w, rank)
   return from_log(rank - before)
 end
 
--- The time from which the admission counts whose leaving frees a permit, as in allow.lua, and the limit that is in force
--- then. The last three arguments are those of limit.lua.
+-- The time from which the admission counts whose leaving frees a permit, 0, or -1, as in allow.lua. The last three
+-- arguments are those of limit.lua.
 local function freeing(w, max, base, ends)
   if w.count < max then
-    return 0, max
+    return 0
   elseif max == 0 then
-    return w.now, 0
+    return -1
   end
   local from = counted(w, w.count - max)
   if ends and from + w.window >= ends then
     return freeing(w, base, base)
   end
-  return from, max
+  return from
 end
 
 -- The reply of allow.lua and peek.lua. The last three arguments are those of limit.lua.
@@ -315,5 +315,5 @@ local function reply(w, verdicts, max, base, ends)
   if w.count > 0 then
     oldest = counted(w, 0)
   end
-  return { verdicts, w.count, w.now, oldest, (freeing(w, max, base, ends)) }
+  return { verdicts, w.count, w.now, oldest, freeing(w, max, base, ends) }
 end

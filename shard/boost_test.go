@@ -92,7 +92,7 @@ func TestReserveInABoost(t *testing.T) {
 	for _, tt := range []struct {
 		last   string
 		answer limiter.ReserveAnswer
-	}{{"59s", limiter.Late}, {"1h", limiter.Granted}} {
+	}{{"59s", limiter.Full}, {"1h", limiter.Granted}} {
 		b.redis.FlushAll()
 		b.redis.SetTime(time.Now().Truncate(time.Second))
 		b.delays("c1", 3, func(c *tenant.Config) { c.RateLimits.CommandsPerMinute = &none })

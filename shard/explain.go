@@ -77,6 +77,7 @@ type LimitUse struct {
 	Delayed      int64 `json:"delayed"`        // messages that wait for a permit that is theirs
 	ResetMS      int64 `json:"reset_ms"`       // until the oldest admission leaves the window; 0: there is none
 	RetryAfterMS int64 `json:"retry_after_ms"` // until a permit is free; 0: one is free now
+	Never        bool  `json:"never,omitzero"` // no permit will be free; then RetryAfterMS says no more than when to ask again
 }
 
 // Explain explains what the community that the tenant key id belongs to may do now, and what a command of the user would
@@ -190,7 +191,7 @@ func verdictOf(t *tenant.Tenant, user string, answers []limiter.Answer) Explaine
 		return ExplainedVerdict{Decision: Allowed}
 	case a.Verdict.Unavailable:
 		e.Decision = Unavailable
-	case a.OverLimit() && use.Delayed < t.MaxDelayed[a.Action] && (t.Max[a.Action] > 0 || a.Verdict.RetryAfter < use.BoostLeft):
+	case a.OverLimit() && use.Delayed < t.MaxDelayed[a.Action] && !answers[tenant.Command].Never:
 		e.Decision = Delayed
 	}
 	e.Limit, e.Shadow = a.LimitedBy.String(), t.Shadow
@@ -213,7 +214,7 @@ func explainLimit(of *tenant.Explanation, a tenant.Action, answer *limiter.Answe
 	}
 	e.Use = &LimitUse{
 		Used: u.Used, Remaining: u.Remaining, Delayed: u.Delayed, ResetMS: milliseconds(u.ResetAfter),
-		RetryAfterMS: milliseconds(answer.Verdict.RetryAfter),
+		RetryAfterMS: milliseconds(answer.Verdict.RetryAfter), Never: answer.Never,
 	}
 	return e
 }

@@ -408,6 +408,31 @@ func TestExplainAsksOnce(t *testing.T) {
 	}
 }
 
+// TestExplainWhatABoostLeaves: where only a boost gives a community permits, and the next one that would be free is behind
+// those that wait, a command is rejected at once if the boost ends before.
+func TestExplainWhatABoostLeaves(t *testing.T) {
+	b := setup(t, Options{Shards: 1})
+	asked := &Limits{Tenants: b.store, Limiter: b.limits}
+	b.redis.SetTime(time.Now().Truncate(time.Second))
+	none := int64(0)
+	b.delays("c1", 3, func(c *tenant.Config) { c.RateLimits.CommandsPerMinute = &none })
+	b.boost("c1", `{"rateLimits":{"commandsPerMinute":1},"for":"90s"}`)
+	notes := b.send(commands("c1", 0, 3)...)
+	for i, want := range []Decision{Delayed, RateLimited} {
+		e, err := asked.Explain(t.Context(), "c1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		never := want == RateLimited
+		if use := e.Limits[tenant.Command].Use; e.Verdict.Decision != want || use.Never != never {
+			t.Errorf("explained as %+v with the use %+v, want %s", e.Verdict, use, want)
+		}
+		if r := b.reserve(notes[1+i])[0]; (r.Answer == limiter.Granted) == never {
+			t.Errorf("the reservation is %+v, explained as %s", r, want)
+		}
+	}
+}
+
 // TestExplainUnusable: a document that cannot be used is named, and the last usable one counts, as for the shards.
 func TestExplainUnusable(t *testing.T) {
 	b := setup(t, Options{Shards: 1})

@@ -59,7 +59,7 @@ func explainTable(t *table, e *view.Explanation) {
 			if l.Use.RetryAfterMS > 0 {
 				next = short(milliseconds(l.Use.RetryAfterMS))
 			}
-			if l.Limit.Value == 0 {
+			if l.Use.Never {
 				next = "never"
 			}
 		}

@@ -43,7 +43,7 @@ func (e *Explanation) summary() string {
 		return "It would be handled now: " + e.room() + "."
 	case shard.RateLimited:
 		text = "It would be rejected now: " + e.used() + "."
-		if e.limit(verdict.Limit).Limit.Value > 0 {
+		if use := e.limit(verdict.Limit).Use; use != nil && !use.Never {
 			text += " A permit is free in " + wait + "."
 		}
 	case shard.Delayed:
