@@ -52,7 +52,11 @@ func (c *tenantBoostCmd) validate(process) error {
 func (c *tenantBoostCmd) Run(ctx context.Context, p process) error {
 	return c.showTenant(ctx, p, c.Community, func(tenants *store.Store) (tenant.Config, store.Version, error) {
 		if c.End {
-			return tenants.EndBoosts(ctx, c.Community, store.PutOptions{})
+			config, version, err := tenants.EndBoosts(ctx, c.Community, store.PutOptions{})
+			if errors.Is(err, store.ErrNotFound) {
+				return config, version, fmt.Errorf("no limit of %q is boosted, or the boosts have ended: there is nothing to end", c.Community)
+			}
+			return config, version, err
 		}
 		request, err := c.request()
 		if err != nil {

@@ -45,6 +45,9 @@ func TestBoostOverProcesses(t *testing.T) {
 	testserver.Eventually(t, "the boost is used up", admitted(floodLimit+boost))
 
 	// Again, with a boost that ends while messages come.
+	if r := arrakis(t, env, "tenant", "boost", "quiet", "--end"); r.code != exitFailed || !strings.Contains(r.stderr, "nothing to end") {
+		t.Fatalf("tenant boost --end where there is none: %+v", r)
+	}
 	if r := arrakis(t, env, "tenant", "boost", "flooded", "--end"); r.code != exitDone || strings.Contains(r.stdout, "until") {
 		t.Fatalf("tenant boost --end: %+v", r)
 	}

@@ -22,7 +22,7 @@ type devCmd struct {
 	NATSPort  int  `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
 	RedisPort int  `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
 	Traffic   bool `help:"Make demo traffic: commands, checks, syncs and events, some over their limits, slow, failing or malformed, and bursts of one community. Its command fail always fails."`
-	Rate      int  `name:"traffic-rate" default:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts."`
+	Rate      int  `name:"traffic-rate" default:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts; needs --traffic."`
 	httpSettings
 	workerSettings
 	tenantSettings

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,20 +64,47 @@ func (s *traceSettings) validate(p process) error {
 	if s.endpoint(p) == "" {
 		return errors.Join(errs...)
 	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
-		if value, _ := p.lookupEnv(name); value != "" && !strings.HasPrefix(value, "http/") {
+	_, err := spanQueue(p)
+	return errors.Join(append(errs, err, validateSDK(p))...)
+}
+
+// validateSDK checks what the SDK reads from the environment by itself: it would ignore what it cannot use, and say nothing,
+// or fail at the first span.
+func validateSDK(p process) error {
+	var errs []error
+	for _, name := range ofExporter("PROTOCOL") {
+		if value, _ := p.lookupEnv(name); value != "" && value != "http/protobuf" && value != "http/json" {
 			errs = append(errs, fmt.Errorf("%s is %.64q: arrakis sends traces by http/protobuf, to port 4318 of a collector", name, value))
 		}
 	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+	for _, name := range ofExporter("HEADERS") {
 		if value, _ := p.lookupEnv(name); value != "" && !validPairs(value) {
 			errs = append(errs, fmt.Errorf("%s: expected name=value, comma-separated", name))
 		}
 	}
-	if _, err := spanQueue(p); err != nil {
-		errs = append(errs, err)
+	for _, name := range append(ofExporter("TIMEOUT"), "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE") {
+		const most = 1_000_000
+		value, _ := p.lookupEnv(name)
+		if n, err := strconv.Atoi(value); value != "" && (err != nil || n < 1 || n > most) {
+			errs = append(errs, fmt.Errorf("%s is %.64q: expected a number from 1 to %d; times are in ms, without a unit", name, value, most))
+		}
+	}
+	for _, name := range slices.Concat(ofExporter("CERTIFICATE"), ofExporter("CLIENT_CERTIFICATE"), ofExporter("CLIENT_KEY")) {
+		value, _ := p.lookupEnv(name)
+		if value == "" {
+			continue
+		}
+		text, err := os.ReadFile(value)                               //nolint:gosec // the operator names it
+		if block, _ := pem.Decode(text); err != nil || block == nil { // the value may be the key itself: it is not named
+			errs = append(errs, fmt.Errorf("%s: expected a file in PEM that can be read", name))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// ofExporter is a variable of the exporter in its two forms.
+func ofExporter(name string) []string {
+	return []string{"OTEL_EXPORTER_OTLP_" + name, "OTEL_EXPORTER_OTLP_TRACES_" + name}
 }
 
 func validPairs(list string) bool {
