@@ -39,7 +39,11 @@ func (c *explainCmd) Run(ctx context.Context, p process) error {
 
 // explainTable prints an explanation for people.
 func explainTable(t *table, e *view.Explanation) {
-	t.row("community", e.Community+" ("+string(e.Tier)+")")
+	tier := string(e.Tier)
+	if !e.Stored {
+		tier += ": no config is stored"
+	}
+	t.row("community", e.Community+" ("+tier+")")
 	if e.Community != e.StoredAs {
 		t.row("stored as", e.StoredAs)
 	}

@@ -60,6 +60,9 @@ func TestDevExplain(t *testing.T) {
 			t.Errorf("explain prints no %q:\n%s%s", want, r.stdout, r.stderr)
 		}
 	}
+	if r := arrakis(t, d.env(), "explain", "nobody", "ping"); !strings.HasPrefix(r.stdout, "community  nobody (free: no config is stored)\n") {
+		t.Errorf("explain of a community without a config: %+v", r)
+	}
 	for line, request := range map[string]string{
 		"explain a.b ping": "/v1/tenants/a.b/explain", "explain c1 Ping": "/v1/tenants/c1/explain?command=Ping",
 		"explain c1 ping --user=a.b": "/v1/tenants/c1/explain?user=a.b", "": "/v1/tenants/c1/explain?users=1",
