@@ -118,13 +118,13 @@ func (c *console) serveLive(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if r.Method == http.MethodHead {
-		return
-	}
 	snapshots, err := c.fleet.Subscribe(r.Context())
 	if err != nil {
 		_ = problem.New(http.StatusServiceUnavailable, "too-many-pages",
 			"As many pages are kept live by this process as it can. Close some.").RetryAfter(5 * time.Second).Write(w)
+		return
+	}
+	if r.Method == http.MethodHead { // asked by a page that has got no stream, and cannot see why
 		return
 	}
 	live.Serve(w, r, func(ctx context.Context, out *live.Writer) error {

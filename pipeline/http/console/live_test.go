@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"arrakis/pipeline/http/live"
@@ -116,6 +118,9 @@ func TestLiveRefuses(t *testing.T) {
 	if r := b.ask(t, http.MethodGet, "/live?part=numbers", ""); r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
 		t.Errorf("one page more than are kept live: %d %v", r.status, r.header)
 	}
+	if r := b.ask(t, http.MethodHead, "/live?part=numbers", ""); r.status != http.StatusServiceUnavailable {
+		t.Errorf("asked why by the page: %d", r.status)
+	}
 	if r := b.ask(t, http.MethodGet, "/", ""); r.status != http.StatusOK {
 		t.Errorf("the page itself: %d", r.status)
 	}
@@ -153,4 +158,23 @@ func TestHistory(t *testing.T) {
 	if len(got) != maxSamples || got[0].number != 11 || got[maxSamples-1].number != maxSamples+10 {
 		t.Errorf("%d samples, from %d to %d", len(got), got[0].number, got[len(got)-1].number)
 	}
+}
+
+// A page waits once for a fleet that is not known, and not for each of its parts.
+func TestPageWaitsOnceForTheFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &console{fleet: live.New(nil), assets: newAssets()}
+		c.parts = c.allParts()
+		c.templates = c.parseTemplates()
+		f := c.newFrame(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody), "", "")
+		start := time.Now()
+		for _, name := range []string{"numbers", "workers", "busiest", "letters"} {
+			if html, err := f.Live(name); err != nil || !strings.Contains(string(html), "is not known yet") {
+				t.Errorf("%s: %s, %v", name, html, err)
+			}
+		}
+		if waited := time.Since(start); waited != firstWait {
+			t.Errorf("it waited for %v, want %v", waited, firstWait)
+		}
+	})
 }

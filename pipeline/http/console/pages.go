@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"arrakis/pipeline/deadletter"
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/problem"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -82,6 +84,7 @@ type frame struct {
 
 	ctx     context.Context //nolint:containedctx // of one request; the frame lives as long as it
 	console *console
+	latest  func() *live.Snapshot // the same for all parts of the page: waited for once
 }
 
 // Live renders a live part where it stands. pairs are the names and values of its parameters.
@@ -94,7 +97,7 @@ func (f *frame) Live(name string, pairs ...string) (template.HTML, error) {
 	if len(q) > 0 {
 		key += "?" + q.Encode()
 	}
-	html, err := f.console.renderPart(f.ctx, key, f.console.latest(f.ctx))
+	html, err := f.console.renderPart(f.ctx, key, f.latest())
 	if err != nil {
 		return "", err
 	}
@@ -137,6 +140,7 @@ func (c *console) newFrame(r *http.Request, title, current string) *frame {
 	return &frame{
 		Title: title, Nav: navigation, Current: current, Role: role, CanChange: role >= auth.Admin, Session: role > auth.None && !c.access.Open(),
 		Version: c.version, ctx: r.Context(), console: c,
+		latest: sync.OnceValue(func() *live.Snapshot { return c.latest(r.Context()) }),
 	}
 }
 
