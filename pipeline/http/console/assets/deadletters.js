@@ -65,6 +65,7 @@ function begin(action, what) {
   run = { action, body: what, done: 0, gone: 0, failed: 0, stopped: false };
   bulk.hidden = true;
   box.hidden = false;
+  stop.focus(); // the button that had the focus is hidden
   for (const row of [all, ...rows]) if (row) row.disabled = true;
   go();
 }
@@ -112,6 +113,7 @@ async function part() {
 
 async function go() {
   clearProblem(box);
+  text.ariaBusy = "true"; // its end is read out, and not each part
   stop.textContent = "Stop";
   run.stopped = false;
   addEventListener("beforeunload", warn);
@@ -139,6 +141,7 @@ async function go() {
 function ended(problem) {
   const over = !problem && !run.body.cursor;
   text.textContent = told(run) + (over ? "." : problem ? ". The run has stopped." : ". Stopped.");
+  text.ariaBusy = "false";
   if (problem) showProblem(box, problem);
   if (over && !run.failed) {
     sayNext(told(run) + ".");

@@ -4,7 +4,18 @@
 export function morph(target, html) {
   const next = document.createElement("template");
   next.innerHTML = html;
+  const focused = target.contains(document.activeElement) ? document.activeElement : undefined;
+  const around = focused?.closest(".scroll");
   children(target, next.content);
+  if (!focused || document.activeElement === focused) return;
+  // A row that was moved has lost the focus, and one that is gone leaves it to what is around it.
+  [focused, around, document.getElementById("main")].find((e) => e?.isConnected)?.focus({ preventScroll: true });
+}
+
+// move moves a child in front of another. Where a browser can, what it moves keeps the focus all the time.
+function move(parent, child, before) {
+  if (parent.moveBefore) parent.moveBefore(child, before);
+  else parent.insertBefore(child, before);
 }
 
 function children(from, to) {
@@ -14,7 +25,7 @@ function children(from, to) {
   for (const child of [...to.childNodes]) {
     const key = child.dataset?.key;
     let match = key ? keyed.get(key) : old;
-    if (key && match && match !== old) from.insertBefore(match, old);
+    if (key && match && match !== old) move(from, match, old);
     if (match && alike(match, child)) {
       node(match, child);
       old = match.nextSibling;

@@ -1,5 +1,7 @@
 // Searches while somebody types: the page of the answer is loaded, and its results take the place of those that are shown.
 
+import { morph } from "./morph.js";
+
 const form = document.getElementById("search");
 const pause = 150; // ms without a key
 let timer, running;
@@ -14,7 +16,7 @@ async function search() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const results = page.getElementById("results");
     if (!results) return;
-    document.getElementById("results").replaceWith(results);
+    morph(document.getElementById("results"), results.innerHTML); // the number of matches stays one element, which is read out
     history.replaceState(null, "", address);
   } catch (err) {
     if (err.name !== "AbortError") throw err;
