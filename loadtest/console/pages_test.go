@@ -74,6 +74,8 @@ func checkPage(t *testing.T, b *tab, title, path string) {
 		"not one heading of the first level":   `document.querySelectorAll("h1").length === 1 ? "" : document.querySelectorAll("h1").length + ""`,
 		"a control without a name": `[...document.querySelectorAll("button,a,input:not([type=hidden]):not([hidden]),select")]
 			.filter(e => e.checkVisibility() && !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.title)).map(e => e.outerHTML).join()`,
+		"two landmarks of one name": `(names => names.filter((n, i) => names.indexOf(n) !== i).join())([...document.querySelectorAll("section, nav, [role=region], [role=search]")]
+			.map(e => e.localName + " " + (e.ariaLabel ?? document.getElementById(e.getAttribute("aria-labelledby"))?.textContent ?? "")).map(n => n.replace(/^div /, "section ")))`,
 		"a table without headings":          `[...document.querySelectorAll("table")].filter(e => !e.querySelector("th[scope=col]")).map(e => e.outerHTML).join()`,
 		"an attribute with script or style": `[...document.querySelectorAll("*")].filter(e => [...e.attributes].some(a => a.name.startsWith("on"))).map(e => e.outerHTML).join()`,
 		"an ID that is used twice":          `(ids => ids.filter((id, i) => ids.indexOf(id) !== i).join())([...document.querySelectorAll("[id]")].map(e => e.id))`,

@@ -310,6 +310,8 @@ func TestFuncs(t *testing.T) {
 		{span(0), "0 s"},
 		{span(900 * time.Millisecond), "900 ms"},
 		{span(61 * time.Second), "1 min"},
+		{span(2 * time.Hour), "2 h"},
+		{span(2*time.Hour - time.Second), "1 h 59 min"},
 		{span(47 * time.Hour), "47 h"},
 		{span(49 * time.Hour), "2 d"},
 		{visible("ok é 漢 😀"), "ok é 漢 😀"},

@@ -21,7 +21,7 @@ func (c *console) funcs() template.FuncMap {
 		"num": number, "rate": rate, "bytes": bytesText, "percent": percent, "share": share,
 		"span": span, "ms": func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) }, "since": since, "clock": clock, "use": use,
 		"scroll": func(label string) template.HTML {
-			return template.HTML(`<div class="scroll" tabindex="0" role="region" aria-label="` + template.HTMLEscapeString(label) + `">`) //nolint:gosec // escaped
+			return template.HTML(`<div class="scroll" tabindex="0" role="group" aria-label="` + template.HTMLEscapeString(label) + `">`) //nolint:gosec // escaped
 		},
 		"end_scroll": func() template.HTML { return "</div>" },
 		"tone":       tone, "words": words, "limit": limitText, "limits": limitsOf,
@@ -158,7 +158,7 @@ func share(n, bound any) float64 {
 	return math.Min(a/b, 1)
 }
 
-// span is a duration by its largest unit, for people.
+// span is a duration by its largest unit, for people; of a few hours the minutes count too.
 func span(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -169,6 +169,8 @@ func span(d time.Duration) string {
 		return strconv.Itoa(int(d/time.Second)) + " s"
 	case d < time.Hour:
 		return strconv.Itoa(int(d/time.Minute)) + " min"
+	case d < 10*time.Hour && d%time.Hour >= time.Minute:
+		return strconv.Itoa(int(d/time.Hour)) + " h " + strconv.Itoa(int(d%time.Hour/time.Minute)) + " min"
 	case d < 48*time.Hour:
 		return strconv.Itoa(int(d/time.Hour)) + " h"
 	default:
