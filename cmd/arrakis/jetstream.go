@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,6 +41,9 @@ func (f *natsFlags) withRecords(s *redisSettings, do func(jetstream.JetStream, *
 	})
 }
 
+// redisTimeout bounds one question to Redis of a command that can do without the answer. It leaves time for the others.
+const redisTimeout = 1500 * time.Millisecond
+
 // withServers is withJetStream for commands that also use Redis, which may be away.
 func (f *natsFlags) withServers(s *redisSettings, do func(jetstream.JetStream, redis.UniversalClient, *redishealth.Health) error) error {
 	target, err := parseRedisURL(s.URL)
@@ -48,7 +52,8 @@ func (f *natsFlags) withServers(s *redisSettings, do func(jetstream.JetStream, r
 	}
 	rdb := newRedis(target, 0)
 	defer rdb.Close() //nolint:errcheck // nothing is pending
-	health, err := redishealth.New(rdb, redishealth.Options{Timeout: answerTimeout})
+	// Nobody probes here, so Redis never counts as away: it is asked each time.
+	health, err := redishealth.New(rdb, redishealth.Options{Timeout: redisTimeout, Failures: 1 << 30})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -124,6 +125,43 @@ func TestStatusWatch(t *testing.T) {
 			t.Errorf("%v: %s", err, line)
 		}
 	}
+}
+
+// Redis that is connected and never answers, such as one that is frozen, does not keep the rest from being shown.
+func TestStatusWithoutAnAnswerOfRedis(t *testing.T) {
+	t.Parallel()
+	env, _, _ := nearly(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // only listens
+	env["REDIS_URL"] = "redis://" + silent.Addr().String()
+	r := arrakis(t, env, "status")
+	if lines := strings.Split(r.stdout, "\n"); r.code != exitDone || !hasLine(lines, []string{"COMMANDS", "?", "as wanted"}) || !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), "Redis does not answer") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A status that is watched asks Redis again when it is back, however long it was away.
+func TestStatusWatchSeesRedisAgain(t *testing.T) {
+	t.Parallel()
+	env, _, _ := nearly(t)
+	mini := testserver.Miniredis(t)
+	env["REDIS_URL"] = "redis://" + mini.Addr()
+	mini.Close()
+	b := start(t, env, "status", "--watch", "--json")
+	lines := func() []string { return strings.Split(b.stdout.String(), "\n") } // the last one is not whole
+	testserver.Eventually(t, "it has asked in vain, again and again", func() bool {
+		return strings.Count(b.stdout.String(), "Redis does not answer") >= 4
+	})
+	if err := mini.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "Redis answers", func() bool {
+		all := lines()
+		return strings.Contains(all[len(all)-2], `"unread_dropped":0`)
+	})
 }
 
 // On a terminal, a state takes the place of the one before, and never wraps or scrolls.
