@@ -22,7 +22,7 @@ const (
 	directoryIdle  = 10 * time.Minute       // after the last search, until the IDs are forgotten
 	directoryPause = 100 * time.Millisecond // in which changes gather, because applying them may copy the list
 	walkCount      = 1000                   // keys that one SCAN visits
-	walkPause      = 4                      // times as long as a SCAN took, until the next SCAN of a slow walk
+	walkPause      = 4                      // times as long as a SCAN of a slow walk, or applying changes, took: until the next one
 	maxChanged     = 10_000                 // IDs that wait to be looked at; after more, everything is read again
 	maxRecent      = 100_000                // IDs that were looked at during a walk; after more, it is made again
 )
@@ -216,7 +216,7 @@ func (d *Directory) answer(err error) {
 func (d *Directory) pass(ctx context.Context, pause time.Duration, early bool) {
 	end := time.NewTimer(pause)
 	defer end.Stop()
-	for {
+	for !early || !d.everything() {
 		select {
 		case <-ctx.Done():
 			return
@@ -224,13 +224,13 @@ func (d *Directory) pass(ctx context.Context, pause time.Duration, early bool) {
 			return
 		case <-d.wake:
 		}
-		if d.apply(ctx); early && d.everything() {
-			return
-		}
-		select { // a second change in a row has to wait, because a change copies the list
+		began := time.Now()
+		d.apply(ctx)
+		// A second change in a row has to wait, because a change copies the list, which takes some 0.1 s for a million.
+		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(directoryPause):
+		case <-time.After(max(directoryPause, walkPause*time.Since(began))):
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -242,6 +243,21 @@ func TestDirectoryChangesDuringWalk(t *testing.T) {
 	if l := d.known.Load(); !l.has("new") || l.has("comm_000003") || len(l.ids) != 10 {
 		t.Errorf("after the walk: %q", l.ids)
 	}
+}
+
+// What a slow walk has found to be read again is read again at once, and not after the next change or 30 s.
+func TestDirectoryReadsAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Directory{wake: make(chan struct{}, 1)}
+		d.readAgain()
+		began := time.Now()
+		if d.pass(t.Context(), directoryEvery, true); time.Since(began) > 0 {
+			t.Errorf("it waits for %s", time.Since(began))
+		}
+		if d.pass(t.Context(), time.Second, false); time.Since(began) != time.Second {
+			t.Errorf("the pause of a walk takes %s", time.Since(began))
+		}
+	})
 }
 
 // While Redis is away a search fails; when it is back the next one succeeds. A list that is there stays.
