@@ -403,7 +403,30 @@ func TestHostileTraceHeaders(t *testing.T) {
 	}
 }
 
-// A message that is refused, malformed or expired has a trace that says so.
+// A command that is too old when its turn comes has no handler in its trace, which says why.
+func TestTraceOfAnExpiredCommand(t *testing.T) {
+	const ttl = time.Second
+	handlers := pipeline.NewHandlers()
+	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) {
+		<-time.After(ttl + ttl/2) // the second command was stored at the same time as this one, and waits meanwhile
+		return nil, nil
+	})
+	b := runTraced(t, handlers, func(o *Options) { o.CommandTTL, o.TenantConcurrency = ttl, 1 })
+	js := testserver.JetStream(t, b.o.NATS)
+	for i := range 2 {
+		body := strings.Replace(ping, "e-1", fmt.Sprint("x-", i), 1)
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "commands.interaction", Data: []byte(body), Header: nats.Header{"traceparent": {sampled}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spans := b.ended(2)
+	last := named(spans, "process commands.>")[1]
+	if last.Attributes["arrakis.end"] != "expired" || last.Attributes["error.type"] != "expired" || len(named(spans, "handle command")) != 1 {
+		t.Errorf("%v: %+v", names(spans), last)
+	}
+}
+
+// A message that is refused or malformed has a trace that says so.
 func TestTraceOfWhatIsNotHandled(t *testing.T) {
 	handlers := pipeline.NewHandlers()
 	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return nil, nil })
