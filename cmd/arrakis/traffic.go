@@ -133,6 +133,6 @@ func checkMessage(subject, community, checkType string) *nats.Msg {
 	return &nats.Msg{
 		Subject: subject + "." + community, Header: nats.Header{contract.HeaderRequestID: {nuid.Next()}},
 		Data: fmt.Appendf(nil, `{"event_id":%q,"event_type":"eligibility.check","community_id":%q,"user_id":"%d","check_type":%q,"rule_ids":[]}`,
-			nuid.Next(), community, rand.N(50), checkType),
-	} //nolint:gosec // no secret
+			nuid.Next(), community, rand.N(50), checkType), //nolint:gosec // no secret
+	}
 }
