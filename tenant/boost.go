@@ -51,16 +51,6 @@ func (o *BoostOverrides) DropEnded(now time.Time) {
 	}
 }
 
-// LimitAt returns the limit of an action at now, which is a time of Redis's clock, and the boost in it, 0 if there is
-// none.
-func (t *Tenant) LimitAt(a Action, now time.Time) (limit, boost int64) {
-	limit = t.Max[a]
-	if b := t.Boost(a); now.Before(b.Until) {
-		return limit + b.Add, b.Add
-	}
-	return limit, 0
-}
-
 // Boost returns the boost of an action, also one that has ended. An unlimited action has none.
 func (t *Tenant) Boost(a Action) Boost {
 	if t.Boosts == nil || t.Max[a] < 0 {

@@ -75,27 +75,17 @@ func TestParseBoostsRefuses(t *testing.T) {
 	}
 }
 
-// A boost adds to whatever limit is in force otherwise, up to its last millisecond, but an unlimited action stays so.
-func TestLimitAt(t *testing.T) {
+// A limit has the boost of its name, also one that has ended. An unlimited action has none.
+func TestBoost(t *testing.T) {
 	t.Parallel()
 	b := tenant.BoostOverride{Add: 5, Until: noon}
 	c := &tenant.Config{Tier: tenant.Pro, RateLimits: tenant.LimitOverrides{EligibilityChecksPerHour: ptr(int64(0)), SyncRequestsPerDay: ptr(int64(-1))}}
 	c.Boosts = tenant.BoostOverrides{CommandsPerMinute: b, EligibilityChecksPerHour: b, SyncRequestsPerDay: b}
 	resolved := tenant.Resolve("a", c, new(tenant.Tiers))
-	for _, tt := range []struct {
-		action       tenant.Action
-		now          time.Time
-		limit, boost int64
-	}{
-		{tenant.Command, noon.Add(-time.Millisecond), 105, 5},
-		{tenant.Command, noon, 100, 0},
-		{tenant.EligibilityCheck, noon.Add(-time.Hour), 5, 5},
-		{tenant.EligibilityCheck, noon.Add(time.Hour), 0, 0},
-		{tenant.SyncRequest, noon.Add(-time.Hour), -1, 0},
-		{tenant.UserCommand, noon.Add(-time.Hour), -1, 0},
-	} {
-		if limit, boost := resolved.LimitAt(tt.action, tt.now); limit != tt.limit || boost != tt.boost {
-			t.Errorf("%v at %v: %d with a boost of %d, want %d and %d", tt.action, tt.now, limit, boost, tt.limit, tt.boost)
+	boost, none := tenant.Boost{Add: 5, Until: noon}, tenant.Boost{}
+	for a, want := range [tenant.NumActions]tenant.Boost{boost, boost, none, none} {
+		if got := resolved.Boost(tenant.Action(a)); got != want {
+			t.Errorf("%v has the boost %+v, want %+v", tenant.Action(a), got, want)
 		}
 	}
 }
