@@ -215,8 +215,9 @@ type parked struct {
 }
 
 // TestReservedProperty: whatever messages come, and however late within the slack delayed ones are, no window has more
-// than Max of them, by the times at which they are really admitted; delayed ones are admitted in their order, each of
-// them; and nobody is rejected while a permit is free.
+// of them than the highest limit that was in force for one of them, by the times at which they are really admitted. Delayed
+// ones are admitted in their order, each of them, also when a boost ends meanwhile; and nobody is rejected while a permit
+// is free.
 func TestReservedProperty(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
@@ -224,10 +225,19 @@ func TestReservedProperty(t *testing.T) {
 		l := newLimiter(t, addr, settings{}, c)
 		rapid.Check(t, func(rt *rapid.T) {
 			key := fmt.Sprint(worldSerial.Add(1))
+			now := func() int64 { return c.millis.Load() }
 			limit := Limit{Max: rapid.Int64Range(1, 4).Draw(rt, "max"), Window: 10 * time.Second}
+			if limit.Boost = max(0, rapid.Int64Range(-3, 3).Draw(rt, "boost")); limit.Boost > 0 {
+				limit.Max--
+				limit.BoostUntil = now() + rapid.Int64Range(-1_000, 60_000).Draw(rt, "until")
+			}
 			var waiting []parked
 			var admitted []int64
-			now := func() int64 { return c.millis.Load() }
+			highest := map[int64]int64{} // limit in force for the admissions of a time
+			admit := func(inForce int64) {
+				admitted = append(admitted, now())
+				highest[now()] = max(highest[now()], inForce)
+			}
 			late := rapid.Int64Range(0, reservedSlack.Milliseconds())
 			run := func(until int64) { // what waits, as its time comes
 				for len(waiting) > 0 && waiting[0].free <= until {
@@ -238,7 +248,8 @@ func TestReservedProperty(t *testing.T) {
 					if err != nil || !got[0].Allowed || got[0].Charged {
 						rt.Fatalf("%+v at %d: %+v, %v", p, now(), got, err)
 					}
-					admitted, waiting = append(admitted, now()), waiting[1:]
+					admit(permits(limit, p.free))
+					waiting = waiting[1:]
 				}
 				c.advance(time.Duration(max(0, until-now())) * time.Millisecond)
 			}
@@ -249,10 +260,10 @@ func TestReservedProperty(t *testing.T) {
 					rt.Fatal(err)
 				}
 				if got[0].Allowed {
-					admitted = append(admitted, now())
+					admit(permits(limit, now()))
 					continue
 				}
-				if len(waiting) == 0 && inWindow(admitted, now(), limit.Window+reservedSlack) < limit.Max {
+				if len(waiting) == 0 && inWindow(admitted, now(), limit.Window+reservedSlack) < permits(limit, now()) {
 					rt.Fatalf("message %d is rejected, with %v admitted", i, admitted)
 				}
 				r := &Reservation{Key: key, Limit: limit, ID: ReservedID(fmt.Sprint(i)), Most: 8, Longest: forever}
@@ -261,7 +272,7 @@ func TestReservedProperty(t *testing.T) {
 				}
 				if r.Answer == Granted {
 					waiting = append(waiting, parked{fmt.Sprint(i), now() + r.Wait.Milliseconds()})
-				} else if r.Answer != Full || len(waiting) < 8 {
+				} else if r.Answer != Full || len(waiting) < 8 && limit.Max > 0 {
 					rt.Fatalf("answer %d with %d waiting", r.Answer, len(waiting))
 				}
 				if !slices.IsSortedFunc(waiting, func(a, b parked) int { return cmp.Compare(a.free, b.free) }) {
@@ -273,7 +284,13 @@ func TestReservedProperty(t *testing.T) {
 				rt.Fatalf("left: %+v", waiting)
 			}
 			for _, at := range admitted {
-				if n := inWindow(admitted, at, limit.Window); n > limit.Max {
+				inForce := int64(0)
+				for when, n := range highest {
+					if when > at-limit.Window.Milliseconds() && when <= at {
+						inForce = max(inForce, n)
+					}
+				}
+				if n := inWindow(admitted, at, limit.Window); n > inForce {
 					rt.Fatalf("%d admissions in the window that ends at %d: %v", n, at, admitted)
 				}
 			}
