@@ -32,17 +32,18 @@
 //
 // # Boosts
 //
-// A [Limit] may have a boost: permits on top of Max until a time. The scripts compare that time with the server's TIME, so
-// a boost ends for all processes in the same millisecond, without a message to any of them. What it admitted counts until
-// it has left the window, so that after a boost a key admits nothing until fewer than Max admissions are left. The time
-// after which a rejected message is to come again, and the time of a permit for later, do not count on a boost that will
-// have ended by then. While Redis is away, a process estimates the server's TIME from its last answer.
+// A [Limit] may have a boost: permits on top of Max until a time. The scripts compare that time with the server's TIME,
+// so a boost ends for all processes in the same millisecond, without a message to any of them. What it admitted counts
+// until it has left the window: after a boost, a key admits nothing until fewer than Max admissions are left. RetryAfter
+// and the time of a reserved permit do not count on a boost that will have ended by then. While Redis is away, a process
+// estimates the server's TIME from its last answer.
 //
 // # What is exact and why
 //
 //   - In any window at most Max messages of a key are admitted, whatever the number of processes, because Redis
-//     runs one script at a time. (With a boost: at most as many as the highest limit that was in force for one of them.) The only clock for windows is the server's TIME, in whole milliseconds; the clocks
-//     of processes may be wrong.
+//     runs one script at a time. (With a boost: at most as many as the highest limit that was in force for one of
+//     them.) The only clock for windows is the server's TIME, in whole milliseconds; the clocks of processes may be
+//     wrong.
 //   - A message is charged once in its window, however often it is delivered: its ID is the member of the set, and
 //     an ID that is a member already is admitted without a charge. (For large limits see above.)
 //   - When the server's clock steps back, admissions with a later time count until the clock has passed them by a

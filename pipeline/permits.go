@@ -18,8 +18,8 @@ const (
 )
 
 // permitReturner gives back the permits of commands that expired before their turn, and those reserved for messages that
-// are rejected after all, or would be if their tenant were not in shadow mode. A permit that cannot be given back, because Redis is away, stays taken until it leaves its
-// window: the error is on the side of rejecting.
+// are rejected after all, or would be if their tenant were not in shadow mode. A permit that cannot be given back,
+// because Redis is away, stays taken until it leaves its window: the error is on the side of rejecting.
 type permitReturner struct {
 	shards  *shard.Pool[*delivery]
 	metrics *metrics

@@ -36,9 +36,8 @@ type UpgradeOption uint8
 const KeepOverrides UpgradeOption = 1
 
 // Put creates or replaces the config under id. An empty communityId becomes id. Boosts that have ended are dropped, as
-// by every write of a config. If c has no createdAt or no members of
-// other writers, the stored ones stay. Put returns the config as stored. Errors: [*tenant.FieldError],
-// [ErrConflict].
+// by every write of a config. If c has no createdAt or no members of other writers, the stored ones stay. Put returns
+// the config as stored. Errors: [*tenant.FieldError], [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool, _ time.Time) (tenant.Config, error) {
 		return replace(current, exists, c, opts, inheritConfig)
@@ -71,8 +70,8 @@ func (s *Store) update(ctx context.Context, id string, opts PutOptions, edit fun
 }
 
 // UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and limits
-// are cleared, so that the defaults of the tier take effect; what else the config says stays, boosts too. The errors are those of
-// Update.
+// are cleared, so that the defaults of the tier take effect; what else the config says stays, mode and boosts too. The
+// errors are those of Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
 	keep := false
 	for _, o := range opts {

@@ -47,9 +47,9 @@
 // # Concurrency
 //
 // Every document has a strong ETag. With If-Match and an ETag, PUT, PATCH and DELETE, and the POST of a boost, change
-// only that version of the document. With If-Match: * they change any version, but do not create a document. With If-None-Match: * PUT only
-// creates. The answer for a condition that does not hold is 412. Without a condition, PUT replaces any version, and
-// concurrent PATCHes are all applied.
+// only that version of the document. With If-Match: * they change any version, but do not create a document. With
+// If-None-Match: * PUT only creates. The answer for a condition that does not hold is 412. Without a condition, PUT
+// replaces any version, and concurrent PATCHes are all applied.
 //
 // # Lists
 //
