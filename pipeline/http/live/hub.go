@@ -2,11 +2,12 @@ package live
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"arrakis/pipeline/view"
 )
@@ -66,9 +67,9 @@ func (s *Snapshot) ChangesAfter(number uint64) []Change {
 	return s.Changes[i:]
 }
 
-// FleetJSON is Fleet as JSON on one line. It is made once for all readers.
+// FleetJSON is Fleet as JSON on one line, the same as GET /v1/fleet answers. It is made once for all readers.
 func (s *Snapshot) FleetJSON() []byte {
-	s.encode.Do(func() { s.json, _ = json.Marshal(s.Fleet) }) // all its types can be encoded
+	s.encode.Do(func() { s.json, _ = json.Marshal(s.Fleet, json.Deterministic(true)) }) // all its types can be encoded
 	return s.json
 }
 

@@ -13,9 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"go.uber.org/goleak"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/fleet"
+	"arrakis/pipeline/lanes"
+	"arrakis/pipeline/streams"
 	"arrakis/pipeline/view"
 )
 
@@ -237,4 +241,20 @@ func TestServeEndsWithItsClient(t *testing.T) {
 	})
 	leave()
 	<-ended
+}
+
+// GET /v1/stream sends the document that GET /v1/fleet answers.
+func TestStreamSendsTheFleetDocument(t *testing.T) {
+	f := view.NewFleet(&fleet.State{
+		At: time.Now(), Streams: []streams.Status{{Stream: "COMMANDS"}, {Stream: "EVENTS", Exists: true, Changes: []streams.Change{{}}}},
+		Lanes:   []lanes.Status{{}},
+		Workers: []fleet.Worker{{Heartbeat: &fleet.Heartbeat{ID: "w", Host: "<h>", State: fleet.Ready}}},
+	})
+	want, err := json.Marshal(f, json.Deterministic(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (&Snapshot{Fleet: f}).FleetJSON(); string(got) != string(want) {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
 }

@@ -49,6 +49,7 @@ func serve(w http.ResponseWriter, r *http.Request, interval time.Duration, strea
 	_ = stream(ctx, out) // an error means that the client is gone
 	cancel()
 	comments.Wait()
+	_ = out.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // of the server's last bytes, for a client that takes nothing
 }
 
 // Writer writes server-sent events. It is safe for concurrent use.
