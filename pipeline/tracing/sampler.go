@@ -52,21 +52,16 @@ func ParseSampler(name, arg string) (Sampler, error) {
 	return s, errors.New("expected always_on, always_off, traceidratio, or one of these after parentbased_")
 }
 
-// byParent reports whether a message is recorded that has a valid traceparent. As OpenTelemetry's own sampler does, a
-// ratio looks at the end of the trace ID, so that all processes decide alike.
-func (s *Sampler) byParent(parent string) bool {
+// byParent reports whether a message is recorded that has a valid traceparent.
+func (s *Sampler) byParent(parent, eventID string) bool {
 	if !s.ignoreParent {
 		return sampledFlag(parent)
 	}
-	if !s.limited {
-		return true
-	}
-	n, err := strconv.ParseUint(parent[19:35], 16, 64)
-	return err == nil && n>>1 < s.bound
+	return s.byID(eventID)
 }
 
-// byID reports whether a trace is started for a message without a traceparent. It looks at the event ID, so that the ingress
-// and every worker that gets the message decide alike.
+// byID reports whether a message is recorded for which no traceparent decides. It looks at the event ID, and not at the trace
+// ID, which the ingress may have made itself: so the ingress and every worker that gets the message decide alike.
 func (s *Sampler) byID(eventID string) bool {
 	if !s.limited {
 		return true

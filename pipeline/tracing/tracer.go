@@ -82,7 +82,7 @@ func (t *Tracer) Records(h nats.Header, eventID string, now time.Time) bool {
 	case !ValidParent(parent):
 		return t.starts(eventID, now)
 	default:
-		return t.continues(parent, t.processed, now)
+		return t.continues(parent, eventID, t.processed, now)
 	}
 }
 
@@ -91,9 +91,9 @@ func (t *Tracer) starts(eventID string, now time.Time) bool {
 	return t.sampler.byID(eventID) && t.within(t.started, now)
 }
 
-// continues reports whether the trace of a valid parent is continued.
-func (t *Tracer) continues(parent string, limit *rate, now time.Time) bool {
-	return t.sampler.byParent(parent) && t.within(limit, now)
+// continues reports whether the trace of a valid parent is continued with a message.
+func (t *Tracer) continues(parent, eventID string, limit *rate, now time.Time) bool {
+	return t.sampler.byParent(parent, eventID) && t.within(limit, now)
 }
 
 func (t *Tracer) within(limit *rate, now time.Time) bool {
@@ -128,7 +128,7 @@ func (t *Tracer) Publish(h nats.Header, p Publication) *Trace {
 	}
 	parent, now := ParentOf(h), time.Now()
 	if parent != "" && p.Trusted {
-		if !t.continues(parent, t.published, now) {
+		if !t.continues(parent, p.EventID, t.published, now) {
 			return nil
 		}
 	} else if !t.starts(p.EventID, now) {

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,33 @@ func TestUntrustedFlag(t *testing.T) {
 	}
 	if got := h.Get("traceparent"); got != format(span.SpanContext()) || !sampledFlag(got) || h.Get("tracestate") != "vendor=x" {
 		t.Errorf("published with %q, %q", got, h.Get("tracestate"))
+	}
+}
+
+// A share is chosen by the event ID, at the ingress and at every worker: no trace lacks its other half.
+func TestShareIsOneChoice(t *testing.T) {
+	for _, sampler := range []string{"traceidratio", "parentbased_traceidratio"} {
+		for name, parent := range map[string]string{"without a traceparent": "", "of a client's trace": silent} {
+			tracer, _ := newTracer(t, sampler, 1_000)
+			tracer.sampler.limited, tracer.sampler.bound = true, 1<<62 // a half
+			recorded := 0
+			for i := range 200 {
+				id, h := fmt.Sprintf("event-%d", i), nats.Header{}
+				if parent != "" {
+					h["traceparent"] = []string{parent}
+				}
+				published := tracer.Publish(h, Publication{EventID: id}) != nil
+				if tracer.Records(h, id, time.Now()) != published {
+					t.Fatalf("%s, %s: published as recorded %v, and the worker has chosen otherwise", sampler, name, published)
+				}
+				if published {
+					recorded++
+				}
+			}
+			if recorded < 50 || recorded > 150 {
+				t.Errorf("%s, %s: %d of 200", sampler, name, recorded)
+			}
+		}
 	}
 }
 
