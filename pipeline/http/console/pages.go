@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"arrakis/pipeline/deadletter"
@@ -84,7 +83,9 @@ type frame struct {
 
 	ctx     context.Context //nolint:containedctx // of one request; the frame lives as long as it
 	console *console
-	latest  func() *live.Snapshot // the same for all parts of the page: waited for once
+
+	looked   bool           // snapshot is set; it is the same for all parts of the page, which wait for it once
+	snapshot *live.Snapshot // nil if the fleet is not known
 }
 
 // Live renders a live part where it stands. pairs are the names and values of its parameters.
@@ -97,7 +98,10 @@ func (f *frame) Live(name string, pairs ...string) (template.HTML, error) {
 	if len(q) > 0 {
 		key += "?" + q.Encode()
 	}
-	html, err := f.console.renderPart(f.ctx, key, f.latest())
+	if !f.looked {
+		f.looked, f.snapshot = true, f.console.latest(f.ctx)
+	}
+	html, err := f.console.renderPart(f.ctx, key, f.snapshot)
 	if err != nil {
 		return "", err
 	}
@@ -140,7 +144,6 @@ func (c *console) newFrame(r *http.Request, title, current string) *frame {
 	return &frame{
 		Title: title, Nav: navigation, Current: current, Role: role, CanChange: role >= auth.Admin, Session: role > auth.None && !c.access.Open(),
 		Version: c.version, ctx: r.Context(), console: c,
-		latest: sync.OnceValue(func() *live.Snapshot { return c.latest(r.Context()) }),
 	}
 }
 
