@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
-
-	"arrakis/pipeline/contract"
 )
 
 // traffic is the load that `arrakis dev --traffic` makes, so that there is something to see: commands, checks, syncs and
@@ -125,14 +124,15 @@ func trafficCommunity() string {
 
 func commandMessage(community, command, options string) *nats.Msg {
 	return &nats.Msg{Subject: "commands.interaction." + community, Data: fmt.Appendf(nil,
-		`{"event_id":%q,"event_type":"interaction.create","guild_id":%q,"user_id":"%d","data":{"command_name":%q,"options":%s}}`,
-		nuid.Next(), community, rand.N(50), command, options)} //nolint:gosec // no secret
+		`{"event_id":%q,"event_type":"interaction.create","guild_id":%q,"user_id":%q,"data":{"command_name":%q,"options":%s}}`,
+		nuid.Next(), community, anyUser(), command, options)}
 }
 
 func checkMessage(subject, community, checkType string) *nats.Msg {
-	return &nats.Msg{
-		Subject: subject + "." + community, Header: nats.Header{contract.HeaderRequestID: {nuid.Next()}},
-		Data: fmt.Appendf(nil, `{"event_id":%q,"event_type":"eligibility.check","community_id":%q,"user_id":"%d","check_type":%q,"rule_ids":[]}`,
-			nuid.Next(), community, rand.N(50), checkType), //nolint:gosec // no secret
-	}
+	return &nats.Msg{Subject: subject + "." + community, Data: fmt.Appendf(nil,
+		`{"event_id":%q,"event_type":"eligibility.check","community_id":%q,"user_id":%q,"check_type":%q,"rule_ids":[]}`,
+		nuid.Next(), community, anyUser(), checkType)}
 }
+
+// anyUser is one of 50 users.
+func anyUser() string { return strconv.Itoa(rand.N(50)) } //nolint:gosec // no secret
