@@ -27,8 +27,8 @@ var pictured = []struct {
 }{
 	{"overview", "/", "light", 1280, 860, `!!document.querySelector(".badge.warn")`},
 	{"overview-dark", "/", "dark", 1280, 860, `!!document.querySelector(".badge.warn")`},
-	{"waiting", "/waiting", "light", 1280, 640, `document.body.innerText.includes("lane")`},
-	{"tenant", "/tenants/comm_030", "light", 1280, 960, `!!document.querySelector("tr[data-key=command] meter, tr[data-key=command] .badge, tr[data-key=command]")`},
+	{"waiting", "/waiting", "light", 1280, 640, `!document.body.innerText.includes("No community is in a lane")`},
+	{"tenant", "/tenants/comm_030", "light", 1280, 960, `document.body.innerText.includes("rejected now")`},
 	{"deadletters", "/deadletters", "light", 1280, 620, `document.body.innerText.includes("attempts exhausted")`},
 }
 

@@ -31,7 +31,7 @@ function options(element, names, tones) {
     legend: { show: false }, cursor: { y: false, points: { size: 5 }, drag: { x: false } },
     scales: { x: { range: (u, min, max) => [max - kept, max] }, y: { range: (u, min, max) => [0, Math.max(max * 1.1, 1)] } },
     axes: [
-      { ...axis, size: 22, space: 70, values: (u, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) },
+      { ...axis, size: 22, space: 48, values: (u, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) },
       { ...axis, size: 40, space: 32, values: (u, ticks) => ticks.map(short) },
     ],
     series: [{}, ...names.map((name, i) => ({ stroke: colour(tones[i]), width: 1.5, points: { show: false }, fill: i === 0 ? fill(colour(tones[i])) : undefined }))],
