@@ -93,7 +93,7 @@ func TestExitCodes(t *testing.T) {
 		{"boost for too long", nil, "tenant boost comm_001 --user-commands=5 --for=745h", exitUsage, "744h"},
 		{"boost and end", nil, "tenant boost comm_001 --commands=+5 --end", exitUsage, "--end"},
 		{"bad tenant to boost", nil, "tenant boost a.b --commands=+5 --for=2h", exitUsage, `"a.b"`},
-		{"no boost to end", redis, "tenant boost comm_001 --end", exitFailed, "there is no boost"},
+		{"no boost to end", redis, "tenant boost comm_001 --end", exitFailed, "nothing to end"},
 		{"nothing to set", nil, "tenant set comm_001", exitUsage, "--tier"},
 		{"bad data", nil, "send comm_001 ping --data [1]", exitUsage, "JSON object"},
 		{"bad command name", nil, "send comm_001 Ping", exitUsage, "command_name"},
