@@ -103,10 +103,11 @@ func (h *Health) serveReady(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, code, body)
 }
 
-// Report returns what /readyz says: ready, degraded, not_ready or draining, and the results of the checks by name. The
-// caller must not change them.
+// Report returns what /readyz would say: ready, degraded, not_ready or draining, and the results of the checks by name. It
+// makes a round of checks that probes do not share: a probe that comes when the process has just become ready must not
+// hear what was found before.
 func (h *Health) Report(ctx context.Context) (status string, checks map[string]Result) {
-	rep := h.report(ctx)
+	rep := h.round(ctx)
 	return h.status(rep), rep.checks
 }
 
