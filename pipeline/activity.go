@@ -214,24 +214,24 @@ func (m *tenantMetrics) busyLocked(s *tenantSeries, d *delivery) {
 	if d.latency == 0 || took <= 0 || s.community == otherTenant {
 		return
 	}
-	if s.busy == 0 {
+	if s.busyRound != m.busyRound {
 		if len(m.busy) == maxBusy {
 			return
 		}
-		m.busy = append(m.busy, s)
+		s.busyRound, s.busyPlace = m.busyRound, len(m.busy)
+		m.busy = append(m.busy, handlerTime{seriesKey: s.seriesKey})
 	}
-	s.busy += took
+	m.busy[s.busyPlace].took += took
 }
 
-// takeBusy appends to list the communities that handlers have worked for since the last call.
+// takeBusy appends to list the handler times since the last call. One that lost its series meanwhile can be in it twice.
 func (m *tenantMetrics) takeBusy(list []handlerTime) []handlerTime {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, s := range m.busy {
-		list = append(list, handlerTime{s.seriesKey, s.busy})
-		s.busy, m.busy[i] = 0, nil
-	}
+	list = append(list, m.busy...)
+	clear(m.busy) // their names must not be kept in memory
 	m.busy = m.busy[:0]
+	m.busyRound++
 	return list
 }
 

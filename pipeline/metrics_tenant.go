@@ -37,7 +37,9 @@ type tenantMetrics struct {
 	max    int
 	others map[tenant.Tier]*tenantSeries
 	ended  endCounts
-	busy   []*tenantSeries // those whose busy is not 0, at most maxBusy
+
+	busy      []handlerTime // of communities since takeBusy was called last, at most maxBusy
+	busyRound uint32        // counts the calls of takeBusy, from 1
 }
 
 type seriesKey struct {
@@ -54,7 +56,9 @@ type tenantSeries struct {
 	errors   [numErrorTypes]uint64
 	ratios   [tenant.NumActions]float64 // used share of each limit
 	limited  [tenant.NumActions]bool    // which ratios are set
-	busy     time.Duration              // handler time since takeBusy was called last
+
+	busyRound uint32 // the round in which busyPlace holds
+	busyPlace int    // in tenantMetrics.busy
 }
 
 type commandCounts struct {
@@ -94,7 +98,7 @@ func (d *delivery) statusIndex() int {
 }
 
 func newTenantMetrics(limit int, known *names) *tenantMetrics {
-	m := &tenantMetrics{known: known, max: max(limit, 1), others: make(map[tenant.Tier]*tenantSeries)}
+	m := &tenantMetrics{known: known, max: max(limit, 1), others: make(map[tenant.Tier]*tenantSeries), busyRound: 1}
 	m.owners, _ = simplelru.NewLRU[seriesKey, *tenantSeries](m.max, nil) // an error only for a size below 1
 	return m
 }
