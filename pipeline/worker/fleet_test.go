@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,28 +41,12 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.runReady(t)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	get := func(path string, document any) int {
+	look := func() (f view.Fleet) {
 		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+o.Ops.Addr().String()+path, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
+		if _, body := get(t, o.Ops, "/v1/fleet"); json.Unmarshal([]byte(body), &f) != nil {
+			t.Fatalf("not a fleet: %s", body)
 		}
-		resp, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close() //nolint:errcheck // only read
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if document != nil {
-			if err := json.Unmarshal(body, document); err != nil {
-				t.Fatalf("%v: %s", err, body)
-			}
-		}
-		return resp.StatusCode
+		return f
 	}
 	var f view.Fleet
 	state := func(pid int) fleet.Health {
@@ -74,8 +57,7 @@ func TestFleet(t *testing.T) {
 		return f.Workers[i].State
 	}
 	testserver.Eventually(t, "all three are ready", func() bool {
-		f = view.Fleet{}
-		get("/v1/fleet", &f)
+		f = look()
 		return f.Totals.Ready == 3 && state(one.Pid) == fleet.Ready && state(two.Pid) == fleet.Ready && state(os.Getpid()) == fleet.Ready
 	})
 	i := slices.IndexFunc(f.Workers, func(w view.Worker) bool { return w.PID == os.Getpid() })
@@ -93,7 +75,7 @@ func TestFleet(t *testing.T) {
 	}
 	sent := 0
 	testserver.Eventually(t, "INTERNAL is made again", func() bool {
-		if code := get("/readyz", nil); code != http.StatusOK {
+		if code, _ := get(t, o.Ops, "/readyz"); code != http.StatusOK {
 			t.Fatalf("/readyz is %d without INTERNAL", code)
 		}
 		publish(t, js, inbox.Subject, "nobody", sent) // a command without a handler has an outcome too
@@ -109,8 +91,7 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	testserver.Eventually(t, "the killed one is lost", func() bool {
-		f = view.Fleet{}
-		get("/v1/fleet", &f)
+		f = look()
 		return state(two.Pid) == fleet.Lost && f.Totals.Workers == 2
 	})
 	id := f.Workers[slices.IndexFunc(f.Workers, func(w view.Worker) bool { return w.PID == two.Pid })].ID

@@ -149,31 +149,14 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	get := func(l net.Listener, path string) (int, string) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+l.Addr().String()+path, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close() //nolint:errcheck // only read
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(body)
-	}
 	await := func(want int, text string) {
 		t.Helper()
 		for _, l := range []net.Listener{o.HTTP, o.Ops} {
 			testserver.Eventually(t, text, func() bool {
-				code, body := get(l, "/readyz")
+				code, body := get(t, l, "/readyz")
 				return code == want && strings.Contains(body, text)
 			})
-			if code, body := get(l, "/healthz"); code != http.StatusOK {
+			if code, body := get(t, l, "/healthz"); code != http.StatusOK {
 				t.Errorf("/healthz: %d %s", code, body)
 			}
 		}
@@ -188,6 +171,26 @@ func TestF9BothAddressesSeeJetStream(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// get returns the status and the body of a path on a listener's address. It keeps no connection, which would be a leak.
+func get(t *testing.T, l net.Listener, path string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
 }
 
 // F15: ShutdownTimeout is the whole of a shutdown, also with a handler that ignores its context and a request that
