@@ -337,3 +337,31 @@ func TestBoostOfNothingEndsInAnOutage(t *testing.T) {
 		t.Errorf("verdict %s after the boost, checked %+v, %v, want a reject", got, checked, err)
 	}
 }
+
+// A limit of 0 whose boost has ended rejects by itself, so the policy closed does not say that it cannot be checked.
+func TestBoostOfNothingEndsUnderClosed(t *testing.T) {
+	t.Parallel()
+	clock := newTestClock()
+	l := newLimiter(t, testserver.Redis(t).Addr(), settings{Options: Options{OnRedisDown: Closed}}, clock)
+	limit := Limit{Window: time.Minute, Boost: 1, BoostUntil: year2100 + 30_000}
+	ask(t, l, "other", limit, "a")
+	lose(t, l)
+	for _, ended := range []bool{false, true} {
+		if ended {
+			clock.advance(30 * time.Second)
+		}
+		asked, err := l.Allow(t.Context(), "k", limit, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked, err := l.Check(t.Context(), "k", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []Verdict{asked[0], checked} {
+			if v.Allowed || v.Unavailable == ended || ended && v.RetryAfter != time.Minute {
+				t.Errorf("boost ended %t: %+v, want a reject that is unavailable only before", ended, v)
+			}
+		}
+	}
+}

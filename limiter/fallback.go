@@ -223,9 +223,13 @@ func (f *fallback) decideLocked(c *call, now time.Duration) {
 	}
 }
 
-// closedVerdict is the verdict on every message under Closed while Redis is away.
+// closedVerdict is the verdict on every message under Closed while Redis is away. A limit that admits nothing needs no
+// Redis.
 func (f *fallback) closedVerdict(limit Limit, now time.Duration) Verdict {
 	permits := limit.inForce(f.boostLeft(limit, now))
+	if permits == 0 {
+		return noneVerdict(limit)
+	}
 	return Verdict{Limit: permits, RetryAfter: f.health.ProbeInterval(), Degraded: true, Unavailable: true}
 }
 
