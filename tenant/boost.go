@@ -76,15 +76,17 @@ func (o *BoostOverrides) boosts() *[NumActions]Boost {
 
 func (o *BoostOverrides) validate(f *faults, field string) {
 	for action, b := range o.Fields() {
-		if b.Add == 0 && b.Until.IsZero() && b.Unknown == nil {
-			continue
+		if b.Add != 0 || !b.Until.IsZero() || b.Unknown != nil {
+			b.validate(f, join(field, limitNames[action]))
 		}
-		at := join(field, limitNames[action])
-		if b.Add < 1 || b.Add > maxLimit {
-			f.add(join(at, "add"), "must be from 1 to %d", maxLimit)
-		}
-		if y := b.Until.UTC().Year(); b.Until.IsZero() || y < 1 || y > 9999 {
-			f.add(join(at, "until"), "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
-		}
+	}
+}
+
+func (b *BoostOverride) validate(f *faults, field string) {
+	if b.Add < 1 || b.Add > maxLimit {
+		f.add(join(field, "add"), "must be from 1 to %d", maxLimit)
+	}
+	if y := b.Until.UTC().Year(); b.Until.IsZero() || y < 1 || y > 9999 {
+		f.add(join(field, "until"), "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
 	}
 }

@@ -192,6 +192,9 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 			r.refuse(field, *unknown, v.Type())
 			*unknown = was
 		}
+		if b, ok := p.(*BoostOverride); ok {
+			b.validate(&r.faults, field) // here, because an empty object is no boost afterwards
+		}
 		return nil
 	case 'n':
 		v.SetZero()
