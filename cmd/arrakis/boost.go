@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"time"
 
 	"arrakis/shard"
 	"arrakis/tenant"
@@ -12,13 +12,13 @@ import (
 )
 
 type tenantBoostCmd struct {
-	Community    string `arg:"" help:"ID that messages carry."`
-	Commands     string `placeholder:"+N" help:"Commands a minute to add, such as +500."`
-	Checks       string `placeholder:"+N" help:"Eligibility checks an hour to add."`
-	Syncs        string `placeholder:"+N" help:"Sync requests a day to add."`
-	UserCommands string `placeholder:"+N" help:"Commands a minute of each user to add."`
-	For          string `placeholder:"TIME" help:"How long the boost lasts: 1s to 744h (31 days), such as 2h."`
-	End          bool   `help:"End all boosts of the tenant now."`
+	Community    string         `arg:"" help:"ID that messages carry."`
+	Commands     *int           `placeholder:"+N" help:"Commands a minute to add, such as +500."`
+	Checks       *int           `placeholder:"+N" help:"Eligibility checks an hour to add."`
+	Syncs        *int           `placeholder:"+N" help:"Sync requests a day to add."`
+	UserCommands *int           `placeholder:"+N" help:"Commands a minute of each user to add."`
+	For          *time.Duration `placeholder:"TIME" min:"1s" max:"744h" help:"How long the boost lasts: 1s to 744h (31 days), such as 2h."`
+	End          bool           `help:"End all boosts of the tenant now."`
 	storeFlags
 }
 
@@ -30,23 +30,18 @@ func (c *tenantBoostCmd) validate(process) error {
 	if err := tenant.CheckID(c.Community); err != nil {
 		return err
 	}
-	request, err := c.request()
-	if err != nil {
-		return err
-	}
-	if c.End {
-		if request.RateLimits.Any() || c.For != "" {
-			return errors.New("--end ends all boosts: give no other flag with it")
-		}
+	limits := c.limits()
+	switch {
+	case c.End && (limits.Any() || c.For != nil):
+		return errors.New("--end ends all boosts: give no other flag with it")
+	case c.End:
 		return nil
-	}
-	if !request.RateLimits.Any() {
+	case !limits.Any():
 		return errors.New("nothing to boost: give a limit, such as --commands=+500, or --end")
-	}
-	if c.For == "" {
+	case c.For == nil:
 		return errors.New("--for is missing: say how long the boost lasts, such as --for=2h")
 	}
-	return request.Validate()
+	return nil
 }
 
 func (c *tenantBoostCmd) Run(ctx context.Context, p process) error {
@@ -58,37 +53,23 @@ func (c *tenantBoostCmd) Run(ctx context.Context, p process) error {
 			}
 			return config, version, err
 		}
-		request, err := c.request()
-		if err != nil {
-			return tenant.Config{}, "", err
-		}
+		request := tenant.BoostRequest{RateLimits: c.limits(), For: c.For.String()}
 		return tenants.Boost(ctx, c.Community, request, store.PutOptions{})
 	})
 }
 
-// request makes the request of the flags.
-func (c *tenantBoostCmd) request() (tenant.BoostRequest, error) {
-	r := tenant.BoostRequest{For: c.For}
-	var errs []error
-	for _, n := range []struct {
-		flag, value string
-		add         **int64
-	}{
-		{"commands", c.Commands, &r.RateLimits.CommandsPerMinute},
-		{"checks", c.Checks, &r.RateLimits.EligibilityChecksPerHour},
-		{"syncs", c.Syncs, &r.RateLimits.SyncRequestsPerDay},
-		{"user-commands", c.UserCommands, &r.RateLimits.UserCommandsPerMinute},
-	} {
-		if n.value == "" {
-			continue
+// limits are what the flags add to the limits.
+func (c *tenantBoostCmd) limits() tenant.LimitOverrides {
+	added := func(n *int) *int64 {
+		if n == nil {
+			return nil
 		}
-		add, err := strconv.ParseInt(n.value, 10, 64) // takes a plus
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--%s is %q: expected a number such as +500", n.flag, n.value))
-		}
-		*n.add = &add
+		return new(int64(*n))
 	}
-	return r, errors.Join(errs...)
+	return tenant.LimitOverrides{
+		CommandsPerMinute: added(c.Commands), EligibilityChecksPerHour: added(c.Checks),
+		SyncRequestsPerDay: added(c.Syncs), UserCommandsPerMinute: added(c.UserCommands),
+	}
 }
 
 // leftText is for people for how long a boost still lasts.

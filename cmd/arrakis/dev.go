@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type devCmd struct {
 	NATSPort  int  `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
 	RedisPort int  `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
 	Traffic   bool `help:"Make demo traffic: commands, checks, syncs and events, some over their limits, slow, failing or malformed, and bursts of one community. Its command fail always fails."`
-	Rate      int  `name:"traffic-rate" default:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts; needs --traffic."`
+	Rate      *int `name:"traffic-rate" placeholder:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts; needs --traffic."`
 	httpSettings
 	workerSettings
 	tenantSettings
@@ -32,8 +33,15 @@ type devCmd struct {
 }
 
 func (c *devCmd) validate(p process) error {
-	return errors.Join(c.httpSettings.validate(), c.traceSettings.validate(p))
+	var errs []error
+	if c.Rate != nil && !c.Traffic {
+		errs = append(errs, errors.New("--traffic-rate is the rate of the demo traffic: give --traffic with it"))
+	}
+	return errors.Join(append(errs, c.httpSettings.validate(), c.traceSettings.validate(p))...)
 }
+
+// defaultRate is how many messages a second the demo traffic has, which --help says too.
+const defaultRate = 150
 
 // readyWithin is how long the parts may take to become ready. They usually take a second.
 const readyWithin = 30 * time.Second
@@ -97,7 +105,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 			return fmt.Errorf("not ready after %s: %w", readyWithin, err)
 		}
 		if c.Traffic {
-			g.Go(func() error { return (&traffic{rate: c.Rate, log: log}).run(ctx, nc) })
+			g.Go(func() error { return (&traffic{rate: *cmp.Or(c.Rate, new(defaultRate)), log: log}).run(ctx, nc) })
 		}
 		return banner{
 			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
