@@ -72,7 +72,8 @@ func (b *Bulk) Validate() error {
 
 // Run does the next part of a bulk run: up to 200 dead letters, or as many as 5 s allow. Dead letters of a stream or a
 // reason are purged all at once. An error other than [*QueryError] means that the part has done nothing, because NATS
-// or the stream of the first dead letter does not take it now; the part may be repeated.
+// or the stream of the first dead letter does not take it now, or that NATS did not answer; the part may be repeated.
+// The end of ctx ends the part before the next dead letter: what NATS was told to do is waited for and counted.
 func (s *Store) Run(ctx context.Context, b Bulk) (Part, error) {
 	if err := b.Validate(); err != nil {
 		return Part{}, err

@@ -41,7 +41,7 @@ func (s *Store) Count(ctx context.Context, f Filter) (uint64, error) {
 }
 
 // purge counts the dead letters of a stream and a reason, and deletes them all at once if remove is set. Dead letters
-// that are written after it has counted stay.
+// that are written after it has counted stay. If ctx ends while they are deleted, it still waits until that is done.
 func (s *Store) purge(ctx context.Context, f Filter, remove bool) (uint64, error) {
 	if err := f.Validate(); err != nil {
 		return 0, err
@@ -51,9 +51,9 @@ func (s *Store) purge(ctx context.Context, f Filter, remove bool) (uint64, error
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
-	defer cancel()
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	counting, stop := context.WithTimeout(ctx, purgeTimeout)
+	defer stop()
+	info, err := stream.Info(counting, jetstream.WithSubjectFilter(subject))
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
@@ -64,7 +64,9 @@ func (s *Store) purge(ctx context.Context, f Filter, remove bool) (uint64, error
 	if !remove || count == 0 {
 		return count, nil
 	}
-	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(info.State.LastSeq+1)); err != nil {
+	purging, stop := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)
+	defer stop()
+	if err := stream.Purge(purging, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(info.State.LastSeq+1)); err != nil {
 		return 0, fmt.Errorf("purge dead letters: %w", err)
 	}
 	return count, nil

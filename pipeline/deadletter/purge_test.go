@@ -1,11 +1,16 @@
 package deadletter
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 )
 
@@ -78,6 +83,47 @@ func TestPurge(t *testing.T) {
 				t.Errorf("%v, left (-want +got)\n%s", err, diff)
 			}
 		})
+	}
+}
+
+// Who asks may leave while NATS works. What NATS was told to do is still waited for and reported, so that the audit log
+// has it.
+func TestChangesOutlastTheirCaller(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	proxy := testserver.Proxy(t, strings.TrimPrefix(b.server.URL(), "nats://"))
+	nc, err := nats.Connect("nats://" + proxy.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	letters := New(testserver.JetStream(t, nc))
+	proxy.Delay(50 * time.Millisecond) // an answer comes after its request was seen here
+	watcher := b.server.Connect(t)
+	for request, run := range map[string]Bulk{
+		"$JS.API.STREAM.PURGE.DEADLETTER":      {Action: ActionPurge},
+		"$JS.API.STREAM.MSG.DELETE.DEADLETTER": {Action: ActionPurge, Seqs: []uint64{0}},
+		"commands.interaction":                 {Action: ActionReplay, Seqs: []uint64{0}},
+	} {
+		seq := b.write(t, contract.StreamCommands, contract.ReasonPanic, map[string]string{contract.HeaderSubject: "commands.interaction"}, ping)
+		if len(run.Seqs) > 0 {
+			run.Seqs[0] = seq
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		seen, err := watcher.Subscribe(request, func(*nats.Msg) { leave() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := watcher.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		part, err := letters.Run(ctx, run)
+		if err != nil || part.Done != 1 || ctx.Err() == nil || len(b.stored(t, contract.StreamDeadLetter)) != 0 {
+			t.Errorf("%s: %+v, %v, left while it ran: %t", request, part, err, ctx.Err() != nil)
+		}
+		if err := seen.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ func (s *Store) replay(ctx context.Context, seq uint64) (Replayed, error) {
 		refused = &RefusedError{Seq: seq, Subject: stored.Header.Get(contract.HeaderSubject), Err: err}
 		err = refused
 	}
+	ctx = context.WithoutCancel(ctx) // what has begun to change is ended, so that the caller hears what was done
 	if err == nil {
 		if err := s.remove(ctx, letters, seq); err != nil {
 			return Replayed{}, fmt.Errorf("the message is stored in %s, but its dead letter is not deleted: %w", route.Stream, err)
@@ -124,7 +125,7 @@ func (s *Store) storeOnce(ctx context.Context, letters jetstream.Stream, stored 
 			return done, nil
 		}
 	}
-	ack, err := s.republish(ctx, letters, stored, stream)
+	ack, err := s.republish(context.WithoutCancel(ctx), letters, stored, stream)
 	if err != nil {
 		return Replayed{}, fmt.Errorf("publish to %s: %w", subject, err)
 	}

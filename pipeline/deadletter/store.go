@@ -44,7 +44,7 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Entry, error) {
 func (s *Store) Delete(ctx context.Context, seq uint64) error {
 	letters, _, err := s.get(ctx, seq)
 	if err == nil {
-		err = s.remove(ctx, letters, seq)
+		err = s.remove(context.WithoutCancel(ctx), letters, seq)
 	}
 	if err != nil {
 		return fmt.Errorf("delete dead letter %d: %w", seq, err)
