@@ -121,33 +121,39 @@ type Publication struct {
 }
 
 // Publish begins the recording of a message that is about to be published, whose headers hold the client's traceparent, if
-// that is valid, and tracestate. It puts those of the span in their place. It returns nil if the message is not recorded.
+// that is valid, and tracestate. It puts those of the span in their place. It returns nil if the message is not recorded. Then
+// it takes the sampled flag from a traceparent that is not trusted, also while tracing is off.
 func (t *Tracer) Publish(h nats.Header, p Publication) *Trace {
+	parent := ParentOf(h)
+	if tr := t.publish(h, parent, p); tr != nil {
+		tr.Inject(h)
+		return tr
+	}
+	if parent != "" && !p.Trusted {
+		h[contract.HeaderTraceParent] = []string{Unsampled(parent)}
+	}
+	return nil
+}
+
+func (t *Tracer) publish(h nats.Header, parent string, p Publication) *Trace {
 	if t == nil {
 		return nil
 	}
-	parent, now := ParentOf(h), time.Now()
+	now := time.Now()
 	if parent != "" && p.Trusted {
 		if !t.continues(parent, p.EventID, t.published, now) {
 			return nil
 		}
 	} else if !t.starts(p.EventID, now) {
-		if parent != "" {
-			h[contract.HeaderTraceParent] = []string{Unsampled(parent)}
-		}
 		return nil
 	}
-	tr := t.begin(SpanContext(parent, StateOf(h)), "publish "+p.Destination, trace.SpanKindProducer, now, []attribute.KeyValue{
+	return t.begin(SpanContext(parent, StateOf(h)), "publish "+p.Destination, trace.SpanKindProducer, now, []attribute.KeyValue{
 		attribute.String("messaging.system", "nats"),
 		attribute.String("messaging.operation.name", "publish"),
 		attribute.String("messaging.destination.template", p.Destination),
 		ID("messaging.message.id", p.EventID),
 		ID("arrakis.community_id", p.Community),
 	})
-	if tr != nil {
-		tr.Inject(h)
-	}
-	return tr
 }
 
 func (t *Tracer) begin(parent trace.SpanContext, name string, kind trace.SpanKind, at time.Time, attrs []attribute.KeyValue) *Trace {

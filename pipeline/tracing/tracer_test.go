@@ -108,13 +108,17 @@ func BenchmarkRecords(b *testing.B) {
 // The flag of a client that is not trusted does not count: the sampler decides, and the workers get that decision. The trace
 // stays the client's.
 func TestUntrustedFlag(t *testing.T) {
-	off, _ := newTracer(t, "parentbased_always_off", 100)
-	h := nats.Header{"traceparent": {sampled}}
-	if off.Publish(h, Publication{}) != nil || h.Get("traceparent") != silent {
-		t.Errorf("recorded, or published with %q", h.Get("traceparent"))
+	never, _ := newTracer(t, "parentbased_always_off", 100)
+	for _, tr := range []*Tracer{never, nil} { // nil is a process that does not trace
+		for trusted, want := range map[bool]string{false: silent, true: sampled} {
+			h := nats.Header{"traceparent": {sampled}}
+			if recorded := tr.Publish(h, Publication{Trusted: trusted}) != nil; recorded != (trusted && tr != nil) || !recorded && h.Get("traceparent") != want {
+				t.Errorf("tracing %t, trusted %t: recorded %t, published with %q", tr != nil, trusted, recorded, h.Get("traceparent"))
+			}
+		}
 	}
 	on, recorder := newTracer(t, "", 100)
-	h = nats.Header{"traceparent": {silent}, "tracestate": {"vendor=x"}}
+	h := nats.Header{"traceparent": {silent}, "tracestate": {"vendor=x"}}
 	tr := on.Publish(h, Publication{Destination: "commands.>"})
 	if tr == nil {
 		t.Fatal("not recorded")

@@ -17,7 +17,8 @@
 // body wins over the header.
 //
 // The headers X-Request-Id (up to 128 visible ASCII characters) and traceparent (W3C) are copied to the message; an
-// invalid value is ignored. The response always carries X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202
+// invalid value is ignored. From a client that is not trusted (TrustTraces) the traceparent comes without its sampled flag, if
+// the message is not recorded. The response always carries X-Request-Id. Prefer: respond-async (RFC 7240) asks for 202
 // once the message is stored.
 //
 // # Repeated requests

@@ -39,7 +39,7 @@ type Options struct {
 	// Tracer records messages that are published. Defaults to nil: none.
 	Tracer *tracing.Tracer
 	// TrustTraces says that the client decides, by the sampled flag of its traceparent, whether its message is recorded. It is
-	// always so for clients with a certificate. Defaults to no: the tracer's sampler decides.
+	// always so for clients with a certificate. Defaults to no: the tracer's sampler decides, and without a tracer none is.
 	TrustTraces bool
 	// MaxBody is the largest body in bytes. Defaults to 65,536 (64 KiB).
 	MaxBody int

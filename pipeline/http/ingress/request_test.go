@@ -194,7 +194,7 @@ func TestMediaTypes(t *testing.T) {
 }
 
 func TestPublishedHeaders(t *testing.T) {
-	b := newBed(t, nil)
+	b := newBed(t, func(o *Options) { o.TrustTraces = true })
 	headers := make(chan nats.Header, 1)
 	b.work(t, func(m jetstream.Msg) []byte {
 		headers <- m.Headers()
