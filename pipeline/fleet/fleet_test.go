@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
@@ -287,4 +289,72 @@ func TestInternalIsLost(t *testing.T) {
 		last, err := streams.Read(t.Context(), b.js, contract.StreamInternal, 1, subject("w1"))
 		return err == nil && len(last.Data) > 0
 	})
+}
+
+// Where JetStream does not answer, who watches sees workers at once, and that streams are not known: the first state waits
+// for neither what INTERNAL keeps nor the first look, which are asked for at the same time.
+func TestFirstStateDoesNotWaitForJetStream(t *testing.T) {
+	t.Parallel()
+	b := &bed{nats: testserver.NATS(t, func(o *server.Options) { o.JetStream = false }), redis: testserver.Miniredis(t).Addr()}
+	nc := b.nats.Connect(t)
+	var looked atomic.Bool // what is kept has been asked for too, by then
+	silent, err := nc.Subscribe("$JS.API.>", func(m *nats.Msg) {
+		if !strings.HasSuffix(m.Subject, contract.StreamInternal) {
+			looked.Store(true)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Unsubscribe() })
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.js = testserver.JetStream(t, b.nats.Connect(t))
+	b.publish(t, "w1", func() {})
+	ctx, cancel := context.WithCancel(t.Context())
+	var first *State
+	atOnce := false
+	err = b.watcher(t).Run(ctx, func(s *State) {
+		if first == nil && s.is("w1", Ready) {
+			first, atOnce = s, looked.Load()
+			cancel()
+		}
+	})
+	if err != nil || first == nil {
+		t.Fatal(err)
+	}
+	if len(first.Faults) != 1 || !strings.Contains(first.Faults[0], errNotYet.Error()) {
+		t.Errorf("it waited for the end of the first look: %v", first.Faults)
+	}
+	if !atOnce {
+		t.Error("the first look waits for what INTERNAL keeps")
+	}
+}
+
+// Without the right to publish, a worker tries once a minute. A publish that failed before, on another subject, does not
+// count: it stays the last error of the connection.
+func TestRefusedPublish(t *testing.T) {
+	t.Parallel()
+	s := testserver.NATS(t, func(o *server.Options) {
+		deny := func(name, subject string) *server.User {
+			return &server.User{Username: name, Password: "pw", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject}}}}
+		}
+		o.Users = []*server.User{deny("worker", "forbidden.>"), deny("mute", subjectPrefix+">")}
+	})
+	for name, want := range map[string]bool{"worker": false, "mute": true} {
+		nc := s.Connect(t, nats.UserInfo(name, "pw"))
+		if err := nc.Publish("forbidden.x", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Publish(subject("other"), nil); err != nil {
+			t.Fatal(err)
+		}
+		testserver.Eventually(t, "the server refuses one", func() bool { return errors.Is(nc.LastError(), nats.ErrPermissionViolation) })
+		p := newPublisher(PublisherOptions{JetStream: testserver.JetStream(t, nc), Missing: func() {}, Logger: discard})
+		p.publish(t.Context(), &Heartbeat{ID: "w", State: Ready}) // it fails: there is no INTERNAL
+		if p.failures != 1 || p.denied.IsZero() == want {
+			t.Errorf("%s: %d failures, refused: %v, want %v", name, p.failures, !p.denied.IsZero(), want)
+		}
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -90,6 +92,7 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 		p.missed.Inc()
 		return
 	}
+	before := nc.LastError()
 	err := p.send(ctx, h, publishTimeout)
 	switch {
 	case err == nil:
@@ -101,7 +104,7 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 		return
 	case ctx.Err() != nil:
 		return
-	case errors.Is(nc.LastError(), nats.ErrPermissionViolation):
+	case refused(nc, before, subject(h.ID)):
 		p.denied = now.Add(longestPause) // each try would be an error in the log
 	}
 	p.missed.Inc()
@@ -117,6 +120,15 @@ func (p *publisher) publish(ctx context.Context, h *Heartbeat) {
 		p.failed = what
 		p.Logger.WarnContext(ctx, "heartbeats of this worker are not kept: arrakis status may not show it", "why", what, "err", err)
 	}
+}
+
+// refused reports whether the server has refused a publish on the subject since the error before was the connection's last.
+// The server answers such a publish with an error of the connection alone, which stays its last one until there is another.
+func refused(nc *nats.Conn, before error, subject string) bool {
+	last := nc.LastError()
+	isNew := last != before //nolint:errorlint // the same error, not one like it
+	return isNew && errors.Is(last, nats.ErrPermissionViolation) &&
+		strings.Contains(last.Error(), strconv.Quote(subject)) // the library has no other way to tell
 }
 
 // gone reports whether INTERNAL does not exist. A publish does not tell it while somebody listens to heartbeats.

@@ -25,9 +25,14 @@ const (
 	// lookInterval is the time between two looks at JetStream and Redis, and lookTimeout bounds one.
 	lookInterval = 2 * time.Second
 	lookTimeout  = 5 * time.Second
+	// firstWait is how long the first state waits for the first look.
+	firstWait = 2 * time.Second
 	// maxUnread bounds the heartbeats that wait to be read by this process.
 	maxUnread = 4 * MaxWorkers
 )
+
+// errNotYet is what is wrong before the first look has ended.
+var errNotYet = errors.New("JetStream and Redis have not answered yet")
 
 // WatcherOptions configures a [Watcher]. All fields but Streams are required.
 type WatcherOptions struct {
@@ -59,11 +64,12 @@ type looked struct {
 
 // NewWatcher makes a Watcher. NATS and Redis may be away.
 func NewWatcher(o WatcherOptions) *Watcher {
-	return &Watcher{o: o, records: streams.NewRecords(o.Redis, o.Health), table: newTable()}
+	return &Watcher{o: o, records: streams.NewRecords(o.Redis, o.Health), table: newTable(), looked: looked{err: errNotYet}}
 }
 
 // Run calls each with the state of the fleet about once a second until ctx ends, the first time when JetStream and Redis
-// have been asked once. What they say is no older than two seconds while they answer; State.Faults says when they do not.
+// have answered, or after two seconds. What they say is no older than two seconds while they answer; State.Faults says
+// when they do not.
 // It returns an error only if the connection to NATS is closed.
 func (w *Watcher) Run(ctx context.Context, each func(*State)) error {
 	stop, err := w.listen()
@@ -78,13 +84,15 @@ func (w *Watcher) Run(ctx context.Context, each func(*State)) error {
 	first := make(chan struct{})
 	looks.Go(func() {
 		defer cancel()
-		w.readKept(ctx)
-		w.look(ctx)
+		w.readAndLook(ctx)
 		close(first)
 		every(ctx, lookInterval, func() { w.look(ctx) })
 	})
+	wait := time.NewTimer(firstWait)
+	defer wait.Stop()
 	select {
 	case <-first:
+	case <-wait.C: // whoever watches must see workers meanwhile: their heartbeats need no JetStream
 	case <-ctx.Done():
 		return nil
 	}
@@ -118,15 +126,26 @@ func (w *Watcher) Look(ctx context.Context) (*State, error) {
 		return nil, err
 	}
 	defer stop()
-	if !w.readKept(ctx) {
+	all := time.NewTimer(Interval + Interval/4)
+	defer all.Stop()
+	if !w.readAndLook(ctx) {
 		select {
-		case <-time.After(Interval + Interval/4):
+		case <-all.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-	w.look(ctx)
 	return w.state(time.Now()), w.looked.err
+}
+
+// readAndLook reads what INTERNAL keeps and looks for the first time, both at once: each may take lookTimeout. It returns
+// false if it cannot read.
+func (w *Watcher) readAndLook(ctx context.Context) (read bool) {
+	var look sync.WaitGroup
+	look.Go(func() { w.look(ctx) })
+	read = w.readKept(ctx)
+	look.Wait()
+	return read
 }
 
 // listen hears heartbeats as they are published, until stop is called. A subscription without JetStream goes on when
