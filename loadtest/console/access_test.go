@@ -45,6 +45,32 @@ func TestLogIn(t *testing.T) {
 	b.eventually("the page is closed", `location.pathname === "/login"`)
 }
 
+// A page whose session has ended says so and has a link to the log-in, which leads back. After a log-in in another tab it goes
+// on by itself.
+func TestSessionEndsUnderAPage(t *testing.T) {
+	s := newSite(t, withTokens)
+	b := newTab(t, s.ops, wide, height)
+	b.allow("401")
+	b.open("/waiting")
+	b.logIn(adminToken)
+	endSession := func() {
+		t.Helper()
+		b.eventually("the page is live", `document.getElementById("state")?.textContent === "Live"`)
+		eval[bool](b, `fetch("/logout", {method: "POST"}).then(() => true)`)
+		b.click("#pause", "")
+		b.click("#pause", "")
+		b.shows("Logged out")
+	}
+	endSession()
+	b.click(".session a", "Log in")
+	b.eventually("the log-in is shown", `location.pathname === "/login" && document.readyState === "complete"`)
+	b.logIn(adminToken)
+	b.eventually("the page is shown", `location.pathname === "/waiting" && document.readyState === "complete"`)
+	endSession()
+	eval[bool](b, `fetch("/login", {method: "POST", body: new URLSearchParams({token: `+quote(adminToken)+`, next: "/"})}).then(() => true)`)
+	b.eventually("the page is live again", `document.getElementById("state").textContent === "Live" && !document.querySelector(".session a")`)
+}
+
 // A session that may only look shows no controls, and the server refuses what they would do.
 func TestViewOnly(t *testing.T) {
 	s := newSite(t, withTokens)

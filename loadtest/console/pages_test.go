@@ -107,6 +107,23 @@ func TestOverviewIsLive(t *testing.T) {
 	b.shows("All works as it should.")
 }
 
+// A page goes on by itself with a worker that has started again.
+func TestWorkerRestarts(t *testing.T) {
+	s := newSite(t, nil)
+	b := newTab(t, s.ops, wide, height)
+	b.allow("ERR_CONNECTION_REFUSED")
+	b.allow("ERR_INCOMPLETE_CHUNKED_ENCODING")
+	b.allow("ERR_CONNECTION_RESET")
+	b.allow("503") // it starts
+	b.open("/streams")
+	b.eventually("the page is live", `document.getElementById("state").textContent === "Live"`)
+	s.stop()
+	b.eventually("it is not live", `document.getElementById("state").textContent !== "Live"`)
+	s.restart()
+	b.eventually("the page is live again", `document.getElementById("state").textContent === "Live"`)
+	b.shows("command-worker")
+}
+
 // A page that is paused does not change, and goes on afterwards.
 func TestPause(t *testing.T) {
 	s := newSite(t, nil)

@@ -29,34 +29,54 @@ type site struct {
 	ingress string // URL
 	nc      *nats.Conn
 	rdb     *redis.Client
+	change  func(*worker.Options)
+	stop    func() // ends the worker that runs
 }
 
 // newSite starts a worker. change sets further options.
 func newSite(t *testing.T, change func(*worker.Options)) *site {
 	t.Helper()
-	s := &site{t: t, nc: testserver.ConnectNATS(t, testserver.NATS(t).URL()), rdb: testserver.Redis(t).Client(t)}
-	o := worker.Options{NATS: s.nc, Redis: s.rdb, HTTP: listen(t), Ops: listen(t), Handlers: handlers(), RetryBackoff: []time.Duration{10 * time.Millisecond}}
-	if change != nil {
-		change(&o)
+	s := &site{t: t, nc: testserver.ConnectNATS(t, testserver.NATS(t).URL()), rdb: testserver.Redis(t).Client(t), change: change, stop: func() {}}
+	t.Cleanup(func() { s.stop() })
+	s.start("127.0.0.1:0")
+	return s
+}
+
+// start starts a worker with its console at the address.
+func (s *site) start(ops string) {
+	s.t.Helper()
+	o := worker.Options{
+		NATS: s.nc, Redis: s.rdb, HTTP: listen(s.t, "127.0.0.1:0"), Ops: listen(s.t, ops), Handlers: handlers(),
+		RetryBackoff: []time.Duration{10 * time.Millisecond},
+	}
+	if s.change != nil {
+		s.change(&o)
 	}
 	s.ops, s.ingress = "http://"+o.Ops.Addr().String(), "http://"+o.HTTP.Addr().String()
 	w, err := worker.New(o)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	s.stop = func() {
+		s.stop = func() {}
+		cancel()
 		if err := <-ended; err != nil {
-			t.Error("the worker ended:", err)
+			s.t.Error("the worker ended:", err)
 		}
-	})
-	if err := w.AwaitReady(t.Context()); err != nil {
-		t.Fatal(err)
 	}
-	return s
+	if err := w.AwaitReady(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// restart ends the worker, and starts another one at the same address of the console.
+func (s *site) restart() {
+	s.t.Helper()
+	s.stop()
+	s.start(strings.TrimPrefix(s.ops, "http://"))
 }
 
 // handlers are commands that a test needs: ping answers, slow takes half a second, fail fails while it may.
@@ -74,9 +94,9 @@ func handlers() *pipeline.Handlers {
 	return h
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

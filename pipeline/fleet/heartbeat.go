@@ -89,8 +89,8 @@ type Activity struct {
 // Rates are messages a second since the last heartbeat.
 type Rates struct {
 	In           float64 `json:"in"`            // decoded, also those that came again
-	Handled      float64 `json:"handled"`       // that a handler has answered, also with an error 4xx
-	Limited      float64 `json:"limited"`       // that were over a limit
+	Handled      float64 `json:"handled"`       // that a handler has answered, also with an error 4xx, and also over a limit in shadow mode
+	Limited      float64 `json:"limited"`       // that a limit has refused
 	Failed       float64 `json:"failed"`        // errors, as arrakis_tenant_errors_total counts them
 	DeadLettered float64 `json:"dead_lettered"` // stored among the dead letters
 }

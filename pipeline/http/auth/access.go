@@ -72,7 +72,7 @@ type Grant struct {
 	Until time.Time
 }
 
-// Grant returns what the request may do at the time now. If it has a header Authorization, its cookie does not count.
+// Grant returns what the request may do at the time now. If it has a header Authorization, its cookies do not count.
 func (a Access) Grant(r *http.Request, now time.Time) Grant {
 	if a.open {
 		return Grant{Role: Admin}

@@ -143,6 +143,29 @@ func TestSessionOfDemotedToken(t *testing.T) {
 	}
 }
 
+// A browser may send several sessions: the one that gives the most counts, wherever it stands among a few.
+func TestSeveralSessions(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := access(t, "a", "v", false)
+	admin, view := a.LogIn(request(""), "a", now), a.LogIn(request(""), "v", now)
+	old := a.LogIn(request(""), "a", now.Add(-sessionTime))
+	for _, tt := range []struct {
+		sent []*http.Cookie
+		want Role
+	}{
+		{[]*http.Cookie{old, admin}, Admin},
+		{[]*http.Cookie{admin, old}, Admin},
+		{[]*http.Cookie{view, old, admin}, Admin},
+		{[]*http.Cookie{old, view}, View},
+		{[]*http.Cookie{old, old}, None},
+		{[]*http.Cookie{old, old, old, old, admin}, None}, // too many to look at
+	} {
+		if g := a.Grant(request("", tt.sent...), now); g.Role != tt.want {
+			t.Errorf("%v: %v, want %v", tt.sent, g.Role, tt.want)
+		}
+	}
+}
+
 func TestForgedSession(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	a := access(t, "a", "v", false)

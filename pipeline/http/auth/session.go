@@ -17,6 +17,8 @@ const (
 	sessionCookie = "arrakis_session"
 	// sessionTime is how long a session lasts: a working day.
 	sessionTime = 12 * time.Hour
+	// maxSessions bounds the cookies of a request that are looked at.
+	maxSessions = 4
 )
 
 // LogIn makes the cookie of a session for a token. It returns nil if the token is wrong.
@@ -53,14 +55,23 @@ func cookie(r *http.Request, value string) *http.Cookie {
 	}
 }
 
-// session returns what the request may do by its cookie.
+// session returns what the request may do by its cookies: the most that one of them gives. A browser sends an old one too
+// if it has a narrower path, and in front of the new one.
 func (a Access) session(r *http.Request, now time.Time) Grant {
-	c, err := r.Cookie(sessionCookie)
-	if err != nil {
-		return Grant{}
+	cookies := r.CookiesNamed(sessionCookie)
+	best := Grant{}
+	for _, c := range cookies[:min(len(cookies), maxSessions)] {
+		if g := a.grantOf(c.Value, now); g.Role > best.Role {
+			best = g
+		}
 	}
+	return best
+}
+
+// grantOf returns what a session gives.
+func (a Access) grantOf(session string, now time.Time) Grant {
 	// role "." end in unix seconds "." nonce "." MAC of all before it
-	parts := strings.Split(c.Value, ".")
+	parts := strings.Split(session, ".")
 	if len(parts) != 4 {
 		return Grant{}
 	}

@@ -203,7 +203,7 @@ func TestOwnPath(t *testing.T) {
 	for next, want := range map[string]string{
 		"": "/", "/": "/", "/tenants/a%2Fb?q=1#x": "/tenants/a%2Fb?q=1", "https://evil.example/": "/", "//evil.example/": "/", "/\\evil.example": "/",
 		"/\t/evil.example": "/", "javascript:alert(1)": "/", "tenants": "/", "///evil.example": "/", "/login?next=/login": "/", "/%2F/evil.example": "/", "%zz": "/",
-		"/%5Cevil.example": "/%5Cevil.example",
+		"/%5Cevil.example": "/%5Cevil.example", "/logout": "/", "/x/../logout?a": "/", "/logout/": "/", "/live?part=x": "/", "/logouts": "/logouts",
 	} {
 		if got := ownPath(next); got != want {
 			t.Errorf("%q: %q, want %q", next, got, want)

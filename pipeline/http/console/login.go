@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -81,11 +82,16 @@ func (c *console) serveLogOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
-// ownPath is next if it is the address of a page here, and "/" otherwise: a log-in leads to no other site.
+// ownPath is next if it can be the address of a page here, and "/" otherwise: a log-in leads to no other site, and to no
+// address that a browser does not open.
 func ownPath(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
-		strings.ContainsAny(next, "\\\t\r\n") || u.Path == "/login" {
+		strings.ContainsAny(next, "\\\t\r\n") {
+		return "/"
+	}
+	switch path.Clean(u.Path) { // as the server does, by a redirect
+	case "/login", "/logout", "/live":
 		return "/"
 	}
 	return (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).String()

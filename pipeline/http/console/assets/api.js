@@ -39,6 +39,14 @@ export async function request(method, path, { body, type = "application/json", i
   throw new Problem(answer.status, document || {});
 }
 
+// logInLink makes a link to the log-in, which leads back to this page.
+export function logInLink() {
+  const link = document.createElement("a");
+  link.href = "/login?next=" + encodeURIComponent(location.pathname + location.search);
+  link.textContent = "Log in";
+  return link;
+}
+
 // showProblem shows a problem as an alert at the end of an element, and marks the fields at fault.
 export function showProblem(element, problem) {
   clearProblem(element);
@@ -48,12 +56,7 @@ export function showProblem(element, problem) {
   const title = document.createElement("strong");
   title.textContent = problem.title || "Failed";
   box.append(title, " ", problem.message);
-  if (problem.status === 401) {
-    const link = document.createElement("a");
-    link.href = "/login?next=" + encodeURIComponent(location.pathname + location.search);
-    link.textContent = "Log in";
-    box.append(" ", link);
-  }
+  if (problem.status === 401) box.append(" ", logInLink());
   for (const { field } of problem.errors || []) {
     for (const input of element.querySelectorAll("[name]")) if (input.name === field) input.setAttribute("aria-invalid", "true");
   }

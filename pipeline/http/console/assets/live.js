@@ -1,12 +1,14 @@
 // Keeps the parts of a page live. A part is an element with data-live; its value names it for /live, which sends its new
 // HTML whenever it has changed. One connection serves all parts of a page; it is closed while the page is not seen.
 
+import { logInLink } from "./api.js";
 import { morph } from "./morph.js";
 
 const listeners = new Map(); // event -> functions
 let source; // EventSource, if one is open
 let paused = false;
 let again; // timer of the next try
+let link; // to the log-in, while the session has ended
 
 // onLive calls f with the data of each event of the name. It must be called before the page has loaded.
 export function onLive(name, f) {
@@ -30,12 +32,22 @@ function show(word, tone) {
   state.className = "state " + tone;
 }
 
+function loggedOut(yes) {
+  if (yes && !link) document.getElementById("state").after(link = logInLink());
+  if (yes || !link) return;
+  link.remove();
+  link = undefined;
+}
+
 function open() {
   clearTimeout(again);
   if (paused || document.hidden || source) return;
-  show("Connecting", "");
+  if (!link) show("Connecting", "");
   source = new EventSource(address());
-  source.addEventListener("open", () => show("Live", "ok"));
+  source.addEventListener("open", () => {
+    loggedOut(false);
+    show("Live", "ok");
+  });
   source.addEventListener("part", (event) => {
     const { part, html } = JSON.parse(event.data);
     for (const element of document.querySelectorAll("[data-live]")) if (element.dataset.live === part) morph(element, html);
@@ -51,8 +63,9 @@ function open() {
     close();
     again = setTimeout(open, 5000);
     const answer = await fetch(address(), { method: "HEAD" }).catch(() => null);
-    if (answer?.status === 401) show("Logged out", "bad");
-    else show(answer?.status === 503 ? "Busy" : "Offline", "bad");
+    if (answer) loggedOut(answer.status === 401);
+    // 400: the page is from another version of arrakis.
+    show({ 400: "Reload the page", 401: "Logged out", 503: "Busy" }[answer?.status] || "Offline", "bad");
   });
 }
 
