@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -14,8 +15,11 @@ import (
 const (
 	// busyAverage is the time over which the handler time of a community is averaged.
 	busyAverage = 10 * time.Second
-	// maxBusy bounds the communities whose handler time is known.
+	// maxBusy bounds the communities whose handler time is known: those that take the most.
 	maxBusy = 10_000
+	// maxBusyOthers bounds those without metric series among them, between two looks. A community that takes more than a
+	// thousandth of all handler time stays, because half of this number would have to take more.
+	maxBusyOthers = 2_000
 	// leastBusy is the average, in handlers, below which a community is forgotten.
 	leastBusy = 1e-4
 )
@@ -92,9 +96,6 @@ func (a *activity) busiestLocked(passed time.Duration) []fleet.Community {
 	for _, t := range a.taken {
 		b := a.busy[t.community]
 		if b == nil {
-			if len(a.busy) == maxBusy {
-				continue
-			}
 			b = &busyCommunity{Community: fleet.Community{ID: t.community}}
 			a.busy[t.community] = b
 		}
@@ -111,6 +112,9 @@ func (a *activity) busiestLocked(passed time.Duration) []fleet.Community {
 			continue
 		}
 		most.add(b)
+	}
+	for len(a.busy) > maxBusy {
+		forgetLighter(a.busy, func(b *busyCommunity) float64 { return b.Busy })
 	}
 	list := make([]fleet.Community, 0, 2*fleet.MaxTop)
 	for _, b := range most.kept {
@@ -149,6 +153,24 @@ func (q *fairQueue) top(busy []fleet.Community) []fleet.Community {
 		return cmp.Or(cmp.Compare(y.Waiting, x.Waiting), cmp.Compare(y.Busy, x.Busy), cmp.Compare(x.ID, y.ID))
 	})
 	return busy
+}
+
+// forgetLighter deletes half of m, and nothing that is above the median.
+func forgetLighter[K comparable, V any, W cmp.Ordered](m map[K]V, weight func(V) W) {
+	weights := make([]W, 0, len(m))
+	for _, v := range m {
+		weights = append(weights, weight(v))
+	}
+	slices.Sort(weights)
+	half := len(m) / 2
+	median := weights[half]
+	maps.DeleteFunc(m, func(_ K, v V) bool {
+		if half == 0 || weight(v) > median {
+			return false
+		}
+		half--
+		return true
+	})
 }
 
 // highest keeps the highest of what is added.
@@ -211,24 +233,40 @@ func (m *metrics) totals() totals {
 // busyLocked counts the handler time of d for its community. The caller must hold m.mu.
 func (m *tenantMetrics) busyLocked(s *tenantSeries, d *delivery) {
 	took := d.latency - d.began
-	if d.latency == 0 || took <= 0 || s.community == otherTenant {
+	if d.latency == 0 || took <= 0 {
 		return
 	}
-	if s.busyRound != m.busyRound {
-		if len(m.busy) == maxBusy {
-			return
-		}
+	known := s.busyRound == m.busyRound
+	switch {
+	case s.community == otherTenant || !known && len(m.busy) == maxBusy:
+		m.busyOtherLocked(seriesKey{d.Community, d.Tenant.Tier}, took)
+		return
+	case !known:
 		s.busyRound, s.busyPlace = m.busyRound, len(m.busy)
 		m.busy = append(m.busy, handlerTime{seriesKey: s.seriesKey})
 	}
 	m.busy[s.busyPlace].took += took
 }
 
-// takeBusy appends to list the handler times since the last call. One that lost its series meanwhile can be in it twice.
+// busyOtherLocked counts the handler time of a community for which there is no place in m.busy. When there are too many,
+// the lighter half is forgotten. The caller must hold m.mu.
+func (m *tenantMetrics) busyOtherLocked(key seriesKey, took time.Duration) {
+	if _, ok := m.busyOthers[key]; !ok && len(m.busyOthers) == maxBusyOthers {
+		forgetLighter(m.busyOthers, func(took time.Duration) time.Duration { return took })
+	}
+	m.busyOthers[key] += took
+}
+
+// takeBusy appends to list the handler times since the last call. A community that got or lost its series meanwhile can be
+// in it twice.
 func (m *tenantMetrics) takeBusy(list []handlerTime) []handlerTime {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list = append(list, m.busy...)
+	for key, took := range m.busyOthers {
+		list = append(list, handlerTime{key, took})
+	}
+	clear(m.busyOthers)
 	clear(m.busy) // their names must not be kept in memory
 	m.busy = m.busy[:0]
 	m.busyRound++

@@ -80,20 +80,7 @@ func TestBacklogCountsWhatWaits(t *testing.T) {
 func TestBusyIsAveraged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActivity(newMetrics(nil, 100, newNames(NewHandlers(), NewHandlers())), newIntake(), newFairQueue(1, 0))
-		work := func(community string, took time.Duration) {
-			d := queued(community, 0)
-			d.Tenant.Tier, d.disposition, d.received = tenant.Free, disposition{settlement: ack, status: contract.StatusOK}, time.Now()
-			d.began, d.latency = time.Hour, time.Hour+took // it waited for an hour
-			a.metrics.record([]*delivery{d})
-		}
-		busy := func(community string) float64 {
-			done := a.look(time.Now())
-			i := slices.IndexFunc(done.Top, func(c fleet.Community) bool { return c.ID == community })
-			if i < 0 {
-				return 0
-			}
-			return done.Top[i].Busy
-		}
+		work, busy := a.work, a.busyOf
 		for range 30 {
 			time.Sleep(fleet.Interval) //nolint:forbidigo // in a bubble
 			for range 4 {
@@ -115,10 +102,81 @@ func TestBusyIsAveraged(t *testing.T) {
 		for i := range maxBusy + 10 {
 			work(fmt.Sprint("x", i), time.Second)
 		}
-		if len(a.metrics.tenants.busy) > 100 { // as many as have series
-			t.Errorf("%d communities are remembered", len(a.metrics.tenants.busy))
+		if m := a.metrics.tenants; len(m.busy) > 100 || len(m.busyOthers) > maxBusyOthers { // as many as have series, and others
+			t.Errorf("%d and %d communities are remembered", len(m.busy), len(m.busyOthers))
 		}
 	})
+}
+
+// work counts a message of a community that has taken handler time.
+func (a *activity) work(community string, took time.Duration) {
+	d := queued(community, 0)
+	d.Tenant.Tier, d.disposition, d.received = tenant.Free, disposition{settlement: ack, status: contract.StatusOK}, time.Now()
+	d.began, d.latency = time.Hour, time.Hour+took // it waited for an hour
+	a.metrics.record([]*delivery{d})
+}
+
+// busyOf looks, and returns how busy a community is. It is 0 if it is not among the busiest.
+func (a *activity) busyOf(community string) float64 {
+	done := a.look(time.Now())
+	i := slices.IndexFunc(done.Top, func(c fleet.Community) bool { return c.ID == community })
+	if i < 0 {
+		return 0
+	}
+	return done.Top[i].Busy
+}
+
+// The busiest community is named also if it came when all series were taken, or when as many communities as are remembered
+// were busy, and while others come all the time.
+func TestBusiestBeyondTheBounds(t *testing.T) {
+	for name, series := range map[string]int{"series": 10, "memory": 2 * maxBusy} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newActivity(newMetrics(nil, series, newNames(NewHandlers(), NewHandlers())), newIntake(), newFairQueue(1, 0))
+				for i := range maxBusy {
+					a.work(fmt.Sprint("early", i), time.Second)
+				}
+				for round := range 30 {
+					time.Sleep(fleet.Interval) //nolint:forbidigo // in a bubble
+					a.look(time.Now())
+					for i := range 2 * maxBusyOthers {
+						a.work(fmt.Sprint("light", round, "-", i), 10*time.Millisecond)
+						if i%100 == 0 {
+							a.work("hog", 2*fleet.Interval/40) // two handlers all the time
+						}
+					}
+				}
+				time.Sleep(fleet.Interval) //nolint:forbidigo // in a bubble
+				if b := a.busyOf("hog"); math.Abs(b-2) > 0.1 {
+					t.Errorf("busy %v, want 2", b)
+				}
+				if len(a.busy) > maxBusy {
+					t.Errorf("%d communities are remembered", len(a.busy))
+				}
+			})
+		})
+	}
+}
+
+// Of many, the lighter half is forgotten, also if all weigh the same.
+func TestForgetLighter(t *testing.T) {
+	for _, weights := range [][]int{{1, 2, 3, 4, 5, 6, 7, 8}, {5, 5, 5, 5, 5, 5}, {1, 9, 9, 9, 9, 9}, {1, 1, 1, 1, 2, 3}, {3}, {1, 2, 3}} {
+		m := map[int]int{}
+		for i, w := range weights {
+			m[i] = w
+		}
+		forgetLighter(m, func(w int) int { return w })
+		sorted := slices.Sorted(slices.Values(weights))
+		median := sorted[len(sorted)/2]
+		if want := len(weights) - len(weights)/2; len(m) != want {
+			t.Errorf("%v: %v is left, want %d", weights, m, want)
+		}
+		for i, w := range weights {
+			if _, ok := m[i]; !ok && w > median {
+				t.Errorf("%v: %v is left, without number %d", weights, m, i)
+			}
+		}
+	}
 }
 
 // Activity of a pipeline that works: rates of what comes and how it ends, and the community that keeps it busy.

@@ -38,8 +38,9 @@ type tenantMetrics struct {
 	others map[tenant.Tier]*tenantSeries
 	ended  endCounts
 
-	busy      []handlerTime // of communities since takeBusy was called last, at most maxBusy
-	busyRound uint32        // counts the calls of takeBusy, from 1
+	busy       []handlerTime               // of communities with series since takeBusy was called last, at most maxBusy
+	busyOthers map[seriesKey]time.Duration // the same of others, at most maxBusyOthers
+	busyRound  uint32                      // counts the calls of takeBusy, from 1
 }
 
 type seriesKey struct {
@@ -98,7 +99,10 @@ func (d *delivery) statusIndex() int {
 }
 
 func newTenantMetrics(limit int, known *names) *tenantMetrics {
-	m := &tenantMetrics{known: known, max: max(limit, 1), others: make(map[tenant.Tier]*tenantSeries), busyRound: 1}
+	m := &tenantMetrics{
+		known: known, max: max(limit, 1), others: make(map[tenant.Tier]*tenantSeries),
+		busyOthers: make(map[seriesKey]time.Duration), busyRound: 1,
+	}
 	m.owners, _ = simplelru.NewLRU[seriesKey, *tenantSeries](m.max, nil) // an error only for a size below 1
 	return m
 }
