@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/view"
 )
@@ -99,6 +100,27 @@ func TestLive(t *testing.T) {
 	b.shows <- changed
 	if e := next(); e.name != "sample" {
 		t.Errorf("without a change only a sample is sent: %+v", e)
+	}
+}
+
+// A stream ends with its session, though nothing is to be sent. Then the page is told that it needs a new one.
+func TestLiveEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for left := 2 * time.Second; ; left *= 2 { // longer on a machine on which it has ended before it was used
+		c := b.access.LogIn(httptest.NewRequest(http.MethodPost, b.url+"/login", http.NoBody), viewToken, time.Now().Add(left-12*time.Hour))
+		as := []string{"Authorization", "", "Accept", "text/event-stream", "Cookie", c.Name + "=" + c.Value}
+		r := b.ask(t, http.MethodGet, "/live?part=numbers", "", as...)
+		if r.status == http.StatusUnauthorized && left < testserver.Patience {
+			continue
+		}
+		if r.status != http.StatusOK || !strings.Contains(r.body, "event: part") {
+			t.Errorf("with the session: %d %q", r.status, r.body)
+		}
+		if r := b.ask(t, http.MethodHead, "/live?part=numbers", "", as...); r.status != http.StatusUnauthorized {
+			t.Errorf("after its end: %d", r.status)
+		}
+		return
 	}
 }
 

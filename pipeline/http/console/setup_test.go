@@ -36,11 +36,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
 
 // bed is the console on an ops address, with a Redis and a NATS of its own, and a fleet that tests make up.
 type bed struct {
-	store *store.Store
-	redis redis.UniversalClient
-	js    jetstream.JetStream
-	url   string
-	shows chan *view.Fleet // each is the next snapshot
+	store  *store.Store
+	redis  redis.UniversalClient
+	js     jetstream.JetStream
+	access auth.Access
+	url    string
+	shows  chan *view.Fleet // each is the next snapshot
 }
 
 const (
@@ -79,6 +80,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	b.access = access
 	h, err := Handler(Options{
 		Fleet: b.hub(tb), Limits: &shard.Limits{Tenants: b.store, Limiter: l}, Directory: b.directory(tb), DeadLetters: deadletter.New(b.js), Access: access, Version: "v1.2.3",
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
