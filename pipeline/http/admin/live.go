@@ -47,7 +47,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 				}
 			}
 			told = max(told, s.LastChange())
-			if err := w.Event("fleet", s.FleetJSON()); err != nil {
+			if err := w.Send(s.FleetEvent()); err != nil {
 				return err
 			}
 		}

@@ -279,8 +279,8 @@ func TestFleetNotKnown(t *testing.T) {
 		if c.parts[name].own != nil {
 			continue // read from Redis and JetStream
 		}
-		if html, err := c.renderPart(t.Context(), name, nil); err != nil || !strings.Contains(string(html), "not known yet") {
-			t.Errorf("%s: %s, %v", name, html, err)
+		if shown, err := c.renderPart(t.Context(), name, nil); err != nil || !strings.Contains(string(shown.html), "not known yet") {
+			t.Errorf("%s: %+v, %v", name, shown, err)
 		}
 	}
 }

@@ -34,7 +34,24 @@ type part struct {
 
 	mu     sync.Mutex // protects the fields below, which are what was rendered last; held while it is rendered
 	number uint64     // of the snapshot
-	html   []byte
+	last   *rendered
+}
+
+// rendered is what a part shows. Readers share it: it must not be changed.
+type rendered struct {
+	key  string // of the part
+	html []byte
+
+	encode sync.Once
+	event  []byte
+}
+
+// Event is the event that shows it, for [live.Writer.Send]. It is made once for all readers.
+func (r *rendered) Event() []byte {
+	r.encode.Do(func() {
+		r.event = live.Encode("part", encode(map[string]string{"part": r.key, "html": string(r.html)}))
+	})
+	return r.event
 }
 
 // allParts are all live parts, by name.
@@ -64,7 +81,7 @@ func (c *console) latest(ctx context.Context) *live.Snapshot {
 
 // renderPart renders a part by its key, which is its name, and "?" and its parameters if it has any. s is nil if the
 // fleet is not known.
-func (c *console) renderPart(ctx context.Context, key string, s *live.Snapshot) ([]byte, error) {
+func (c *console) renderPart(ctx context.Context, key string, s *live.Snapshot) (*rendered, error) {
 	name, query, _ := strings.Cut(key, "?")
 	p := c.parts[name]
 	if p == nil {
@@ -81,27 +98,29 @@ func (c *console) renderPart(ctx context.Context, key string, s *live.Snapshot) 
 		if err != nil {
 			return nil, err
 		}
-		return c.execute(name, data)
+		return c.execute(key, name, data)
 	}
 	if s == nil {
-		return c.execute("unknown", nil)
+		return c.execute(key, "unknown", nil)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.html != nil && p.number >= s.Number {
-		return p.html, nil
+	if p.last != nil && p.number >= s.Number {
+		return p.last, nil
 	}
-	html, err := c.execute(name, p.of(s))
+	shown, err := c.execute(key, name, p.of(s))
 	if err == nil {
-		p.html, p.number = html, s.Number
+		p.last, p.number = shown, s.Number
 	}
-	return html, err
+	return shown, err
 }
 
-func (c *console) execute(name string, data any) ([]byte, error) {
+func (c *console) execute(key, template string, data any) (*rendered, error) {
 	var html bytes.Buffer
-	err := c.templates[""].ExecuteTemplate(&html, "part-"+name, data)
-	return html.Bytes(), err
+	if err := c.templates[""].ExecuteTemplate(&html, "part-"+template, data); err != nil {
+		return nil, err
+	}
+	return &rendered{key: key, html: html.Bytes()}, nil
 }
 
 // serveLive sends the parts that the query names, each whenever it has changed, and the samples of the charts.
@@ -113,7 +132,8 @@ func (c *console) serveLive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, key := range keys {
-		if name, _, _ := strings.Cut(key, "?"); c.parts[name] == nil {
+		name, _, parameters := strings.Cut(key, "?")
+		if p := c.parts[name]; p == nil || p.own == nil && parameters { // what all readers share has none
 			_ = problem.Malformed("part", "%.64q is not known; load the page again", name).Write(w)
 			return
 		}
@@ -128,7 +148,7 @@ func (c *console) serveLive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	live.Serve(w, r, func(ctx context.Context, out *live.Writer) error {
-		v := viewer{console: c, keys: keys, samples: q.Has("samples"), sent: make(map[string][]byte), read: make(map[string]time.Time)}
+		v := viewer{console: c, keys: keys, samples: q.Has("samples"), sent: make(map[string]*rendered), read: make(map[string]time.Time)}
 		for s := range snapshots {
 			if err := v.send(ctx, out, s); err != nil {
 				return err
@@ -144,7 +164,7 @@ type viewer struct {
 	keys    []string
 	samples bool
 	last    uint64               // number of the last sample that was sent
-	sent    map[string][]byte    // what was sent last, by key
+	sent    map[string]*rendered // what was sent last, by key
 	read    map[string]time.Time // when parts of its own were read last, by key
 }
 
@@ -164,7 +184,7 @@ func (v *viewer) send(ctx context.Context, out *live.Writer, s *live.Snapshot) e
 			}
 			v.read[key] = time.Now()
 		}
-		html, err := v.console.renderPart(ctx, key, s)
+		shown, err := v.console.renderPart(ctx, key, s)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -174,11 +194,11 @@ func (v *viewer) send(ctx context.Context, out *live.Writer, s *live.Snapshot) e
 			}
 			continue // what it showed stays
 		}
-		if bytes.Equal(html, v.sent[key]) {
+		if last := v.sent[key]; last != nil && bytes.Equal(shown.html, last.html) {
 			continue
 		}
-		v.sent[key] = html
-		if err := out.Event("part", encode(map[string]string{"part": key, "html": string(html)})); err != nil {
+		v.sent[key] = shown
+		if err := out.Send(shown.Event()); err != nil {
 			return err
 		}
 	}
@@ -201,10 +221,14 @@ func (v *viewer) sendSamples(out *live.Writer, recent []sample) error {
 	return nil
 }
 
-// encode is for values that can be encoded.
+// encode is for values that can be encoded. Nothing is escaped for HTML, of which most of a part consists: no page holds the
+// text.
 func encode(v any) []byte {
-	data, _ := json.Marshal(v)
-	return data
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return bytes.TrimSpace(text.Bytes())
 }
 
 // sample is what charts show of one moment.

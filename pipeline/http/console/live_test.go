@@ -126,7 +126,7 @@ func TestLiveEndsWithItsSession(t *testing.T) {
 
 func TestLiveRefuses(t *testing.T) {
 	b := newBed(t)
-	for _, query := range []string{"part=none", "part=numbers&part=" + url.QueryEscape(evil), strings.Repeat("part=numbers&", maxParts+1)} {
+	for _, query := range []string{"part=none", "part=numbers&part=" + url.QueryEscape(evil), "part=" + url.QueryEscape("numbers?own=1"), strings.Repeat("part=numbers&", maxParts+1)} {
 		if r := b.ask(t, http.MethodGet, "/live?"+query, ""); r.status != http.StatusBadRequest {
 			t.Errorf("%s: %d", query, r.status)
 		}
@@ -148,7 +148,7 @@ func TestLiveRefuses(t *testing.T) {
 	}
 }
 
-// Parts of a snapshot are rendered once, for all readers.
+// Parts of a snapshot are rendered once, and made into an event once, for all readers: a slow one holds no copy.
 func TestPartsAreRenderedOnce(t *testing.T) {
 	times := 0
 	c := &console{}
@@ -157,10 +157,16 @@ func TestPartsAreRenderedOnce(t *testing.T) {
 	c.templates = c.parseTemplates()
 	for n := range uint64(3) {
 		s := &live.Snapshot{Number: n + 1, Fleet: &view.Fleet{}}
+		events := map[*byte]bool{}
 		for range 5 {
-			if _, err := c.renderPart(t.Context(), "numbers", s); err != nil {
+			shown, err := c.renderPart(t.Context(), "numbers", s)
+			if err != nil {
 				t.Fatal(err)
 			}
+			events[&shown.Event()[0]] = true
+		}
+		if len(events) != 1 {
+			t.Errorf("%d events of one snapshot", len(events))
 		}
 	}
 	if times != 3 {

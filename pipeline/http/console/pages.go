@@ -101,11 +101,11 @@ func (f *frame) Live(name string, pairs ...string) (template.HTML, error) {
 	if !f.looked {
 		f.looked, f.snapshot = true, f.console.latest(f.ctx)
 	}
-	html, err := f.console.renderPart(f.ctx, key, f.snapshot)
+	shown, err := f.console.renderPart(f.ctx, key, f.snapshot)
 	if err != nil {
 		return "", err
 	}
-	return template.HTML(fmt.Sprintf("<div class=\"stack\" data-live=\"%s\">%s</div>", template.HTMLEscapeString(key), html)), nil //nolint:gosec // rendered by html/template
+	return template.HTML(fmt.Sprintf("<div class=\"stack\" data-live=\"%s\">%s</div>", template.HTMLEscapeString(key), shown.html)), nil //nolint:gosec // rendered by html/template
 }
 
 // parseTemplates parses the templates of all pages. It panics on a fault, which every test would find.

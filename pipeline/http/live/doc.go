@@ -8,7 +8,7 @@
 //	…
 //	live.Serve(w, r, func(ctx context.Context, w *live.Writer) error {
 //		for s := range snapshots { // ends with the request, with its session, and at the shutdown
-//			if err := w.Event("fleet", s.FleetJSON()); err != nil {
+//			if err := w.Send(s.FleetEvent()); err != nil {
 //				return err // the client is gone
 //			}
 //		}

@@ -40,7 +40,7 @@ type Snapshot struct {
 	Changes []Change
 
 	encode sync.Once
-	json   []byte
+	event  []byte
 }
 
 // Change is a change with its number.
@@ -67,10 +67,14 @@ func (s *Snapshot) ChangesAfter(number uint64) []Change {
 	return s.Changes[i:]
 }
 
-// FleetJSON is Fleet as JSON on one line, the same as GET /v1/fleet answers. It is made once for all readers.
-func (s *Snapshot) FleetJSON() []byte {
-	s.encode.Do(func() { s.json, _ = json.Marshal(s.Fleet, json.Deterministic(true)) }) // all its types can be encoded
-	return s.json
+// FleetEvent is an event "fleet" for [Writer.Send], with the same document as GET /v1/fleet answers. It is made once for
+// all readers.
+func (s *Snapshot) FleetEvent() []byte {
+	s.encode.Do(func() {
+		document, _ := json.Marshal(s.Fleet, json.Deterministic(true)) // all its types can be encoded
+		s.event = Encode("fleet", document)
+	})
+	return s.event
 }
 
 // Hub looks at the fleet for its subscribers. New makes a Hub; Run runs it once. Its other methods are safe for

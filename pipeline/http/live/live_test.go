@@ -254,7 +254,12 @@ func TestStreamSendsTheFleetDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := (&Snapshot{Fleet: f}).FleetJSON(); string(got) != string(want) {
+	s := &Snapshot{Fleet: f}
+	got := s.FleetEvent()
+	if string(got) != "event: fleet\ndata: "+string(want)+"\n\n" {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if again := s.FleetEvent(); &again[0] != &got[0] {
+		t.Error("each reader gets a copy of its own")
 	}
 }

@@ -78,7 +78,13 @@ func (w *Writer) comment(ctx context.Context, interval time.Duration) {
 
 // Event writes an event, with data of any number of lines. name must be a word. An error means that the client is gone, or
 // too slow.
-func (w *Writer) Event(name string, data []byte) error {
+func (w *Writer) Event(name string, data []byte) error { return w.write(Encode(name, data)) }
+
+// Send writes an event that Encode has made. An error is as that of Event.
+func (w *Writer) Send(event []byte) error { return w.write(event) }
+
+// Encode is the text of an event, to be made once for all who get it: a client that is slow keeps it for as long as 10 s.
+func Encode(name string, data []byte) []byte {
 	var b bytes.Buffer
 	b.Grow(len(name) + len(data) + len("event: \ndata: \n\n"))
 	b.WriteString("event: " + name + "\n")
@@ -89,7 +95,7 @@ func (w *Writer) Event(name string, data []byte) error {
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')
-	return w.write(b.Bytes())
+	return b.Bytes()
 }
 
 func (w *Writer) write(text []byte) error {
