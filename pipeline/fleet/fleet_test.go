@@ -257,6 +257,39 @@ func TestWorkersComeAndGo(t *testing.T) {
 	}
 }
 
+// Workers that are gone keep those that work from being seen neither by who asks nor by who watches, however many of them
+// INTERNAL remembers: after each process of a large fleet was replaced, most of the oldest heartbeats are of the stopped ones.
+func TestManyWorkersHaveStopped(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	send := func(h Heartbeat) {
+		t.Helper()
+		body, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.js.PublishAsync(subject(h.ID), body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range MaxWorkers + 100 {
+		send(Heartbeat{ID: fmt.Sprint("old", i), Beat: 9, State: Stopped})
+	}
+	send(Heartbeat{ID: "new", Beat: 1, State: Ready})
+	<-b.js.PublishAsyncComplete()
+	s, err := b.watcher(t).Look(t.Context())
+	if err != nil || !s.is("new", Ready) || s.More {
+		t.Errorf("who asks sees %d workers, the one that works: %v, more: %v (%v)", len(s.Workers), err == nil && s.is("new", Ready), s.More, err)
+	}
+	for i := range MaxWorkers + 100 {
+		send(Heartbeat{ID: fmt.Sprint("also", i), Beat: 1, State: Ready})
+	}
+	<-b.js.PublishAsyncComplete()
+	if s, err := b.watcher(t).Look(t.Context()); err != nil || len(s.Workers) != MaxWorkers || !s.More {
+		t.Errorf("%d workers, more: %v (%v)", len(s.Workers), s.More, err)
+	}
+}
+
 // A nats-server that restarts loses INTERNAL. Who watches goes on, workers ask for it to be made again, and keep their
 // heartbeats there again.
 func TestInternalIsLost(t *testing.T) {

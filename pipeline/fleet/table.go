@@ -37,6 +37,13 @@ func (t *table) put(h *Heartbeat, age time.Duration, now time.Time) {
 	t.workers[h.ID] = heard{h, now.Add(-age)}
 }
 
+// refuse notes that a worker is left out.
+func (t *table) refuse(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused = now
+}
+
 // makeRoomLocked forgets the worker that is gone for the longest. It returns false if all work. The caller must hold t.mu.
 func (t *table) makeRoomLocked(now time.Time) bool {
 	oldest := ""

@@ -202,8 +202,14 @@ func (w *Watcher) readLast(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = s.DeleteConsumer(context.WithoutCancel(ctx), c.CachedInfo().Name) }() // it ends by itself too
+	// The oldest come first: many of them can be of workers that are gone, so more are read than the table keeps.
+	left := int(c.CachedInfo().NumPending) //nolint:gosec // a count of messages
+	if left > maxUnread {
+		left = maxUnread
+		w.table.refuse(time.Now())
+	}
 	const batch = 200
-	for left := min(int(c.CachedInfo().NumPending), MaxWorkers); left > 0; { //nolint:gosec // bounded
+	for left > 0 {
 		messages, err := c.Fetch(min(left, batch), jetstream.FetchMaxWait(publishTimeout))
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ const (
 // degraded says what does not work as it should, the worst first.
 func degraded(s *fleet.State, f *Fleet) []string {
 	list := append([]string{}, s.Faults...)
-	if f.Totals.Workers == 0 {
+	if f.Totals.Workers == 0 && !s.More {
 		list = append(list, "no worker runs: nothing is handled")
 	}
 	list = append(list, troubles(s.Workers)...)
