@@ -153,7 +153,8 @@ func (q *AuditQuery) validate() error {
 	if q.Type != "" && !slices.Contains(AuditTypes, q.Type) {
 		return &tenant.FieldError{Field: "type", Reason: fmt.Sprintf("%.64q is unknown; known are %s", q.Type, joinTypes())}
 	}
-	if q.Cursor != "" && !auditID.MatchString(q.Cursor) {
+	if q.Cursor != "" && (!auditID.MatchString(q.Cursor) || strings.Trim(q.Cursor, "0-") == "") { // nothing is before 0-0
+
 		return ErrCursor
 	}
 	return nil

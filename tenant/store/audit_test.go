@@ -316,7 +316,7 @@ func TestAuditFaults(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
-		for _, cursor := range []string{"x", "1", "1-", "(1-1", "1-1 COUNT", strings.Repeat("9", 40) + "-1"} {
+		for _, cursor := range []string{"x", "1", "1-", "(1-1", "1-1 COUNT", "0-0", "00-0", strings.Repeat("9", 40) + "-1"} {
 			if _, err := s.Audit(t.Context(), store.AuditQuery{Cursor: cursor}); !errors.Is(err, store.ErrCursor) {
 				t.Errorf("cursor %q: %v", cursor, err)
 			}
