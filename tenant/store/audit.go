@@ -24,6 +24,8 @@ const (
 	// MaxAudited is how many bytes of a document an entry keeps.
 	MaxAudited = 4 << 10
 
+	recordPause = 250 * time.Millisecond // between two tries to add an entry
+
 	maxActor    = 128  // bytes
 	auditScan   = 200  // entries of one XREVRANGE
 	maxScanned  = 2000 // entries that one page with a filter looks at
@@ -118,12 +120,20 @@ func (s *Store) actorOf(ctx context.Context) string {
 	return cmp.Or(actor[:min(len(actor), maxActor)], s.source)
 }
 
-// Record adds an entry for a change that is not made by this store, such as a replay of dead letters.
+// Record adds an entry for a change that is not made by this store, such as a replay of dead letters. The change is done
+// already, so Record tries until ctx ends, which should be soon. An entry whose answer was lost is added twice.
 func (s *Store) Record(ctx context.Context, e AuditEntry) error {
-	if err := s.record(ctx, s.rdb, e).Err(); err != nil {
-		return fmt.Errorf("add to the audit log: %w", err)
+	for {
+		err := s.record(ctx, s.rdb, e).Err()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("add to the audit log: %w", err)
+		case <-time.After(recordPause):
+		}
 	}
-	return nil
 }
 
 // record adds an entry on the given connection, such as a transaction's pipeline. The ID that Redis gives the entry has

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -309,6 +311,55 @@ func TestAuditPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// failures is a hook that counts connections that could not be made.
+type failures struct{ n atomic.Int32 }
+
+func (f *failures) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := next(ctx, network, addr)
+		if err != nil {
+			f.n.Add(1)
+		}
+		return c, err
+	}
+}
+
+func (*failures) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (*failures) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// What was done already, such as a replay, is recorded when Redis is back, if that is soon enough.
+func TestRecordWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	server := testserver.Redis(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialerRetries: 1})
+	defer rdb.Close() //nolint:errcheck // nothing is pending
+	var failed failures
+	rdb.AddHook(&failed)
+	s, _ := newStore(rdb)
+	server.Kill()
+	ctx, stop := context.WithTimeout(t.Context(), testserver.Patience)
+	defer stop()
+	recorded := make(chan error, 1)
+	go func() { recorded <- s.Record(ctx, store.AuditEntry{Type: store.AuditReplay, Target: "7"}) }()
+	testserver.Eventually(t, "Redis cannot be reached", func() bool { return failed.n.Load() > 0 })
+	server.Start()
+	if err := <-recorded; err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Audit(ctx, store.AuditQuery{}); err != nil || len(page.Entries) != 1 || page.Entries[0].Target != "7" {
+		t.Errorf("%+v, %v", page.Entries, err)
+	}
+	server.Kill()
+	short, end := context.WithTimeout(t.Context(), time.Millisecond)
+	defer end()
+	if err := s.Record(short, store.AuditEntry{Type: store.AuditReplay}); err == nil {
+		t.Error("an entry is recorded without Redis")
+	}
 }
 
 // What is wrong with a question, or with what another writer has stored, is told.
