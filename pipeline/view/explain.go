@@ -47,7 +47,7 @@ func (e *Explanation) summary() string {
 			text += " A permit is free in " + wait + "."
 		}
 	case shard.Delayed:
-		text = fmt.Sprintf("It would be delayed for %s: %s.", wait, e.used())
+		text = fmt.Sprintf("It would be delayed for %s, or rejected if its sender does not wait for so long: %s.", wait, e.used())
 	case shard.Unavailable:
 		text = "It would be refused with 503 now: Redis cannot be used, so limits cannot be checked, and LIMIT_ON_REDIS_DOWN is closed."
 	}

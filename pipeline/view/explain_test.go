@@ -37,7 +37,7 @@ func TestSummary(t *testing.T) {
 		{
 			10, 12, -1,
 			shard.ExplainedVerdict{Decision: shard.Delayed, Limit: "command", RetryAfterMS: 5_000},
-			"It would be delayed for 5s: the community has used 12 of 10 commands of the last minute.",
+			"It would be delayed for 5s, or rejected if its sender does not wait for so long: the community has used 12 of 10 commands of the last minute.",
 		},
 		{
 			10, 10, -1,
