@@ -64,7 +64,9 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	defer nc.Close()
 	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}}, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
-	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); err != nil {
+	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); ctx.Err() != nil {
+		return nil // stopped before it was ready
+	} else if err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
 	}
 	d := &demo{started: start}

@@ -111,3 +111,13 @@ func (d *devProcess) command(t *testing.T, community, command, options string) r
 	return do(t, d.client, http.MethodPost, d.ingress+"/v1/commands",
 		fmt.Sprintf(`{"community_id":%q,"data":{"command_name":%q,"options":%s}}`, community, command, options))
 }
+
+// Whoever stops dev while it starts is told of no failure.
+func TestDevStoppedWhileItStarts(t *testing.T) {
+	t.Parallel()
+	b := start(t, environment{}, append([]string{"dev"}, anyPorts...)...)
+	b.stop()
+	if code := b.exit(t); code != 0 || strings.Contains(b.stderr.String(), "arrakis:") {
+		t.Errorf("code %d\n%s", code, b.stderr.String())
+	}
+}
