@@ -51,7 +51,7 @@ func TestHostileHeartbeats(t *testing.T) {
 	}
 	hostile := Heartbeat{
 		ID: "w", State: Degraded, Host: "a\x1b[2J\n" + strings.Repeat("h", 5000), PID: -1, Uptime: -5, Shards: math.MaxInt,
-		Faults:   slices.Repeat([]Fault{{Check: "c", Detail: strings.Repeat("d", 900)}}, 30),
+		Faults:   slices.Repeat([]Fault{{Check: strings.Repeat("c", 200), Detail: strings.Repeat("d", 900)}}, 30),
 		Activity: Activity{Rates: Rates{In: -1, Handled: 1e300}, Waiting: -7, Running: math.MaxInt},
 	}
 	for i := range 150 {
@@ -65,7 +65,7 @@ func TestHostileHeartbeats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.ContainsAny(h.Host, "\x1b\n") || len(h.Host) > maxText+4 || h.PID != 0 || h.Uptime != 0 || len(h.Faults) != maxFaults || len(h.Faults[0].Detail) > maxText+4 {
+	if strings.ContainsAny(h.Host, "\x1b\n") || len(h.Host) > maxText+4 || h.PID != 0 || h.Uptime != 0 || len(h.Faults) != maxFaults || len(h.Faults[0].Detail) > maxText+4 || len(h.Faults[0].Check) > maxWord+4 {
 		t.Errorf("%+v", h)
 	}
 	if h.Rates.In != 0 || h.Rates.Handled != largest || h.Waiting != 0 || h.Running != largest || len(h.Top) != 2*MaxTop {

@@ -31,6 +31,7 @@ const (
 	maxHeartbeat = 64 << 10 // bytes, more than the largest heartbeat of a worker
 	maxFaults    = 8
 	maxText      = 512 // bytes of a text that people read
+	maxWord      = 64  // bytes of the name or the status of a check
 )
 
 // Health is the state of a worker.
@@ -73,7 +74,7 @@ type Fault struct {
 
 // NewFault makes a fault. detail may be long, and of several lines.
 func NewFault(check, status, detail string) Fault {
-	return Fault{Check: contract.Clip(check, maxText), Status: contract.Clip(status, maxText), Detail: contract.Clip(detail, maxText)}
+	return Fault{Check: contract.Clip(check, maxWord), Status: contract.Clip(status, maxWord), Detail: contract.Clip(detail, maxText)}
 }
 
 // Activity is what a process does.
