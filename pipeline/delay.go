@@ -163,12 +163,13 @@ func (s *delayer) delay(work context.Context, batch []*delivery) {
 	}
 	err := s.shards.Reserve(work, asks)
 	now = time.Now()
+	var passing []*delivery // at once, with their reservations
 	for i, d := range asking {
 		switch r := asks[i]; {
 		case err != nil: // the shutdown leaves no time; a reservation is found again
 			d.disposition = aborted()
 		case d.Tenant.Shadow && (r.Answer == limiter.Granted || r.Answer == limiter.Unanswered && d.delayedBefore()):
-			d.admission.PassReserved()
+			passing = append(passing, d)
 		case r.Answer == limiter.Granted:
 			d.disposition = delayed(now.Add(d.source.clock() + r.Wait))
 		case r.Answer == limiter.Unanswered && d.delayedBefore():
@@ -176,6 +177,23 @@ func (s *delayer) delay(work context.Context, batch []*delivery) {
 		default:
 			s.refusals.Add(refusalKey(d), refusal{until: now.Add(s.refusalTime), next: now.Add(r.Wait), full: r.Answer != limiter.Late})
 			d.notReserved()
+		}
+	}
+	s.pass(work, passing)
+}
+
+// pass lets messages of tenants in shadow mode pass with their reservations.
+func (s *delayer) pass(work context.Context, batch []*delivery) {
+	if len(batch) == 0 {
+		return
+	}
+	admissions := make([]*shard.Admission, len(batch))
+	for i, d := range batch {
+		admissions[i] = &d.admission
+	}
+	if err := s.shards.PassReserved(work, admissions); err != nil {
+		for _, d := range batch {
+			d.disposition = aborted()
 		}
 	}
 }

@@ -239,6 +239,22 @@ func TestShadowDoesNotDelay(t *testing.T) {
 	})
 }
 
+// TestShadowOfDelaysChargesUsers: a message that passes with its reservation takes a permit of its user too, as it would
+// after its wait. What the user's limit refuses then is counted.
+func TestShadowOfDelaysChargesUsers(t *testing.T) {
+	t.Parallel()
+	b := inShadow(t, `{"tier":"free","mode":"shadow","onLimit":"delay","rateLimits":{"commandsPerMinute":2,"userCommandsPerMinute":4}}`)
+	b.start()
+	for i := range 6 {
+		b.send("commands.interaction",
+			fmt.Appendf(nil, `{"event_id":"e%d","event_type":"x","guild_id":"c","user_id":"u","data":{"command_name":"ping"}}`, i))
+	}
+	b.wantCommands(map[string]int{"success": 4, "shadow_limited": 2})
+	testserver.Eventually(t, "4 permits are taken of the community, and 4 of the user", func() bool {
+		return b.charged("c:command") == 4 && b.charged("c:user_command/u") == 4
+	})
+}
+
 // TestShadowGivesReservationsBack: a command that reserved a permit, passed and expired before its turn leaves no permit
 // behind.
 func TestShadowGivesReservationsBack(t *testing.T) {
