@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -22,7 +23,7 @@ type auditCmd struct {
 }
 
 func (*auditCmd) Help() string {
-	return `The newest change comes first. About 10,000 are kept. WHO is the user and host of a command line, or the role and address of a client of the admin API or the console. --json also has the documents from before and after each change.`
+	return `The newest change comes first. About 10,000 are kept. WHO is the user and host of a command line, or the role and address of a client of the admin API or the console. Long names are cut: --json has all of each change, with the documents from before and after it.`
 }
 
 func (c *auditCmd) Run(ctx context.Context, p process) error {
@@ -59,22 +60,30 @@ func (c *auditCmd) read(ctx context.Context, tenants *store.Store) (store.AuditP
 	}
 }
 
+// maxWhat is how much of a kind and a target is shown, so that there is room for who made the change.
+const maxWhat = 30
+
+// auditTable has a line for each entry, and those of its changes below it, beside the column of times.
 func auditTable(t *table, a view.Audit) {
 	if len(a.Entries) == 0 {
 		t.row("no changes")
 		return
 	}
-	t.row("WHEN", "WHO", "WHAT", "CHANGE")
+	rows := [][]string{{"WHEN", "WHAT", "WHO"}}
+	for _, e := range a.Entries {
+		rows = append(rows, []string{when(e.At), clip(strings.TrimSpace(string(e.Type)+" "+e.Target), maxWhat), e.Actor})
+	}
+	fit(rows)
+	t.row(rows[0]...)
+	room := width - len("2006-01-02T15:04:05Z") - 2
 	for i := range a.Entries {
-		e := &a.Entries[i]
-		what := string(e.Type)
-		if e.Target != "" {
-			what += " " + e.Target
-		}
-		when, who := when(e.At), e.Actor
-		for _, line := range e.Changes() {
-			t.row(when, who, what, line)
-			when, who, what = "", "", ""
+		t.row(rows[i+1]...)
+		for _, line := range a.Entries[i].Changes() {
+			words := strings.Fields(line)
+			for j, word := range words {
+				words[j] = clip(word, room)
+			}
+			t.words("", words)
 		}
 	}
 	if a.Next != "" {

@@ -1,13 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/user"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/view"
+	"arrakis/tenant/store"
 )
 
 // The audit log names the user and the host of a command line, and says what each command has changed.
@@ -32,22 +39,21 @@ func TestAudit(t *testing.T) {
 	}
 	who := "cli:" + u.Username + "@" + host
 	got := arrakis(t, env, "audit").stdout
-	if n := strings.Count(got, who+" "); n != 9 {
+	if n := strings.Count(got, who+"\n"); n != 9 {
 		t.Errorf("%d changes by %s, want 9:\n%s", n, who, got)
 	}
 	got = strings.ReplaceAll(got, who, "WHO")
-	for _, line := range []string{
-		`WHEN +WHO +WHAT +CHANGE`,
-		`Z +WHO +flag f +deleted`,
-		`Z +WHO +reload +everything is read again`,
-		`Z +WHO +reset comm_1 +reset: command, eligibility_check, sync_request, user_command`,
-		`Z +WHO +flag f +communities.include: −comm_1`,
-		`Z +WHO +tenant comm_1 +rateLimits.commandsPerMinute: 7 → not set`,
-		` +tier: pro → free`,
-		`Z +WHO +tenant comm_1 +created`,
+	for _, lines := range []string{
+		`WHEN +WHAT +WHO`,
+		`Z  flag f +WHO\n {22}deleted`,
+		`Z  reload +WHO\n {22}everything is read again`,
+		`Z  reset comm_1 +WHO\n {22}reset: command, eligibility_check, sync_request,\n {22}user_command`,
+		`Z  flag f +WHO\n {22}communities.include: −comm_1`,
+		`Z  tenant comm_1 +WHO\n {22}rateLimits.commandsPerMinute: 7 → not set\n {22}tier: pro → free`,
+		`Z  tenant comm_1 +WHO\n {22}created`,
 	} {
-		if !regexp.MustCompile(`(?m)` + line + `$`).MatchString(got) {
-			t.Errorf("no line %s in\n%s", line, got)
+		if !regexp.MustCompile(`(?m)` + lines + `$`).MatchString(got) {
+			t.Errorf("no lines %s in\n%s", lines, got)
 		}
 	}
 	if r := arrakis(t, env, "audit", "--target=f", "--type=flag", "--limit=1"); strings.Count(r.stdout, "Z ") != 1 || !strings.Contains(r.stdout, "there are more: --cursor ") {
@@ -60,5 +66,30 @@ func TestAudit(t *testing.T) {
 		if r := arrakis(t, env, "audit", wrong); r.code != exitUsage {
 			t.Errorf("%s: %+v", wrong, r)
 		}
+	}
+}
+
+// The list fits into 80 columns, whatever the names and the documents.
+func TestAuditIsNarrow(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 128)
+	entry := func(after string) view.AuditEntry {
+		return view.AuditEntry{Type: store.AuditTenant, Target: long, Actor: "console:admin@" + long, After: jsontext.Value(after)}
+	}
+	var out bytes.Buffer
+	document := view.Audit{Entries: []view.AuditEntry{
+		entry(`{"tier":"` + long + `","features":{"` + long + `":true}}`), entry(`["` + strings.Repeat(`one","`, 50) + `"]`), entry(`" "`),
+		{Type: store.AuditReload, Actor: "api:admin@2001:db8:85a3:8d3:1319:8a2e:370:7348", At: time.Unix(0, 0)},
+	}}
+	if err := (outputFlags{}).print(&out, document, func(t *table) { auditTable(t, document) }); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if utf8.RuneCountInString(line) > width+1 {
+			t.Errorf("wider than %d columns: %s", width, line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("\n%s", out.String())
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -152,29 +151,10 @@ func deadLetterTable(t *table, entries []deadletter.Entry) {
 			clip(cmp.Or(string(l.Reason), "-"), len(contract.ReasonAttemptsExhausted)), clip(cmp.Or(l.Community, "-"), 19), l.Error,
 		})
 	}
-	last, room := len(rows[0])-1, 80
-	for column := range last {
-		widest := 0
-		for _, row := range rows {
-			widest = max(widest, utf8.RuneCountInString(row[column]))
-		}
-		room -= widest + 2
-	}
+	fit(rows)
 	for _, row := range rows {
-		row[last] = clip(row[last], room)
 		t.row(row...)
 	}
-}
-
-// clip cuts s to at most n characters.
-func clip(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	if n < 1 {
-		return ""
-	}
-	return string([]rune(s)[:n-1]) + "…"
 }
 
 type dlqShowCmd struct {

@@ -120,8 +120,11 @@ func (t *table) flush() {
 	t.rows = nil
 }
 
-// wrap joins words to lines of at most columns columns. A longer word has a line of its own.
+// wrap joins words to lines of at most columns columns. A longer word has a line of its own. No words are an empty line.
 func wrap(words []string, columns int) []string {
+	if len(words) == 0 {
+		return []string{""}
+	}
 	lines := []string{words[0]}
 	for _, word := range words[1:] {
 		last := &lines[len(lines)-1]
@@ -132,6 +135,32 @@ func wrap(words []string, columns int) []string {
 		*last += " " + word
 	}
 	return lines
+}
+
+// fit cuts the last cells of a table's rows, so that they fit into the width beside the other columns.
+func fit(rows [][]string) {
+	last, room := len(rows[0])-1, width
+	for column := range last {
+		widest := 0
+		for _, row := range rows {
+			widest = max(widest, utf8.RuneCountInString(row[column]))
+		}
+		room -= widest + 2
+	}
+	for _, row := range rows {
+		row[last] = clip(row[last], room)
+	}
+}
+
+// clip cuts s to at most n characters.
+func clip(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	if n < 1 {
+		return ""
+	}
+	return string([]rune(s)[:n-1]) + "…"
 }
 
 func printable(r rune) rune {
