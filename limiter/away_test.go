@@ -27,13 +27,13 @@ type outage struct {
 	t     *testing.T
 	l     *Limiter
 	proxy *testserver.TCPProxy
-	log   *logLines
+	log   *testserver.Output
 }
 
 func newOutage(t *testing.T, addr string, o settings) *outage {
 	t.Helper()
-	log := new(logLines)
-	o.Logger = log.logger()
+	log := new(testserver.Output)
+	o.Logger = log.Logger()
 	p := testserver.Proxy(t, addr)
 	l := newLimiter(t, p.Addr(), o, nil)
 	run(t, l)
@@ -110,7 +110,7 @@ func TestAwayLocal(t *testing.T) {
 		if n := testutil.ToFloat64(o.l.m.merged); n != 2 {
 			t.Errorf("%v merged, want 2", n)
 		}
-		if a, b := o.log.count("redis is away"), o.log.count("redis is back"); a != 1 || b != 1 {
+		if a, b := o.log.Count("redis is away"), o.log.Count("redis is back"); a != 1 || b != 1 {
 			t.Errorf("the change is logged %d and %d times, want once each", a, b)
 		}
 	})

@@ -319,48 +319,33 @@ func TestBoostIsValidated(t *testing.T) {
 	}
 }
 
-// A limit of 0 admits nothing when its boost has ended, also while the policy open admits what Redis cannot count.
+// When its boost has ended, a limit of 0 rejects by itself while Redis is away: the policy open does not admit what cannot be
+// counted, and the policy closed does not say that the limit cannot be checked.
 func TestBoostOfNothingEndsInAnOutage(t *testing.T) {
 	t.Parallel()
-	clock := newTestClock()
-	l := newLimiter(t, testserver.Redis(t).Addr(), settings{Options: Options{OnRedisDown: Open}}, clock)
-	limit := Limit{Window: time.Minute, Boost: 1, BoostUntil: year2100 + 30_000}
-	ask(t, l, "other", limit, "a")
-	lose(t, l)
-	if got, _ := ask(t, l, "k", limit, "a", "b"); got != "11" {
-		t.Errorf("verdicts %s with the boost, want 11: the policy is open", got)
-	}
-	clock.advance(30 * time.Second)
-	got, _ := ask(t, l, "k", limit, "c")
-	checked, err := l.Check(t.Context(), "k", limit)
-	if got != "0" || checked.Allowed || checked.RetryAfter != time.Minute || err != nil {
-		t.Errorf("verdict %s after the boost, checked %+v, %v, want a reject", got, checked, err)
-	}
-}
-
-// A limit of 0 whose boost has ended rejects by itself, so the policy closed does not say that it cannot be checked.
-func TestBoostOfNothingEndsUnderClosed(t *testing.T) {
-	t.Parallel()
-	clock := newTestClock()
-	l := newLimiter(t, testserver.Redis(t).Addr(), settings{Options: Options{OnRedisDown: Closed}}, clock)
-	limit := Limit{Window: time.Minute, Boost: 1, BoostUntil: year2100 + 30_000}
-	ask(t, l, "other", limit, "a")
-	lose(t, l)
-	for _, ended := range []bool{false, true} {
-		if ended {
-			clock.advance(30 * time.Second)
-		}
-		asked, err := l.Allow(t.Context(), "k", limit, "a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		checked, err := l.Check(t.Context(), "k", limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, v := range []Verdict{asked[0], checked} {
-			if v.Allowed || v.Unavailable == ended || ended && v.RetryAfter != time.Minute {
-				t.Errorf("boost ended %t: %+v, want a reject that is unavailable only before", ended, v)
+	for _, policy := range []Policy{Open, Closed} {
+		clock := newTestClock()
+		l := newLimiter(t, testserver.Redis(t).Addr(), settings{Options: Options{OnRedisDown: policy}}, clock)
+		limit := Limit{Window: time.Minute, Boost: 1, BoostUntil: year2100 + 30_000}
+		ask(t, l, "other", limit, "a")
+		lose(t, l)
+		for _, ended := range []bool{false, true} {
+			if ended {
+				clock.advance(30 * time.Second)
+			}
+			asked, err := l.Allow(t.Context(), "k", limit, fmt.Sprint("a", ended))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checked, err := l.Check(t.Context(), "k", limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range []Verdict{asked[0], checked} {
+				allowed, unavailable := policy == Open && !ended, policy == Closed && !ended
+				if v.Allowed != allowed || v.Unavailable != unavailable || ended && v.RetryAfter != time.Minute {
+					t.Errorf("%v, boost ended %t: %+v", policy, ended, v)
+				}
 			}
 		}
 	}

@@ -19,7 +19,7 @@ type lostMaster struct {
 	t       *testing.T
 	masters []*testserver.RedisServer
 	l       *Limiter
-	log     *logLines
+	log     *testserver.Output
 	lost    []bool // of each key: whether it is on the master that will be lost
 }
 
@@ -27,14 +27,14 @@ const lostMasterKeys = 60
 
 func newLostMaster(t *testing.T, p Policy) *lostMaster {
 	t.Helper()
-	c := &lostMaster{t: t, masters: testserver.Cluster(t, 3), log: new(logLines)}
+	c := &lostMaster{t: t, masters: testserver.Cluster(t, 3), log: new(testserver.Output)}
 	for _, m := range c.masters {
 		if err := m.Client(t).ConfigSet(t.Context(), "cluster-require-full-coverage", "no").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	rdb := testserver.ConnectCluster(t, c.masters[1].Addr())
-	o := settings{Options: Options{OnRedisDown: p, Logger: c.log.logger()}}
+	o := settings{Options: Options{OnRedisDown: p, Logger: c.log.Logger()}}
 	o.health.ProbeInterval = 20 * time.Millisecond
 	c.l = newLimiterOn(t, rdb, o, nil)
 	for i := range lostMasterKeys {
@@ -98,8 +98,8 @@ func TestW5LostMaster(t *testing.T) {
 	if nodes := c.l.health.Nodes(); !slices.Equal(nodes, []string{addr}) {
 		t.Errorf("away %v, want %s alone", nodes, addr)
 	}
-	if n := testutil.CollectAndCount(c.l.o.Registerer.(*prometheus.Registry), "arrakis_limiter_degraded_node"); n != 1 || c.log.count("node="+addr) != 1 {
-		t.Errorf("%d series, log %d: want the node named once by each", n, c.log.count("node="+addr))
+	if n := testutil.CollectAndCount(c.l.o.Registerer.(*prometheus.Registry), "arrakis_limiter_degraded_node"); n != 1 || c.log.Count("node="+addr) != 1 {
+		t.Errorf("%d series, log %d: want the node named once by each", n, c.log.Count("node="+addr))
 	}
 	trips := roundTrips(t, c.l)
 	c.want("b", "2", "2")

@@ -66,8 +66,8 @@ func TestScriptFlush(t *testing.T) {
 func TestWrongType(t *testing.T) {
 	t.Parallel()
 	testserver.BothRedises(t, func(t *testing.T, addr string) {
-		var logged logLines
-		l := newLimiter(t, addr, settings{Options{Logger: logged.logger()}, redishealth.Options{Failures: 1}}, newTestClock())
+		var logged testserver.Output
+		l := newLimiter(t, addr, settings{Options{Logger: logged.Logger()}, redishealth.Options{Failures: 1}}, newTestClock())
 		if err := testserver.ConnectRedis(t, addr).Set(t.Context(), "ratelimit:bad", "text", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestWrongType(t *testing.T) {
 		if l.Degraded() {
 			t.Error("one unusable key counts for all")
 		}
-		if n := logged.count("key=ratelimit:bad"); n != 1 {
+		if n := logged.Count("key=ratelimit:bad"); n != 1 {
 			t.Errorf("the key is logged %d times, want 1", n)
 		}
 		if !l.fallback.idle() {

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +21,8 @@ const (
 // back.
 func TestAbsentHandlerIsLogged(t *testing.T) {
 	t.Parallel()
-	b, log := setup(t), new(logBuffer)
-	b.options = func(o *Options) { o.Logger, o.HandlerConcurrency = slog.New(slog.NewTextHandler(log, nil)), 2 }
+	b, log := setup(t), new(testserver.Output)
+	b.options = func(o *Options) { o.Logger, o.HandlerConcurrency = log.Logger(), 2 }
 	b.start()
 	send := func(id string) { b.send("commands.interaction", command("c1", "stats", id)) }
 	want := func(absent, back int) {
@@ -83,16 +82,16 @@ func TestAbsentHandlerIsLogged(t *testing.T) {
 // Names that senders make up neither flood the log nor fill the memory, and do not hide that a known handler is away.
 func TestMadeUpNamesOfAbsentHandlers(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
+	log := new(testserver.Output)
 	known := newNames()
-	a := newAbsent(known, slog.New(slog.NewTextHandler(log, nil)))
+	a := newAbsent(known, log.Logger())
 	now := time.Now()
 	missing := func(name string) {
 		d := &delivery{}
 		d.Kind, d.Command = contract.KindCommand, name
 		a.missing(t.Context(), d, now)
 	}
-	warnings := func() int { return strings.Count(log.String(), saysAbsent) }
+	warnings := func() int { return log.Count(saysAbsent) }
 	for minute := range 2 {
 		for i := range 3 * maxAbsent {
 			missing(fmt.Sprintf("made_up_%d_%d", minute, i))
@@ -123,8 +122,8 @@ func TestMadeUpNamesOfAbsentHandlers(t *testing.T) {
 // A handler that shuts down still answers what it was sent before. That does not mean that it is back.
 func TestLastAnswersOfAHandler(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
-	a := newAbsent(newNames(), slog.New(slog.NewTextHandler(log, nil)))
+	log := new(testserver.Output)
+	a := newAbsent(newNames(), log.Logger())
 	now := time.Now()
 	d := &delivery{}
 	d.Kind, d.Command = contract.KindCommand, "stats"
@@ -143,9 +142,9 @@ func TestLastAnswersOfAHandler(t *testing.T) {
 // handler was absent, its next answer says that it is back.
 func TestAnswersBesideAMistypedName(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
+	log := new(testserver.Output)
 	known := newNames()
-	a := newAbsent(known, slog.New(slog.NewTextHandler(log, nil)))
+	a := newAbsent(known, log.Logger())
 	now := time.Now()
 	typo, d := &delivery{}, &delivery{}
 	typo.Kind, typo.Command = contract.KindCommand, "stast"
@@ -159,7 +158,7 @@ func TestAnswersBesideAMistypedName(t *testing.T) {
 	_, d.known = known.subject(d.Kind, d.Command)
 	for range 2 {
 		a.answered(t.Context(), d, now.Add(time.Second))
-		if n := strings.Count(log.String(), saysBack); n != 1 {
+		if n := log.Count(saysBack); n != 1 {
 			t.Fatalf("the log says %d times that a handler is back, want once:\n%s", n, log.String())
 		}
 	}
@@ -182,7 +181,7 @@ func TestAnswersBesideAMistypedName(t *testing.T) {
 	now = now.Add(time.Minute)
 	a.missing(t.Context(), d, now)
 	a.answered(t.Context(), d, now.Add(time.Second))
-	if n := strings.Count(log.String(), saysBack); n != 2 {
+	if n := log.Count(saysBack); n != 2 {
 		t.Errorf("the log says %d times that a handler is back, want twice:\n%s", n, log.String())
 	}
 }

@@ -78,15 +78,15 @@ func logsNoLaneOnce(t *testing.T, marked bool) {
 	f.start()
 	giveBack := f.takeOverflowsRoom()
 	f.flood(0, n)
-	testserver.Eventually(t, "the log says so", func() bool { return count(log, says) > 0 })
+	testserver.Eventually(t, "the log says so", func() bool { return log.Count(says) > 0 })
 	since := time.Now()
 	testserver.Eventually(t, "it has been tried again", func() bool { return time.Since(since) > 3*lanePoll })
-	if times := count(log, says); times != 1 {
+	if times := log.Count(says); times != 1 {
 		t.Errorf("logged %d times:\n%s", times, log)
 	}
 	giveBack()
 	f.awaitLane(n)
-	testserver.Eventually(t, "the log says that it is over", func() bool { return count(log, over) == 1 })
+	testserver.Eventually(t, "the log says that it is over", func() bool { return log.Count(over) == 1 })
 	f.open()
 	testserver.Eventually(t, "all are handled", func() bool { return f.count() == n })
 }
@@ -118,7 +118,7 @@ func TestLaneThatTakesNothingIsTriedRarely(t *testing.T) {
 			tries := 2 + int(time.Since(before)/lanePoll) // the first one, and one a second
 			if len(lost) > 1 {
 				tries = 2 // before JetStream is asked
-				if times := count(log, "gets no lane"); times != 1 {
+				if times := log.Count("gets no lane"); times != 1 {
 					t.Errorf("the log says %d times that there is no lane, want once", times)
 				}
 			}
@@ -169,13 +169,13 @@ func TestReadyWithoutALane(t *testing.T) {
 		if err := p.Ready(); err != nil {
 			t.Fatalf("not ready: %v", err)
 		}
-		return count(log, fault) > 0
+		return log.Count(fault) > 0
 	})
 	if _, err := stream.ResumeConsumer(t.Context(), contract.LaneConsumer(0)); err != nil {
 		t.Fatal(err)
 	}
-	testserver.Eventually(t, "the log says that it is over", func() bool { return count(log, "lanes can be read again") == 1 })
-	if times := count(log, fault); times != 1 || count(log, "not ready") > 0 {
+	testserver.Eventually(t, "the log says that it is over", func() bool { return log.Count("lanes can be read again") == 1 })
+	if times := log.Count(fault); times != 1 || log.Count("not ready") > 0 {
 		t.Errorf("logged %d times:\n%s", times, log)
 	}
 	f.wantOnce(10)

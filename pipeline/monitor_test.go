@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +14,11 @@ import (
 )
 
 // logTo makes workers log to the buffer.
-func (b *bundle) logTo() *logBuffer {
-	l := new(logBuffer)
-	b.options = func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(l, nil)) }
+func (b *bundle) logTo() *testserver.Output {
+	l := new(testserver.Output)
+	b.options = func(o *Options) { o.Logger = l.Logger() }
 	return l
 }
-
-// count returns how often text is in the log.
-func count(l *logBuffer, text string) int { return strings.Count(l.String(), text) }
 
 // unready waits until the worker is not ready and says all texts.
 func unready(t *testing.T, p *Pipeline, texts ...string) {
@@ -49,15 +45,15 @@ func TestF9JetStreamOff(t *testing.T) {
 	p, _ := b.start()
 	b.server.DisableJetStream()
 	unready(t, p, "consumer command-worker of COMMANDS: JetStream does not answer", "stream DEADLETTER")
-	testserver.Eventually(t, "the log says so", func() bool { return count(log, "JetStream does not work: not ready") > 0 })
+	testserver.Eventually(t, "the log says so", func() bool { return log.Count("JetStream does not work: not ready") > 0 })
 	if !b.nc.IsConnected() {
 		t.Error("NATS is not connected either: the test shows nothing")
 	}
 	b.server.Stop()
 	b.server.Start()
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
-	testserver.Eventually(t, "the log says so", func() bool { return count(log, "JetStream works again") == 1 })
-	if n := count(log, "JetStream does not work: not ready"); n != 1 {
+	testserver.Eventually(t, "the log says so", func() bool { return log.Count("JetStream works again") == 1 })
+	if n := log.Count("JetStream does not work: not ready"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	if o := b.outcome(b.publish("commands.interaction", command("c1", "ping", "e1"))); o.Status != contract.StatusOK {
@@ -82,8 +78,8 @@ func TestF9StreamDeleted(t *testing.T) {
 	unready(t, p, "stream DEADLETTER: it does not exist")
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
 	for text, want := range map[string]int{"not pulling: trying again": 1, "pulling again": 1, "JetStream does not work: not ready": 1} {
-		testserver.Eventually(t, "the log says: "+text, func() bool { return count(log, text) >= want })
-		if n := count(log, text); n != want {
+		testserver.Eventually(t, "the log says: "+text, func() bool { return log.Count(text) >= want })
+		if n := log.Count(text); n != want {
 			t.Errorf("%q is logged %d times, want %d", text, n, want)
 		}
 	}
@@ -113,7 +109,7 @@ func TestF9StreamCannotBeCreated(t *testing.T) {
 	}
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
 	for _, text := range []string{"streams cannot be created or checked", "can be created and checked again"} {
-		if n := count(log, text); n != 1 {
+		if n := log.Count(text); n != 1 {
 			t.Errorf("%q is logged %d times", text, n)
 		}
 	}
@@ -197,7 +193,7 @@ func TestF9NoLeader(t *testing.T) {
 		return err
 	})
 	testserver.Succeeds(t, "the worker is ready again", p.Ready)
-	if count(log, "JetStream does not work: not ready") == 0 {
+	if log.Count("JetStream does not work: not ready") == 0 {
 		t.Error("the log does not say so")
 	}
 }

@@ -1,13 +1,10 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,24 +14,6 @@ import (
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
-
-// logBuffer takes a log while a test reads it.
-type logBuffer struct {
-	mu sync.Mutex // protects b
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // A reset in another process makes this one's memory for outages forget the limits that were reset, those of users too,
 // and no other community's.
@@ -106,7 +85,7 @@ func TestF1UnusableDocuments(t *testing.T) {
 	d.want("bad", "2000", "a", "b")
 	d.want("other", "1000", "a", "b")
 	for _, key := range []string{"arrakis:tiers", "tenant:config:bad", `"arrakis:flags a"`} {
-		if got := strings.Count(d.log.String(), "key="+key); got != 1 {
+		if got := d.log.Count("key=" + key); got != 1 {
 			t.Errorf("%s is named %d times, want 1:\n%s", key, got, d.log.String())
 		}
 	}
@@ -142,17 +121,17 @@ func TestF1UnusableDocuments(t *testing.T) {
 type documents struct {
 	*bundle
 	worker *Pipeline
-	log    *logBuffer // of the worker and the store
-	asked  int        // messages
+	log    *testserver.Output // of the worker and the store
+	asked  int                // messages
 }
 
 func newDocuments(t *testing.T) *documents {
 	t.Helper()
-	d := &documents{bundle: setup(t), log: new(logBuffer)}
+	d := &documents{bundle: setup(t), log: new(testserver.Output)}
 	d.handlers.Command("limits", func(_ context.Context, m *Message) (any, error) {
 		return map[string]any{"max": m.Tenant.Max[tenant.Command], "flags": m.Features()}, nil
 	})
-	logger := slog.New(slog.NewTextHandler(d.log, nil))
+	logger := d.log.Logger()
 	d.options = func(o *Options) { o.Logger = logger }
 	d.store = store.New(d.rdb, store.Options{Logger: logger})
 	d.worker, _ = d.start()

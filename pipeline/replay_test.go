@@ -21,10 +21,10 @@ import (
 // handled again. The log names one of many such messages, and claims no number.
 func TestReplayedMessageEndsWhileWritersAreBusy(t *testing.T) {
 	t.Parallel()
-	b, log := setup(t), new(logBuffer)
+	b, log := setup(t), new(testserver.Output)
 	b.ensure()
 	busy := &metricsStage{
-		intake: newIntake(), nc: b.nc, log: slog.New(slog.NewTextHandler(log, nil)), permits: &permitReturner{},
+		intake: newIntake(), nc: b.nc, log: log.Logger(), permits: &permitReturner{},
 		deadLetters: make(chan *delivery),
 	}
 	for _, id := range []string{"e1", "e2"} {

@@ -105,7 +105,7 @@ func TestStartWaitsForJetStream(t *testing.T) {
 	}
 	first := lastTry(p)
 	testserver.Eventually(t, "it is tried again", func() bool { return lastTry(p).After(first) })
-	if n := count(log, "not pulling: trying again"); n > 0 {
+	if n := log.Count("not pulling: trying again"); n > 0 {
 		t.Errorf("%d sources have started", n)
 	}
 	b.server.Stop()

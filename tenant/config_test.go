@@ -18,6 +18,23 @@ const fullConfig = `{"communityId":"comm_1","guildId":"123","tier":"pro",
  "rateLimits":{"commandsPerMinute":-1,"eligibilityChecksPerHour":0,"syncRequestsPerDay":1000000000,"userCommandsPerMinute":5},
  "createdAt":"2026-01-31T12:00:00Z","updatedAt":"2026-01-31T13:00:00.123Z"}`
 
+// parsed are the documents of a tenant and of the tiers. A config of "" is none.
+func parsed(t *testing.T, config, tiers string) (*tenant.Config, *tenant.Tiers) {
+	t.Helper()
+	overrides, err := tenant.ParseTiers([]byte(tiers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config == "" {
+		return nil, &overrides
+	}
+	c, err := tenant.ParseConfig([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c, &overrides
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestParseConfig(t *testing.T) {

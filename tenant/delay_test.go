@@ -41,22 +41,12 @@ func TestOnLimit(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tiers, err := tenant.ParseTiers([]byte(tt.tiers))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tt.doc == "" {
-				if got := tenant.Resolve("c", nil, &tiers).MaxDelayed; got != tt.want {
-					t.Errorf("delays %v, want %v", got, tt.want)
-				}
-				return
-			}
-			c, err := tenant.ParseConfig([]byte(tt.doc))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := tenant.Resolve("c", &c, &tiers).MaxDelayed; got != tt.want {
+			c, tiers := parsed(t, tt.doc, tt.tiers)
+			if got := tenant.Resolve("c", c, tiers).MaxDelayed; got != tt.want {
 				t.Errorf("delays %v, want %v", got, tt.want)
+			}
+			if c == nil {
+				return
 			}
 			text, err := json.Marshal(c)
 			if err != nil {

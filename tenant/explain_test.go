@@ -23,15 +23,8 @@ func TestExplainWeight(t *testing.T) {
 			`{"value":9,"source":"tenant","beneath":[{"value":5,"source":"tiers"},{"value":2,"source":"tenant"},{"value":1,"source":"default"}]}`,
 		},
 	} {
-		config, err := tenant.ParseConfig([]byte(tt.config))
-		if err != nil {
-			t.Fatal(err)
-		}
-		tiers, err := tenant.ParseTiers([]byte(tt.tiers))
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := tenant.Explain("c", &config, &tiers, nil)
+		config, tiers := parsed(t, tt.config, tt.tiers)
+		e := tenant.Explain("c", config, tiers, nil)
 		got, err := json.Marshal(e.Weight)
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +32,7 @@ func TestExplainWeight(t *testing.T) {
 		if diff := cmp.Diff(tt.want, string(got)); diff != "" {
 			t.Errorf("%s with the tiers %s (-want +got):\n%s", tt.config, tt.tiers, diff)
 		}
-		if want := tenant.Resolve("c", &config, &tiers); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
+		if want := tenant.Resolve("c", config, tiers); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
 			t.Errorf("%s: explained %+v, resolved %+v", tt.config, e.Tenant, want)
 		}
 	}

@@ -23,19 +23,8 @@ func TestMode(t *testing.T) {
 		{`{"tier":"pro","mode":"enforce"}`, `{"pro":{"mode":"shadow"}}`, tenant.Enforce},
 		{`{"tier":"pro","mode":"shadow"}`, `{}`, tenant.Shadow},
 	} {
-		tiers, err := tenant.ParseTiers([]byte(tt.tiers))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var config *tenant.Config
-		if tt.doc != "" {
-			c, err := tenant.ParseConfig([]byte(tt.doc))
-			if err != nil {
-				t.Fatal(err)
-			}
-			config = &c
-		}
-		if got := tenant.Resolve("c", config, &tiers).Mode(); got != tt.want {
+		config, tiers := parsed(t, tt.doc, tt.tiers)
+		if got := tenant.Resolve("c", config, tiers).Mode(); got != tt.want {
 			t.Errorf("%s with the tiers %s: mode %s, want %s", tt.doc, tt.tiers, got, tt.want)
 		}
 	}

@@ -29,15 +29,8 @@ func TestWeight(t *testing.T) {
 		{`{"tier":"pro","weight":1}`, `{"pro":{"weight":7}}`, 1},
 		{`{"tier":"free","weight":100,"features":{"prioritySupport":true}}`, `{}`, 100},
 	} {
-		config, err := tenant.ParseConfig([]byte(tt.config))
-		if err != nil {
-			t.Fatal(err)
-		}
-		tiers, err := tenant.ParseTiers([]byte(tt.tiers))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := tenant.Resolve("c", &config, &tiers).Weight; got != tt.want {
+		config, tiers := parsed(t, tt.config, tt.tiers)
+		if got := tenant.Resolve("c", config, tiers).Weight; got != tt.want {
 			t.Errorf("%s with tiers %s: weight %d, want %d", tt.config, tt.tiers, got, tt.want)
 		}
 	}

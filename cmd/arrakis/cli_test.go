@@ -223,7 +223,7 @@ func TestSignals(t *testing.T) {
 				signals := make(chan os.Signal, 2)
 				signals <- syscall.SIGTERM
 				time.AfterFunc(tt.after, func() { signals <- tt.second })
-				var stderr safeBuffer
+				var stderr testserver.Output
 				gone := make(chan struct{})
 				code := interruptible(signals, &stderr, func(context.Context) int {
 					select {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -23,24 +22,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(testserver.M{M: m})
 }
 
-// safeBuffer takes what a process writes while a test reads it.
-type safeBuffer struct {
-	mu sync.Mutex // protects b
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // environment is a process's variables.
 type environment map[string]string
 
@@ -58,14 +39,14 @@ type result struct {
 // arrakis runs a command to its end.
 func arrakis(t *testing.T, env environment, args ...string) result {
 	t.Helper()
-	var stdout, stderr safeBuffer
+	var stdout, stderr testserver.Output
 	code := run(t.Context(), args, process{lookupEnv: env.lookup, stdout: &stdout, stderr: &stderr})
 	return result{code, stdout.String(), stderr.String()}
 }
 
 // background is a command that runs until the test stops it.
 type background struct {
-	stdout, stderr safeBuffer
+	stdout, stderr testserver.Output
 	stop           context.CancelFunc // as the first signal does
 	code           chan int           // buffered by 1
 	process        *os.Process        // of startProcess; nil for start

@@ -48,8 +48,8 @@ type site struct {
 	nc      *nats.Conn
 	env     environment // of commands that work on the same servers
 	process *exec.Cmd
-	output  safeBuffer // of the process
-	ingress string     // URLs
+	output  testserver.Output // of the process
+	ingress string            // URLs
 	ops     string
 	client  *http.Client
 	secrets []string

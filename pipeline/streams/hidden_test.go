@@ -165,11 +165,11 @@ func TestMessagesThatCannotBeDeleted(t *testing.T) {
 	if got := w.field("ELIGIBILITY", "swept"); got != "1" {
 		t.Errorf("%q messages that nobody reads are counted, want 1", got)
 	}
-	if w.logged.count("message delete not permitted") == 0 {
+	if w.logged.Count("message delete not permitted") == 0 {
 		t.Error("the log does not say why")
 	}
 	for text, want := range map[string]int{"cannot become dead letters": 2, "became dead letters": 0} {
-		if got := w.logged.count(text); got != want {
+		if got := w.logged.Count(text); got != want {
 			t.Errorf("%q is logged %d times, want %d", text, got, want)
 		}
 	}

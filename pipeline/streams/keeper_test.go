@@ -165,7 +165,7 @@ func TestF5UnreadMessagesThatAgeOutAreCounted(t *testing.T) {
 			if got := w.dropped("ELIGIBILITY"); got != 23 {
 				t.Errorf("%d are counted in the end, want 23", got)
 			}
-			if got := w.logged.count("that no worker has seen"); got != 1 {
+			if got := w.logged.Count("that no worker has seen"); got != 1 {
 				t.Errorf("logged %d times, want once", got)
 			}
 		})

@@ -37,16 +37,16 @@ func TestRetryIsNearlyFull(t *testing.T) {
 	w.publishBody("retry.COMMANDS.1.1", make([]byte, 85_000))
 	testserver.Eventually(t, "the metric shows it", func() bool { return bytes() > 85_000 })
 	const begins, ends = "the stream is nearly full", "the stream is not nearly full any more"
-	if w.logged.count(begins) > 0 {
+	if w.logged.Count(begins) > 0 {
 		t.Error("it is said too early")
 	}
 	w.publishBody("retry.COMMANDS.2.1", make([]byte, 10_000))
-	testserver.Eventually(t, "it is said", func() bool { return w.logged.count(begins) == 1 })
+	testserver.Eventually(t, "it is said", func() bool { return w.logged.Count(begins) == 1 })
 	if err := s.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	testserver.Eventually(t, "it is said that it is over", func() bool { return w.logged.count(ends) == 1 })
-	if n := w.logged.count(begins); n != 1 {
+	testserver.Eventually(t, "it is said that it is over", func() bool { return w.logged.Count(ends) == 1 })
+	if n := w.logged.Count(begins); n != 1 {
 		t.Errorf("it is said %d times", n)
 	}
 }

@@ -28,7 +28,7 @@ type world struct {
 	rdb     *redis.Client
 	records *streams.Records
 	metrics *prometheus.Registry // of the first keeper
-	logged  *safeLines
+	logged  *testserver.Output
 	letters chan string // subjects of the messages for which a dead letter was stored
 	// before, if any, is called before a dead letter is stored.
 	before func(stream string)
@@ -36,7 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, js: jetStream(t), letters: make(chan string, 10_000), logged: &safeLines{}}
+	w := &world{t: t, js: jetStream(t), letters: make(chan string, 10_000), logged: new(testserver.Output)}
 	w.rdb = redis.NewClient(&redis.Options{Addr: testserver.Miniredis(t).Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = w.rdb.Close() })
 	w.forget()
@@ -83,7 +83,7 @@ func (w *world) keep() (stop func()) {
 	}
 	k := streams.NewKeeper(streams.KeeperOptions{
 		JetStream: w.js, Records: w.records, Registerer: registry, Interval: 100 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(w.logged, nil)),
+		Logger: w.logged.Logger(),
 		DeadLetter: func(ctx context.Context, stream string, m *jetstream.RawStreamMsg, cause string) error {
 			if w.before != nil {
 				w.before(stream)
@@ -191,22 +191,4 @@ func (w *world) messages(stream string, n uint64) {
 		s, err := w.js.Stream(w.t.Context(), stream)
 		return err == nil && s.CachedInfo().State.Msgs == n
 	})
-}
-
-// safeLines is a log that several goroutines write.
-type safeLines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *safeLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *safeLines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -119,7 +118,7 @@ func TestLogsNameTheTrace(t *testing.T) {
 	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) { panic("MARKpanic") })
 	for name, off := range map[string]bool{"on": false, "off": true} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log testserver.Output
 			b := runTraced(t, handlers, func(o *Options) {
 				o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 				if off {
@@ -139,22 +138,4 @@ func TestLogsNameTheTrace(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lines is a log.
-type lines struct {
-	mu   sync.Mutex // protects text
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -5,8 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,33 +17,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
 
-// lines is a log.
-type lines struct {
-	mu   sync.Mutex // protects text
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), what)
-}
-
 type bundle struct {
 	provider *trace.TracerProvider
 	registry *prometheus.Registry
-	log      *lines
+	log      *testserver.Output
 }
 
 func export(t *testing.T, url string, queue int) *bundle {
 	t.Helper()
-	b := &bundle{registry: prometheus.NewRegistry(), log: &lines{}}
+	b := &bundle{registry: prometheus.NewRegistry(), log: new(testserver.Output)}
 	var err error
 	b.provider, err = New(t.Context(), Options{
 		Endpoint: url, Service: "arrakis", Version: "1", Queue: queue, Registerer: b.registry,
@@ -121,7 +101,7 @@ func TestRefused(t *testing.T) {
 	if n := b.spans(t, "failed"); n != 30 {
 		t.Errorf("%v spans failed", n)
 	}
-	if n := b.log.count("level=WARN"); n != 1 || b.log.count("401") != 1 {
+	if n := b.log.Count("level=WARN"); n != 1 || b.log.Count("401") != 1 {
 		t.Errorf("%d warnings", n)
 	}
 	c.Refuse(0)
@@ -151,7 +131,7 @@ func TestAway(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()
 			_ = b.provider.ForceFlush(ctx) // would hang if it did not heed ctx
-			if n := b.log.count("level=WARN"); n != 1 {
+			if n := b.log.Count("level=WARN"); n != 1 {
 				t.Errorf("%d warnings", n)
 			}
 		})
