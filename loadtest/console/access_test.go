@@ -49,7 +49,7 @@ func TestLogIn(t *testing.T) {
 // on by itself.
 func TestSessionEndsUnderAPage(t *testing.T) {
 	s := newSite(t, withTokens)
-	b := newTab(t, s.ops, wide, height)
+	b := newTab(t, s.ops, narrow, height)
 	b.allow("401")
 	b.open("/waiting")
 	b.logIn(adminToken)
@@ -62,13 +62,20 @@ func TestSessionEndsUnderAPage(t *testing.T) {
 		b.shows("Logged out")
 	}
 	endSession()
+	if over := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+		t.Errorf("the page is %d px too wide", over)
+	}
+	const shown = `document.querySelector(".session form").checkVisibility()`
+	if eval[bool](b, shown) {
+		t.Error("there is something to log out of")
+	}
 	b.click(".session a", "Log in")
 	b.eventually("the log-in is shown", `location.pathname === "/login" && document.readyState === "complete"`)
 	b.logIn(adminToken)
 	b.eventually("the page is shown", `location.pathname === "/waiting" && document.readyState === "complete"`)
 	endSession()
 	eval[bool](b, `fetch("/login", {method: "POST", body: new URLSearchParams({token: `+quote(adminToken)+`, next: "/"})}).then(() => true)`)
-	b.eventually("the page is live again", `document.getElementById("state").textContent === "Live" && !document.querySelector(".session a")`)
+	b.eventually("the page is live again", `document.getElementById("state").textContent === "Live" && !document.querySelector(".session a") && `+shown)
 }
 
 // A session that may only look shows no controls, and the server refuses what they would do.

@@ -32,7 +32,10 @@ function show(word, tone) {
   state.className = "state " + tone;
 }
 
+// loggedOut shows a link to the log-in in place of the log-out, or no longer.
 function loggedOut(yes) {
+  const logOut = document.querySelector(".session form");
+  if (logOut) logOut.hidden = yes;
   if (yes && !link) document.getElementById("state").after(link = logInLink());
   if (yes || !link) return;
   link.remove();
