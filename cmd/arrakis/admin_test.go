@@ -26,8 +26,6 @@ func TestValidatesAlike(t *testing.T) {
 		{"tenant set c1 --tier gold", "PATCH /v1/tenants/c1", `{"tier":"gold"}`},
 		{"tenant set c1 --data {\"tier\":\"gold\"}", "PATCH /v1/tenants/c1", `{"tier":"gold"}`},
 		{"tenant upgrade c1 gold", "PATCH /v1/tenants/c1", `{"tier":"gold","rateLimits":null,"features":null}`},
-		{"tenant boost c1 --commands=0 --for=2h", "POST /v1/tenants/c1/boost", `{"rateLimits":{"commandsPerMinute":0},"for":"2h"}`},
-		{"tenant boost c1 --syncs=+1000000001 --for=a", "POST /v1/tenants/c1/boost", `{"rateLimits":{"syncRequestsPerDay":1000000001},"for":"a"}`},
 		{"tenant set c1 --commands=-2", "PATCH /v1/tenants/c1", `{"rateLimits":{"commandsPerMinute":-2}}`},
 		{"tenant set c1 --checks=-2 --user 1000000001", "PATCH /v1/tenants/c1", `{"rateLimits":{"eligibilityChecksPerHour":-2,"userCommandsPerMinute":1000000001}}`},
 		{"tenant set c1 --data {\"tear\":\"pro\"}", "PATCH /v1/tenants/c1", `{"tear":"pro"}`},
