@@ -32,6 +32,7 @@ func startProcess(t *testing.T, nats, redis string) *os.Process {
 // TestFleet: workers of several processes are seen by one of them. One that is killed is lost, and no messages are lost
 // to it. The loss of INTERNAL makes no worker unready and stops no message, and INTERNAL comes back by itself.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	server, redis := testserver.NATS(t), testserver.Redis(t).Addr()
 	one, two := startProcess(t, server.URL(), redis), startProcess(t, server.URL(), redis)
 	nc := testserver.ConnectNATS(t, server.URL())
@@ -117,6 +118,7 @@ func TestHeartState(t *testing.T) {
 
 // With a heartbeat a worker tells of the checks that are not ok, and its last one says that it has stopped.
 func TestHeartbeats(t *testing.T) {
+	t.Parallel()
 	server := testserver.NATS(t)
 	mini := testserver.Miniredis(t)
 	listener := testserver.ConnectNATS(t, server.URL())

@@ -109,6 +109,7 @@ func (p *poisoned) seen() int {
 // A message that kills its worker each time becomes a dead letter, and the messages that were being handled beside it
 // do not.
 func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
 	nc := testserver.ConnectNATS(t, testserver.NATS(t).URL())
 	js := testserver.JetStream(t, nc)
 	if err := streams.Ensure(t.Context(), js, nil, streams.Options{}.WithDefaults(), Defaults().Logger); err != nil {

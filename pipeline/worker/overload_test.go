@@ -18,6 +18,7 @@ import (
 // TestOverloadOverHTTP: a process with too much work answers new commands of the free tier 503 with Retry-After. The
 // event ID is free again, nothing is charged, and it ends by itself.
 func TestOverloadOverHTTP(t *testing.T) {
+	t.Parallel()
 	hang, release := context.WithCancel(context.Background())
 	defer release()
 	handlers := pipeline.NewHandlers()

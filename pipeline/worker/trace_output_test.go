@@ -18,10 +18,13 @@ import (
 
 // A collector that hangs slows no message, and does not hold up the shutdown; what it had not taken before, it gets then.
 func TestTracesAtShutdown(t *testing.T) {
+	t.Parallel()
+	const timeout = 8 * time.Second // if the collector hangs, Run is expected to return after 7.6 s
 	handlers := pipeline.NewHandlers()
 	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return nil, nil })
 	for name, hangs := range map[string]bool{"the collector answers": false, "the collector hangs": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := testserver.StartCollector(t)
 			if hangs {
 				c.Hold()
@@ -31,7 +34,8 @@ func TestTracesAtShutdown(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := listen(t)
-			w := newWorker(t, Options{HTTP: l, Handlers: handlers, Traces: tracing.Options{Provider: provider}, ShutdownTimeout: 2 * time.Second})
+			w := newWorker(t, Options{HTTP: l, Handlers: handlers, Traces: tracing.Options{Provider: provider}, ShutdownTimeout: timeout})
+			w.flushTime = time.Hour // so that the shutdown alone ends the wait for the collector
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- w.Run(ctx) }()
@@ -44,7 +48,7 @@ func TestTracesAtShutdown(t *testing.T) {
 					t.Fatalf("%d", code)
 				}
 			}
-			late := time.NewTimer(2 * time.Second)
+			late := time.NewTimer(timeout)
 			cancel()
 			if err := <-done; err != nil {
 				t.Error(err)

@@ -262,8 +262,10 @@ func receive(t *testing.T, requests <-chan micro.Headers) micro.Headers {
 
 // A message that is tried again keeps its trace, also one that began here: each attempt is a process span.
 func TestTraceOfRetries(t *testing.T) {
+	t.Parallel()
 	for name, parent := range map[string]string{"the publisher's trace": sampled, "a trace that begins here": ""} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var attempts atomic.Int32
 			handlers := pipeline.NewHandlers()
 			handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) {
@@ -305,6 +307,7 @@ func TestTraceOfRetries(t *testing.T) {
 
 // A message that waits in a lane keeps its trace: it is stored again, and its second delivery has what it still comes through.
 func TestTraceThroughALane(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	handlers := pipeline.NewHandlers()
 	handlers.Command("ping", func(ctx context.Context, _ *pipeline.Message) (any, error) {
@@ -404,6 +407,7 @@ func TestHostileTraceHeaders(t *testing.T) {
 
 // A command that is too old when its turn comes has no handler in its trace, which says why.
 func TestTraceOfAnExpiredCommand(t *testing.T) {
+	t.Parallel()
 	const ttl = time.Second
 	handlers := pipeline.NewHandlers()
 	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) {

@@ -44,6 +44,7 @@ type Worker struct {
 	ingress    *ingress.Ingress // nil without Options.HTTP
 	httpServer *http.Server     // nil without Options.HTTP
 	opsServer  *http.Server     // nil without Options.Ops
+	flushTime  time.Duration    // flushTime, but in a test
 	ended      chan struct{}    // Run closes it when it returns
 	started    atomic.Bool      // by Run
 
@@ -56,7 +57,7 @@ func New(o Options) (*Worker, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	w := &Worker{o: o, ended: make(chan struct{})}
+	w := &Worker{o: o, flushTime: flushTime, ended: make(chan struct{})}
 	var err error
 	w.limiter, err = limiter.New(o.Redis, limiter.Options{
 		OnRedisDown: o.OnRedisDown, MaxKeys: o.TenantCacheSize, Logger: o.Logger, Registerer: o.Registry,
@@ -195,7 +196,7 @@ func (w *Worker) flushTraces(back, front context.Context) {
 		return
 	}
 	last := began.Add(w.o.ShutdownTimeout - lastAnswers(w.o.ShutdownTimeout)/2)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(back), min(flushTime, time.Until(last)))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(back), min(w.flushTime, time.Until(last)))
 	defer cancel()
 	if err := provider.ForceFlush(ctx); err != nil {
 		w.o.Logger.Warn("the last traces may be lost: the collector has not taken them in time", "err", err)

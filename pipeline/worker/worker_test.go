@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runAsWorker()) // this test binary is a worker that a test has started as a process
 		os.Exit(2)
 	}
+	testserver.WaitTogether()
 	goleak.VerifyTestMain(testserver.M{M: m})
 }
 
@@ -137,6 +138,7 @@ func TestRunEndsWithItsConnection(t *testing.T) {
 
 // F9: without JetStream both addresses say so, though NATS is connected; liveness does not depend on it.
 func TestF9BothAddressesSeeJetStream(t *testing.T) {
+	t.Parallel()
 	server := testserver.NATS(t)
 	o := Options{
 		NATS: server.Connect(t), Redis: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()),
@@ -196,6 +198,7 @@ func get(t *testing.T, l net.Listener, path string) (int, string) {
 // F15: ShutdownTimeout is the whole of a shutdown, also with a handler that ignores its context and a request that
 // waits for it.
 func TestF15RunReturnsWithinShutdownTimeout(t *testing.T) {
+	t.Parallel()
 	const timeout = 12 * time.Second // Run is expected to return after 9.6 s
 	running, release := make(chan struct{}), make(chan struct{})
 	handlers := pipeline.NewHandlers()
