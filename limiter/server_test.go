@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// A closed client's pool that could not connect ends this goroutine within a second.
+	testserver.WaitTogether()
 	goleak.VerifyTestMain(testserver.M{M: m}, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 

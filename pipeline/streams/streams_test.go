@@ -19,7 +19,10 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testserver.WaitTogether()
+	goleak.VerifyTestMain(m)
+}
 
 // jetStream is that of a server of the test's own.
 func jetStream(t *testing.T) jetstream.JetStream {

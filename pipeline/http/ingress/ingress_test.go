@@ -101,6 +101,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainTimeout: who still waits at the end of the drain is told that the message is stored.
 func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, func(o *Options) { o.Wait, o.DrainTimeout = time.Minute, time.Second })
 	held := b.hold(t.Context(), t)
 	b.stop()

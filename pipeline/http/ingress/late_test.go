@@ -14,6 +14,7 @@ import (
 
 // TestLateOutcome: after 504 the request counts as running, and when its outcome arrives the repeated request gets it.
 func TestLateOutcome(t *testing.T) {
+	t.Parallel()
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	b := newBed(t, func(o *Options) {
 		remembering(t, rdb)(o)
@@ -49,6 +50,7 @@ func TestLateOutcome(t *testing.T) {
 
 // TestLateFailure: a message that fails after 504 may be tried again.
 func TestLateFailure(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, func(o *Options) {
 		remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))(o)
 		o.Wait = time.Second

@@ -20,7 +20,10 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testserver.WaitTogether()
+	goleak.VerifyTestMain(m)
+}
 
 // bed is a real NATS server, an ingress on it, and a connection of its own for the worker's part.
 type bed struct {

@@ -53,6 +53,7 @@ func (b *bed) answerDirectly(t *testing.T, n int) {
 }
 
 func TestNotStored(t *testing.T) {
+	t.Parallel()
 	notStored := func(t *testing.T, b *bed, path string) {
 		t.Helper()
 		r := b.post(t, path, good)
@@ -108,6 +109,7 @@ func TestTooLargeForNATS(t *testing.T) {
 }
 
 func TestNoOutcomeYet(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, func(o *Options) { o.Wait = 2 * time.Second })
 	r := b.post(t, "/v1/commands", good, "X-Request-Id", "r1")
 	checkGolden(t, "504", r)

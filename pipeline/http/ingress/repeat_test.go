@@ -245,7 +245,11 @@ func TestStillRunning(t *testing.T) {
 
 // TestLeavingClient: a client that leaves and repeats its request gets the answer of the first one.
 func TestLeavingClient(t *testing.T) {
-	b := newBed(t, remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())))
+	t.Parallel()
+	b := newBed(t, func(o *Options) {
+		remembering(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))(o)
+		o.Wait = 5 * time.Second // the ingress waits that long, also for a client that has left
+	})
 	ctx, leave := context.WithCancel(t.Context())
 	held := b.hold(ctx, t)
 	leave()

@@ -26,6 +26,7 @@ func TestServerLimits(t *testing.T) {
 // TestSlowClient: one that dawdles over its headers or its body is cut off, and does not keep its place in flight. The
 // limits are shortened, not removed.
 func TestSlowClient(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	s := b.in.Server(b.in.Handler())
 	s.ReadHeaderTimeout, s.ReadTimeout = time.Second, 1500*time.Millisecond
