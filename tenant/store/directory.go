@@ -14,7 +14,7 @@ import (
 	"arrakis/tenant"
 )
 
-// MaxDirectory is how many IDs a [Directory] keeps. A million IDs of usual length take about 60 MB.
+// MaxDirectory is how many IDs a [Directory] keeps. A million IDs of usual length take about 100 MB.
 const MaxDirectory = 1_000_000
 
 const (
@@ -287,7 +287,11 @@ func (d *Directory) walk(ctx context.Context, slow bool) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	before := d.known.Load()
+	if before == nil {
+		before = new(listing)
+	}
+	ids := make([]string, 0, len(before.ids)+walkCount)
 	for _, n := range nodes {
 		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 			began := time.Now()
@@ -297,7 +301,7 @@ func (d *Directory) walk(ctx context.Context, slow bool) (*listing, error) {
 			}
 			for _, key := range keys {
 				if id := strings.TrimPrefix(key, configPrefix); tenant.ValidID(id) && len(ids) <= MaxDirectory {
-					ids = append(ids, id)
+					ids = append(ids, before.own(id))
 				}
 			}
 			if slow {

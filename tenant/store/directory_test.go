@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
@@ -416,4 +417,16 @@ func BenchmarkDirectory(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A list that replaces another shares the memory of the IDs that are in both.
+func TestListingOwns(t *testing.T) {
+	t.Parallel()
+	l := newListing([]string{"b", "a"})
+	if id := l.own(strings.Clone("a")); id != "a" || unsafe.StringData(id) != unsafe.StringData(l.ids[0]) {
+		t.Errorf("%q is a copy", id)
+	}
+	if id := l.own("c"); id != "c" {
+		t.Errorf("%q is not c", id)
+	}
 }

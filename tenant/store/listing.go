@@ -39,6 +39,14 @@ func (l *listing) has(id string) bool {
 	return found
 }
 
+// own returns the listing's own copy of id if it has one, so that a list that replaces it shares its memory.
+func (l *listing) own(id string) string {
+	if i, found := slices.BinarySearch(l.ids, id); found {
+		return l.ids[i]
+	}
+	return id
+}
+
 // find returns up to limit IDs behind after that contain text, whatever the case of letters, and how many do in all. It
 // looks at every ID: a million of them take some 20 ms.
 func (l *listing) find(text, after string, limit int) (found []string, total int, more bool) {
