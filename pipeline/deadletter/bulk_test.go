@@ -205,17 +205,16 @@ func TestRunStops(t *testing.T) {
 	if err := b.js.DeleteStream(t.Context(), contract.StreamCommands); err != nil {
 		t.Fatal(err)
 	}
-	for name, run := range map[string]Bulk{"filter": {}, "named": {Seqs: []uint64{1, 2, 3}}} {
+	for _, run := range []Bulk{{}, {Seqs: []uint64{1, 2, 3}}} { // the second finds that 1 is gone
 		run.Action = ActionReplay
 		part, err := b.letters.Run(t.Context(), run)
-		if err != nil || part.Done+part.Gone != 1 && name == "named" || part.Next == "" {
-			t.Fatalf("%s: %+v, %v", name, part, err)
+		if err != nil || part.Done+part.Gone != 1 || part.Next == "" {
+			t.Fatalf("%+v: %+v, %v", run, part, err)
 		}
 		run.Cursor = part.Next
 		if part, err := b.letters.Run(t.Context(), run); err == nil {
-			t.Errorf("%s: without COMMANDS: %+v", name, part)
+			t.Errorf("%+v: without COMMANDS: %+v", run, part)
 		}
-		b.write(t, contract.StreamEvents, contract.ReasonPanic, events, "again") // for the next
 	}
 	if left := b.stored(t, contract.StreamDeadLetter); len(left) < 2 {
 		t.Errorf("%d are left", len(left))
