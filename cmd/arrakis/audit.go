@@ -83,7 +83,7 @@ func auditTable(t *table, a view.Audit) {
 			for j, word := range words {
 				words[j] = clip(word, room)
 			}
-			t.words("", words)
+			t.words(words, "")
 		}
 	}
 	if a.Next != "" {

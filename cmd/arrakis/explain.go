@@ -47,8 +47,8 @@ func explainTable(t *table, e *view.Explanation) {
 	if e.Community != e.StoredAs {
 		t.row("stored as", e.StoredAs)
 	}
-	t.wordsRow("command", e.Summary)
-	t.row("mode", settingText(e.Mode, string(e.Mode.Value)))
+	t.words(strings.Fields(e.Summary), "command")
+	t.row("mode", settingText(e.Mode))
 	for _, key := range e.Unusable {
 		t.row("unusable", key+": the last usable document is in force")
 	}
@@ -71,7 +71,7 @@ func explainTable(t *table, e *view.Explanation) {
 		if l.Limit.Value >= 0 {
 			value += " per " + short(milliseconds(l.WindowMS))
 		}
-		t.row(l.Action, value, used, next, sourceText(l.Limit, count))
+		t.words(sourceWords(l.Limit, count), l.Action, value, used, next)
 	}
 	t.flush()
 	t.row("")
@@ -82,31 +82,34 @@ func explainTable(t *table, e *view.Explanation) {
 			if l.OnLimit.Value == tenant.Delay {
 				text += fmt.Sprintf(", up to %d", l.MaxDelayed.Value)
 			}
-			t.row(l.Action+" over the limit", text, sourceText(*l.OnLimit, func(p tenant.OnLimit) string { return string(p) }))
+			t.words(sourceWords(*l.OnLimit, func(p tenant.OnLimit) string { return string(p) }), l.Action+" over the limit", text)
 		}
 	}
-	t.row("weight", fmt.Sprint(e.Weight.Value), sourceText(e.Weight, func(n int64) string { return fmt.Sprint(n) }))
+	t.words(sourceWords(e.Weight, count), "weight", count(e.Weight.Value))
 	for _, f := range e.Features {
-		t.row(f.Name, onOff(f.Value), sourceText(f.Setting, onOff))
+		t.words(sourceWords(f.Setting, onOff), f.Name, onOff(f.Value))
 	}
 	for _, f := range e.Flags {
 		t.row(f.ID, onOff(f.On), "flag: "+view.RuleText(f.Rule))
 	}
 }
 
-// sourceText says which document decided a setting, and what it overrides.
-func sourceText[T any](s tenant.Setting[T], text func(T) string) string {
-	if len(s.Beneath) == 0 {
-		return string(s.Source)
+// sourceWords say which document decided a setting, and what it overrides, for a cell that may take several lines.
+func sourceWords[T any](s tenant.Setting[T], text func(T) string) []string {
+	words := []string{string(s.Source)}
+	for i, b := range s.Beneath {
+		word := text(b.Value) + " (" + string(b.Source) + ")"
+		if i == 0 {
+			word = "over " + word
+		}
+		words[i] += ","
+		words = append(words, word)
 	}
-	var beneath []string
-	for _, b := range s.Beneath {
-		beneath = append(beneath, text(b.Value)+" ("+string(b.Source)+")")
-	}
-	return string(s.Source) + ", over " + strings.Join(beneath, ", ")
+	return words
 }
 
 // settingText is a setting with the document that decided it.
-func settingText[T ~string](s tenant.Setting[T], value string) string {
-	return value + " (" + sourceText(s, func(v T) string { return string(v) }) + ")"
+func settingText[T ~string](s tenant.Setting[T]) string {
+	source := sourceWords(s, func(v T) string { return string(v) })
+	return string(s.Value) + " (" + strings.Join(source, " ") + ")"
 }

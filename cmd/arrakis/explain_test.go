@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 
@@ -18,8 +19,8 @@ func TestDevExplain(t *testing.T) {
 	t.Parallel()
 	d := startDev(t)
 	for _, line := range []string{
-		`tiers set {"free":{"rateLimits":{"commandsPerMinute":20}}}`, "tenant set comm_060 --commands=2",
-		"tenant boost comm_060 --commands=+1 --for=1h", "flag set new-ui --on --include comm_060",
+		`tiers set {"free":{"rateLimits":{"commandsPerMinute":20},"onLimit":"delay"}}`, "tenant set comm_060 --commands=2",
+		"tenant boost comm_060 --commands=+1 --for=1h", "tenant set comm_060 --on-limit=reject", "flag set new-ui --on --include comm_060",
 	} {
 		if r := arrakis(t, d.env(), strings.Fields(line)...); r.code != exitDone {
 			t.Fatalf("%s: %+v", line, r)
@@ -53,11 +54,16 @@ func TestDevExplain(t *testing.T) {
 	}
 	r := arrakis(t, d.env(), "explain", "comm_060", "ping", "--user=42")
 	for _, want := range []string{
-		"command    It would be rejected now: the community has used 3 of 3 commands of\n", "boost, over 2 (tenant), 20 (tiers), 10 (default)\n",
+		"command    It would be rejected now: the community has used 3 of 3 commands of\n", "boost, over 2 (tenant),\n", " 20 (tiers), 10 (default)\n",
 		"new-ui", "flag: the community is included\n", "customBranding",
 	} {
 		if r.code != exitDone || !strings.Contains(r.stdout, want) {
 			t.Errorf("explain prints no %q:\n%s%s", want, r.stdout, r.stderr)
+		}
+	}
+	for line := range strings.Lines(r.stdout) {
+		if utf8.RuneCountInString(line) > width+1 {
+			t.Errorf("explain prints more than %d columns: %s", width, line)
 		}
 	}
 	if r := arrakis(t, d.env(), "explain", "nobody", "ping"); !strings.HasPrefix(r.stdout, "community  nobody (free: no config is stored)\n") {

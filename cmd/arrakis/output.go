@@ -63,11 +63,6 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, tableRow{cells: cells[:last], last: cells[last:]})
 }
 
-// wordsRow adds a row with a text, whose lines fit into the width.
-func (t *table) wordsRow(label, text string) {
-	t.rows = append(t.rows, tableRow{cells: []string{label}, last: strings.Fields(strings.Map(printable, text))})
-}
-
 // listRow adds a row with a list of names.
 func (t *table) listRow(label string, names []string) {
 	if len(names) == 0 {
@@ -82,13 +77,16 @@ func (t *table) listRow(label string, names []string) {
 	t.rows = append(t.rows, tableRow{cells: []string{label}, last: words})
 }
 
-// words adds a row whose last cell is a text that may take several lines.
-func (t *table) words(label string, words []string) {
+// words adds a row whose last cell is a text that may take several lines, which break between words.
+func (t *table) words(words []string, cells ...string) {
 	last := make([]string, len(words))
 	for i, word := range words {
 		last[i] = strings.Map(printable, word)
 	}
-	t.rows = append(t.rows, tableRow{cells: []string{label}, last: last})
+	for i, c := range cells {
+		cells[i] = strings.Map(printable, c)
+	}
+	t.rows = append(t.rows, tableRow{cells: cells, last: last})
 }
 
 // flush writes the rows. The rows that follow have columns of their own.

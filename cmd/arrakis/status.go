@@ -67,7 +67,7 @@ func fleetTables(t *table, f *view.Fleet) {
 		if i == 0 {
 			label = "Degraded:"
 		}
-		t.words(label, strings.Fields(sentence))
+		t.words(strings.Fields(sentence), label)
 	}
 	if len(f.Degraded) > 0 {
 		t.flush()

@@ -33,8 +33,8 @@ func summary(t *table, f *view.Fleet) {
 	r := &total.Rates
 	t.row("A second", fmt.Sprintf("%s in, %s handled, %s limited, %s failed, %s dead letters",
 		rate(r.In), rate(r.Handled), rate(r.Limited), rate(r.Failed), rate(r.DeadLettered)))
-	t.words("Messages", strings.Fields(fmt.Sprintf("%d pending in JetStream, %d wait for handlers, %d run (of %d)",
-		total.Pending, total.Waiting, total.Running, total.Handlers)))
+	t.words(strings.Fields(fmt.Sprintf("%d pending in JetStream, %d wait for handlers, %d run (of %d)",
+		total.Pending, total.Waiting, total.Running, total.Handlers)), "Messages")
 	t.row("Dead letters", deadLetters(&f.DeadLetters))
 	t.flush()
 }
