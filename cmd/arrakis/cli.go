@@ -56,7 +56,7 @@ func newParser(grammar *commands, f *faults, p process, exit func()) *kong.Kong 
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(int) { exit() }),
 		defaults(),
-		kong.Vars{"local_nats": localNATS, "nats_hint": "", "nats_note": ""},
+		kong.Vars{"local_nats": localNATS, "nats_hint": "", "nats_note": "", "yes_note": ""},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(describe),
 		kong.Resolvers(fromEnvironment(p.lookupEnv)),
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, p process) int {
 		return exitDone
 	}
 	if err != nil {
-		return report(p.stderr, usageError{fmt.Errorf(`%w; run "arrakis --help"`, err)})
+		return report(p.stderr, usageError{fmt.Errorf(`%w; run "%s --help"`, err, commandOf(err))})
 	}
 	if v, ok := parsed.Selected().Target.Addr().Interface().(interface{ validate(p process) error }); ok {
 		f.add(v.validate(p))
@@ -91,6 +91,17 @@ func run(ctx context.Context, args []string, p process) int {
 	ctx = store.WithActor(ctx, actor())
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(p.stderr, parsed.Run(p))
+}
+
+// commandOf returns the command that a line with an error was for, as far as it was understood.
+func commandOf(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if node := parse.Context.Selected(); node != nil {
+			return node.FullPath()
+		}
+	}
+	return "arrakis"
 }
 
 // usageError is an error of the command line or of the settings. Its exit code is 2.

@@ -76,6 +76,8 @@ func TestExitCodes(t *testing.T) {
 		{"unknown command", nil, "dance", exitUsage, "dance"},
 		{"unknown flag", nil, "version --loud", exitUsage, "--loud"},
 		{"missing argument", nil, "usage", exitUsage, "<community>"},
+		{"help of the command", nil, "dlq show", exitUsage, "\"; run \"arrakis dlq show --help\"\n"},
+		{"missing value", nil, "tenant boost comm_001 --commands --end", exitUsage, `--commands: expected a value but got "--end"`},
 		{"bad community", nil, "usage a.b", exitUsage, `"a.b"`},
 		{"bad tier", nil, "tenant upgrade comm_001 gold", exitUsage, "free, pro or enterprise"},
 		{"bad action", nil, "reset comm_001 dance", exitUsage, "sync_request"},

@@ -21,7 +21,7 @@ import (
 type dlqCmd struct {
 	List   dlqListCmd   `cmd:"" help:"List dead letters, the oldest first."`
 	Show   dlqShowCmd   `cmd:"" help:"Show one dead letter with its headers and body."`
-	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back into the streams that they came from."`
+	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back into the streams that they came from." set:"yes_note= A replay of numbers needs no --yes."`
 	Purge  dlqPurgeCmd  `cmd:"" help:"Delete dead letters for good."`
 }
 

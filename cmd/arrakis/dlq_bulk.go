@@ -17,7 +17,7 @@ import (
 type deadLetterSelection struct {
 	Seqs []string `arg:"" optional:"" name:"seq" help:"Numbers of dead letters, as the list shows them."`
 	deadLetterFilter
-	Yes bool `help:"Do it. Without this flag the dead letters are only counted, and the exit code is 2. A replay of numbers needs no --yes."`
+	Yes bool `help:"Do it. Without this flag the dead letters are only counted, and the exit code is 2.${yes_note}"`
 	natsFlags
 	redisSettings
 }

@@ -58,7 +58,7 @@ func (f *faults) mappers() kong.Option {
 func (f *faults) mapper(parse func(raw string, tag *kong.Tag) (any, error)) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
 		var raw string
-		if err := ctx.Scan.PopValueInto("value", &raw); err != nil {
+		if err := ctx.Scan.PopValueInto("a", &raw); err != nil {
 			return err
 		}
 		value, err := parse(raw, ctx.Value.Tag)
