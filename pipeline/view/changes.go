@@ -51,7 +51,7 @@ func (e *AuditEntry) Changes() []string {
 		lines = append(lines[:maxChanges], fmt.Sprintf("and %d more", more))
 	}
 	if len(lines) == 0 {
-		return []string{"nothing"}
+		return []string{"no change"}
 	}
 	return lines
 }

@@ -25,7 +25,7 @@ func TestChanges(t *testing.T) {
 			[]string{"rateLimits.commandsPerMinute: 7 → not set", "rateLimits.syncRequestsPerDay: 9007199254740993", "tier: pro → free"},
 		},
 		{store.AuditTenant, `{"tier":"pro"}`, ``, []string{"deleted"}},
-		{store.AuditTenant, `{"tier":"pro"}`, `{"tier":"pro"}`, []string{"nothing"}},
+		{store.AuditTenant, `{"tier":"pro"}`, `{"tier":"pro"}`, []string{"no change"}},
 		{
 			store.AuditFlag, `{"id":"a","communities":{"include":["a","b"]}}`, `{"id":"a","communities":{"include":["b","c"]}}`,
 			[]string{"communities.include: +c −a"},
