@@ -63,8 +63,9 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &console{
-		fleet: o.Fleet, limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes, access: o.Access, version: o.Version,
-		log: o.Logger.With("component", "console"), assets: newAssets(), attempts: auth.NewAttempts(),
+		fleet: o.Fleet, limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes,
+		access: o.Access, version: o.Version, log: o.Logger.With("component", "console"),
+		assets: newAssets(), attempts: auth.NewAttempts(),
 	}
 	c.parts = c.allParts()
 	c.pages = c.allPages()
