@@ -14,7 +14,7 @@ import (
 	"arrakis/tenant"
 )
 
-// MaxDirectory is how many IDs a [Directory] keeps. A million IDs of usual length take about 100 MB.
+// MaxDirectory is how many IDs a [Directory] keeps. A million IDs of usual length take about 50 MB.
 const MaxDirectory = 1_000_000
 
 const (

@@ -365,7 +365,7 @@ func TestListing(t *testing.T) {
 				}
 			}
 		}
-		text, after := rapid.StringMatching(`[aAbB]{0,2}`).Draw(t, "text"), rapid.StringMatching(`[aAbB]{0,2}`).Draw(t, "after")
+		text, after := rapid.StringMatching(`[aAbB\n]{0,2}`).Draw(t, "text"), rapid.StringMatching(`[aAbB]{0,2}`).Draw(t, "after")
 		limit := rapid.IntRange(1, 10).Draw(t, "limit")
 		var all, page []string
 		for id := range want {
@@ -419,7 +419,7 @@ func BenchmarkDirectory(b *testing.B) {
 	})
 }
 
-// A list that replaces another shares the memory of the IDs that are in both.
+// A list that is made to replace another shares the memory of the IDs that are in both.
 func TestListingOwns(t *testing.T) {
 	t.Parallel()
 	l := newListing([]string{"b", "a"})
