@@ -10,5 +10,5 @@ import (
 
 func TestMain(m *testing.M) {
 	testserver.WaitTogether()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, testserver.NATSLeaks()...)
 }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		main() // this test binary is the arrakis that a test has started as a process
 	}
 	testserver.WaitTogether()
-	goleak.VerifyTestMain(testserver.M{M: m})
+	goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...)
 }
 
 // environment is a process's variables.

@@ -21,7 +21,7 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testserver.NATSLeaks()...) }
 
 // bed is a NATS server with the streams of the contract.
 type bed struct {

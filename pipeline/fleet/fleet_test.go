@@ -24,7 +24,7 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 var discard = slog.New(slog.DiscardHandler)
 

@@ -14,7 +14,7 @@ import (
 	"arrakis/pipeline/contract"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 func newMarkers(t *testing.T, addr string) (*markers, *redis.Client) {
 	t.Helper()

@@ -15,7 +15,7 @@ import (
 	"arrakis/loadtest/testserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 // patient is a deadline that no test waits for.
 func patient() time.Time { return time.Now().Add(time.Minute) }

@@ -22,7 +22,7 @@ import (
 	"arrakis/pipeline/streams"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 // bed is a Writer that runs on a NATS server with the streams of arrakis.
 type bed struct {

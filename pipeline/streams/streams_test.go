@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testserver.WaitTogether()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, testserver.NATSLeaks()...)
 }
 
 // jetStream is that of a server of the test's own.

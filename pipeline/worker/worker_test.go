@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		os.Exit(2)
 	}
 	testserver.WaitTogether()
-	goleak.VerifyTestMain(testserver.M{M: m})
+	goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...)
 }
 
 func TestNewNamesEveryFault(t *testing.T) {

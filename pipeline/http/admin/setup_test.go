@@ -31,7 +31,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 // bed is the admin API on the ops address, with a Redis and a NATS of its own.
 type bed struct {

@@ -32,7 +32,7 @@ import (
 	"arrakis/tenant/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserver.NATSLeaks()...) }
 
 // bed is the console on an ops address, with a Redis and a NATS of its own, and a fleet that tests make up.
 type bed struct {

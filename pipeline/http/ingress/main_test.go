@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testserver.WaitTogether()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, testserver.NATSLeaks()...)
 }
 
 // bed is a real NATS server, an ingress on it, and a connection of its own for the worker's part.
