@@ -257,6 +257,49 @@ func TestWorkersComeAndGo(t *testing.T) {
 	}
 }
 
+// The oldest dead letter is a dead letter, and not the mark of a replay that stands in front of it.
+func TestOldestDeadLetter(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	look := func() DeadLetters {
+		t.Helper()
+		s, err := b.watcher(t).Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.DeadLetters
+	}
+	if d := look(); d.Messages != 0 || d.Oldest != 0 {
+		t.Errorf("without messages: %+v", d)
+	}
+	publish := func(subject string) time.Time {
+		t.Helper()
+		ack, err := b.js.Publish(t.Context(), subject, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		letters, err := b.js.Stream(t.Context(), contract.StreamDeadLetter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := letters.GetMsg(t.Context(), ack.Sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Time
+	}
+	marked := publish("deadletter.replay.17.1")
+	if d := look(); d.Messages != 0 || d.Oldest != 0 {
+		t.Errorf("with a mark: %+v", d)
+	}
+	testserver.Eventually(t, "the mark is older", func() bool { return time.Since(marked) > 50*time.Millisecond })
+	stored := publish(contract.DeadLetterSubject(contract.StreamCommands, contract.ReasonMalformed))
+	d := look()
+	if passed := time.Since(stored); d.Messages != 1 || d.Oldest <= 0 || d.Oldest > passed {
+		t.Errorf("%v after a dead letter, and %v after the mark: %+v", passed, time.Since(marked), d)
+	}
+}
+
 // Workers that are gone keep those that work from being seen neither by who asks nor by who watches, however many of them
 // INTERNAL remembers: after each process of a large fleet was replaced, most of the oldest heartbeats are of the stopped ones.
 func TestManyWorkersHaveStopped(t *testing.T) {

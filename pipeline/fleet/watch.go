@@ -264,21 +264,19 @@ func (w *Watcher) ask(ctx context.Context) (looked, error) {
 	if i < 0 || !l.streams[i].Exists || l.streams[i].Messages == 0 {
 		return l, nil
 	}
-	l.deadLetters, err = countDeadLetters(ctx, js)
-	if l.deadLetters.Messages > 0 {
-		l.deadLetters.Oldest = l.streams[i].Oldest
-	}
+	l.deadLetters, err = lookAtDeadLetters(ctx, js)
 	return l, err
 }
 
-// countDeadLetters counts the dead letters by reason. DEADLETTER also holds marks of replays, on other subjects.
-func countDeadLetters(ctx context.Context, js jetstream.JetStream) (DeadLetters, error) {
+// lookAtDeadLetters counts the dead letters by reason. DEADLETTER also holds marks of replays, on other subjects.
+func lookAtDeadLetters(ctx context.Context, js jetstream.JetStream) (DeadLetters, error) {
 	d := DeadLetters{ByReason: map[contract.Reason]uint64{}}
 	s, err := js.Stream(ctx, contract.StreamDeadLetter)
 	if err != nil {
 		return d, err
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(contract.DeadLetterSubject("*", "*")))
+	all := contract.DeadLetterSubject("*", "*")
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(all))
 	if err != nil {
 		return d, err
 	}
@@ -289,6 +287,16 @@ func countDeadLetters(ctx context.Context, js jetstream.JetStream) (DeadLetters,
 				d.Messages += n
 			}
 		}
+	}
+	if d.Messages == 0 {
+		return d, nil
+	}
+	oldest, err := s.GetMsg(ctx, info.State.FirstSeq, jetstream.WithGetMsgSubject(all))
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) { // not found: it was replayed or purged since
+		return d, err
+	}
+	if err == nil {
+		d.Oldest = max(0, info.TimeStamp.Sub(oldest.Time))
 	}
 	return d, nil
 }
