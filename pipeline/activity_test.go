@@ -218,7 +218,9 @@ func TestActivity(t *testing.T) {
 	var ended totals
 	testserver.Eventually(t, "all have ended", func() bool {
 		ended = p.activity.metrics.totals()
-		return ended == totals{handled: messages + 2, limited: 2, failed: 2, deadLettered: 2}
+		_, held := p.activity.intake.counts()
+		waiting, running := p.admitted.depth()
+		return ended == totals{handled: messages + 2, limited: 2, failed: 2, deadLettered: 2} && held+waiting+running == 0
 	})
 	done = p.Activity()
 	if done.InProcess != 0 || done.Rates.Handled <= done.Rates.Limited || done.Rates.DeadLettered <= 0 || done.Rates.Failed <= 0 {
