@@ -190,6 +190,14 @@ func (b *tab) click(selector, text string) {
 	eval[bool](b, "("+e+".click(), true)")
 }
 
+// reloads waits until what do does has made the browser load a page, which shows the text. The page before may show it too.
+func (b *tab) reloads(text string, do func()) {
+	b.t.Helper()
+	eval[bool](b, "window.before = true")
+	do()
+	b.eventually("a page is loaded that shows "+text, `!window.before && document.readyState === "complete" && document.body.innerText.includes(`+quote(text)+")")
+}
+
 // fill types a value into a field, as a person does.
 func (b *tab) fill(selector, value string) {
 	b.t.Helper()

@@ -93,6 +93,7 @@ func checkPage(t *testing.T, b *tab, title, path string) {
 func TestOverviewIsLive(t *testing.T) {
 	server := testserver.Redis(t)
 	s := newSite(t, func(o *worker.Options) { o.Redis = server.Client(t) })
+	s.put("comm_1", `{"tier":"enterprise"}`) // its commands are handled for as long as they are sent
 	b := newTab(t, s.ops, wide, height)
 	b.open("/")
 	b.shows("All works as it should.")
@@ -114,6 +115,7 @@ func TestWorkerRestarts(t *testing.T) {
 	b.allow("ERR_CONNECTION_REFUSED")
 	b.allow("ERR_INCOMPLETE_CHUNKED_ENCODING")
 	b.allow("ERR_CONNECTION_RESET")
+	b.allow("ERR_EMPTY_RESPONSE")
 	b.allow("503") // it starts
 	b.open("/streams")
 	b.eventually("the page is live", `document.getElementById("state").textContent === "Live"`)

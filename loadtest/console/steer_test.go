@@ -40,34 +40,30 @@ func TestChangesCountForTheNextCommand(t *testing.T) {
 
 	b.open("/tenants/comm_1")
 	b.fill("select[name=tier]", "pro")
-	b.click("button", "Save")
-	b.shows("Saved.")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
 	s.answers("comm_1", http.StatusOK, "after the upgrade")
 
 	b.fill(`form[data-api^="PATCH"] input[name="rateLimits.commandsPerMinute"]`, "1")
-	b.click("button", "Save")
-	b.shows("Saved.")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
 	s.answers("comm_1", http.StatusTooManyRequests, "with a limit of 1")
 
 	b.fill(`form[data-api$="/boost"] input[name="rateLimits.commandsPerMinute"]`, "500")
 	b.fill(`form[data-api$="/boost"] input[name="for"]`, "1h")
-	b.click("button", "Boost")
-	b.shows("The boost is in force.")
+	b.reloads("The boost is in force.", func() { b.click("button", "Boost") })
 	b.shows("+500")
 	s.answers("comm_1", http.StatusOK, "with a boost")
-	b.click("button", "End")
-	b.shows("The boost has ended.")
+	b.reloads("The boost has ended.", func() { b.click("button", "End") })
 	s.answers("comm_1", http.StatusTooManyRequests, "after the boost")
 
-	b.click("button", "Reset")
-	b.click("#question button[value=yes]", "Reset")
-	b.shows("The limits are reset.")
+	b.reloads("The limits are reset.", func() {
+		b.click("button", "Reset")
+		b.click("#question button[value=yes]", "Reset")
+	})
 	s.answers("comm_1", http.StatusOK, "after the reset")
 	s.answers("comm_1", http.StatusTooManyRequests, "after the reset, for the second command")
 
 	b.fill(`select[name="mode"]`, "shadow")
-	b.click("button", "Save")
-	b.shows("Saved.")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
 	b.shows("shadow: limits are only counted")
 	s.answers("comm_1", http.StatusOK, "in shadow mode")
 

@@ -38,7 +38,9 @@ func newBed(t *testing.T) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bed{server: server, js: js, letters: New(js)}
+	letters := New(js)
+	letters.lookTime = testserver.Patience // no page is short because the machine is slow
+	return &bed{server: server, js: js, letters: letters}
 }
 
 // write stores a dead letter as the pipeline does and returns its sequence.

@@ -85,7 +85,7 @@ func TestListSelects(t *testing.T) {
 		if q.Order == NewestFirst {
 			slices.Reverse(want)
 		}
-		if b.letters.lookTime = lookTime; i%8 == 0 {
+		if b.letters.lookTime = testserver.Patience; i%8 == 0 {
 			b.letters.lookTime = 0
 		}
 		pages := b.pages(t, q)

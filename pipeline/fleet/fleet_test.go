@@ -248,10 +248,13 @@ func TestWorkersComeAndGo(t *testing.T) {
 	stop()
 	kill()
 	testserver.Eventually(t, "one has stopped, the other is lost", func() bool { return state().is("w1", Stopped) && state().is("w2", Lost) })
-	s, err := b.watcher(t).Look(t.Context())
-	if err != nil || !s.is("w1", Stopped) || !s.is("w2", Lost) {
-		t.Errorf("who asks sees %+v (%v)", s, err)
-	}
+	var s *State
+	testserver.Succeeds(t, "who asks sees the same", func() (err error) {
+		if s, err = b.watcher(t).Look(t.Context()); err == nil && (!s.is("w1", Stopped) || !s.is("w2", Lost)) {
+			err = fmt.Errorf("%+v", s)
+		}
+		return err
+	})
 	if len(s.Faults) > 0 || len(s.Streams) < 5 || s.Streams[0].Stream != contract.StreamCommands {
 		t.Errorf("%+v", s)
 	}
@@ -318,19 +321,30 @@ func TestManyWorkersHaveStopped(t *testing.T) {
 	for i := range MaxWorkers + 100 {
 		send(Heartbeat{ID: fmt.Sprint("old", i), Beat: 9, State: Stopped})
 	}
-	send(Heartbeat{ID: "new", Beat: 1, State: Ready})
 	<-b.js.PublishAsyncComplete()
-	s, err := b.watcher(t).Look(t.Context())
-	if err != nil || !s.is("new", Ready) || s.More {
-		t.Errorf("who asks sees %d workers, the one that works: %v, more: %v (%v)", len(s.Workers), err == nil && s.is("new", Ready), s.More, err)
-	}
-	for i := range MaxWorkers + 100 {
-		send(Heartbeat{ID: fmt.Sprint("also", i), Beat: 1, State: Ready})
-	}
-	<-b.js.PublishAsyncComplete()
-	if s, err := b.watcher(t).Look(t.Context()); err != nil || len(s.Workers) != MaxWorkers || !s.More {
-		t.Errorf("%d workers, more: %v (%v)", len(s.Workers), s.More, err)
-	}
+	beat := uint64(0)
+	testserver.Succeeds(t, "who asks sees the one that works", func() error {
+		beat++ // it goes on, so that it is not lost
+		send(Heartbeat{ID: "new", Beat: beat, State: Ready})
+		<-b.js.PublishAsyncComplete()
+		s, err := b.watcher(t).Look(t.Context())
+		if err == nil && (!s.is("new", Ready) || s.More) {
+			err = fmt.Errorf("%d workers, more: %v", len(s.Workers), s.More)
+		}
+		return err
+	})
+	testserver.Succeeds(t, "too many work", func() error {
+		beat++
+		for i := range MaxWorkers + 100 {
+			send(Heartbeat{ID: fmt.Sprint("also", i), Beat: beat, State: Ready})
+		}
+		<-b.js.PublishAsyncComplete()
+		s, err := b.watcher(t).Look(t.Context())
+		if err == nil && (len(s.Workers) != MaxWorkers || !s.More) {
+			err = fmt.Errorf("%d workers, more: %v", len(s.Workers), s.More)
+		}
+		return err
+	})
 }
 
 // A nats-server that restarts loses INTERNAL. Who watches goes on, workers ask for it to be made again, and keep their
@@ -356,10 +370,13 @@ func TestInternalIsLost(t *testing.T) {
 	if _, err := b.js.Stream(t.Context(), contract.StreamInternal); err == nil {
 		t.Fatal("INTERNAL outlives its server: this test shows nothing")
 	}
-	s, err := b.watcher(t).Look(t.Context())
-	if err != nil || !s.is("w1", Ready) {
-		t.Errorf("who asks must listen: %+v, %v", s, err)
-	}
+	testserver.Succeeds(t, "who asks listens", func() error {
+		s, err := b.watcher(t).Look(t.Context())
+		if err == nil && !s.is("w1", Ready) {
+			err = fmt.Errorf("%+v", s)
+		}
+		return err
+	})
 	b.ensure(t)
 	testserver.Eventually(t, "INTERNAL keeps its heartbeat", func() bool {
 		last, err := streams.Read(t.Context(), b.js, contract.StreamInternal, 1, subject("w1"))

@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"fmt"
 	"testing"
 
 	"arrakis/loadtest/testserver"
@@ -31,16 +32,20 @@ func TestFill(t *testing.T) {
 	}
 	commands := func(name string) float64 { return series(name)[contract.StreamCommands] }
 	testserver.Eventually(t, "two messages are counted", func() bool { return commands("arrakis_stream_messages") == 2 })
-	if bytes, most := commands("arrakis_stream_bytes"), commands("arrakis_stream_max_bytes"); bytes < 2_000 || most != 4<<30 {
-		t.Errorf("%v of %v bytes, want more than 2000 of 4 GiB", bytes, most)
-	}
+	testserver.Succeeds(t, "its bytes are counted", func() error {
+		if bytes, most := commands("arrakis_stream_bytes"), commands("arrakis_stream_max_bytes"); bytes < 2_000 || most != 4<<30 {
+			return fmt.Errorf("%v of %v bytes, want more than 2000 of 4 GiB", bytes, most)
+		}
+		return nil
+	})
 	testserver.Eventually(t, "the oldest message grows older", func() bool { return commands("arrakis_stream_oldest_seconds") > 0.2 })
 	for _, stream := range []string{
 		contract.StreamEvents, contract.StreamEligibility, contract.StreamRetry, contract.StreamOverflow, contract.StreamDeadLetter,
 	} {
-		if age, ok := series("arrakis_stream_oldest_seconds")[stream]; !ok || age != 0 {
-			t.Errorf("%s is empty, and its oldest message is %v (%t)", stream, age, ok)
-		}
+		testserver.Eventually(t, stream+" is empty, and its oldest message is 0 s old", func() bool {
+			age, ok := series("arrakis_stream_oldest_seconds")[stream]
+			return ok && age == 0
+		})
 	}
 
 	s, err := w.js.Stream(t.Context(), contract.StreamEvents)

@@ -408,7 +408,7 @@ func TestHostileTraceHeaders(t *testing.T) {
 // A command that is too old when its turn comes has no handler in its trace, which says why.
 func TestTraceOfAnExpiredCommand(t *testing.T) {
 	t.Parallel()
-	const ttl = time.Second
+	const ttl = 4 * time.Second // enough for the first one to be handled on a slow machine
 	handlers := pipeline.NewHandlers()
 	handlers.Command("ping", func(context.Context, *pipeline.Message) (any, error) {
 		<-time.After(ttl + ttl/2) // the second command was stored at the same time as this one, and waits meanwhile

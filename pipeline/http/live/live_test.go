@@ -71,6 +71,7 @@ func TestHubLooksOnceForAll(t *testing.T) {
 				t.Fatalf("snapshot %d, want %d", s.Number, want)
 			}
 		}
+		synctest.Wait() // until each has the tenth
 		if s := <-slow; s.Number != 10 {
 			t.Errorf("a slow subscriber gets snapshot %d, want the newest, 10", s.Number)
 		}
@@ -157,7 +158,10 @@ func TestChangesAreTold(t *testing.T) {
 	}
 }
 
-// connect serves stream on a server with short time-outs, and returns its answer line by line.
+// timeouts are those of the server: short, but enough for a request on a slow machine.
+const timeouts = 2 * time.Second
+
+// connect serves stream on a server with time-outs, and returns its answer line by line.
 func connect(session context.Context, t *testing.T, interval time.Duration, stream func(context.Context, *Writer) error) (header http.Header, lines *bufio.Scanner, leave func()) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -167,7 +171,7 @@ func connect(session context.Context, t *testing.T, interval time.Duration, stre
 		r = r.WithContext(ctx)
 		serve(w, r, interval, stream)
 	}))
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	s.Config.ReadTimeout, s.Config.WriteTimeout = timeouts, timeouts
 	s.Start()
 	t.Cleanup(s.Close)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, http.NoBody)
@@ -184,6 +188,7 @@ func connect(session context.Context, t *testing.T, interval time.Duration, stre
 
 // Events are as the standard wants them, and outlive the time-outs of the server, which end the answers of others.
 func TestServeOutlivesTimeouts(t *testing.T) {
+	t.Parallel()
 	h, lines, _ := connect(t.Context(), t, time.Hour, func(ctx context.Context, w *Writer) error {
 		if err := w.Event("part", []byte("<p>\r\na\n\nb\rc")); err != nil {
 			return err
@@ -191,7 +196,7 @@ func TestServeOutlivesTimeouts(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(300 * time.Millisecond): // six times the time-outs
+		case <-time.After(timeouts + timeouts/2):
 		}
 		return w.Event("end", nil)
 	})
