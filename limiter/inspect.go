@@ -97,7 +97,8 @@ func (l *Limiter) answerOf(found *keyStanding, q Query) Answer {
 	if found.degraded {
 		found.standing = l.fallback.standing(q.Key, q.Limit, now)
 	}
-	a := Answer{Usage: found.usage(q.Limit), Verdict: found.peek(q.Limit), Never: found.never}
+	a := Answer{Usage: found.usage(q.Limit), Verdict: found.peek(q.Limit)}
+	a.Never = found.never && !a.Verdict.Allowed // one can be free beside reservations that were made under a lower limit
 	switch a.Usage.Degraded = found.degraded; {
 	case q.Limit.none():
 		a.Verdict = noneVerdict(q.Limit)

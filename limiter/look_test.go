@@ -139,6 +139,10 @@ func TestLookBesideReservations(t *testing.T) {
 		if v, err := l.Check(t.Context(), "k", three); err != nil || !v.Allowed {
 			t.Errorf("%+v, %v", v, err)
 		}
+		ends := Limit{Window: time.Minute, Boost: 3, BoostUntil: year2100 + 1000}
+		if answers, err := l.Answers(t.Context(), []Query{{Key: "k", Limit: ends}}); err != nil || !answers[0].Verdict.Allowed || answers[0].Never {
+			t.Errorf("under a boost that ends soon: %+v, %v: want a free permit", answers, err)
+		}
 		vs, err := l.Allow(t.Context(), "k", three, "e", "f")
 		if err != nil || !vs[0].Allowed || vs[1].Allowed {
 			t.Errorf("%+v, %v: want room for one", vs, err)
