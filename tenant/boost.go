@@ -29,7 +29,29 @@ type BoostOverride struct {
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Fields returns the boosts, indexed by action.
+// IsZero reports whether o says nothing: then it is left out of a document.
+func (o *BoostOverrides) IsZero() bool {
+	if o == nil {
+		return true
+	}
+	for _, b := range o.Fields() {
+		if b.Add != 0 || !b.Until.IsZero() { // none otherwise; what another writer has added to it goes with it
+			return false
+		}
+	}
+	return o.Unknown == nil
+}
+
+// clone returns a copy of o, an empty one for nil.
+func (o *BoostOverrides) clone() *BoostOverrides {
+	if o == nil {
+		return new(BoostOverrides)
+	}
+	c := *o
+	return &c
+}
+
+// Fields returns the boosts, indexed by action. o must not be nil.
 func (o *BoostOverrides) Fields() [NumActions]*BoostOverride {
 	return [NumActions]*BoostOverride{
 		Command:          &o.CommandsPerMinute,
@@ -42,12 +64,25 @@ func (o *BoostOverrides) Fields() [NumActions]*BoostOverride {
 // Any reports whether there is a boost, also if it has ended.
 func (o *BoostOverrides) Any() bool { return o.boosts() != nil }
 
-// DropEnded removes the boosts that have ended at now.
-func (o *BoostOverrides) DropEnded(now time.Time) {
-	for _, b := range o.Fields() {
+// DropEndedBoosts removes the boosts that have ended at now.
+func (c *Config) DropEndedBoosts(now time.Time) {
+	boosts := c.Boosts.clone() // another config may have the same
+	for _, b := range boosts.Fields() {
 		if !b.Until.After(now) {
 			*b = BoostOverride{}
 		}
+	}
+	c.setBoosts(boosts)
+}
+
+// EndBoosts removes all boosts.
+func (c *Config) EndBoosts() {
+	c.setBoosts(&BoostOverrides{Unknown: c.Boosts.clone().Unknown})
+}
+
+func (c *Config) setBoosts(o *BoostOverrides) {
+	if c.Boosts = o; o.IsZero() {
+		c.Boosts = nil
 	}
 }
 
@@ -61,6 +96,9 @@ func (t *Tenant) Boost(a Action) Boost {
 
 // boosts are the boosts of a tenant, nil if there are none.
 func (o *BoostOverrides) boosts() *[NumActions]Boost {
+	if o == nil {
+		return nil
+	}
 	var boosts [NumActions]Boost
 	for action, b := range o.Fields() {
 		if b.Add > 0 {
@@ -75,8 +113,11 @@ func (o *BoostOverrides) boosts() *[NumActions]Boost {
 }
 
 func (o *BoostOverrides) validate(f *faults, field string) {
+	if o == nil {
+		return
+	}
 	for action, b := range o.Fields() {
-		if b.Add != 0 || !b.Until.IsZero() || b.Unknown != nil {
+		if b.Add != 0 || !b.Until.IsZero() { // none otherwise; what another writer has added to it goes with it
 			b.validate(f, join(field, limitNames[action]))
 		}
 	}

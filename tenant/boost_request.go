@@ -30,6 +30,7 @@ func (r *BoostRequest) Validate() error { return validate(r) }
 // Begin puts the boosts into the config. now is a time of Redis's clock. The request must be valid.
 func (r *BoostRequest) Begin(c *Config, now time.Time) {
 	last, _ := time.ParseDuration(r.For) // Validate has seen it
+	c.Boosts = c.Boosts.clone()
 	boosts := c.Boosts.Fields()
 	for action, add := range r.RateLimits.fields() {
 		if *add != nil {

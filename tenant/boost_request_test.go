@@ -16,10 +16,10 @@ func TestBoostRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := tenant.BoostOverride{Add: 3, Until: noon}
-	c := tenant.Config{Boosts: tenant.BoostOverrides{CommandsPerMinute: other, SyncRequestsPerDay: other}}
+	c := tenant.Config{Boosts: &tenant.BoostOverrides{CommandsPerMinute: other, SyncRequestsPerDay: other}}
 	r.Begin(&c, noon)
 	end := noon.Add(90 * 60e9)
-	want := tenant.BoostOverrides{
+	want := &tenant.BoostOverrides{
 		CommandsPerMinute:     tenant.BoostOverride{Add: 500, Until: end},
 		SyncRequestsPerDay:    other,
 		UserCommandsPerMinute: tenant.BoostOverride{Add: 1, Until: end},

@@ -31,7 +31,7 @@ func TestParseBoosts(t *testing.T) {
 		{`{"boosts":{"userCommandsPerMinute":null}}`, `{"commandsPerMinute":{"add":500,"until":"2026-01-31T13:00:00+01:00"}}`},
 		{`{"boosts":{"commandsPerMinute":{"add":7}}}`, `{"commandsPerMinute":{"add":7,"until":"2026-01-31T13:00:00+01:00"}}`},
 		{`{"boosts":{"commandsPerMinute":{"until":"2026-01-31T12:00:00Z"}}}`, `{"commandsPerMinute":{"add":7,"until":"2026-01-31T12:00:00Z"}}`},
-		{`{"boosts":null}`, `{}`},
+		{`{"boosts":null}`, `null`},
 	} {
 		if err := c.Merge([]byte(tt.patch)); err != nil {
 			t.Fatalf("%s: %v", tt.patch, err)
@@ -83,12 +83,45 @@ func TestBoost(t *testing.T) {
 	t.Parallel()
 	b := tenant.BoostOverride{Add: 5, Until: noon}
 	c := &tenant.Config{Tier: tenant.Pro, RateLimits: tenant.LimitOverrides{EligibilityChecksPerHour: ptr(int64(0)), SyncRequestsPerDay: ptr(int64(-1))}}
-	c.Boosts = tenant.BoostOverrides{CommandsPerMinute: b, EligibilityChecksPerHour: b, SyncRequestsPerDay: b}
+	c.Boosts = &tenant.BoostOverrides{CommandsPerMinute: b, EligibilityChecksPerHour: b, SyncRequestsPerDay: b}
 	resolved := tenant.Resolve("a", c, new(tenant.Tiers))
 	boost, none := tenant.Boost{Add: 5, Until: noon}, tenant.Boost{}
 	for a, want := range [tenant.NumActions]tenant.Boost{boost, boost, none, none} {
 		if got := resolved.Boost(tenant.Action(a)); got != want {
 			t.Errorf("%v has the boost %+v, want %+v", tenant.Action(a), got, want)
+		}
+	}
+}
+
+// Copies of a config share its boosts. What changes one leaves the other as it is.
+func TestSharedBoosts(t *testing.T) {
+	t.Parallel()
+	const doc = `{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"2026-01-31T12:00:00Z","x":1},"x":1}}`
+	request, err := tenant.ParseBoostRequest([]byte(`{"rateLimits":{"commandsPerMinute":500},"for":"1h"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*tenant.Config) error{
+		"merge":      func(c *tenant.Config) error { return c.Merge([]byte(`{"boosts":{"commandsPerMinute":{"add":7}}}`)) },
+		"merge null": func(c *tenant.Config) error { return c.Merge([]byte(`{"boosts":{"commandsPerMinute":null}}`)) },
+		"begin":      func(c *tenant.Config) error { request.Begin(c, noon); return nil },
+		"drop ended": func(c *tenant.Config) error { c.DropEndedBoosts(noon); return nil },
+		"end":        func(c *tenant.Config) error { c.EndBoosts(); return nil },
+		"known":      func(c *tenant.Config) error { *c = *c.Known(); return nil },
+	} {
+		c, err := tenant.ParseStored[tenant.Config]([]byte(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, changed := *c.Boosts, c
+		if err := change(&changed); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(before, *c.Boosts); diff != "" {
+			t.Errorf("%s: the other config has changed (-want +got):\n%s", name, diff)
+		}
+		if changed.Boosts != nil && cmp.Equal(before, *changed.Boosts) {
+			t.Errorf("%s: nothing has changed", name)
 		}
 	}
 }

@@ -26,8 +26,8 @@ type Config struct {
 	Mode *Mode `json:"mode,omitempty"`
 	// Weight is the tenant's share of handler time, 1 to 100, see [Tenant]. nil keeps the tier's.
 	Weight *int64 `json:"weight,omitempty"`
-	// Boosts raise limits for a time, on top of what RateLimits and the tier say.
-	Boosts BoostOverrides `json:"boosts,omitzero"`
+	// Boosts raise limits for a time, on top of what RateLimits and the tier say. nil, as most have it: there are none.
+	Boosts *BoostOverrides `json:"boosts,omitzero"`
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`

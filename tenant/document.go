@@ -122,6 +122,14 @@ func (r *reader) syntax(err error) bool {
 
 // value decodes the next value into p, which points to a document or a part of a document. null sets the zero value.
 func (r *reader) value(dec *jsontext.Decoder, p any) error {
+	if boosts, ok := p.(**BoostOverrides); ok {
+		*boosts = (*boosts).clone() // another document may share them
+		err := r.members(dec, *boosts)
+		if (*boosts).IsZero() {
+			*boosts = nil
+		}
+		return err
+	}
 	must := mustBe(p)
 	if must == "" {
 		return r.members(dec, p)

@@ -5,10 +5,12 @@ package tenant
 func (c *Config) Known() *Config {
 	known := *c
 	known.Unknown, known.Features.Unknown, known.RateLimits.Unknown, known.OnLimit.Unknown = nil, nil, nil, nil
-	known.Boosts.Unknown = nil
-	for _, b := range known.Boosts.Fields() {
+	boosts := c.Boosts.clone()
+	boosts.Unknown = nil
+	for _, b := range boosts.Fields() {
 		b.Unknown = nil
 	}
+	known.setBoosts(boosts)
 	return &known
 }
 

@@ -82,6 +82,9 @@ func leftText(b *shard.Boost) string {
 
 // boostText is the boost of a limit for people. It goes behind the text of the limit.
 func boostText(o *tenant.BoostOverrides, resolved *tenant.Tenant, a tenant.Action) string {
+	if o == nil {
+		return ""
+	}
 	b := o.Fields()[a]
 	switch {
 	case b.Add == 0:

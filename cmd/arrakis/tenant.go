@@ -64,7 +64,7 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 		t.row("mode", shadowText)
 	}
 	for a := range tenant.Action(tenant.NumActions) {
-		t.row(a.String(), limitText(resolved, a)+boostText(&config.Boosts, resolved, a))
+		t.row(a.String(), limitText(resolved, a)+boostText(config.Boosts, resolved, a))
 		if n := resolved.MaxDelayed[a]; n > 0 {
 			t.row(a.String()+" delayed", delayText(n))
 		}

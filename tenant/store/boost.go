@@ -28,10 +28,10 @@ var errNoBoost = fmt.Errorf("%w: there is no boost, or it has ended", ErrNotFoun
 // of Boost.
 func (s *Store) EndBoosts(ctx context.Context, id string, opts PutOptions) (tenant.Config, Version, error) {
 	return s.update(ctx, id, opts, func(c *tenant.Config, now time.Time) error {
-		if c.Boosts.DropEnded(now); !c.Boosts.Any() {
+		if c.DropEndedBoosts(now); !c.Boosts.Any() {
 			return errNoBoost
 		}
-		c.Boosts = tenant.BoostOverrides{Unknown: c.Boosts.Unknown}
+		c.EndBoosts()
 		return nil
 	})
 }

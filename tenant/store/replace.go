@@ -31,13 +31,25 @@ func inheritConfig(next, was *tenant.Config) {
 	keep(&next.Features.Unknown, was.Features.Unknown)
 	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
 	keep(&next.OnLimit.Unknown, was.OnLimit.Unknown)
-	keep(&next.Boosts.Unknown, was.Boosts.Unknown)
+	inheritBoosts(next, was)
+}
+
+func inheritBoosts(next, was *tenant.Config) {
+	if was.Boosts == nil {
+		return
+	}
+	var boosts tenant.BoostOverrides
+	if next.Boosts != nil {
+		boosts = *next.Boosts
+	}
+	keep(&boosts.Unknown, was.Boosts.Unknown)
 	stored := was.Boosts.Fields()
-	for action, b := range next.Boosts.Fields() {
+	for action, b := range boosts.Fields() {
 		if b.Add != 0 {
 			keep(&b.Unknown, stored[action].Unknown)
 		}
 	}
+	next.Boosts = &boosts
 }
 
 func inheritTiers(next, was *tenant.Tiers) {

@@ -151,7 +151,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 			if err = c.Validate(); err != nil {
 				return "", err
 			}
-			c.Boosts.DropEnded(now)
+			c.DropEndedBoosts(now)
 			return encode(&c)
 		})
 	if err != nil {

@@ -91,13 +91,13 @@ func TestWriteDropsEndedBoosts(t *testing.T) {
 		next := tenant.Config{Tier: tenant.Pro}
 		lasting := tenant.BoostOverride{Add: 7, Until: time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)}
 		ended := tenant.BoostOverride{Add: 7, Until: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}
-		next.Boosts = tenant.BoostOverrides{CommandsPerMinute: lasting, EligibilityChecksPerHour: ended}
+		next.Boosts = &tenant.BoostOverrides{CommandsPerMinute: lasting, EligibilityChecksPerHour: ended}
 		got, _, err := s.Put(t.Context(), "a", next, store.PutOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		lasting.Unknown = jsontext.Value(`{"x":1}`)
-		if diff := cmp.Diff(tenant.BoostOverrides{CommandsPerMinute: lasting}, got.Boosts); diff != "" {
+		if diff := cmp.Diff(&tenant.BoostOverrides{CommandsPerMinute: lasting}, got.Boosts); diff != "" {
 			t.Errorf("boosts (-want +got):\n%s", diff)
 		}
 	})

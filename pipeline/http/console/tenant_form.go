@@ -16,7 +16,7 @@ type boostRow struct {
 
 func boostsOf(config *tenant.Config) []boostRow {
 	var rows []boostRow
-	if config == nil {
+	if config == nil || config.Boosts == nil {
 		return nil
 	}
 	for action, b := range config.Boosts.Fields() {
