@@ -29,13 +29,14 @@ type BoostOverride struct {
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// IsZero reports whether o says nothing: then it is left out of a document.
+// IsZero reports whether o says nothing: then it is left out of a document. What another writer has added to a boost goes
+// with the boost.
 func (o *BoostOverrides) IsZero() bool {
 	if o == nil {
 		return true
 	}
 	for _, b := range o.Fields() {
-		if b.Add != 0 || !b.Until.IsZero() { // none otherwise; what another writer has added to it goes with it
+		if b.Add != 0 || !b.Until.IsZero() {
 			return false
 		}
 	}
@@ -117,7 +118,7 @@ func (o *BoostOverrides) validate(f *faults, field string) {
 		return
 	}
 	for action, b := range o.Fields() {
-		if b.Add != 0 || !b.Until.IsZero() { // none otherwise; what another writer has added to it goes with it
+		if b.Add != 0 || !b.Until.IsZero() { // otherwise there is none
 			b.validate(f, join(field, limitNames[action]))
 		}
 	}

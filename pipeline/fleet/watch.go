@@ -268,7 +268,8 @@ func (w *Watcher) ask(ctx context.Context) (looked, error) {
 	return l, err
 }
 
-// lookAtDeadLetters counts the dead letters by reason. DEADLETTER also holds marks of replays, on other subjects.
+// lookAtDeadLetters counts the dead letters by reason, and finds the age of the oldest. DEADLETTER also holds marks of
+// replays, on other subjects.
 func lookAtDeadLetters(ctx context.Context, js jetstream.JetStream) (DeadLetters, error) {
 	d := DeadLetters{ByReason: map[contract.Reason]uint64{}}
 	s, err := js.Stream(ctx, contract.StreamDeadLetter)
