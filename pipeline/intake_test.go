@@ -149,13 +149,18 @@ func TestF8FullIntakeHoldsUpNobody(t *testing.T) {
 	for i := range pad {
 		pad[i] = ' '
 	}
+	src := p.decode.all()[contract.KindEvent]
 	for i := range bodies {
+		if i == bodies/2 { // what comes in one batch is taken in whole; the second half must meet a full intake
+			testserver.Eventually(t, "the first half is taken in", func() bool {
+				return p.decode.intake.total() >= bodies/2*size || src.paused.Load()
+			})
+		}
 		body := append(fmt.Appendf(nil, `{"event_id":"b%d","event_type":"big","community_id":"noisy%d"}`, i, i%20), pad...)
 		if _, err := b.js.PublishAsync("events.big", body, patient); err != nil {
 			t.Fatal(err)
 		}
 	}
-	src := p.decode.all()[contract.KindEvent]
 	testserver.Eventually(t, "the source has no room", func() bool { return src.paused.Load() })
 
 	began := time.Now()
