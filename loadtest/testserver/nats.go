@@ -1,6 +1,8 @@
 package testserver
 
 import (
+	"bytes"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -71,9 +73,25 @@ func (s *NATSServer) Stop() {
 // DisableJetStream ends JetStream. The server and its connections stay. Stop and Start bring JetStream back.
 func (s *NATSServer) DisableJetStream() {
 	s.tb.Helper()
+	Eventually(s.tb, "the goroutines of JetStream's API have begun", apiHasBegun)
 	if err := s.server.DisableJetStream(); err != nil {
 		s.tb.Fatalf("disable JetStream: %v", err)
 	}
+}
+
+// apiHasBegun reports whether each goroutine for requests to JetStream has come to where it waits for one. In nats-server
+// 2.15.2 (jetstream_api.go, processJSAPIRoutedRequests), one that begins when JetStream is off panics at its first request.
+func apiHasBegun() bool {
+	stacks := make([]byte, 16<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for goroutine := range bytes.SplitSeq(stacks, []byte("\n\n")) {
+		state, frames, _ := bytes.Cut(goroutine, []byte("\n"))
+		serves := bytes.Contains(frames, []byte(".processJSAPIRoutedRequests(")) && !bytes.Contains(state, []byte("[select"))
+		if serves || bytes.HasPrefix(frames, []byte("github.com/nats-io/nats-server/v2/server.(*Server).startGoRoutine.")) {
+			return false
+		}
+	}
+	return true
 }
 
 // LoseMessages makes what clients publish on a subject vanish.

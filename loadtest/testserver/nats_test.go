@@ -38,3 +38,23 @@ func TestNATSStartsAgain(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
+
+// TestDisableJetStream: requests to JetStream get no answer and do no harm, also when the server has only just begun.
+func TestDisableJetStream(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		s := testserver.NATS(t)
+		s.DisableJetStream()
+		nc := s.Connect(t)
+		for range 50 {
+			if err := nc.Publish("$JS.API.STREAM.NAMES", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := nc.Flush(); err != nil {
+			t.Error(err)
+		}
+		nc.Close()
+		s.Stop()
+	}
+}
