@@ -20,6 +20,7 @@ import (
 	"arrakis/pipeline/http/console"
 	"arrakis/pipeline/http/idempotency"
 	"arrakis/pipeline/http/ingress"
+	"arrakis/pipeline/http/openapi"
 	"arrakis/pipeline/http/ops"
 	"arrakis/pipeline/lanes"
 	"arrakis/shard"
@@ -28,7 +29,7 @@ import (
 // maxOpsConnections bounds the open connections of the ops address. Anybody who reaches it may connect.
 const maxOpsConnections = 1_024
 
-// addIngress makes the server of the ingress and of health.
+// addIngress makes the server of the ingress, of health and of the description of both addresses.
 func (w *Worker) addIngress() error {
 	bearer, err := auth.NewBearer(w.o.IngressTokens...)
 	if err != nil {
@@ -50,6 +51,7 @@ func (w *Worker) addIngress() error {
 	}
 	mux := http.NewServeMux()
 	w.health.Mount(mux)
+	mux.Handle(openapi.Path, openapi.Handler())
 	mux.Handle("/", w.ingress.Handler())
 	w.httpServer = w.ingress.Server(mux)
 	return nil

@@ -3,6 +3,7 @@
 //
 //	GET /healthz, /health   200 while the process serves: {"status":"ok"}
 //	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check
+//	GET /openapi.json       what both addresses serve, for everybody
 //	GET /metrics            Prometheus or OpenMetrics
 //	    /debug/pprof/       for admins; cmdline has no arguments, because they may hold secrets
 //	    /v1/                the admin API: GET and HEAD for whoever may look, the rest for admins

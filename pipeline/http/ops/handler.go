@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"arrakis/pipeline/http/auth"
+	"arrakis/pipeline/http/openapi"
 	"arrakis/pipeline/http/problem"
 )
 
@@ -46,6 +47,7 @@ func Handler(o Options) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	o.Health.Mount(mux)
+	mux.Handle(openapi.Path, o.local(openapi.Handler()))
 	if o.Gatherer != nil {
 		mux.Handle("/metrics", o.metrics())
 	}
