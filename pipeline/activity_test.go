@@ -186,6 +186,7 @@ func TestActivity(t *testing.T) {
 	b.handlers.Command("slow", func(ctx context.Context, _ *Message) (any, error) {
 		select {
 		case <-release:
+			<-time.After(5 * time.Millisecond) // so that it has been busy for longer than what counts as nothing
 		case <-ctx.Done():
 		}
 		return "done", nil
