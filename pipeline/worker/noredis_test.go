@@ -46,9 +46,12 @@ func TestStartWithoutRedisAndAConsumer(t *testing.T) {
 				"/v1/commands":           `{"guild_id":"c1","data":{"command_name":"ping"}}`,
 				"/v1/eligibility/checks": `{"community_id":"c1","check_type":"single"}`,
 			} {
-				if status, answer := s.ask(http.MethodPost, path, body); status != http.StatusOK {
-					t.Errorf("%s: %d %s", path, status, answer)
-				}
+				testserver.Succeeds(t, "a request to "+path+" is handled", func() error { // the server is up before the ingress is
+					if status, answer := s.ask(http.MethodPost, path, body); status != http.StatusOK {
+						return fmt.Errorf("%d %s", status, answer)
+					}
+					return nil
+				})
 			}
 			testserver.Eventually(t, "/readyz says what is missing and why", func() bool {
 				status, answer := s.ask(http.MethodGet, "/readyz", "")
