@@ -16,6 +16,7 @@ import (
 
 	"arrakis/limiter"
 	"arrakis/pipeline"
+	"arrakis/pipeline/discord"
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/tracing"
@@ -57,6 +58,9 @@ type Options struct {
 	// OpsHosts are the host names by which Ops may be asked, such as ops.example.com, or *.example.com for all names
 	// below it. localhost and IP addresses are always allowed. Defaults to none. See [auth.Hosts].
 	OpsHosts []string
+
+	// Discord says which interactions of Discord are taken and answered. Defaults to none.
+	Discord DiscordOptions
 
 	// Streams are the settings with which missing streams and consumers are created. Its MaxAckPending defaults to
 	// 10,000.
@@ -156,6 +160,7 @@ func (o Options) withDefaults() Options {
 	o.TenantCacheTTL = cmp.Or(o.TenantCacheTTL, 30*time.Second)
 	o.ReloadPollInterval = cmp.Or(o.ReloadPollInterval, 30*time.Second)
 	o.MetricsMaxTenants = cmp.Or(o.MetricsMaxTenants, 10_000)
+	o.Discord.APIURL = cmp.Or(o.Discord.APIURL, discord.DefaultAPIURL)
 	o.Traces.PerSecond = cmp.Or(o.Traces.PerSecond, tracing.DefaultPerSecond)
 	if o.Version == "" {
 		o.Version = moduleVersion()
@@ -216,6 +221,7 @@ func (o *Options) validate() error {
 	if _, err := auth.NewHosts(o.OpsHosts...); err != nil {
 		errs = append(errs, fmt.Errorf("worker: OpsHosts %w", err))
 	}
+	errs = append(errs, o.Discord.faults()...)
 	if o.Shards > 4096 {
 		errs = append(errs, fmt.Errorf("worker: Shards is %d, want at most 4096", o.Shards))
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,31 @@ func TestNewNamesEveryFault(t *testing.T) {
 		if !strings.Contains(err.Error(), field+" is") {
 			t.Errorf("%v: does not name %s", err, field)
 		}
+	}
+}
+
+func TestNewNamesFaultsOfDiscord(t *testing.T) {
+	key := strings.Repeat("0a", 32)
+	_, err := New(Options{Discord: DiscordOptions{
+		PublicKeys: append(slices.Repeat([]string{key}, 8), "hunter2"), ApplicationID: "hunter2", APIURL: "https://u:hunter2@proxy",
+		Ephemeral: []string{"usage", "Usage"},
+	}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"9 Discord.PublicKeys", "64 hexadecimal digits", "Discord.ApplicationID is not an ID", "Discord.APIURL: expected", `Discord.Ephemeral has "Usage"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: does not say %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the error repeats what may be a secret: %v", err)
+	}
+	_, err = New(Options{Discord: DiscordOptions{PublicKeys: []string{key}, ApplicationID: "80351110224678912", Ephemeral: []string{"usage"}}})
+	if err == nil || strings.Contains(err.Error(), "Discord") {
+		t.Errorf("good options: %v", err)
 	}
 }
 

@@ -1,0 +1,55 @@
+package worker
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/discord"
+)
+
+// DiscordOptions say what a worker does for Discord: nothing, if neither PublicKeys nor ApplicationID is set.
+type DiscordOptions struct {
+	// PublicKeys are the application's public keys, 64 hexadecimal digits each. Interactions and events that are signed
+	// with one of them are taken on HTTP. There may be 8, so that one can be rotated. Defaults to none: HTTP does not
+	// serve Discord.
+	PublicKeys []string
+	// ApplicationID is the application whose interactions are answered, for those that do not name it. Answers are sent
+	// where this or PublicKeys is set. Defaults to "": the one that the interaction names.
+	ApplicationID string
+	// APIURL is the base URL of Discord's REST API, or of a proxy before it. Defaults to [discord.DefaultAPIURL].
+	APIURL string
+	// Ephemeral are the commands of which only their user sees the answer if it comes late: Discord must be told so before
+	// the answer is known. Names are as handlers have them. Defaults to none.
+	Ephemeral []string
+}
+
+// maxPublicKeys is how many public keys there may be.
+const maxPublicKeys = 8
+
+// faults are all that is wrong with the options.
+func (o *DiscordOptions) faults() []error {
+	var errs []error
+	if len(o.PublicKeys) > maxPublicKeys {
+		errs = append(errs, fmt.Errorf("worker: there are %d Discord.PublicKeys, want at most %d", len(o.PublicKeys), maxPublicKeys))
+	}
+	for _, key := range o.PublicKeys {
+		if raw, err := hex.DecodeString(key); err != nil || len(raw) != 32 {
+			errs = append(errs, errors.New("worker: Discord.PublicKeys has one that is not 64 hexadecimal digits"))
+			break
+		}
+	}
+	if o.ApplicationID != "" && !discord.ValidID(o.ApplicationID) {
+		errs = append(errs, errors.New("worker: Discord.ApplicationID is not an ID, which has up to 20 digits"))
+	}
+	if err := discord.CheckAPIURL(o.APIURL); err != nil {
+		errs = append(errs, fmt.Errorf("worker: Discord.APIURL: %w", err))
+	}
+	for _, name := range o.Ephemeral {
+		if !contract.ValidCommand(name) {
+			errs = append(errs, fmt.Errorf("worker: Discord.Ephemeral has %q, want [a-z0-9_-]{1,32}", contract.Clip(name, 64)))
+		}
+	}
+	return errs
+}
