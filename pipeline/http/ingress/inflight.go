@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
+
+	"arrakis/pipeline/contract"
 )
 
 // Why a request is refused before its message is stored.
@@ -106,14 +108,14 @@ func (in *Ingress) closeIdleLocked() {
 
 // waiter waits for the outcome of a message.
 type waiter struct {
-	outcome chan []byte // of capacity 1; sent to at most once
-	late    *late       // not nil if no request waits any more; protected by Ingress.mu
+	outcome chan *nats.Msg // of capacity 1; sent to at most once
+	late    *late          // not nil if no request waits any more; protected by Ingress.mu
 }
 
 // addWaiter makes a token for a message, and the channel on which the message's outcome arrives. The caller must call
 // removeWaiter when it stops waiting.
-func (in *Ingress) addWaiter() (token string, outcome <-chan []byte) {
-	w := &waiter{outcome: make(chan []byte, 1)}
+func (in *Ingress) addWaiter() (token string, outcome <-chan *nats.Msg) {
+	w := &waiter{outcome: make(chan *nats.Msg, 1)}
 	token = nuid.Next()
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -121,28 +123,33 @@ func (in *Ingress) addWaiter() (token string, outcome <-chan []byte) {
 	return token, w.outcome
 }
 
-// removeWaiter removes a waiter, unless the outcome is waited for as a late one.
-func (in *Ingress) removeWaiter(token string) {
+// removeWaiter removes a waiter, unless the outcome is waited for as a late one. It reports false if the outcome has
+// arrived, or is about to: then it is in the waiter's channel, or will be at once.
+func (in *Ingress) removeWaiter(token string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if w := in.waiting[token]; w != nil && w.late == nil {
+	w := in.waiting[token]
+	if w != nil && w.late == nil {
 		delete(in.waiting, token)
 	}
+	return w != nil
 }
 
 // deliverOutcome passes an outcome to the waiting request. It does not block for long: the channel has room for one
 // outcome, and the token is removed with the first outcome. An outcome without a waiting request is late, or is the
-// second outcome of a message that was delivered again.
+// second outcome of a message that was delivered again; a worker that asks is told so.
 func (in *Ingress) deliverOutcome(ctx context.Context, m *nats.Msg) {
 	token := m.Subject[len(in.inbox)+1:]
 	w := in.takeWaiter(token)
 	switch {
+	case w == nil && m.Reply != "":
+		in.tell(m, contract.TakenLate)
 	case w == nil:
 		in.metrics.unclaimed.Inc()
 	case w.late != nil:
 		w.late.end(ctx, m.Data)
 	default:
-		w.outcome <- m.Data
+		w.outcome <- m
 	}
 }
 

@@ -29,6 +29,9 @@ const (
 // errNoOutcome means that the message is stored but no outcome arrived in time.
 var errNoOutcome = errors.New("no outcome yet")
 
+// errRepeated means that the stream has a message with the same ID, whose outcome another request waits for.
+var errRepeated = errors.New("the message is stored already")
+
 // notStored is the error of a span whose message was not stored, or not confirmed.
 const notStored = "not_stored"
 
@@ -39,9 +42,9 @@ func (e *storeError) Error() string { return "store: " + e.err.Error() }
 
 func (e *storeError) Unwrap() error { return e.err }
 
-// publish stores m. If waits is true, it waits for the outcome and returns it. An error is a *storeError, errNoOutcome
-// or ctx's.
-func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte, error) {
+// publish stores m. If waits is true, it waits for the outcome and returns it. An error is a *storeError, errNoOutcome,
+// errRepeated or ctx's.
+func (in *Ingress) publish(ctx context.Context, m *message, waits bool) (*nats.Msg, error) {
 	// Without a connection the NATS library would buffer the message and send it when the server is back, long after
 	// the HTTP client has got a 503.
 	if !in.options.NATS.IsConnected() {
@@ -58,12 +61,12 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 	}
 	way.trace = trace
 	var token string
-	var outcome <-chan []byte
+	var outcome <-chan *nats.Msg
 	if waits {
 		token, outcome = in.addWaiter()
 		defer in.removeWaiter(token)
 		m.setHeader(contract.HeaderReplyTo, in.inbox+"."+token)
-		m.setHeader(contract.HeaderWait, strconv.FormatInt(in.options.Wait.Milliseconds(), 10))
+		m.setHeader(contract.HeaderWait, strconv.FormatInt(m.senderWait.Milliseconds(), 10))
 	}
 	ack, err := in.js.PublishMsgAsync(m.msg)
 	if err != nil {
@@ -71,47 +74,53 @@ func (in *Ingress) publish(ctx context.Context, m *message, waits bool) ([]byte,
 		way.end()
 		return nil, &storeError{err}
 	}
-	data, err := in.await(ctx, ack, outcome, way)
+	reply, err := in.await(ctx, m, ack, outcome, way)
 	way.ended(notStored) // unless it was stored, and so has ended
 	way.endLater(in.options.StoreTimeout)
-	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) {
-		data, err = <-outcome, nil
+	if errors.Is(err, errNoOutcome) && m.mark != nil && in.keepLate(token, m, time.Now()) ||
+		err != nil && waits && m.mark == nil && !in.removeWaiter(token) {
+		reply, err = <-outcome, nil // it has arrived at this moment
 	}
 	stream := m.stream()
 	if (err == nil || errors.Is(err, errNoOutcome)) && in.storing[stream].succeed(time.Now()) {
 		in.log.Info("messages are stored again", "stream", stream)
 	}
-	return data, err
+	return reply, err
 }
 
-// await waits for JetStream's ack and then, if outcome is not nil, for the outcome. An outcome before the ack proves
+// await waits for JetStream's ack of m and then, if outcome is not nil, for the outcome. An outcome before the ack proves
 // that the message is stored. way is ended once the message is stored, or is not going to be.
-func (in *Ingress) await(ctx context.Context, ack jetstream.PubAckFuture, outcome <-chan []byte, way *way) ([]byte, error) {
-	timer := time.NewTimer(in.options.Wait)
+func (in *Ingress) await(
+	ctx context.Context, m *message, ack jetstream.PubAckFuture, outcome <-chan *nats.Msg, way *way,
+) (*nats.Msg, error) {
+	timer := time.NewTimer(m.wait)
 	defer timer.Stop()
-	stored, failed := ack.Ok(), ack.Err()
+	acked, failed := ack.Ok(), ack.Err()
 	late := func(why string) error {
-		if stored == nil {
+		if acked == nil {
 			return errNoOutcome
 		}
 		return &storeError{errors.New(why)}
 	}
 	for {
 		select {
-		case data := <-outcome:
+		case reply := <-outcome:
 			way.end()
-			return data, nil
-		case <-stored:
+			return reply, nil
+		case stored := <-acked:
 			way.end()
 			if outcome == nil {
 				return nil, nil
 			}
-			stored, failed = nil, nil
+			if stored.Duplicate {
+				return nil, errRepeated
+			}
+			acked, failed = nil, nil
 		case err := <-failed:
 			select {
-			case data := <-outcome: // the message is stored; only its ack is missing
+			case reply := <-outcome: // the message is stored; only its ack is missing
 				way.end()
-				return data, nil
+				return reply, nil
 			default:
 				way.ended(notStored)
 				way.end()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -26,6 +27,10 @@ type message struct {
 	lane     bool              // msg goes straight into its community's lane
 	mark     *idempotency.Mark // while the event ID is looked up; else nil
 	trusted  bool              // the client has shown a certificate
+
+	// The longest time that the request waits to be stored and to get its outcome, and the time for which the message says
+	// that its sender waits.
+	wait, senderWait time.Duration
 }
 
 // stream is the stream that keeps the message.
@@ -42,13 +47,14 @@ func (m *message) repeatable() bool { return m.idField != "" }
 // sendLess says what to do about a message that is too large.
 const sendLess = "Send less in data, or a reference to it."
 
-// newMessage makes a message of a request, or returns a problem. The message has no reply-to and no request ID yet.
-func newMessage(w http.ResponseWriter, r *http.Request, rt *route, maxBody int) (*message, *problem.Problem) {
-	rules := body.Rules{MaxBytes: maxBody, Types: []string{body.JSON}, Suffix: true, TooLarge: sendLess}
-	data, p := rules.Read(w, r)
-	if p != nil {
-		return nil, p
-	}
+// messageRules are the rules for the bodies of messages.
+func messageRules(maxBody int) body.Rules {
+	return body.Rules{MaxBytes: maxBody, Types: []string{body.JSON}, Suffix: true, TooLarge: sendLess}
+}
+
+// newMessage makes a message of a request with the body data, or returns a problem. The message has no reply-to and no
+// request ID yet.
+func newMessage(r *http.Request, rt *route, data []byte) (_ *message, p *problem.Problem) {
 	e, err := contract.DecodePartial(rt.Kind, data)
 	if err != nil {
 		return nil, decodeProblem(e, err)

@@ -255,7 +255,12 @@ func FuzzIngress(f *testing.F) {
 		if chunked {
 			r.ContentLength = -1
 		}
-		m, p := newMessage(httptest.NewRecorder(), r, rt, maxBody)
+		rules := messageRules(maxBody)
+		read, p := rules.Read(httptest.NewRecorder(), r)
+		var m *message
+		if p == nil {
+			m, p = newMessage(r, rt, read)
+		}
 		_, refused := contract.Decode(rt.Kind, body)
 		switch {
 		case p == nil:

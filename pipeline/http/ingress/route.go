@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/tracing"
 )
@@ -123,6 +124,7 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 
 // run publishes the message and returns the answer.
 func (in *Ingress) run(ctx context.Context, m *message, waits bool) answer {
+	m.wait, m.senderWait = in.options.Wait, in.options.Wait
 	outcome, err := in.publish(ctx, m, waits)
 	switch {
 	case err != nil:
@@ -130,7 +132,7 @@ func (in *Ingress) run(ctx context.Context, m *message, waits bool) answer {
 	case !waits:
 		return accepted(m)
 	}
-	a := newAnswer(outcome, m.envelope)
+	a := newAnswer(outcome.Data, m.envelope)
 	if a.problem != nil && a.problem.Status == http.StatusBadGateway {
 		in.log.Debug("outcome is a failure", "event_id", m.envelope.EventID, "community_id", m.envelope.TenantKey,
 			"trace_id", tracing.LogID(tracing.ParentOf(m.msg.Header)), "reason", a.problem.Detail)
@@ -140,12 +142,22 @@ func (in *Ingress) run(ctx context.Context, m *message, waits bool) answer {
 
 // read makes a message of the request. It takes as long as the client takes to send the body, and no slot meanwhile.
 func (in *Ingress) read(w http.ResponseWriter, r *http.Request, rt *route) (*message, *problem.Problem) {
+	data, p := in.ReadBody(w, r, messageRules(in.options.MaxBody))
+	if p != nil {
+		return nil, p
+	}
+	return newMessage(r, rt, data)
+}
+
+// ReadBody reads the body of a request by rules. At most MaxReading bodies are read at once: one more cuts off the one
+// that has been read for the longest, which is answered 408.
+func (in *Ingress) ReadBody(w http.ResponseWriter, r *http.Request, rules body.Rules) ([]byte, *problem.Problem) {
 	reading := in.readers.begin(w)
-	m, p := newMessage(w, r, rt, in.options.MaxBody)
+	data, p := rules.Read(w, r)
 	if in.readers.end(reading) {
 		return nil, tooSlow()
 	}
-	return m, p
+	return data, p
 }
 
 // refused is the problem of a request that got no slot or no share. err is the reason.

@@ -1,0 +1,9 @@
+package contract
+
+// A worker publishes an answer to an interaction as a request to the message's reply-to, and is told what became of it.
+const (
+	// TakenInline means that the client has got the answer with the response to its own request.
+	TakenInline = "inline"
+	// TakenLate means that no request waits for the answer any more, so that it must be sent in another way.
+	TakenLate = "late"
+)
