@@ -124,12 +124,7 @@ func (c *Config) validate(f *faults) {
 	if c.GuildID != "" && !ValidID(c.GuildID) {
 		f.add("guildId", idRule)
 	}
-	switch {
-	case c.Tier == "":
-		f.add("tier", "is missing; use %s", tierNames)
-	case !c.Tier.known():
-		f.add("tier", "is unknown: %q; use %s", shorten(string(c.Tier)), tierNames)
-	}
+	validateTier(f, "tier", c.Tier)
 	c.RateLimits.validate(f, "rateLimits")
 	c.OnLimit.validate(f, "onLimit")
 	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)

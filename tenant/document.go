@@ -130,6 +130,9 @@ func (r *reader) value(dec *jsontext.Decoder, p any) error {
 		}
 		return err
 	}
+	if skus, ok := p.(*map[string]Tier); ok {
+		return readMap(r, dec, skus)
+	}
 	must := mustBe(p)
 	if must == "" {
 		return r.members(dec, p)
@@ -214,6 +217,49 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 		r.add(field, "must be a JSON object")
 	}
 	return dec.SkipValue()
+}
+
+// readMap decodes an object whose members are entries of a map. As in a merge patch, other entries stay, and null removes
+// an entry. The map that was there stays as it is, because another document may share it.
+func readMap[V any](r *reader, dec *jsontext.Decoder, p *map[string]V) error {
+	switch field := fieldAt(dec.StackPointer()); dec.PeekKind() {
+	case '{':
+	case 'n':
+		*p = nil
+		return dec.SkipValue()
+	default:
+		r.add(field, "must be a JSON object")
+		return dec.SkipValue()
+	}
+	was := *p
+	*p = maps.Clone(was)
+	if *p == nil {
+		*p = make(map[string]V)
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		key := name.String() // the token is valid until the next is read
+		if dec.PeekKind() == 'n' {
+			delete(*p, key)
+			if err := dec.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		v := was[key]
+		if err := json.UnmarshalDecode(dec, &v); err != nil {
+			return err
+		}
+		(*p)[key] = v
+	}
+	_, err := dec.ReadToken()
+	return err
 }
 
 // refuse adds a fault for each unknown member of the object at field. The object is decoded into a struct of type t.

@@ -47,7 +47,7 @@ func fuzzDocument[T document](f *testing.F, parse func([]byte) (T, error), use f
 		if err := use(&stored); err != nil {
 			t.Fatalf("accepted, but invalid: %v", err)
 		}
-		text, err := json.Marshal(stored)
+		text, err := json.Marshal(stored, json.Deterministic(true))
 		if err != nil {
 			t.Fatalf("accepted, but cannot be written: %v", err)
 		}
@@ -55,7 +55,7 @@ func fuzzDocument[T document](f *testing.F, parse func([]byte) (T, error), use f
 		if err != nil {
 			t.Fatalf("written as %s, refused: %v", text, err)
 		}
-		if rewritten, err := json.Marshal(again); err != nil || !bytes.Equal(text, rewritten) {
+		if rewritten, err := json.Marshal(again, json.Deterministic(true)); err != nil || !bytes.Equal(text, rewritten) {
 			t.Fatalf("written as %s, then as %s, %v", text, rewritten, err)
 		}
 	})
@@ -79,7 +79,7 @@ func FuzzTiers(f *testing.F) {
 		return c.Validate()
 	}, `{}`, `{"free":{"rateLimits":{"commandsPerMinute":20},"features":{"customBranding":true}}}`, `{"pro":{"rateLimits":{"commandsPerMinute":"20"}}}`,
 		`{"enterprise":null,"pro":{"x":1},"y":[{}]}`, `{"free":{"rateLimits":{"syncRequestsPerDay":-1,"z":2}}}`,
-		`{"pro":{"onLimit":{"command":"delay","eligibility_check":"delay","sync_request":"delay"},"maxDelayed":1}}`)
+		`{"pro":{"onLimit":{"command":"delay","eligibility_check":"delay","sync_request":"delay"},"maxDelayed":1}}`, `{"skus":{"7":"pro","1019475255913222144":"enterprise"}}`, `{"skus":{"x":"pro","7":"gold","8":1,"9":null}}`, `{"skus":{}}`)
 }
 
 func FuzzFlag(f *testing.F) {

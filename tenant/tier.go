@@ -14,6 +14,15 @@ const tierNames = "free, pro or enterprise"
 
 func (t Tier) known() bool { return t == Free || t == Pro || t == Enterprise }
 
+func validateTier(f *faults, field string, t Tier) {
+	switch {
+	case t == "":
+		f.add(field, "is missing; use %s", tierNames)
+	case !t.known():
+		f.add(field, "is unknown: %q; use %s", shorten(string(t)), tierNames)
+	}
+}
+
 // Features is a set of features, one bit each. The zero value is the empty set.
 type Features uint8
 

@@ -52,10 +52,13 @@ var (
 // Tiers is the global document that overrides the contract's defaults of the three tiers. The zero value overrides
 // nothing.
 type Tiers struct {
-	Free       TierOverrides  `json:"free"`
-	Pro        TierOverrides  `json:"pro"`
-	Enterprise TierOverrides  `json:"enterprise"`
-	Unknown    jsontext.Value `json:",embed"` // members that arrakis does not know, as in Config
+	Free       TierOverrides `json:"free"`
+	Pro        TierOverrides `json:"pro"`
+	Enterprise TierOverrides `json:"enterprise"`
+	// SKUs say which tier a community has that has bought one, by the SKU's ID: 1 to 20 digits, as Discord shows it. At most
+	// 100. nil says nothing: a write of a store keeps those that are stored.
+	SKUs    map[string]Tier `json:"skus,omitempty"`
+	Unknown jsontext.Value  `json:",embed"` // members that arrakis does not know, as in Config
 }
 
 // TierOverrides override the defaults of one tier.
@@ -92,6 +95,7 @@ func (t *Tiers) validate(f *faults) {
 	t.Free.validate(f, "free")
 	t.Pro.validate(f, "pro")
 	t.Enterprise.validate(f, "enterprise")
+	validateSKUs(f, "skus", t.SKUs)
 }
 
 func (o *TierOverrides) validate(f *faults, field string) {

@@ -35,6 +35,8 @@ type commands struct {
 	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
 	Audit  auditCmd  `cmd:"" help:"Show who has changed what."`
 
+	Discord discordCmd `cmd:"" help:"Set up a bot on Discord."`
+
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
 	Status    statusCmd    `cmd:"" help:"Show the workers, the streams and the lanes: what is wrong, what waits, who waits." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`

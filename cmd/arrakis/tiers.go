@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ func (c *tiersGetCmd) Run(ctx context.Context, p process) error {
 }
 
 type tiersSetCmd struct {
-	Overrides string `arg:"" name:"JSON" help:"Overrides as tiers get --json prints them, such as {\"free\":{\"rateLimits\":{\"commandsPerMinute\":20}}}; a member that is left out has the default of arrakis, and {} resets all of them."`
+	Overrides string `arg:"" name:"JSON" help:"Overrides as tiers get --json prints them, such as {\"free\":{\"rateLimits\":{\"commandsPerMinute\":20}}}; a member that is left out has the default of arrakis, and {} resets all of them, but keeps the SKUs."`
 	storeFlags
 }
 
@@ -81,5 +82,13 @@ func tiersTable(t *table, config *tenant.Tiers) {
 	}
 	for _, feature := range allFeatures {
 		row(feature, func(tier *tenant.Tenant) string { return onOff(slices.Contains(tier.Features.Names(), feature)) })
+	}
+	for _, sku := range slices.Sorted(maps.Keys(config.SKUs)) {
+		row("SKU "+sku, func(tier *tenant.Tenant) string {
+			if config.SKUs[sku] == tier.Tier {
+				return "gives it"
+			}
+			return "-"
+		})
 	}
 }

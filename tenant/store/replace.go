@@ -57,6 +57,9 @@ func inheritTiers(next, was *tenant.Tiers) {
 	inheritTier(&next.Free, &was.Free)
 	inheritTier(&next.Pro, &was.Pro)
 	inheritTier(&next.Enterprise, &was.Enterprise)
+	if next.SKUs == nil {
+		next.SKUs = was.SKUs
+	}
 }
 
 func inheritTier(next, was *tenant.TierOverrides) {

@@ -137,9 +137,9 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 // encode makes the JSON of a document. It fails if the document, with the members of other writers, is larger than
-// [tenant.MaxDocument].
+// [tenant.MaxDocument]. Equal documents have the same text.
 func encode(document any) (string, error) {
-	text, err := json.Marshal(document)
+	text, err := json.Marshal(document, json.Deterministic(true))
 	if err != nil {
 		return "", err
 	}

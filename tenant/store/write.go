@@ -102,31 +102,56 @@ func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 }
 
 // PutTiers replaces the global tiers document. The tiers are in force in this process when PutTiers returns, and in
-// other processes when they receive the global_config event. Errors: [*tenant.FieldError], [ErrConflict].
+// other processes when they receive the global_config event. If c has no SKUs, the stored ones stay; to remove them all,
+// give an empty map. Errors: [*tenant.FieldError], [ErrConflict].
 func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (Version, error) {
 	if err := c.Validate(); err != nil {
 		return "", err
 	}
-	var text string
-	v, err := s.write(ctx, tiersChange(),
-		func(current string, exists bool, _ time.Time) (string, error) {
-			next, err := replace(current, exists, c, opts, inheritTiers)
-			if err != nil {
-				return "", err
+	_, v, err := s.putTiers(ctx, func(current string, exists bool) (tenant.Tiers, error) {
+		return replace(current, exists, c, opts, inheritTiers)
+	})
+	return v, err
+}
+
+// UpdateTiers changes the global tiers document with edit, as Update does with a config.
+func (s *Store) UpdateTiers(ctx context.Context, edit func(*tenant.Tiers) error) (tenant.Tiers, Version, error) {
+	return s.putTiers(ctx, func(current string, exists bool) (tenant.Tiers, error) {
+		var next tenant.Tiers
+		if exists {
+			var err error
+			if next, err = tenant.ParseStored[tenant.Tiers]([]byte(current)); err != nil {
+				return tenant.Tiers{}, &StoredError{Key: tiersKey, Err: err}
 			}
-			text, err = encode(&next)
-			return text, err
-		})
+		}
+		if err := edit(&next); err != nil {
+			return tenant.Tiers{}, err
+		}
+		return next, next.Validate()
+	})
+}
+
+// putTiers stores the tiers that decide makes of the stored document, and puts them in force in this process.
+func (s *Store) putTiers(ctx context.Context, decide func(current string, exists bool) (tenant.Tiers, error)) (tenant.Tiers, Version, error) {
+	var text string
+	v, err := s.write(ctx, tiersChange(), func(current string, exists bool, _ time.Time) (string, error) {
+		next, err := decide(current, exists)
+		if err != nil {
+			return "", err
+		}
+		text, err = encode(&next)
+		return text, err
+	})
 	if err != nil {
-		return "", fmt.Errorf("put tiers: %w", err)
+		return tenant.Tiers{}, "", fmt.Errorf("put tiers: %w", err)
 	}
 	// Parsed from the stored text, because the caller may change its own document.
 	stored, err := tenant.ParseStored[tenant.Tiers]([]byte(text))
 	if err != nil {
-		return "", fmt.Errorf("put tiers: %w", err)
+		return tenant.Tiers{}, "", fmt.Errorf("put tiers: %w", err)
 	}
 	s.tiers.Store(&stored)
-	return v, nil
+	return stored, v, nil
 }
 
 // putConfig stores the config that decide makes of the stored config.
