@@ -93,6 +93,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	var (
 		handler  *HandlerError
 		nobody   *noHandlerError
+		later    *laterError
 		tooLarge tooLargeError
 	)
 	switch {
@@ -110,6 +111,9 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 			break
 		}
 		p.again(&d, t, t.earlier+1)
+	case errors.As(err, &later) && t.now.Sub(t.stored) < p.until:
+		d.failure = &contract.Error{Code: http.StatusServiceUnavailable, Message: later.reason}
+		p.putOff(&d, t, later.after, t.now.Add(later.after))
 	default:
 		d.failed(err)
 		if t.attempt >= t.maxAttempts {

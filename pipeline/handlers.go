@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"arrakis/pipeline/contract"
 )
@@ -37,6 +38,20 @@ func Permanent(code int, format string, args ...any) error {
 	}
 	return &HandlerError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
+
+// Later returns an error after which the message is tried again when a time has passed, and which counts as no attempt:
+// the handler could do nothing yet. A message that is older than RetryUntil, or whose sender does not wait as long, is
+// not put off any more: then it counts as a failure. The reason is sent to the caller.
+func Later(after time.Duration, reason string) error {
+	return &laterError{max(after, time.Millisecond), reason}
+}
+
+type laterError struct {
+	after  time.Duration
+	reason string
+}
+
+func (e *laterError) Error() string { return e.reason + "; to be tried again in " + e.after.String() }
 
 // noHandlerError means that no handler answers for a name at present.
 type noHandlerError struct{ subject string } // where a micro service would get the request
@@ -74,6 +89,9 @@ func (h *Handlers) Sync(checkType string, f Handler) { h.add(contract.KindSync, 
 
 // Event registers f for events of a type, such as guild.join.
 func (h *Handlers) Event(eventType string, f Handler) { h.add(contract.KindEvent, eventType, f) }
+
+// Answer registers f for the answers to interactions that are stored in ANSWERS.
+func (h *Handlers) Answer(f Handler) { h.add(contract.KindAnswer, contract.AnswerEventType, f) }
 
 func (h *Handlers) add(k contract.Kind, name string, f Handler) {
 	if k != contract.KindEvent && !contract.ValidCommand(name) {

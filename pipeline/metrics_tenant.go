@@ -139,10 +139,10 @@ func (m *tenantMetrics) otherLocked(tier tenant.Tier) *tenantSeries {
 }
 
 // recordLocked counts a message. A retry counts only as an error of its type; the message itself is counted when it
-// ends. The caller must hold m.mu.
+// ends. An answer does not count: its interaction does. The caller must hold m.mu.
 func (m *tenantMetrics) recordLocked(d *delivery) {
-	if d.Tenant == nil {
-		return // it could not be decoded, so its community is unknown
+	if d.Tenant == nil || d.Kind == contract.KindAnswer {
+		return // without a tenant, it could not be decoded, so its community is unknown
 	}
 	m.ended.add(d)
 	s := m.seriesLocked(d.Community, d.Tenant.Tier, d.received)

@@ -41,13 +41,17 @@ func (d *delivery) try(now time.Time, commandTTL time.Duration) try {
 // after the n-th delay. If its sender does not wait that long, it is told now, and the message is not tried behind its
 // back.
 func (p *retryPolicy) again(d *disposition, t *try, n int) {
-	at := p.next(n, t.now)
+	p.putOff(d, t, p.delay(n), p.next(n, t.now))
+}
+
+// putOff lets a message be tried again at a time, which is after delay or so; see again.
+func (p *retryPolicy) putOff(d *disposition, t *try, delay time.Duration, at time.Time) {
 	if t.wait > 0 && at.Sub(t.stored) > t.wait {
 		d.settlement = ack
 		return
 	}
 	d.settlement, d.delay = nak, at.Sub(t.now)
-	if p.delay(n) >= time.Second {
+	if delay >= time.Second {
 		d.at = at.UnixNano()
 	}
 }

@@ -11,6 +11,7 @@ const (
 	StreamCommands    = "COMMANDS"
 	StreamEvents      = "EVENTS"
 	StreamEligibility = "ELIGIBILITY"
+	StreamAnswers     = "ANSWERS"
 	StreamRetry       = "RETRY"
 	StreamOverflow    = "OVERFLOW"
 	StreamInternal    = "INTERNAL"
@@ -23,6 +24,7 @@ const (
 	ConsumerEvent       = "event-worker"
 	ConsumerEligibility = "eligibility-worker"
 	ConsumerSync        = "sync-worker"
+	ConsumerAnswer      = "answer-worker"
 	ConsumerRetry       = "retry-worker"
 	ConsumerParked      = "parked-worker"
 )

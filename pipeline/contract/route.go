@@ -16,7 +16,9 @@ const (
 	KindEvent
 	KindEligibility
 	KindSync
-	NumKinds = 4
+	// KindAnswer is an answer to an interaction, which arrakis itself stores, to be sent to Discord.
+	KindAnswer
+	NumKinds = 5
 )
 
 // Route describes one kind of message: its HTTP path, its stream and consumer, its subjects and its limit. A new kind
@@ -31,7 +33,7 @@ type Route struct {
 	AckWait  time.Duration // JetStream delivers a message again if it is not acknowledged within this time
 	Action   tenant.Action // the action under which messages are limited, if Limited
 	Limited  bool
-	HTTPPath string // path on the ingress
+	HTTPPath string // path on the ingress; "" for messages that only arrakis itself publishes
 	// EventType is the event type of an HTTP request that leaves out event_type. If it is "", requests must have an
 	// event_type.
 	EventType string
@@ -63,6 +65,10 @@ var routes = [NumKinds]Route{
 		Stream: StreamEligibility, Consumer: ConsumerSync, Subject: "eligibility.sync", AckWait: 5 * time.Minute,
 		Action: tenant.SyncRequest, Limited: true,
 		HTTPPath: "/v1/eligibility/syncs", EventType: "eligibility.sync",
+	},
+	KindAnswer: {
+		Kind: KindAnswer, Name: "answer",
+		Stream: StreamAnswers, Consumer: ConsumerAnswer, Subject: "answers", AckWait: 30 * time.Second,
 	},
 }
 

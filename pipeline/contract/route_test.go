@@ -45,7 +45,7 @@ func TestSubjectFor(t *testing.T) {
 }
 
 func TestStreams(t *testing.T) {
-	if got := strings.Join(Streams(), " "); got != "COMMANDS EVENTS ELIGIBILITY" {
+	if got := strings.Join(Streams(), " "); got != "COMMANDS EVENTS ELIGIBILITY ANSWERS" {
 		t.Error(got)
 	}
 }

@@ -60,6 +60,8 @@ const (
 	// maxInternal bounds the messages of INTERNAL, which reserves no bytes: of each subject it keeps the last.
 	maxInternal     = 4_000
 	maxInternalSize = 64 << 10 // bytes of one
+	// answersAge is well above the time for which Discord takes an answer, so that none leaves the stream uncounted.
+	answersAge = time.Hour
 )
 
 // levelSchedules is the level of JetStream's API that has scheduled messages, of server 2.12.
@@ -98,6 +100,7 @@ func wanted(o Options) []stream {
 		// Last, so that they take no space from those above.
 		{config: retry, optional: true, level: levelSchedules},
 		{config: overflow, optional: true},
+		{config: queue(config(contract.StreamAnswers, "answers.>", answersAge, gigabyte/4)), optional: true},
 	}
 	for i := range all {
 		all[i].consumers = consumers(all[i].config.Name, o)

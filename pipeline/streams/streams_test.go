@@ -221,6 +221,8 @@ func TestPlanAndApply(t *testing.T) {
 		"create consumer RETRY/retry-worker",
 		"create stream OVERFLOW",
 		"create consumer OVERFLOW/parked-worker",
+		"create stream ANSWERS",
+		"create consumer ANSWERS/answer-worker",
 	}
 	if diff := cmp.Diff(wantPlan, plan(t, js, streams.Options{})); diff != "" {
 		t.Fatalf("plan (-want +got)\n%s", diff)
@@ -285,8 +287,8 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(changes) != 6 {
-		t.Errorf("%d changes, want max_ack_pending of six consumers", len(changes))
+	if len(changes) != 7 {
+		t.Errorf("%d changes, want max_ack_pending of seven consumers", len(changes))
 	}
 	if err := streams.Apply(t.Context(), js, nil, changes); err != nil {
 		t.Error(err)

@@ -247,7 +247,11 @@ func FuzzIngress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, number uint8, chunked bool, body []byte, key, media, parent string) {
 		const maxBody = 2 << 10
 		body = body[:min(len(body), 2*maxBody)]
-		rt := routes[contract.Kind(number%uint8(contract.NumKinds)).Route().HTTPPath]
+		kind := contract.Kind(number % uint8(contract.NumKinds))
+		if kind == contract.KindAnswer { // it has no path
+			kind = contract.KindCommand
+		}
+		rt := routes[kind.Route().HTTPPath]
 		r := &http.Request{
 			Method: http.MethodPost, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 			Header: http.Header{"Idempotency-Key": {key}, "Content-Type": {media}, "Traceparent": {parent}},

@@ -32,8 +32,9 @@ const pathOther = "other"
 func newRoutes(m *metrics) map[string]*route {
 	routes := map[string]*route{pathOther: {}}
 	for kind := range contract.Kind(contract.NumKinds) {
-		r := kind.Route()
-		routes[r.HTTPPath] = &route{Route: r}
+		if r := kind.Route(); r.HTTPPath != "" {
+			routes[r.HTTPPath] = &route{Route: r}
+		}
 	}
 	for path, rt := range routes {
 		rt.requests = m.requests.MustCurryWith(prometheus.Labels{"route": path})

@@ -116,7 +116,9 @@ func TestEveryPathIsDescribed(t *testing.T) {
 		t.Errorf("%d paths found in the code, want at least 30: has its form changed?", seen)
 	}
 	for _, r := range contract.Routes() {
-		at(t, described, r.HTTPPath, "post")
+		if r.HTTPPath != "" {
+			at(t, described, r.HTTPPath, "post")
+		}
 	}
 	at(t, described, openapi.Path, "get")
 }
