@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/discord"
 )
 
 // MaxCause is how many bytes of a cause are kept.
@@ -52,8 +53,10 @@ const (
 // Write stores the record as a dead letter and returns when JetStream has confirmed it. A record that is written twice
 // within JetStream's duplicate window is stored once. Whatever its headers and body, a record can be stored: headers
 // that do not fit, or that NATS cannot carry, are left out, the largest first, and then the body is cut. The headers
-// Arrakis-Headers-Cut and Arrakis-Truncated say so. An error comes from JetStream or ctx.
+// Arrakis-Headers-Cut and Arrakis-Truncated say so. Tokens of Discord's interactions are not stored; see
+// [discord.Redact]. An error comes from JetStream or ctx.
 func (s *Store) Write(ctx context.Context, r *Record) error {
+	r = r.withoutTokens()
 	// A stream that has the subjects, but is another one, must not take the dead letter: nobody would look for it there.
 	here := jetstream.WithExpectStream(contract.StreamDeadLetter)
 	_, err := s.publish(ctx, r.message(s.js.Conn().MaxPayload()), here)
@@ -70,6 +73,15 @@ func (s *Store) Write(ctx context.Context, r *Record) error {
 	}
 	_, err = s.publish(ctx, r.message(limit), here)
 	return err
+}
+
+// withoutTokens returns the record without tokens of interactions: a dead letter is kept for longer than they are valid,
+// and read by people who must not write in a bot's name.
+func (r *Record) withoutTokens() *Record {
+	safe := *r
+	safe.Body = discord.Redact(r.Body)
+	safe.Cause = string(discord.Redact([]byte(r.Cause)))
+	return &safe
 }
 
 // tooLarge reports whether the server or the stream refuses a message because of its size.

@@ -74,6 +74,35 @@ func TestF13AnyRecordIsStored(t *testing.T) {
 	}
 }
 
+// No dead letter holds the token of an interaction, whatever its message was: not in the body, nor in a body that was
+// cut, nor in the error.
+func TestNoTokenIsStored(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const token = "aW50ZXJhY3Rpb246c2VjcmV0"
+	for i, tt := range []struct{ name, body, cause string }{
+		{"a command", `{"event_id":"1","guild_id":"2","data":{"interaction_token":"` + token + `"}}`, "the handler failed"},
+		{"a body that is cut", `{"data":{"interaction_token":"` + token + `","x":"` + strings.Repeat("x", int(b.js.Conn().MaxPayload())), "the handler failed"},
+		{"no JSON", `interaction_token": "` + token, "it is not JSON"},
+		{"as Discord sends it", `{"token":"` + token + `"}`, "event_id: is missing"},
+		{"the error of a request", `{}`, `Post "https://discord.com/api/v10/webhooks/1/` + token + `": timeout`},
+	} {
+		r := recordOf(nil, []byte(tt.body))
+		r.Sequence, r.Cause = uint64(i), tt.cause
+		if err := b.letters.Write(t.Context(), r); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		stored := b.stored(t, contract.StreamDeadLetter)
+		last := stored[len(stored)-1]
+		if text := last.Header.Get(contract.HeaderError) + string(last.Data); strings.Contains(text, token) {
+			t.Errorf("%s: the token is in %s", tt.name, contract.Clip(text, 500))
+		}
+		if string(r.Body) != tt.body || r.Cause != tt.cause {
+			t.Errorf("%s: Write has changed the record", tt.name)
+		}
+	}
+}
+
 // F13: the stream may take less than the server.
 func TestF13StreamTakesLess(t *testing.T) {
 	t.Parallel()
