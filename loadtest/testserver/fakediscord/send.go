@@ -1,0 +1,202 @@
+package fakediscord
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+)
+
+// maxAnswer bounds the answer of an endpoint, in bytes.
+const maxAnswer = 1 << 20
+
+// Issued is an interaction that was made.
+type Issued struct {
+	ID, Token string // a PING has no token
+	Body      []byte // as Discord sends it, over HTTP or by a gateway (there it is the member d)
+
+	kind int
+}
+
+// Sent says what an endpoint answered.
+type Sent struct {
+	Issued
+	Status   int
+	Response Response      // zero if the endpoint answered 202
+	Took     time.Duration // until the whole answer was read
+}
+
+// RuleError says that an endpoint broke one of Discord's rules. A user sees that the application did not respond.
+type RuleError struct{ Rule string }
+
+// Error implements error.
+func (e *RuleError) Error() string { return "the endpoint broke a rule of Discord: " + e.Rule }
+
+func broke(format string, args ...any) *RuleError { return &RuleError{fmt.Sprintf(format, args...)} }
+
+// Issue makes an interaction without sending it, as a gateway would bring it. It waits for a callback. A PING is not
+// remembered.
+func (s *Server) Issue(i Interaction) Issued {
+	i = i.withDefaults()
+	id, token := NewIDAt(i.Created), newToken()
+	if i.Type == typePing {
+		return Issued{ID: id, Body: s.body(i, id, "", nil), kind: typePing}
+	}
+	r := &interaction{
+		id: id, token: token, channel: i.Channel, guild: i.Guild, user: i.User.ID, did: i.did(), kind: i.Type, created: i.Created,
+	}
+	if i.Type == typeComponent {
+		r.original = i.Message
+	}
+	if i.Entitlements == nil {
+		i.Entitlements = s.active(i.Guild, i.User.ID, i.Created)
+	}
+	s.tell(s.expire(time.Now())...)
+	s.mu.Lock()
+	r.history = s.histories.begin(id, token)
+	s.rememberLocked(r)
+	var message *Message
+	if kept := s.histories.messages[i.Message]; kept != nil {
+		copied := *kept
+		message = &copied
+	}
+	s.mu.Unlock()
+	return Issued{ID: id, Token: token, Body: s.body(i, id, token, message), kind: i.Type}
+}
+
+func newToken() string {
+	secret := make([]byte, 48)
+	_, _ = rand.Read(secret) // never fails
+	return base64.RawURLEncoding.EncodeToString(secret)
+}
+
+// Send makes an interaction, sends it to the endpoint, signed with the key in use, and applies Discord's rules to the
+// answer. Errors: [*RuleError], also if there is no answer; and ctx's.
+func (s *Server) Send(ctx context.Context, endpoint string, i Interaction) (Sent, error) {
+	return s.Deliver(ctx, endpoint, s.Issue(i))
+}
+
+// Deliver is Send for an interaction that was made already.
+func (s *Server) Deliver(ctx context.Context, endpoint string, i Issued) (Sent, error) {
+	began := time.Now()
+	status, body, err := s.post(ctx, endpoint, i.Body, func(h http.Header) { s.Sign(h, i.Body, began) })
+	sent := Sent{Issued: i, Status: status, Took: time.Since(began)}
+	if err == nil {
+		err = s.take(i.Token, &sent, body)
+	}
+	if rule := (*RuleError)(nil); errors.As(err, &rule) {
+		s.fail(i.Token, rule.Rule)
+	}
+	return sent, err
+}
+
+// post posts a body to an endpoint and returns its answer.
+func (s *Server) post(ctx context.Context, endpoint string, body []byte, sign func(http.Header)) (int, answer, error) {
+	bounded, cancel := context.WithTimeout(ctx, s.o.AnswerTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(bounded, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return 0, answer{}, fmt.Errorf("endpoint: %w", err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "Discord-Interactions/1.0 (+https://discord.com)")
+	sign(r.Header)
+	response, err := s.o.Client.Do(r)
+	if err != nil {
+		return 0, answer{}, s.noAnswer(ctx, bounded, err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return response.StatusCode, answer{}, s.noAnswer(ctx, bounded, err)
+	}
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // "" if it is broken
+	return response.StatusCode, answer{media, text}, nil
+}
+
+// answer is the body of an endpoint's answer.
+type answer struct {
+	media string
+	text  []byte
+}
+
+func (s *Server) noAnswer(ctx, bounded context.Context, err error) error {
+	switch {
+	case errEnded(ctx, err):
+		return ctx.Err()
+	case bounded.Err() != nil:
+		return broke("no answer within %v", s.o.AnswerTime)
+	default:
+		return broke("no answer: %v", err)
+	}
+}
+
+// take applies the rules to an endpoint's answer.
+func (s *Server) take(token string, sent *Sent, a answer) error {
+	switch {
+	case sent.Status == http.StatusAccepted && len(a.text) == 0:
+		s.accept(token)
+		return nil
+	case sent.Status != http.StatusOK:
+		return broke("status %d, want 200, or 202 without a body", sent.Status)
+	case a.media != "application/json":
+		return broke("Content-Type is %q, want application/json", a.media)
+	case len(a.text) > maxAnswer:
+		return broke("the answer is longer than %d bytes", maxAnswer)
+	}
+	if err := json.Unmarshal(a.text, &sent.Response); err != nil {
+		return broke("the answer is no JSON: %v", err)
+	}
+	m, fault := checkResponse(sent.kind, sent.Response)
+	if fault != nil {
+		text, _ := json.Marshal(fault) // its members are strings
+		return broke("the response is refused: %s", text)
+	}
+	s.first(token, sent.Response, m)
+	return nil
+}
+
+// accept notes that a callback comes.
+func (s *Server) accept(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.byToken[token]; i != nil {
+		i.history.note(Event{At: time.Now(), Kind: EventAccepted})
+	}
+}
+
+// first takes an answer of the endpoint. It is ignored if a callback came before.
+func (s *Server) first(token string, r Response, m *message) {
+	s.mu.Lock()
+	var ended []Ended
+	if i := s.byToken[token]; i != nil && i.state == unanswered {
+		ended = s.firstLocked(i, Inline, r, m, time.Now())
+	}
+	s.mu.Unlock()
+	s.tell(ended...)
+}
+
+// find returns the interaction of a token, nil if there is none. What it says when it is made may be read without mu.
+func (s *Server) find(token string) *interaction {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byToken[token]
+}
+
+// fail ends an interaction whose endpoint broke a rule.
+func (s *Server) fail(token, rule string) {
+	s.mu.Lock()
+	var ended []Ended
+	if i := s.byToken[token]; i != nil {
+		ended = s.failLocked(i, rule, time.Now())
+	}
+	s.mu.Unlock()
+	s.tell(ended...)
+}
