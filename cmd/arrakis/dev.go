@@ -25,6 +25,7 @@ type devCmd struct {
 	Traffic   bool `help:"Make demo traffic: commands, checks, syncs and events, some over their limits, slow, failing or malformed, and bursts of one community. Its command fail always fails."`
 	Rate      *int `name:"traffic-rate" placeholder:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts; needs --traffic."`
 	httpSettings
+	discordSettings
 	workerSettings
 	tenantSettings
 	consumerSettings
@@ -37,7 +38,7 @@ func (c *devCmd) validate(p process) error {
 	if c.Rate != nil && !c.Traffic {
 		errs = append(errs, errors.New("--traffic-rate is the rate of the demo traffic: give --traffic with it"))
 	}
-	return errors.Join(append(errs, c.httpSettings.validate(), c.traceSettings.validate(p))...)
+	return errors.Join(append(errs, c.httpSettings.validate(), c.discordSettings.validate(), c.traceSettings.validate(p))...)
 }
 
 // defaultRate is how many messages a second the demo traffic has, which --help says too.
@@ -75,7 +76,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	if c.Traffic {
 		handlers.Command("fail", d.counted(d.fail))
 	}
-	o.NATS, o.Redis, o.Logger, o.Fallbacks = nc, rdb, log, handlers
+	o.NATS, o.Redis, o.Logger, o.Fallbacks, o.Discord = nc, rdb, log, handlers, c.discordSettings.options()
 	o.Streams.MaxAckPending = c.MaxAckPending
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {

@@ -1,5 +1,6 @@
 package main
 
 type discordCmd struct {
-	SKU discordSKUCmd `cmd:"" name:"sku" help:"Say which tier who buys a SKU has."`
+	Invite discordInviteCmd `cmd:"" help:"Print the address by which the application is added to a guild."`
+	SKU    discordSKUCmd    `cmd:"" name:"sku" help:"Say which tier who buys a SKU has."`
 }

@@ -35,6 +35,7 @@ var commandLines = map[string][]string{
 	"flag list":      {"", "--json"},
 	"flag set":       {"f1 --on --tiers=pro", "f1 --rollout 101"},
 	"flag delete":    {"nobody", "f1"},
+	"discord invite": {"", "--discord-application-id=1 --guild=2 --json"},
 	"reset":          {"comm_1", "comm_1 command", "comm_1 dance"},
 	"reload":         {"", "comm_1"},
 	"audit":          {"", "--json", "--target comm_1 --limit 1", "--type=dance"},

@@ -14,6 +14,7 @@ type serveCmd struct {
 	natsSettings
 	redisSettings
 	httpSettings
+	discordSettings
 	workerSettings
 	tenantSettings
 	streamSettings
@@ -40,7 +41,8 @@ func (c *serveCmd) validate(p process) error {
 		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without settings, run `arrakis dev`",
 			strings.Join(missing, " and ")))
 	}
-	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate(), c.traceSettings.validate(p))...)
+	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate(), c.discordSettings.validate(),
+		c.traceSettings.validate(p))...)
 }
 
 func (c *serveCmd) Run(ctx context.Context, p process) error {
@@ -55,7 +57,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 		"nats", withoutSecrets(c.natsSettings.URL), "redis", target.String(),
 		"shards", c.Shards, "handler_concurrency", c.HandlerConcurrency, "max_attempts", c.MaxAttempts,
 		"command_ttl", c.CommandTTL.String(), "limit_on_redis_down", string(c.LimitOnRedisDown),
-		"ingress_auth", c.IngressToken != "")
+		"ingress_auth", c.IngressToken != "", "discord", c.PublicKey != "" || c.ApplicationID != "")
 	nc, err := openNATS(&c.natsSettings, log)
 	if err != nil {
 		return err
@@ -64,7 +66,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	rdb := newRedis(target, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
-	o.NATS, o.Redis, o.Logger, o.Streams = nc, rdb, log, c.streamSettings.options()
+	o.NATS, o.Redis, o.Logger, o.Streams, o.Discord = nc, rdb, log, c.streamSettings.options(), c.discordSettings.options()
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -25,19 +24,12 @@ type DiscordOptions struct {
 	Ephemeral []string
 }
 
-// maxPublicKeys is how many public keys there may be.
-const maxPublicKeys = 8
-
 // faults are all that is wrong with the options.
 func (o *DiscordOptions) faults() []error {
 	var errs []error
-	if len(o.PublicKeys) > maxPublicKeys {
-		errs = append(errs, fmt.Errorf("worker: there are %d Discord.PublicKeys, want at most %d", len(o.PublicKeys), maxPublicKeys))
-	}
-	for _, key := range o.PublicKeys {
-		if raw, err := hex.DecodeString(key); err != nil || len(raw) != 32 {
-			errs = append(errs, errors.New("worker: Discord.PublicKeys has one that is not 64 hexadecimal digits"))
-			break
+	if len(o.PublicKeys) > 0 {
+		if _, err := discord.ParseKeys(o.PublicKeys...); err != nil {
+			errs = append(errs, fmt.Errorf("worker: Discord.PublicKeys: %w", err))
 		}
 	}
 	if o.ApplicationID != "" && !discord.ValidID(o.ApplicationID) {

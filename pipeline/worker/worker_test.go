@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,14 +43,14 @@ func TestNewNamesEveryFault(t *testing.T) {
 func TestNewNamesFaultsOfDiscord(t *testing.T) {
 	key := strings.Repeat("0a", 32)
 	_, err := New(Options{Discord: DiscordOptions{
-		PublicKeys: append(slices.Repeat([]string{key}, 8), "hunter2"), ApplicationID: "hunter2", APIURL: "https://u:hunter2@proxy",
+		PublicKeys: []string{key, "hunter2"}, ApplicationID: "hunter2", APIURL: "https://u:hunter2@proxy",
 		Ephemeral: []string{"usage", "Usage"},
 	}})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"9 Discord.PublicKeys", "64 hexadecimal digits", "Discord.ApplicationID is not an ID", "Discord.APIURL: expected", `Discord.Ephemeral has "Usage"`,
+		"Discord.PublicKeys: public key 2 of Discord: expected 64 hexadecimal digits", "Discord.ApplicationID is not an ID", "Discord.APIURL: expected", `Discord.Ephemeral has "Usage"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: does not say %q", err, want)
