@@ -172,7 +172,7 @@ func (r *received) userID() (string, error) {
 
 // checkID returns an error unless id is one.
 func checkID(field, id string) error {
-	if validID(id) {
+	if ValidID(id) {
 		return nil
 	}
 	return &ParseError{field, "expected an ID as a string of 1 to 20 digits"}

@@ -36,19 +36,6 @@ func handlerName(s string) string {
 	return strings.ReplaceAll(strings.ToLower(s), " ", "-")
 }
 
-// validID reports whether s is an ID of Discord, a snowflake: 1 to 20 digits.
-func validID(s string) bool {
-	if s == "" || len(s) > 20 {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
 // maxToken is how many bytes a token may have. Those of Discord have some 200.
 const maxToken = 512
 

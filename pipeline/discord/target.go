@@ -70,8 +70,8 @@ func TargetOf(data []byte) (t Target, ok bool) {
 		Channel       string         `json:"channel_id"`
 		Locale        string         `json:"locale"`
 	}
-	if err := json.Unmarshal(data, &d); err != nil || !validID(d.ID) || !validToken(d.Token) ||
-		d.ApplicationID != "" && !validID(d.ApplicationID) || d.Channel != "" && !validID(d.Channel) {
+	if err := json.Unmarshal(data, &d); err != nil || !ValidID(d.ID) || !validToken(d.Token) ||
+		d.ApplicationID != "" && !ValidID(d.ApplicationID) || d.Channel != "" && !ValidID(d.Channel) {
 		return Target{}, false
 	}
 	return Target{
@@ -102,7 +102,7 @@ const epoch = 1_420_070_400_000
 // if it is no ID.
 func Created(interactionID string) (at time.Time, ok bool) {
 	n, err := strconv.ParseUint(interactionID, 10, 64)
-	if err != nil || !validID(interactionID) {
+	if err != nil || !ValidID(interactionID) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(int64(n>>22) + epoch), true
