@@ -45,7 +45,8 @@ func broke(format string, args ...any) *RuleError { return &RuleError{fmt.Sprint
 // remembered.
 func (s *Server) Issue(i Interaction) Issued {
 	i = i.withDefaults()
-	id, token := NewIDAt(i.Created), newToken()
+	id := NewIDAt(i.Created)
+	token := newToken(id)
 	if i.Type == typePing {
 		return Issued{ID: id, Body: s.body(i, id, "", nil), kind: typePing}
 	}
@@ -71,10 +72,11 @@ func (s *Server) Issue(i Interaction) Issued {
 	return Issued{ID: id, Token: token, Body: s.body(i, id, token, message), kind: i.Type}
 }
 
-func newToken() string {
+// newToken returns a token in the form of Discord's, which is not documented.
+func newToken(id string) string {
 	secret := make([]byte, 48)
 	_, _ = rand.Read(secret) // never fails
-	return base64.RawURLEncoding.EncodeToString(secret)
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "interaction:%s:%x", id, secret))
 }
 
 // Send makes an interaction, sends it to the endpoint, signed with the key in use, and applies Discord's rules to the
