@@ -76,7 +76,7 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	if c.Traffic {
 		handlers.Command("fail", d.counted(d.fail))
 	}
-	o.NATS, o.Redis, o.Logger, o.Fallbacks, o.Discord = nc, rdb, log, handlers, c.discordSettings.options()
+	o.NATS, o.Redis, o.Logger, o.Fallbacks, o.Discord = nc, rdb, log, handlers, c.discordOptions()
 	o.Streams.MaxAckPending = c.MaxAckPending
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {

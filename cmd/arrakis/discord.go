@@ -1,6 +1,7 @@
 package main
 
 type discordCmd struct {
-	Invite discordInviteCmd `cmd:"" help:"Print the address by which the application is added to a guild."`
-	SKU    discordSKUCmd    `cmd:"" name:"sku" help:"Say which tier who buys a SKU has."`
+	Invite   discordInviteCmd   `cmd:"" help:"Print the address by which the application is added to a guild."`
+	Register discordRegisterCmd `cmd:"" help:"Register the commands that users see, from a file."`
+	SKU      discordSKUCmd      `cmd:"" name:"sku" help:"Say which tier who buys a SKU has."`
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/discord"
+	"arrakis/pipeline/discord/api"
 	"arrakis/pipeline/worker"
 )
 
@@ -49,7 +51,7 @@ func (s *discordSettings) validate() error {
 	return errors.Join(errs...)
 }
 
-func (s *discordSettings) options() worker.DiscordOptions {
+func (s *discordSettings) discordOptions() worker.DiscordOptions {
 	return worker.DiscordOptions{
 		PublicKeys: commaList(s.PublicKey), ApplicationID: s.ApplicationID, APIURL: s.APIURL, Ephemeral: commaList(s.Ephemeral),
 	}
@@ -86,4 +88,24 @@ func (s *discordBot) validate() error {
 		missing = errors.New("this needs DISCORD_BOT_TOKEN: " + portal + " makes one, on the page of the bot")
 	}
 	return errors.Join(s.required(), missing, s.discordAPI.validate())
+}
+
+// explainDiscord adds to an error of Discord what to do about it.
+func explainDiscord(err error) error {
+	refused := new(api.Error)
+	if !errors.As(err, &refused) {
+		return err
+	}
+	advice := ""
+	switch refused.Status {
+	case http.StatusUnauthorized:
+		advice = "DISCORD_BOT_TOKEN is not valid: " + portal + " makes a new one, on the page of the bot"
+	case http.StatusForbidden:
+		advice = "the bot may not do this: is DISCORD_APPLICATION_ID its application, and is it in the guild? `arrakis discord invite` adds it"
+	case http.StatusNotFound:
+		advice = "does DISCORD_APPLICATION_ID belong to this bot?"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, advice)
 }

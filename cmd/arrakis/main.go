@@ -27,15 +27,19 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	os.Exit(interruptible(signals, os.Stderr, func(ctx context.Context) int {
-		return run(ctx, os.Args[1:], process{lookupEnv: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr})
+		return run(ctx, os.Args[1:], process{
+			lookupEnv: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, ask: asker(os.Stdin, os.Stderr),
+		})
 	}))
 }
 
 // process is the part of the operating system's process that a command may use.
 type process struct {
 	lookupEnv func(name string) (value string, set bool)
+	stdin     io.Reader // nil: none
 	stdout    io.Writer
 	stderr    io.Writer
+	ask       func(question string) (yes bool, err error) // nil: nobody can be asked
 }
 
 // sameSignal is the time within which a signal of the kind of the first is the first, sent twice. timeout(1) signals

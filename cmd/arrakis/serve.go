@@ -66,7 +66,7 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	rdb := newRedis(target, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
-	o.NATS, o.Redis, o.Logger, o.Streams, o.Discord = nc, rdb, log, c.streamSettings.options(), c.discordSettings.options()
+	o.NATS, o.Redis, o.Logger, o.Streams, o.Discord = nc, rdb, log, c.streamSettings.options(), c.discordOptions()
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {
 		return err
