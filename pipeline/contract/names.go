@@ -78,6 +78,14 @@ const (
 	// HeaderShadowed is the action whose limit has refused a message that passed because its tenant was in shadow mode.
 	HeaderShadowed = "Arrakis-Shadowed"
 
+	// HeaderAnswer says in which form the sender of a message wants its answer: [AnswerDiscord], or as an outcome.
+	HeaderAnswer = "Arrakis-Answer"
+	// HeaderProgressTo is where a handler may send what it has to show before its answer, and what is to follow it. It is in
+	// requests for interactions alone.
+	HeaderProgressTo = "Arrakis-Progress-To"
+	// HeaderFollowUp marks what a handler sends there as a message that follows its answer.
+	HeaderFollowUp = "Arrakis-Follow-Up"
+
 	HeaderTraceParent = "traceparent"
 	HeaderTraceState  = "tracestate"
 	// HeaderServiceError and HeaderServiceErrorCode are the NATS micro convention for a handler's error.

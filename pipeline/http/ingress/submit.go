@@ -57,7 +57,7 @@ func (r *Reply) Written(ok bool) {
 	if ok {
 		r.tell(contract.TakenInline)
 	} else {
-		r.tell(contract.TakenLate)
+		r.tell(contract.TakenNot)
 	}
 }
 

@@ -49,7 +49,7 @@ func (b *bed) next(t *testing.T) jetstream.Msg {
 
 // TestSubmit: the worker that has answered learns whether the client of the request got its answer.
 func TestSubmit(t *testing.T) {
-	for name, written := range map[string]bool{contract.TakenInline: true, contract.TakenLate: false} {
+	for name, written := range map[string]bool{contract.TakenInline: true, contract.TakenNot: false} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, nil)
 			submitted := make(chan error, 1)
