@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 // deadLetters is the stream of dead letters.
@@ -34,7 +35,7 @@ func (r *run) drain(ctx context.Context) (left []string, err error) {
 		if empty == 2 || bounded.Err() != nil {
 			break
 		}
-		_ = pause(bounded, 200*time.Millisecond) // the loop looks at bounded
+		_ = program.Pause(bounded, 200*time.Millisecond) // the loop looks at bounded
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -134,7 +135,7 @@ func (r *run) readDeadLetters(ctx context.Context) error {
 // watchDropped reads what the workers have counted as dropped, once a second. A worker that is killed takes its count
 // along, so the highest one counts.
 func (r *run) watchDropped(ctx context.Context) {
-	for pause(ctx, time.Second) == nil {
+	for program.Pause(ctx, time.Second) == nil {
 		for _, w := range r.workers {
 			r.readDropped(ctx, w)
 		}
@@ -144,7 +145,7 @@ func (r *run) watchDropped(ctx context.Context) {
 func (r *run) readDropped(ctx context.Context, w *worker) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	body, err := fetch(ctx, "http://"+w.ops+"/metrics", "")
+	body, err := program.Fetch(ctx, "http://"+w.ops+"/metrics", "")
 	if err != nil {
 		return // it is down
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"arrakis/loadtest/program"
 )
 
 // A community that floods publishes far more than its share, for handlers that are slow. So it gets into a lane, with a
@@ -36,7 +38,7 @@ func (r *run) flood(ctx context.Context) error {
 	for n := range r.all {
 		at := float64(n) + draw.Float64()/4 // a fault of the slot begins as early
 		for r.passed() < at {
-			if err := pause(ctx, 5*time.Millisecond); err != nil {
+			if err := program.Pause(ctx, 5*time.Millisecond); err != nil {
 				return g.Wait() // which says why
 			}
 		}
@@ -80,7 +82,7 @@ func (c *carried) unused() (sentences []string) {
 // watchLanes looks once a second at who is in a lane and how much waits there, and gives new lanes the ack wait of the
 // run.
 func (r *run) watchLanes(ctx context.Context) {
-	for pause(ctx, time.Second) == nil {
+	for program.Pause(ctx, time.Second) == nil {
 		r.lookAtLanes(ctx)
 	}
 }

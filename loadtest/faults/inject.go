@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"arrakis/loadtest/program"
 )
 
 // hold is how long most faults last.
@@ -19,62 +21,62 @@ func hold(draw *rand.Rand) time.Duration { return between(draw, time.Second, 4*t
 // anyWorker draws a worker and names it as the target.
 func (r *run) anyWorker(draw *rand.Rand, f *fault) *worker {
 	w := r.workers[draw.IntN(len(r.workers))]
-	f.Target = w.name
+	f.Target = w.Name
 	return w
 }
 
 // anyNode draws a nats-server and names it as the target.
-func (r *run) anyNode(draw *rand.Rand, f *fault) *node {
+func (r *run) anyNode(draw *rand.Rand, f *fault) *program.NATS {
 	n := r.nodes[draw.IntN(len(r.nodes))]
-	f.Target = n.name
+	f.Target = n.Name
 	return n
 }
 
 func killWorker(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	d := hold(draw)
 	w := r.anyWorker(draw, f)
-	w.down(d)
-	w.kill()
-	return pause(ctx, d)
+	w.Down(d)
+	w.Kill()
+	return program.Pause(ctx, d)
 }
 
 // freezeWorker freezes for up to twice the ack wait, so that others get the messages that the worker holds.
 func freezeWorker(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
-	return freeze(ctx, r.anyWorker(draw, f).process, between(draw, time.Second, 2*ackWait))
+	return freeze(ctx, r.anyWorker(draw, f).Process, between(draw, time.Second, 2*ackWait))
 }
 
-func freeze(ctx context.Context, p *process, d time.Duration) error {
-	p.freeze()
-	defer p.thaw()
-	return pause(ctx, d)
+func freeze(ctx context.Context, p *program.Process, d time.Duration) error {
+	p.Freeze()
+	defer p.Thaw()
+	return program.Pause(ctx, d)
 }
 
 func drainWorker(_ context.Context, r *run, draw *rand.Rand, f *fault) error {
-	return r.anyWorker(draw, f).drain() // its supervisor starts it again
+	return r.anyWorker(draw, f).Drain() // its supervisor starts it again
 }
 
 func killNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
-	return restart(ctx, r.anyNode(draw, f).process, hold(draw))
+	return restart(ctx, r.anyNode(draw, f).Process, hold(draw))
 }
 
 // restart kills a server and starts it again after d.
-func restart(ctx context.Context, p *process, d time.Duration) error {
-	p.kill()
-	return errors.Join(pause(ctx, d), p.start())
+func restart(ctx context.Context, p *program.Process, d time.Duration) error {
+	p.Kill()
+	return errors.Join(program.Pause(ctx, d), p.Start())
 }
 
 func freezeNATS(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
-	return freeze(ctx, r.anyNode(draw, f).process, hold(draw))
+	return freeze(ctx, r.anyNode(draw, f).Process, hold(draw))
 }
 
 func killRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	f.Target = "redis"
-	return restart(ctx, r.redis.process, hold(draw))
+	return restart(ctx, r.redis.Process, hold(draw))
 }
 
 func freezeRedis(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	f.Target = "redis"
-	return freeze(ctx, r.redis.process, hold(draw))
+	return freeze(ctx, r.redis.Process, hold(draw))
 }
 
 func stepForward(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
@@ -102,7 +104,7 @@ func cut(ctx context.Context, links []*link, d time.Duration) error {
 	for _, l := range links {
 		l.cut()
 	}
-	errs := []error{pause(ctx, d)}
+	errs := []error{program.Pause(ctx, d)}
 	for _, l := range links {
 		errs = append(errs, l.mend())
 	}
@@ -137,7 +139,7 @@ func toxic(ctx context.Context, links []*link, d time.Duration, add func(*link) 
 	for _, l := range links {
 		errs = append(errs, add(l))
 	}
-	errs = append(errs, pause(ctx, d))
+	errs = append(errs, program.Pause(ctx, d))
 	for _, l := range links {
 		l.clear(ctx)
 	}
@@ -151,7 +153,7 @@ func fillCommands(ctx context.Context, r *run, draw *rand.Rand, f *fault) error 
 	if _, err := r.js.PauseConsumer(ctx, f.Target, "command-worker", time.Now().Add(d)); err != nil {
 		return fmt.Errorf("pause command-worker: %w", err)
 	}
-	return r.fill(ctx, f.Target, func() error { return pause(ctx, d) })
+	return r.fill(ctx, f.Target, func() error { return program.Pause(ctx, d) })
 }
 
 // fillLanes leaves OVERFLOW room for a few messages, while a burst comes in.
@@ -160,14 +162,14 @@ func fillLanes(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	n := r.all + len(r.faults) // a burst beside those of the slots
 	var g errgroup.Group
 	g.Go(func() error { return r.load.burst(ctx, n) })
-	err := r.fill(ctx, f.Target, func() error { return pause(ctx, hold(draw)) })
+	err := r.fill(ctx, f.Target, func() error { return program.Pause(ctx, hold(draw)) })
 	return errors.Join(err, g.Wait())
 }
 
 // fillDeadLetters leaves DEADLETTER no room, and lets it refuse what comes.
 func fillDeadLetters(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	f.Target = deadLetters
-	return r.fill(ctx, f.Target, func() error { return pause(ctx, hold(draw)) })
+	return r.fill(ctx, f.Target, func() error { return program.Pause(ctx, hold(draw)) })
 }
 
 // fill makes a stream so small that it takes a few messages at most, and refuses all others, while f runs.
@@ -199,7 +201,7 @@ func hangHandlers(ctx context.Context, r *run, draw *rand.Rand, f *fault) error 
 	f.Target = "all handlers"
 	r.service.hanging.Store(true)
 	defer r.service.hanging.Store(false)
-	return pause(ctx, between(draw, time.Second, 4*time.Second))
+	return program.Pause(ctx, between(draw, time.Second, 4*time.Second))
 }
 
 // stopHandlers leaves nobody who could handle a message.
@@ -208,7 +210,7 @@ func stopHandlers(ctx context.Context, r *run, draw *rand.Rand, f *fault) error 
 	if err := r.service.stop(); err != nil {
 		return err
 	}
-	err := pause(ctx, hold(draw))
+	err := program.Pause(ctx, hold(draw))
 	return errors.Join(err, r.service.start())
 }
 
@@ -248,14 +250,14 @@ const poisonWithin = time.Minute
 func reasonOf(m *nats.Msg) string { return m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] }
 
 // leader is the nats-server that leads COMMANDS.
-func (r *run) leader(ctx context.Context) (*node, error) {
+func (r *run) leader(ctx context.Context) (*program.NATS, error) {
 	stream, err := r.js.Stream(ctx, "COMMANDS")
 	if err != nil {
 		return nil, err
 	}
 	if cluster := stream.CachedInfo().Cluster; cluster != nil {
 		for _, n := range r.nodes {
-			if n.name == cluster.Leader {
+			if n.Name == cluster.Leader {
 				return n, nil
 			}
 		}
@@ -268,8 +270,8 @@ func killLeader(ctx context.Context, r *run, draw *rand.Rand, f *fault) error {
 	if err != nil {
 		return err
 	}
-	f.Target = n.name
-	return restart(ctx, n.process, hold(draw))
+	f.Target = n.Name
+	return restart(ctx, n.Process, hold(draw))
 }
 
 // stepDownStream lets another server lead a stream.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 // load publishes messages, each until it is acknowledged: at an even pace, and in bursts.
@@ -54,7 +55,7 @@ func (l *load) run(ctx context.Context) error {
 					return nil
 				}
 				for l.quota() <= i {
-					if err := pause(ctx, 5*time.Millisecond); err != nil {
+					if err := program.Pause(ctx, 5*time.Millisecond); err != nil {
 						return err
 					}
 				}
@@ -98,7 +99,7 @@ func (l *load) publish(ctx context.Context, m *message) error {
 		} else {
 			l.retried.Add(1)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := program.Pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -198,14 +199,4 @@ func parseOutcome(data []byte) (o outcome, ok bool) {
 	}
 	err := json.Unmarshal(data[at:], &o)
 	return o, err == nil && o.Status != ""
-}
-
-// pause waits.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

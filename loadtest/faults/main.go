@@ -44,7 +44,7 @@ func faultRuns(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	logging.Disable() // the client of Redis would tell of every fault
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	rep, p := newReport(ctx, o), newProgress(stderr)
+	rep, p := newReport(ctx, o), program.NewProgress(stderr)
 	for i := range o.runs {
 		each := o
 		each.seed += uint64(i)
@@ -69,21 +69,21 @@ func faultRuns(ctx context.Context, args []string, stdout, stderr io.Writer) err
 }
 
 // oneRun makes one run in a folder of its own, which it keeps if the run fails.
-func oneRun(ctx context.Context, o options, p *progress) (*result, error) {
+func oneRun(ctx context.Context, o options, p *program.Progress) (*result, error) {
 	dir, err := os.MkdirTemp("", "arrakis-faults-")
 	if err != nil {
 		return nil, err
 	}
-	p.say("seed %d: %d messages, %d faults, %d nats-server, %d workers; files in %s",
+	p.Say("seed %d: %d messages, %d faults, %d nats-server, %d workers; files in %s",
 		o.seed, o.messages, o.faults, o.nodes, workers, dir)
 	if faketime() == "" {
-		p.say("libfaketime is not installed: the clock of Redis is not stepped (apt-get install libfaketime)")
+		p.Say("libfaketime is not installed: the clock of Redis is not stepped (apt-get install libfaketime)")
 	}
 	res, err := runOnce(ctx, o, dir, p)
 	if err != nil {
 		return nil, err
 	}
-	p.say("seed %d: %d lost, %d over, %d repeats, in %v", o.seed,
+	p.Say("seed %d: %d lost, %d over, %d repeats, in %v", o.seed,
 		len(res.Messages.Lost), res.Windows.Over, res.Messages.Repeated, res.Took.Round(time.Second))
 	if o.keep || res.failed() {
 		res.Dir = dir

@@ -88,7 +88,7 @@ func TestRunFindsWhatIsWrong(t *testing.T) {
 func runFor(t *testing.T, o options) (*result, string) {
 	t.Helper()
 	var shown bytes.Buffer
-	res, err := runOnce(t.Context(), o, t.TempDir(), newProgress(&shown))
+	res, err := runOnce(t.Context(), o, t.TempDir(), program.NewProgress(&shown))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, shown.String())
 	}
@@ -104,7 +104,7 @@ func emptyStream(ctx context.Context, r *run, _ *rand.Rand, _ *fault) error {
 	if _, err := stream.PauseConsumer(ctx, "command-worker", time.Now().Add(3*time.Second)); err != nil {
 		return err
 	}
-	return errors.Join(pause(ctx, 2*time.Second), stream.Purge(ctx))
+	return errors.Join(program.Pause(ctx, 2*time.Second), stream.Purge(ctx))
 }
 
 // exceedLimit admits two messages more than the limit of a community allows.

@@ -27,28 +27,7 @@ type report struct {
 }
 
 func newReport(ctx context.Context, o options) *report {
-	return &report{o: o, date: time.Now(), commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), machine: machine(ctx)}
-}
-
-// machine is the machine's processors and memory.
-func machine(ctx context.Context) string {
-	m := fmt.Sprintf("%d x %s", runtime.NumCPU(), program.Processor(ctx))
-	for _, line := range lines("/proc/meminfo") {
-		var kB int
-		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kB); err == nil {
-			m += fmt.Sprintf(", %.0f GiB", float64(kB)/(1<<20))
-		}
-	}
-	return m + ", " + runtime.GOOS
-}
-
-// lines are the lines of a file, none if there is no such file.
-func lines(name string) []string {
-	data, err := os.ReadFile(name) //nolint:gosec // a file of the system
-	if err != nil {
-		return nil
-	}
-	return strings.Split(string(data), "\n")
+	return &report{o: o, date: time.Now(), commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), machine: program.Machine(ctx)}
 }
 
 // save writes the report to its file.
@@ -73,27 +52,27 @@ func (r *report) write(w io.Writer) error {
 	if r.o.nodes > 1 {
 		servers = fmt.Sprintf("%d nats-servers, %[1]d replicas of every stream", r.o.nodes)
 	}
-	p := &printer{w: w}
-	p.line("# Fault runs: %s", servers)
-	p.line("")
-	p.line("`%s` at commit %s, %s.", r.o.line, r.commit, r.date.UTC().Format("2006-01-02 15:04 UTC"))
-	p.line("%s; %s, nats-server %s, redis-server %s; %d workers, LIMIT_ON_REDIS_DOWN=%s, appendfsync always.",
+	p := &program.Printer{W: w}
+	p.Line("# Fault runs: %s", servers)
+	p.Line("")
+	p.Line("`%s` at commit %s, %s.", r.o.line, r.commit, r.date.UTC().Format("2006-01-02 15:04 UTC"))
+	p.Line("%s; %s, nats-server %s, redis-server %s; %d workers, LIMIT_ON_REDIS_DOWN=%s, appendfsync always.",
 		r.machine, runtime.Version(), server.VERSION, r.runs[0].Redis, workers, r.o.onRedisDown)
-	p.line("What the rows mean is in [loadtest/README.md](../README.md#fault-runs).")
-	p.line("")
-	p.table(r.verdicts())
+	p.Line("What the rows mean is in [loadtest/README.md](../README.md#fault-runs).")
+	p.Line("")
+	p.Table(r.verdicts())
 	for _, res := range r.runs {
 		res.complain(p)
-		p.line("")
-		p.line("## Faults of seed %d", res.Seed)
-		p.line("")
+		p.Line("")
+		p.Line("## Faults of seed %d", res.Seed)
+		p.Line("")
 		rows := [][]string{{"at", "fault", "on", "for", "recovered"}}
 		for _, f := range res.Faults {
 			rows = append(rows, []string{fmt.Sprintf("%.0f s", f.At.Seconds()), f.Kind, f.Target, seconds(f.For), seconds(f.Recovered)})
 		}
-		p.table(rows)
+		p.Table(rows)
 	}
-	return p.err
+	return p.Err
 }
 
 // verdicts is the table of the audit: a column for each run.
@@ -150,20 +129,20 @@ func (r *report) verdicts() [][]string {
 }
 
 // complain lists what is wrong with a run.
-func (res *result) complain(p *printer) {
+func (res *result) complain(p *program.Printer) {
 	const most = 20
 	list := func(what string, items []string) {
 		if len(items) == 0 {
 			return
 		}
-		p.line("")
-		p.line("Seed %d, %s:", res.Seed, what)
-		p.line("")
+		p.Line("")
+		p.Line("Seed %d, %s:", res.Seed, what)
+		p.Line("")
 		for _, item := range items[:min(most, len(items))] {
-			p.line("- %s", item)
+			p.Line("- %s", item)
 		}
 		if more := len(items) - most; more > 0 {
-			p.line("- and %d more", more)
+			p.Line("- and %d more", more)
 		}
 	}
 	list("lost", res.Messages.Lost)
@@ -174,42 +153,10 @@ func (res *result) complain(p *printer) {
 	list("ended by themselves", res.Crashes)
 	list("not over in time, or not used", res.Problems)
 	if res.Dir != "" {
-		p.line("")
-		p.line("The files of seed %d are in %s.", res.Seed, res.Dir)
+		p.Line("")
+		p.Line("The files of seed %d are in %s.", res.Seed, res.Dir)
 	}
 }
 
 // seconds formats a duration.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-
-// printer writes lines and tables, and keeps the first error.
-type printer struct {
-	w   io.Writer
-	err error
-}
-
-func (p *printer) line(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
-	}
-}
-
-// table writes rows with aligned columns; the first is the header.
-func (p *printer) table(rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for i, row := range rows {
-		cells, rule := make([]string, len(row)), make([]string, len(row))
-		for j, cell := range row {
-			cells[j], rule[j] = fmt.Sprintf("%-*s", widths[j], cell), strings.Repeat("-", widths[j])
-		}
-		p.line("| %s |", strings.Join(cells, " | "))
-		if i == 0 {
-			p.line("| %s |", strings.Join(rule, " | "))
-		}
-	}
-}

@@ -91,25 +91,3 @@ func TestWhatFailsARun(t *testing.T) {
 		}
 	}
 }
-
-// Without a terminal each status is a line; on one it is written over, and cut where the terminal ends.
-func TestProgress(t *testing.T) {
-	show := func(terminal bool) string {
-		var b strings.Builder
-		p := &progress{w: &b, terminal: terminal}
-		p.now("1 of 2")
-		p.say("fault %d", 1)
-		p.now("2 of 2")
-		p.clear()
-		return b.String()
-	}
-	if got, want := show(false), "1 of 2\nfault 1\n2 of 2\n"; got != want {
-		t.Errorf("without a terminal %q, want %q", got, want)
-	}
-	if got, want := show(true), "\r\033[K\033[?7l1 of 2\033[?7h\r\033[Kfault 1\n\r\033[K\033[?7l2 of 2\033[?7h\r\033[K"; got != want {
-		t.Errorf("on a terminal %q, want %q", got, want)
-	}
-	if newProgress(&strings.Builder{}).terminal {
-		t.Error("a buffer is a terminal")
-	}
-}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 const (
@@ -38,7 +39,7 @@ type run struct {
 	o   options
 	dir string // of all files
 
-	nodes   []*node
+	nodes   []*program.NATS
 	redis   *redisServer
 	workers []*worker
 	service *service
@@ -94,7 +95,7 @@ func (r *result) failed() bool {
 }
 
 // runOnce makes a run in dir, which exists.
-func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, error) {
+func runOnce(ctx context.Context, o options, dir string, p *program.Progress) (*result, error) {
 	r := &run{o: o, dir: dir, ledger: audit.NewLedger(), dropped: map[string]uint64{}}
 	r.carried.opened = map[string]struct{}{}
 	defer func() {
@@ -117,11 +118,11 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 	defer stopWatching()
 	var supervisors, watchers errgroup.Group
 	for _, w := range r.workers {
-		supervisors.Go(func() error { return w.supervise(working) })
+		supervisors.Go(func() error { return w.Supervise(working) })
 	}
 	watchers.Go(func() error { r.watchDropped(watching); return nil })
 	watchers.Go(func() error { r.watchLanes(watching); return nil })
-	watchers.Go(func() error { r.report(watching, p); return nil })
+	watchers.Go(func() error { p.Report(watching, r.status); return nil })
 	failed := r.strike(ctx, p)
 	var left []string
 	if failed == nil {
@@ -138,7 +139,7 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 	res.Faults, res.Took = r.faults, time.Since(began)
 	res.Refused, res.Retried, res.Killings = r.load.refused.Load(), r.load.retried.Load(), r.killings.Load()
 	for _, each := range r.processes() {
-		res.Crashes = append(res.Crashes, each.unasked()...)
+		res.Crashes = append(res.Crashes, each.Unasked()...)
 	}
 	if err := r.readCarried(ctx); err != nil {
 		return nil, err
@@ -153,41 +154,41 @@ func runOnce(ctx context.Context, o options, dir string, p *progress) (*result, 
 }
 
 // processes are all processes of the run.
-func (r *run) processes() []*process {
-	all := []*process{r.redis.process}
+func (r *run) processes() []*program.Process {
+	all := []*program.Process{r.redis.Process}
 	for _, n := range r.nodes {
-		all = append(all, n.process)
+		all = append(all, n.Process)
 	}
 	for _, w := range r.workers {
-		all = append(all, w.process)
+		all = append(all, w.Process)
 	}
 	return all
 }
 
 // startServers starts NATS and Redis, and makes the connections that no fault touches.
 func (r *run) startServers(ctx context.Context) (err error) {
-	if r.nodes, err = newNodes(r.dir, r.o.nodes); err != nil {
+	if r.nodes, err = program.NewNATS(r.dir, r.o.nodes); err != nil {
 		return err
 	}
 	if r.redis, err = newRedisServer(r.dir); err != nil {
 		return err
 	}
-	servers := []*process{r.redis.process}
+	servers := []*program.Process{r.redis.Process}
 	var urls []string
 	for _, n := range r.nodes {
-		servers = append(servers, n.process)
-		urls = append(urls, "nats://"+n.addr)
+		servers = append(servers, n.Process)
+		urls = append(urls, "nats://"+n.Addr)
 	}
 	for _, p := range servers {
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			return err
 		}
-		r.teardown = append(r.teardown, p.kill)
+		r.teardown = append(r.teardown, p.Kill)
 	}
 	r.teardown = append(r.teardown, func() { _ = r.redis.client.Close() }) // nobody uses it any more
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	if err := poll(bounded, func() error { return r.serversAnswer(bounded) }); err != nil {
+	if err := program.Poll(bounded, func() error { return r.serversAnswer(bounded) }); err != nil {
 		return fmt.Errorf("%w; the logs are in %s", err, r.dir)
 	}
 	for _, u := range urls[1:] {
@@ -207,7 +208,7 @@ func (r *run) startServers(ctx context.Context) (err error) {
 func (r *run) serversAnswer(ctx context.Context) error {
 	errs := []error{r.redis.answers(ctx)}
 	for _, n := range r.nodes {
-		errs = append(errs, n.healthy(ctx))
+		errs = append(errs, n.Healthy(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -219,7 +220,7 @@ func (r *run) prepare(ctx context.Context) error {
 	// A cluster that has just come up may not have a leader for a moment.
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	err := poll(bounded, func() error {
+	err := program.Poll(bounded, func() error {
 		cmd := exec.CommandContext(bounded, provision.Path, provision.Args[1:]...) //nolint:gosec // as above
 		cmd.Env = provision.Env
 		if out, err := cmd.CombinedOutput(); err != nil {

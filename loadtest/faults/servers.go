@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,93 +18,9 @@ import (
 // startWithin is how long a server may take to answer.
 const startWithin = 30 * time.Second
 
-// node is one nats-server.
-type node struct {
-	*process
-	name    string // as the others of a cluster know it
-	addr    string // for clients
-	monitor string // for HTTP
-}
-
-// newNodes prepares one nats-server, or a cluster of several, with their files in dir. Clients are not told of servers
-// that they do not know, so that no worker goes around its proxy.
-func newNodes(dir string, n int) ([]*node, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	addrs, err := program.FreeAddrs(3 * n)
-	if err != nil {
-		return nil, err
-	}
-	var routes []string
-	for i := range n {
-		routes = append(routes, fmt.Sprintf("%q", "nats://"+addrs[3*i+2]))
-	}
-	nodes := make([]*node, n)
-	for i := range nodes {
-		name := fmt.Sprintf("nats-%d", i+1)
-		config := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\njetstream { store_dir: %q, max_file_store: 64GB }\n",
-			name, addrs[3*i], addrs[3*i+1], filepath.Join(dir, name))
-		if n > 1 {
-			config += fmt.Sprintf("cluster { name: faults, listen: %q, no_advertise: true, routes: [%s] }\n",
-				addrs[3*i+2], strings.Join(routes, ", "))
-		}
-		file := filepath.Join(dir, name+".conf")
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			return nil, err
-		}
-		nodes[i] = &node{
-			process: &process{name: name, path: self, args: []string{"nats-server", "-c", file}, log: filepath.Join(dir, name+".log")},
-			name:    name, addr: addrs[3*i], monitor: addrs[3*i+1],
-		}
-	}
-	return nodes, nil
-}
-
-// healthy returns nil if the server is up, and its streams and consumers are as far as those of its peers.
-func (n *node) healthy(ctx context.Context) error {
-	if err := get(ctx, "http://"+n.monitor+"/healthz", ""); err != nil {
-		return fmt.Errorf("%s: %w", n.name, err)
-	}
-	return nil
-}
-
-// get returns nil if the URL answers 200 within a second.
-func get(ctx context.Context, url, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	body, err := fetch(ctx, url, token)
-	if err != nil {
-		return err
-	}
-	return body.Close()
-}
-
-// fetch returns the body of a URL that answers 200.
-func fetch(ctx context.Context, url, token string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300)) // only for the error
-		_ = resp.Body.Close()                                 // it is read
-		return nil, fmt.Errorf("%s: %s", resp.Status, text)
-	}
-	return resp.Body, nil
-}
-
 // redisServer is a redis-server that keeps every write on disk before it answers, so that a kill loses nothing.
 type redisServer struct {
-	*process
+	*program.Process
 	addr   string
 	dir    string
 	clock  string // file with the offset of its clock; "" if its clock cannot be stepped
@@ -133,7 +46,7 @@ func newRedisServer(dir string) (*redisServer, error) {
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return nil, err
 	}
-	r.process = &process{name: "redis", path: path, log: filepath.Join(dir, "redis.log"), args: []string{
+	r.Process = &program.Process{Name: "redis", Path: path, Log: filepath.Join(dir, "redis.log"), Args: []string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", r.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "always", // an answer that was given survives a kill
 		"--auto-aof-rewrite-percentage", "0", "--aof-use-rdb-preamble", "no", // the file is the record of all admissions
@@ -144,7 +57,7 @@ func newRedisServer(dir string) (*redisServer, error) {
 			return nil, err
 		}
 		// The C library comes first for malloc: jemalloc asks for the time before libfaketime can tell it.
-		r.env = []string{
+		r.Env = []string{
 			"LD_PRELOAD=" + library + ":libc.so.6", "FAKETIME_TIMESTAMP_FILE=" + r.clock, "FAKETIME_CACHE_DURATION=1",
 			"FAKETIME_DONT_FAKE_MONOTONIC=1",
 		}
@@ -217,7 +130,7 @@ func (r *redisServer) step(ctx context.Context, d time.Duration) (offset int64, 
 	}
 	bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = poll(bounded, func() error {
+	err = program.Poll(bounded, func() error {
 		now, err := r.client.Time(ctx).Result()
 		if err != nil {
 			return err

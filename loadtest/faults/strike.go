@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/faults/audit"
+	"arrakis/loadtest/program"
 )
 
 // quota is how many messages may be published by now, beside the bursts: as large a part of them as of the faults.
@@ -29,7 +30,7 @@ func (r *run) passed() float64 {
 
 // strike waits until all is ready, and then injects the faults while the load is published. It returns when both are
 // over.
-func (r *run) strike(ctx context.Context, p *progress) error {
+func (r *run) strike(ctx context.Context, p *program.Progress) error {
 	if _, err := r.recovered(ctx); err != nil {
 		return fmt.Errorf("before the first fault: %w; the logs are in %s", err, r.dir)
 	}
@@ -42,7 +43,7 @@ func (r *run) strike(ctx context.Context, p *progress) error {
 		for _, k := range r.plan {
 			r.enter(k)
 			until := time.Now().Add(time.Duration(k.slots) * slot)
-			if err := pause(ctx, between(draw, 0, slot/4)); err != nil {
+			if err := program.Pause(ctx, between(draw, 0, slot/4)); err != nil {
 				return err
 			}
 			f, err := r.hit(ctx, k, draw, began)
@@ -52,8 +53,8 @@ func (r *run) strike(ctx context.Context, p *progress) error {
 			r.mu.Lock()
 			r.faults = append(r.faults, f)
 			r.mu.Unlock()
-			p.say("%-28s %-26s for %5.1fs, all ready after %4.1fs", f.Kind, f.Target, f.For.Seconds(), f.Recovered.Seconds())
-			if err := pause(ctx, time.Until(until)); err != nil {
+			p.Say("%-28s %-26s for %5.1fs, all ready after %4.1fs", f.Kind, f.Target, f.For.Seconds(), f.Recovered.Seconds())
+			if err := program.Pause(ctx, time.Until(until)); err != nil {
 				return err
 			}
 			r.leave(k)
@@ -88,7 +89,7 @@ func (r *run) recovered(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, recoverWithin, fmt.Errorf("not within %v", recoverWithin))
 	defer cancel()
-	err := poll(ctx, func() error {
+	err := program.Poll(ctx, func() error {
 		errs := []error{r.serversAnswer(ctx)}
 		for _, w := range r.workers {
 			errs = append(errs, w.ready(ctx))

@@ -16,7 +16,7 @@ import (
 
 // worker is one `arrakis serve`, with a relay and a proxy of its own before each server.
 type worker struct {
-	*process
+	*program.Process
 	http, ops string // addresses
 	nats      []*link
 	relays    []*relay
@@ -43,7 +43,7 @@ func (r *run) newWorker(n *network, i int) (*worker, error) {
 	name := fmt.Sprintf("worker-%d", i)
 	var urls []string
 	for _, node := range r.nodes {
-		l, err := n.link(name+" and "+node.name, node.addr)
+		l, err := n.link(name+" and "+node.Name, node.Addr)
 		if err != nil {
 			return nil, err
 		}
@@ -60,9 +60,9 @@ func (r *run) newWorker(n *network, i int) (*worker, error) {
 		return nil, err
 	}
 	r.teardown = append(r.teardown, w.redis.close)
-	w.process = &process{
-		name: name, path: r.o.arrakis, args: []string{"serve"}, log: filepath.Join(r.dir, name+".log"), pause: restartAfter,
-		env: []string{
+	w.Process = &program.Process{
+		Name: name, Path: r.o.arrakis, Args: []string{"serve"}, Log: filepath.Join(r.dir, name+".log"),
+		Env: []string{
 			"NATS_URL=" + strings.Join(urls, ","), "REDIS_URL=redis://" + w.redis.addr(),
 			"HTTP_ADDR=" + w.http, "OPS_ADDR=" + w.ops, "INGRESS_TOKEN=" + ingressToken,
 			"LIMIT_ON_REDIS_DOWN=" + r.o.onRedisDown, "COMMAND_TTL=" + commandTTL,
@@ -87,7 +87,7 @@ func (r *run) heard(w *worker, subject string, content []byte) bool {
 	case strings.HasPrefix(subject, "handlers.") && bytes.Contains(content, []byte("-"+kills+`"`)):
 		r.begin(eventID(content), "")
 		r.killings.Add(1)
-		w.kill()
+		w.Kill()
 		return false
 	}
 	return true
@@ -110,8 +110,8 @@ func (r *run) begin(id, attempt string) int {
 
 // ready returns nil if the worker says that it is ready.
 func (w *worker) ready(ctx context.Context) error {
-	if err := get(ctx, "http://"+w.ops+"/readyz", ""); err != nil {
-		return fmt.Errorf("%s: %w", w.name, err)
+	if err := program.Get(ctx, "http://"+w.ops+"/readyz", ""); err != nil {
+		return fmt.Errorf("%s: %w", w.Name, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package program
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -42,6 +43,27 @@ func Processor(ctx context.Context) string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// Machine is the machine's processors, memory and system.
+func Machine(ctx context.Context) string {
+	m := fmt.Sprintf("%d x %s", runtime.NumCPU(), Processor(ctx))
+	for _, line := range lines("/proc/meminfo") {
+		var kB int
+		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kB); err == nil {
+			m += fmt.Sprintf(", %.0f GiB", float64(kB)/(1<<20))
+		}
+	}
+	return m + ", " + runtime.GOOS
+}
+
+// lines are the lines of a file, none if there is no such file.
+func lines(name string) []string {
+	data, err := os.ReadFile(name) //nolint:gosec // a file of the system
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(data), "\n")
 }
 
 // Output is the first line that a command prints, "" if it fails.

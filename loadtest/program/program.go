@@ -1,5 +1,6 @@
-// Package program is what the programs of the load tests, loadtest/bench and loadtest/faults, have in common: how they
-// are called and end, the servers that they start, and how their reports name the machine and the source.
+// Package program is what the programs of the load tests, loadtest/bench, loadtest/faults and loadtest/discord, have in
+// common: how they are called and end, the servers and workers that they start, what they print, and how their reports
+// name the machine and the source.
 package program
 
 import (
