@@ -34,12 +34,17 @@ type Sent struct {
 }
 
 // RuleError says that an endpoint broke one of Discord's rules. A user sees that the application did not respond.
-type RuleError struct{ Rule string }
+type RuleError struct {
+	Rule   string
+	Broken bool // there was no answer because the connection broke, or could not be made
+}
 
 // Error implements error.
 func (e *RuleError) Error() string { return "the endpoint broke a rule of Discord: " + e.Rule }
 
-func broke(format string, args ...any) *RuleError { return &RuleError{fmt.Sprintf(format, args...)} }
+func broke(format string, args ...any) *RuleError {
+	return &RuleError{Rule: fmt.Sprintf(format, args...)}
+}
 
 // Issue makes an interaction without sending it, as a gateway would bring it. It waits for a callback. A PING is not
 // remembered.
@@ -81,6 +86,9 @@ func newToken(id string) string {
 
 // Send makes an interaction, sends it to the endpoint, signed with the key in use, and applies Discord's rules to the
 // answer. Errors: [*RuleError], also if there is no answer; and ctx's.
+//
+// A connection that breaks is no answer yet. Until the time for one is over, Send waits for a callback, with which all is
+// well. Discord does not document this: its documents say only that the time ends the token.
 func (s *Server) Send(ctx context.Context, endpoint string, i Interaction) (Sent, error) {
 	return s.Deliver(ctx, endpoint, s.Issue(i))
 }
@@ -93,10 +101,46 @@ func (s *Server) Deliver(ctx context.Context, endpoint string, i Issued) (Sent, 
 	if err == nil {
 		err = s.take(i.Token, &sent, body)
 	}
-	if rule := (*RuleError)(nil); errors.As(err, &rule) {
-		s.fail(i.Token, rule.Rule)
+	rule := (*RuleError)(nil)
+	if !errors.As(err, &rule) {
+		return sent, err
+	}
+	if rule.Broken {
+		if ended := s.waitForCallback(ctx, i.Token); ended != nil {
+			return sent, ended
+		}
+	}
+	if !s.fail(i.Token, rule.Rule) {
+		return sent, nil
 	}
 	return sent, err
+}
+
+// waitForCallback waits for a callback, until the time for the first answer is over. Its error is ctx's.
+func (s *Server) waitForCallback(ctx context.Context, token string) error {
+	r := s.find(token)
+	if r == nil {
+		return nil // a PING
+	}
+	changed, end := s.Changes()
+	defer end()
+	t := time.NewTimer(time.Until(r.created.Add(s.o.AnswerTime)))
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		waiting := r.state == unanswered
+		s.mu.Unlock()
+		if !waiting {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // post posts a body to an endpoint and returns its answer.
@@ -136,7 +180,7 @@ func (s *Server) noAnswer(ctx, bounded context.Context, err error) error {
 	case bounded.Err() != nil:
 		return broke("no answer within %v", s.o.AnswerTime)
 	default:
-		return broke("no answer: %v", err)
+		return &RuleError{Rule: fmt.Sprintf("no answer: %v", err), Broken: true}
 	}
 }
 
@@ -192,13 +236,15 @@ func (s *Server) find(token string) *interaction {
 	return s.byToken[token]
 }
 
-// fail ends an interaction whose endpoint broke a rule.
-func (s *Server) fail(token, rule string) {
+// fail ends an interaction whose endpoint broke a rule. It returns false if that has had its first answer by a callback.
+func (s *Server) fail(token, rule string) bool {
 	s.mu.Lock()
 	var ended []Ended
-	if i := s.byToken[token]; i != nil {
+	i := s.byToken[token]
+	if i != nil {
 		ended = s.failLocked(i, rule, time.Now())
 	}
 	s.mu.Unlock()
 	s.tell(ended...)
+	return i == nil || len(ended) > 0
 }

@@ -75,7 +75,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 			"Content-Type", 0},
 		"accepted with a body": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202); reply("{}")(w, r) }, "202 without a body", 0},
 		"redirect":             {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(307) }, "status 307", 0},
-		"cut":                  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no answer", 0},
+		"cut":                  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no answer", 10 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,6 +90,24 @@ func TestAnswersThatAreNone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever has taken an interaction may answer it by a callback, also after the connection broke over which it came.
+func TestCallbackAfterTheConnectionBroke(t *testing.T) {
+	t.Parallel()
+	w := start(t, fakediscord.Options{AnswerTime: time.Minute})
+	i := w.Issue(fakediscord.Slash("ping"))
+	answered := make(chan [2]int, 1)
+	endpoint := w.endpoint(func(http.ResponseWriter, *http.Request) {
+		answered <- w.callback(i, `{"type":4,"data":{"content":"pong"}}`)
+		panic(http.ErrAbortHandler)
+	})
+	sent, err := w.Deliver(t.Context(), endpoint, i)
+	if err != nil || sent.Status != 0 {
+		t.Errorf("status %d, %v; want no answer and no error", sent.Status, err)
+	}
+	want(t, "the callback", <-answered, [2]int{204, 0})
+	want(t, "answered", w.Totals().Callback, 1)
 }
 
 func TestProbe(t *testing.T) {
