@@ -2,6 +2,7 @@ package tenant_test
 
 import (
 	"testing"
+	"time"
 	"unsafe"
 
 	"arrakis/tenant"
@@ -46,6 +47,6 @@ func BenchmarkResolve(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		tenant.Resolve("comm_1", &c, &tiers)
+		tenant.Resolve("comm_1", &c, &tiers, time.Time{})
 	}
 }

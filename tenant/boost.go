@@ -128,7 +128,7 @@ func (b *BoostOverride) validate(f *faults, field string) {
 	if b.Add < 1 || b.Add > maxLimit {
 		f.add(join(field, "add"), "must be from 1 to %d", maxLimit)
 	}
-	if y := b.Until.UTC().Year(); b.Until.IsZero() || y < 1 || y > 9999 {
-		f.add(join(field, "until"), "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
+	if b.Until.IsZero() || !writable(b.Until) {
+		f.add(join(field, "until"), timeRule)
 	}
 }

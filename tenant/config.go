@@ -3,6 +3,7 @@ package tenant
 import (
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -14,12 +15,16 @@ const maxLimit = 1_000_000_000
 type Config struct {
 	// CommunityID is the community for limits, metrics and handlers. Several stored configs may name one community. If
 	// empty, it is the ID under which the config is stored.
-	CommunityID string           `json:"communityId"`
-	GuildID     string           `json:"guildId,omitempty"`
-	Tier        Tier             `json:"tier"`
-	Features    FeatureOverrides `json:"features"`
-	RateLimits  LimitOverrides   `json:"rateLimits"`
-	OnLimit     OnLimitOverrides `json:"onLimit,omitzero"`
+	CommunityID string `json:"communityId"`
+	GuildID     string `json:"guildId,omitempty"`
+	// Tier counts if it was set by hand, which is if TierFrom is empty. Otherwise it is what the entitlements gave when the
+	// config was written.
+	Tier Tier `json:"tier"`
+	// TierFrom is FromEntitlement if the entitlements say the tier: the highest of those that are in force, else Free.
+	TierFrom   Source           `json:"tierFrom,omitempty"`
+	Features   FeatureOverrides `json:"features"`
+	RateLimits LimitOverrides   `json:"rateLimits"`
+	OnLimit    OnLimitOverrides `json:"onLimit,omitzero"`
 	// MaxDelayed is how many messages of each action are delayed at a time, 1 to 10,000. nil keeps the tier's default.
 	MaxDelayed *int64 `json:"maxDelayed,omitempty"`
 	// Mode says whether the limits are enforced. nil keeps the tier's.
@@ -28,6 +33,11 @@ type Config struct {
 	Weight *int64 `json:"weight,omitempty"`
 	// Boosts raise limits for a time, on top of what RateLimits and the tier say. nil, as most have it: there are none.
 	Boosts *BoostOverrides `json:"boosts,omitzero"`
+	// Entitlements are what was bought for the community on Discord, by the ID of the entitlement. They are recorded also
+	// while the tier is set by hand. At most 20. nil says nothing: a write of a store keeps those that are stored.
+	Entitlements map[string]Entitlement `json:"entitlements,omitempty"`
+	// Texts replace texts that users of Discord see.
+	Texts Texts `json:"texts,omitempty"`
 	// The store sets CreatedAt and UpdatedAt.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
@@ -66,12 +76,22 @@ type LimitOverrides struct {
 func ParseConfig(data []byte) (Config, error) { return parse[Config](data, true) }
 
 // Merge applies data to the config as a JSON merge patch (RFC 7396). A member of data replaces the same member of the
-// config, and null removes an override. All other members of the config stay. Merge is as strict as
-// [ParseConfig]. On an error the config is unchanged.
+// config, and null removes an override. All other members of the config stay, but a tier without a tierFrom is set by
+// hand, and removes the tierFrom. Merge is as strict as [ParseConfig]. On an error the config is unchanged.
 func (c *Config) Merge(data []byte) error {
 	next := *c
 	if err := read(data, &next, true); err != nil {
 		return err
+	}
+	var given struct {
+		Tier     jsontext.Value `json:"tier"`
+		TierFrom jsontext.Value `json:"tierFrom"`
+	}
+	if err := json.Unmarshal(data, &given); err != nil {
+		return err
+	}
+	if given.Tier != nil && given.TierFrom == nil {
+		next.TierFrom = "" // set by hand
 	}
 	*c = next
 	return nil
@@ -125,10 +145,13 @@ func (c *Config) validate(f *faults) {
 		f.add("guildId", idRule)
 	}
 	validateTier(f, "tier", c.Tier)
+	validateTierFrom(f, "tierFrom", c.TierFrom)
 	c.RateLimits.validate(f, "rateLimits")
 	c.OnLimit.validate(f, "onLimit")
 	validateMaxDelayed(f, "maxDelayed", c.MaxDelayed)
 	validateMode(f, "mode", c.Mode)
 	validateWeight(f, "weight", c.Weight)
 	c.Boosts.validate(f, "boosts")
+	validateEntitlements(f, "entitlements", c.Entitlements)
+	c.Texts.validate(f, "texts")
 }

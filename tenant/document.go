@@ -20,7 +20,15 @@ const (
 	MaxDocument = 64 << 10
 
 	maxDepth = 32 // nesting of a document
+
+	timeRule = "must be an RFC 3339 time such as 2026-01-31T12:00:00Z"
 )
+
+// writable reports whether t can be written as an RFC 3339 time.
+func writable(t time.Time) bool {
+	y := t.UTC().Year()
+	return y >= 1 && y <= 9999
+}
 
 // document is a Config, Flag or Tiers. The document and its objects have a field Unknown.
 type document interface {
@@ -52,8 +60,8 @@ func validate(doc document) error {
 // member; the reader continues, so that it names every fault and not only the first.
 type reader struct {
 	faults
-	// strict refuses members that arrakis does not know, and timestamps that are not RFC 3339. Other writers may put
-	// both into a store.
+	// strict refuses members that arrakis does not know, and timestamps of the document that are not RFC 3339. Other
+	// writers may put both into a store.
 	strict bool
 	inside any // the object that the method members is decoding
 	hook   json.Options
@@ -130,8 +138,15 @@ func (r *reader) value(dec *jsontext.Decoder, p any) error {
 		}
 		return err
 	}
-	if skus, ok := p.(*map[string]Tier); ok {
-		return readMap(r, dec, skus)
+	switch m := p.(type) {
+	case *map[string]Tier:
+		return readMap(r, dec, m)
+	case *map[string]Entitlement:
+		return readMap(r, dec, m)
+	case *Texts:
+		return readMap(r, dec, (*map[string]map[string]string)(m))
+	case *map[string]string:
+		return readMap(r, dec, m)
 	}
 	must := mustBe(p)
 	if must == "" {
@@ -145,8 +160,10 @@ func (r *reader) value(dec *jsontext.Decoder, p any) error {
 	v.SetZero() // json would write through a pointer that another document may share
 	if err := json.Unmarshal(raw, p); err != nil {
 		v.SetZero()
-		if _, isTime := p.(*time.Time); r.strict || !isTime {
-			r.add(fieldAt(dec.StackPointer()), "must be %s", must)
+		field := fieldAt(dec.StackPointer())
+		// createdAt and updatedAt of another writer may be anything; a time inside an object says how long something holds.
+		if _, isTime := p.(*time.Time); r.strict || !isTime || strings.Contains(field, ".") {
+			r.add(field, "must be %s", must)
 		}
 	}
 	return nil
@@ -159,6 +176,8 @@ func mustBe(p any) string {
 		return "a string"
 	case *Tier:
 		return "a string: " + tierNames
+	case *Source:
+		return "a string: " + string(FromEntitlement)
 	case *bool:
 		return "true or false"
 	case **bool:
@@ -178,7 +197,7 @@ func mustBe(p any) string {
 	case *[]Tier:
 		return "a list of tiers"
 	case *time.Time:
-		return "an RFC 3339 time such as 2026-01-31T12:00:00Z"
+		return strings.TrimPrefix(timeRule, "must be ")
 	}
 	return ""
 }
@@ -220,12 +239,13 @@ func (r *reader) members(dec *jsontext.Decoder, p any) error {
 }
 
 // readMap decodes an object whose members are entries of a map. As in a merge patch, other entries stay, and null removes
-// an entry. The map that was there stays as it is, because another document may share it.
+// an entry, or all. A member that is given makes a map that is not nil. The map that was there stays as it is, because
+// another document may share it.
 func readMap[V any](r *reader, dec *jsontext.Decoder, p *map[string]V) error {
 	switch field := fieldAt(dec.StackPointer()); dec.PeekKind() {
 	case '{':
 	case 'n':
-		*p = nil
+		*p = make(map[string]V)
 		return dec.SkipValue()
 	default:
 		r.add(field, "must be a JSON object")

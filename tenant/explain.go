@@ -1,8 +1,13 @@
 package tenant
 
+import "time"
+
 // Explanation says what is in force for a tenant, and which document decided it.
 type Explanation struct {
 	Tenant *Tenant // as Resolve returns it
+
+	Tier   Setting[Tier] // FromTenant: it was set by hand
+	Bought *Bought       // the entitlement that gives a tier, also if another is in force; nil: none does
 
 	Features   []Feature                         // all features, in the order of the contract
 	Max        [NumActions]Setting[int64]        // of the limits, without boosts
@@ -21,11 +26,11 @@ type Feature struct {
 
 // Explain is [Resolve] that also says where everything comes from, and evaluates the flags. The arguments are those of
 // Resolve.
-func Explain(id string, c *Config, tiers *Tiers, flags *Flags) Explanation {
+func Explain(id string, c *Config, tiers *Tiers, flags *Flags, now time.Time) Explanation {
 	s := settings{explained: true}
-	t := s.of(id, c, tiers)
+	t := s.of(id, c, tiers, now)
 	e := Explanation{
-		Tenant: t, Max: s.max, OnLimit: s.onLimit, MaxDelayed: s.maxDelayed, Mode: s.mode, Weight: s.weight,
+		Tenant: t, Tier: s.tier, Bought: s.bought, Max: s.max, OnLimit: s.onLimit, MaxDelayed: s.maxDelayed, Mode: s.mode, Weight: s.weight,
 		Flags: flags.decide(t),
 	}
 	for i, setting := range s.features {

@@ -2,6 +2,7 @@ package tenant_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +25,7 @@ func TestExplainWeight(t *testing.T) {
 		},
 	} {
 		config, tiers := parsed(t, tt.config, tt.tiers)
-		e := tenant.Explain("c", config, tiers, nil)
+		e := tenant.Explain("c", config, tiers, nil, time.Time{})
 		got, err := json.Marshal(e.Weight)
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +33,7 @@ func TestExplainWeight(t *testing.T) {
 		if diff := cmp.Diff(tt.want, string(got)); diff != "" {
 			t.Errorf("%s with the tiers %s (-want +got):\n%s", tt.config, tt.tiers, diff)
 		}
-		if want := tenant.Resolve("c", config, tiers); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
+		if want := tenant.Resolve("c", config, tiers, time.Time{}); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
 			t.Errorf("%s: explained %+v, resolved %+v", tt.config, e.Tenant, want)
 		}
 	}
@@ -58,7 +59,7 @@ func TestExplainFlags(t *testing.T) {
 		{ID: "e-rollout", Rule: tenant.RuleRollout},
 		{ID: "f-on", On: true, Rule: tenant.RuleOn},
 	}
-	if diff := cmp.Diff(want, tenant.Explain("c", nil, new(tenant.Tiers), flags).Flags); diff != "" {
+	if diff := cmp.Diff(want, tenant.Explain("c", nil, new(tenant.Tiers), flags, time.Time{}).Flags); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -73,7 +74,7 @@ func TestResolveAllocates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { tenant.Resolve("c", &config, &tiers) }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { tenant.Resolve("c", &config, &tiers, time.Time{}) }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}
 }

@@ -63,18 +63,20 @@ func fuzzDocument[T document](f *testing.F, parse func([]byte) (T, error), use f
 
 func FuzzConfig(f *testing.F) {
 	fuzzDocument(f, tenant.ParseConfig, func(c *tenant.Config) error {
-		tenant.Resolve("comm", c, new(tenant.Tiers)).Features.Names()
+		tenant.Resolve("comm", c, &tenant.Tiers{SKUs: map[string]tenant.Tier{"1": tenant.Pro}}, noon).Features.Names()
 		return c.Validate()
 	}, fullConfig, `{"tier":"pro"}`, `{"tier":"free","tier":"pro"}`, `{"tier":"free","rateLimits":{"commandsPerMinute":1e3}}`, ` {"tier":"free"} `,
 		`{"tier":"free","x":1,"features":{"y":[]},"createdAt":"yesterday"}`, `{"tier":"free","onLimit":"delay","maxDelayed":7}`,
 		`{"tier":"free","onLimit":{"command":"delay","sync_request":null,"x":1}}`,
+		`{"tier":"pro","tierFrom":"entitlement","entitlements":{"9":{"sku":"1","endsAt":"2026-01-31T12:00:00Z","at":"2026-01-01T00:00:00+01:00","x":1},"8":null}}`,
+		`{"tier":"free","texts":{"*":{"error":"x"},"de":null,"en-US":{"rate_limited":"\ud800"}}}`,
 		`{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"2026-01-31T12:00:00Z","x":1},"x":{}}}`)
 }
 
 func FuzzTiers(f *testing.F) {
 	fuzzDocument(f, tenant.ParseTiers, func(c *tenant.Tiers) error {
 		for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
-			tenant.Resolve("comm", &tenant.Config{Tier: tier}, c)
+			tenant.Resolve("comm", &tenant.Config{Tier: tier}, c, time.Time{})
 		}
 		return c.Validate()
 	}, `{}`, `{"free":{"rateLimits":{"commandsPerMinute":20},"features":{"customBranding":true}}}`, `{"pro":{"rateLimits":{"commandsPerMinute":"20"}}}`,
@@ -83,7 +85,7 @@ func FuzzTiers(f *testing.F) {
 }
 
 func FuzzFlag(f *testing.F) {
-	one := tenant.Resolve("comm", nil, new(tenant.Tiers))
+	one := tenant.Resolve("comm", nil, new(tenant.Tiers), time.Time{})
 	fuzzDocument(f, tenant.ParseFlag, func(c *tenant.Flag) error {
 		if on := len(tenant.NewFlags(*c).Enabled(one)) == 1; on != c.On(one) {
 			panic("a set of one flag differs from the flag")

@@ -1,5 +1,7 @@
 package tenant
 
+import "maps"
+
 // Known returns a copy of the config without the members of other writers. They are not shown: a strict parser would
 // refuse them, and nobody here knows what they hold.
 func (c *Config) Known() *Config {
@@ -11,6 +13,11 @@ func (c *Config) Known() *Config {
 		b.Unknown = nil
 	}
 	known.setBoosts(boosts)
+	known.Entitlements = maps.Clone(c.Entitlements)
+	for id, e := range known.Entitlements {
+		e.Unknown = nil
+		known.Entitlements[id] = e
+	}
 	return &known
 }
 

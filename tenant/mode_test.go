@@ -2,6 +2,7 @@ package tenant_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +25,7 @@ func TestMode(t *testing.T) {
 		{`{"tier":"pro","mode":"shadow"}`, `{}`, tenant.Shadow},
 	} {
 		config, tiers := parsed(t, tt.doc, tt.tiers)
-		if got := tenant.Resolve("c", config, tiers).Mode(); got != tt.want {
+		if got := tenant.Resolve("c", config, tiers, time.Time{}).Mode(); got != tt.want {
 			t.Errorf("%s with the tiers %s: mode %s, want %s", tt.doc, tt.tiers, got, tt.want)
 		}
 	}

@@ -1,16 +1,20 @@
 package tenant
 
-import "cmp"
+import (
+	"cmp"
+	"time"
+)
 
 // Source says which document decided a setting.
 type Source string
 
 // The sources, each of which overrides those before it.
 const (
-	FromDefault Source = "default" // arrakis itself, which has defaults for each tier
-	FromTiers   Source = "tiers"   // the document of all tiers
-	FromTenant  Source = "tenant"  // the tenant's config
-	FromBoost   Source = "boost"   // a boost of the tenant's config, while it lasts
+	FromDefault     Source = "default"     // arrakis itself, which has defaults for each tier
+	FromTiers       Source = "tiers"       // the document of all tiers
+	FromEntitlement Source = "entitlement" // what was bought on Discord; only a tier comes from it
+	FromTenant      Source = "tenant"      // the tenant's config
+	FromBoost       Source = "boost"       // a boost of the tenant's config, while it lasts
 )
 
 // Setting is a value in force, and the document that decided it.
@@ -38,6 +42,8 @@ func (s *Setting[T]) Override(value T, source Source) {
 type settings struct {
 	explained bool // the overridden values are kept
 
+	tier       Setting[Tier]
+	bought     *Bought                    // the entitlement that gives a tier, also if it is overridden; nil: none does
 	features   [numFeatures]Setting[bool] // in the order of the constants
 	max        [NumActions]Setting[int64]
 	onLimit    [SyncRequest + 1]Setting[OnLimit]
@@ -66,14 +72,29 @@ func (c *Config) layer() layer {
 }
 
 // resolve sets the settings of a tenant with the config c.
-func (s *settings) resolve(c *Config, tiers *Tiers) {
-	defaults, overrides := tiers.of(c.Tier)
+func (s *settings) resolve(c *Config, tiers *Tiers, now time.Time) {
+	s.resolveTier(c, tiers, now)
+	defaults, overrides := tiers.of(s.tier.Value)
 	s.begin(defaults)
 	layers := [...]layer{overrides.layer(), c.layer()}
 	for i := range layers {
 		s.apply(&layers[i])
 	}
 	s.weigh(defaults, &layers)
+}
+
+// resolveTier sets the tier: that of the entitlements, unless it was set by hand.
+func (s *settings) resolveTier(c *Config, tiers *Tiers, now time.Time) {
+	s.tier = Setting[Tier]{Value: Free, Source: FromDefault}
+	byHand := c.TierFrom != FromEntitlement && c != noConfig
+	if !byHand || s.explained {
+		if s.bought = c.bought(tiers, now); s.bought != nil {
+			set(s, &s.tier, &s.bought.Tier, FromEntitlement)
+		}
+	}
+	if byHand {
+		set(s, &s.tier, &c.Tier, FromTenant)
+	}
 }
 
 // begin sets the defaults of a tier.
@@ -133,8 +154,17 @@ func set[T any](s *settings, setting *Setting[T], value *T, source Source) {
 // tenant makes the tenant of messages that carry id.
 func (s *settings) tenant(id string, c *Config) *Tenant {
 	t := &Tenant{
-		ID: cmp.Or(c.CommunityID, id), GuildID: c.GuildID, Tier: c.Tier, Boosts: c.Boosts.boosts(),
+		ID: cmp.Or(c.CommunityID, id), GuildID: c.GuildID, Tier: s.tier.Value, Boosts: c.Boosts.boosts(),
 		Shadow: s.mode.Value == Shadow, Weight: int(s.weight.Value),
+	}
+	if len(c.Texts) > 0 {
+		t.Texts = c.Texts
+	}
+	if !c.UpdatedAt.IsZero() {
+		t.UpdatedMS = c.UpdatedAt.UnixMilli()
+	}
+	if s.tier.Source == FromEntitlement && !s.bought.EndsAt.IsZero() {
+		t.TierEndsMS = s.bought.EndsAt.UnixMilli()
 	}
 	for i := range s.features {
 		if s.features[i].Value {

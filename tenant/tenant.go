@@ -24,10 +24,17 @@ type Tenant struct {
 	Features   Features
 	// Shadow says that the limits are decided and counted, but not enforced: what they refuse passes all the same.
 	Shadow bool
+	Stored bool // a config is stored; otherwise the tenant is the free default
 	// Weight is the tenant's share of handler time while several have messages that wait: one of weight 4 gets four
 	// times as much as one of weight 1. It is at least 1.
 	Weight int
-	Stored bool // a config is stored; otherwise the tenant is the free default
+	// UpdatedMS is when the config was written, in unix ms of Redis's clock; 0: it is not known, or there is no config.
+	UpdatedMS int64
+	// TierEndsMS is when the tier ends by itself, in unix ms of Discord's clock: from then on, the config must be resolved
+	// again. 0: it does not.
+	TierEndsMS int64
+	// Texts replace texts that users of Discord see; nil, as most have it: none.
+	Texts Texts
 }
 
 // Limit returns how many admissions of an action fit into its sliding window, without a boost: -1 is unlimited, 0 is
@@ -36,23 +43,23 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
 
-// Resolve makes the tenant of messages that carry id from the config c, which must be valid. If c is nil, the tenant is
-// the free default.
-func Resolve(id string, c *Config, tiers *Tiers) *Tenant {
+// Resolve makes the tenant of messages that carry id from the config c, which must be valid, as it is at now. If c is nil,
+// the tenant is the free default.
+func Resolve(id string, c *Config, tiers *Tiers, now time.Time) *Tenant {
 	var s settings
-	return s.of(id, c, tiers)
+	return s.of(id, c, tiers, now)
 }
 
 // noConfig is the config of a community that has none.
 var noConfig = &Config{Tier: Free}
 
 // of resolves the settings and makes the tenant, as Resolve.
-func (s *settings) of(id string, c *Config, tiers *Tiers) *Tenant {
+func (s *settings) of(id string, c *Config, tiers *Tiers, now time.Time) *Tenant {
 	stored := c != nil
 	if !stored {
 		c = noConfig
 	}
-	s.resolve(c, tiers)
+	s.resolve(c, tiers, now)
 	t := s.tenant(id, c)
 	t.Stored = stored
 	return t

@@ -1,5 +1,7 @@
 package tenant
 
+import "slices"
+
 // Tier is the plan that a community has subscribed to. It sets the defaults of the community's features and limits.
 type Tier string
 
@@ -11,6 +13,9 @@ const (
 )
 
 const tierNames = "free, pro or enterprise"
+
+// rank orders the tiers from Free up.
+func (t Tier) rank() int { return slices.Index([]Tier{Free, Pro, Enterprise}, t) }
 
 func (t Tier) known() bool { return t == Free || t == Pro || t == Enterprise }
 

@@ -1,6 +1,10 @@
 package tenant
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // TierDefaults are what a tenant of a tier has if its config sets nothing.
 type TierDefaults struct {
@@ -17,7 +21,7 @@ type TierDefaults struct {
 func (t *Tiers) Of(tier Tier) TierDefaults {
 	var s settings
 	c := &Config{Tier: tier}
-	s.resolve(c, t)
+	s.resolve(c, t, time.Time{})
 	resolved := s.tenant("", c)
 	d := TierDefaults{
 		Features: resolved.Features, Max: resolved.Max, MaxDelayed: s.maxDelayed.Value, Shadow: resolved.Shadow, Weight: resolved.Weight,

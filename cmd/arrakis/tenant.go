@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -44,7 +45,7 @@ func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f fun
 			return nextStep(err, "arrakis tenant set "+id+" --tier pro")
 		}
 		return s.print(p.stdout, view.Tenant(config), func(t *table) {
-			tenantTable(t, id, &config, tenant.Resolve(id, &config, tenants.Tiers()))
+			tenantTable(t, id, &config, tenant.Resolve(id, &config, tenants.Tiers(), time.Now()))
 		})
 	})
 }
@@ -149,7 +150,7 @@ func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor stri
 			t.row(e.ID, "cannot be used: see `arrakis tenant get "+e.ID+"`")
 			continue
 		}
-		r := tenant.Resolve(e.ID, &e.Config, tiers)
+		r := tenant.Resolve(e.ID, &e.Config, tiers, time.Now())
 		row := []string{e.ID, string(r.Tier)}
 		for _, a := range []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest} {
 			n, _ := r.Limit(a)

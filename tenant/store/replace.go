@@ -1,6 +1,8 @@
 package store
 
 import (
+	"maps"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"arrakis/tenant"
@@ -32,6 +34,20 @@ func inheritConfig(next, was *tenant.Config) {
 	keep(&next.RateLimits.Unknown, was.RateLimits.Unknown)
 	keep(&next.OnLimit.Unknown, was.OnLimit.Unknown)
 	inheritBoosts(next, was)
+	inheritEntitlements(next, was)
+}
+
+func inheritEntitlements(next, was *tenant.Config) {
+	if next.Entitlements == nil {
+		next.Entitlements = was.Entitlements
+		return
+	}
+	all := maps.Clone(next.Entitlements) // the author of next may use it
+	for id, e := range all {
+		keep(&e.Unknown, was.Entitlements[id].Unknown)
+		all[id] = e
+	}
+	next.Entitlements = all
 }
 
 func inheritBoosts(next, was *tenant.Config) {

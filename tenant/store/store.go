@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -128,12 +129,12 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 // nil if there is an error for its id.
 func (s *Store) LoadEach(ctx context.Context, ids []string) ([]*tenant.Tenant, []error) {
 	texts, errs := s.textsEach(ctx, ids)
-	tiers := s.Tiers()
+	tiers, now := s.Tiers(), time.Now()
 	tenants := make([]*tenant.Tenant, len(ids))
 	for i, id := range ids {
 		if errs[i] == nil {
 			config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
-			tenants[i] = tenant.Resolve(id, config, tiers)
+			tenants[i] = tenant.Resolve(id, config, tiers, now)
 		}
 	}
 	return tenants, errs

@@ -36,8 +36,8 @@ type UpgradeOption uint8
 const KeepOverrides UpgradeOption = 1
 
 // Put creates or replaces the config under id. An empty communityId becomes id. Boosts that have ended are dropped, as
-// by every write of a config. If c has no createdAt or no members of other writers, the stored ones stay. Put returns
-// the config as stored. Errors: [*tenant.FieldError], [ErrConflict].
+// by every write of a config. If c has no createdAt, no entitlements or no members of other writers, the stored ones stay.
+// If c has a tierFrom, the entitlements say its tier, as with every write of a config. Put returns the config as stored. Errors: [*tenant.FieldError], [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
 	return s.putConfig(ctx, id, func(current string, exists bool, _ time.Time) (tenant.Config, error) {
 		return replace(current, exists, c, opts, inheritConfig)
@@ -45,7 +45,7 @@ func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOpt
 }
 
 // Update changes the config under id with edit. edit gets the stored config, or the free default if no config is
-// stored. edit may be called several times, so it must have no other effect. No concurrent update is lost. Update
+// stored, whose tier is left to entitlements if a SKU gives one. edit may be called several times, so it must have no other effect. No concurrent update is lost. Update
 // returns the config as stored. Errors: the error of edit, [*tenant.FieldError], [*StoredError] if the stored document
 // cannot be used, [ErrConflict] if other writers kept changing it.
 func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config) error) (tenant.Config, Version, error) {
@@ -59,6 +59,9 @@ func (s *Store) update(ctx context.Context, id string, opts PutOptions, edit fun
 			return tenant.Config{}, err
 		}
 		next := tenant.Config{Tier: tenant.Free}
+		if len(s.Tiers().SKUs) > 0 {
+			next.TierFrom = tenant.FromEntitlement
+		}
 		if exists {
 			var err error
 			if next, err = tenant.ParseStored[tenant.Config]([]byte(current)); err != nil {
@@ -69,7 +72,7 @@ func (s *Store) update(ctx context.Context, id string, opts PutOptions, edit fun
 	})
 }
 
-// UpgradeTier sets the tier of id, up or down. Unless [KeepOverrides] is given, the tenant's own features and limits
+// UpgradeTier sets the tier of id by hand, up or down: entitlements do not change it any more. Unless [KeepOverrides] is given, the tenant's own features and limits
 // are cleared, so that the defaults of the tier take effect; what else the config says stays, mode and boosts too. The
 // errors are those of Update.
 func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, opts ...UpgradeOption) (tenant.Config, Version, error) {
@@ -78,7 +81,7 @@ func (s *Store) UpgradeTier(ctx context.Context, id string, tier tenant.Tier, op
 		keep = keep || o == KeepOverrides
 	}
 	return s.Update(ctx, id, func(c *tenant.Config) error {
-		c.Tier = tier
+		c.Tier, c.TierFrom = tier, ""
 		if !keep {
 			c.Features = tenant.FeatureOverrides{Unknown: c.Features.Unknown}
 			c.RateLimits = tenant.LimitOverrides{Unknown: c.RateLimits.Unknown}
@@ -173,6 +176,7 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current st
 				c.CreatedAt = now
 			}
 			c.UpdatedAt = now
+			c.SetTier(s.Tiers(), now)
 			if err = c.Validate(); err != nil {
 				return "", err
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -79,7 +80,7 @@ func (c *console) listTenant(e *store.Entry) listedTenant {
 		row.Fault = e.Err.Error()
 		return row
 	}
-	row.Tenant = tenant.Resolve(e.ID, &e.Config, c.tenants.Tiers())
+	row.Tenant = tenant.Resolve(e.ID, &e.Config, c.tenants.Tiers(), time.Now())
 	return row
 }
 
