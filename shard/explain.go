@@ -21,6 +21,10 @@ type Explanation struct {
 	StoredAs  string                      `json:"stored_as"` // the ID that messages carry
 	Stored    bool                        `json:"stored"`    // there is a config; otherwise the community has the free tier
 	Tier      tenant.Tier                 `json:"tier"`
+	// TierSetting says who decided the tier: an entitlement, or an operator, who set it by hand in the config.
+	TierSetting tenant.Setting[tenant.Tier] `json:"tier_setting"`
+	// Entitlement is the one that gives a tier, also if that is not in force; nil: none does.
+	Entitlement *ExplainedEntitlement `json:"entitlement,omitempty"`
 	Verdict   ExplainedVerdict            `json:"verdict"`
 	Mode      tenant.Setting[tenant.Mode] `json:"mode"`
 	Limits    []ExplainedLimit            `json:"limits"`
@@ -31,6 +35,22 @@ type Explanation struct {
 	Unusable []string `json:"unusable,omitempty"`
 	// Degraded says that Redis does not know the use of a limit; in its place is what this process knows.
 	Degraded bool `json:"degraded,omitzero"`
+}
+
+// ExplainedEntitlement is something that was bought on Discord for the community.
+type ExplainedEntitlement struct {
+	ID     string      `json:"id"`
+	SKU    string      `json:"sku"`
+	Tier   tenant.Tier `json:"tier"` // that the SKU gives
+	EndsAt time.Time   `json:"ends_at,omitzero"`
+}
+
+// NewExplainedEntitlement shows what was bought, nil for nothing.
+func NewExplainedEntitlement(b *tenant.Bought) *ExplainedEntitlement {
+	if b == nil {
+		return nil
+	}
+	return &ExplainedEntitlement{ID: b.ID, SKU: b.SKU, Tier: b.Tier, EndsAt: b.EndsAt}
 }
 
 // Decision is what limits decide on a message.
@@ -105,6 +125,7 @@ func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, err
 	}
 	e := Explanation{
 		Community: of.Tenant.ID, StoredAs: id, Stored: of.Tenant.Stored, Tier: of.Tenant.Tier, Mode: of.Mode, Weight: of.Weight,
+		TierSetting: of.Tier, Entitlement: NewExplainedEntitlement(of.Bought),
 		Features: of.Features, Flags: of.Flags, Unusable: docs.Unusable,
 		Verdict: verdictOf(of.Tenant, user, answers),
 	}

@@ -16,11 +16,14 @@ const (
 )
 
 // Texts replace texts that users of Discord see: by locale, as Discord names it, or [AnyLocale], and by the key of the
-// text. Package pipeline/discord has the texts that they replace, and says what may stand in each.
+// text. A language, such as pt, is a locale too: of its locales that have none of their own. Package pipeline/discord has
+// the texts that they replace, and says what may stand in braces in each.
 type Texts map[string]map[string]string
 
 // TextKeys are the keys of the texts that can be replaced.
-var TextKeys = []string{"rate_limited", "error", "expired", "busy", "unavailable"}
+var TextKeys = []string{
+	"rate_limited", "user_limited", "limit_zero", "refused", "error", "expired", "busy", "unavailable", "no_handler", "done",
+}
 
 var localePattern = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,4})?$`)
 

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/pipeline/view"
+	"arrakis/shard"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -45,12 +47,14 @@ func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f fun
 			return nextStep(err, "arrakis tenant set "+id+" --tier pro")
 		}
 		return s.print(p.stdout, view.Tenant(config), func(t *table) {
-			tenantTable(t, id, &config, tenant.Resolve(id, &config, tenants.Tiers(), time.Now()))
+			tenantTable(t, id, &config, tenants.Tiers())
 		})
 	})
 }
 
-func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Tenant) {
+func tenantTable(t *table, id string, config *tenant.Config, tiers *tenant.Tiers) {
+	explained := tenant.Explain(id, config, tiers, nil, time.Now())
+	resolved := explained.Tenant
 	t.row("community", resolved.ID)
 	if resolved.ID != id {
 		t.row("stored as", id)
@@ -58,7 +62,8 @@ func tenantTable(t *table, id string, config *tenant.Config, resolved *tenant.Te
 	if config.GuildID != "" {
 		t.row("guild", config.GuildID)
 	}
-	t.row("tier", string(resolved.Tier))
+	tier := view.TierText(explained.Tier, shard.NewExplainedEntitlement(explained.Bought))
+	t.words(strings.Fields(tier), "tier")
 	t.listRow("features", resolved.Features.Names())
 	t.row("weight", strconv.Itoa(resolved.Weight))
 	if resolved.Shadow {
@@ -104,7 +109,7 @@ type tenantListCmd struct {
 }
 
 func (*tenantListCmd) Help() string {
-	return `FEATURES says how many of the features are on; "arrakis tenant get <community>" names them. Limits are shown without boosts.`
+	return `A TIER with a + was bought on Discord; others were set by hand. FEATURES says how many of the features are on. "arrakis tenant get <community>" says more. Limits are shown without boosts.`
 }
 
 func (c *tenantListCmd) Run(ctx context.Context, p process) error {
@@ -152,6 +157,9 @@ func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor stri
 		}
 		r := tenant.Resolve(e.ID, &e.Config, tiers, time.Now())
 		row := []string{e.ID, string(r.Tier)}
+		if e.Config.TierFrom == tenant.FromEntitlement && r.Tier != tenant.Free {
+			row[1] += "+"
+		}
 		for _, a := range []tenant.Action{tenant.Command, tenant.EligibilityCheck, tenant.SyncRequest} {
 			n, _ := r.Limit(a)
 			row = append(row, count(n))
@@ -165,7 +173,7 @@ func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor stri
 
 type tenantSetCmd struct {
 	Community  string            `arg:"" help:"ID that messages carry."`
-	Tier       string            `placeholder:"TIER" help:"New tier: free, pro or enterprise. Unlike tenant upgrade, this keeps the tenant's own features and limits."`
+	Tier       string            `placeholder:"TIER" help:"New tier: free, pro or enterprise, whatever was bought on Discord; or auto for the tier that was bought. Unlike tenant upgrade, this keeps the tenant's own features and limits."`
 	Guild      string            `placeholder:"ID" help:"Guild that the tenant belongs to."`
 	Commands   string            `placeholder:"LIMIT" help:"Commands a minute: a number, unlimited, or default for the limit of the tier."`
 	Checks     string            `placeholder:"LIMIT" help:"Eligibility checks an hour."`
@@ -235,7 +243,11 @@ func (c *tenantSetCmd) patches() ([][]byte, error) {
 		}
 		features[name] = on
 	}
-	for member, value := range map[string]string{"tier": c.Tier, "guildId": c.Guild, "onLimit": c.OnLimit, "mode": c.Mode} {
+	tier, tierFrom := c.Tier, ""
+	if tier == "auto" {
+		tier, tierFrom = "", string(tenant.FromEntitlement)
+	}
+	for member, value := range map[string]string{"tier": tier, "tierFrom": tierFrom, "guildId": c.Guild, "onLimit": c.OnLimit, "mode": c.Mode} {
 		if value != "" {
 			members[member] = value
 		}

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"arrakis/pipeline/contract"
+	"arrakis/tenant"
 )
 
 // Every language has every text, with the same places for values.
@@ -123,5 +125,18 @@ func TestWhoseWords(t *testing.T) {
 		if err := json.Unmarshal(r.Data, &m); err != nil || m.Content != tt.want {
 			t.Errorf("%q, %s: %.100q, want %.100q (%v)", tt.locale, tt.key, m.Content, tt.want, err)
 		}
+	}
+}
+
+// A tenant can replace every text, and no other.
+func TestTenantsReplaceEveryText(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	for key := range languages["en"] {
+		keys = append(keys, string(key))
+	}
+	less := func(a, b string) bool { return a < b }
+	if diff := cmp.Diff(keys, tenant.TextKeys, cmpopts.SortSlices(less)); diff != "" {
+		t.Errorf("texts, and those that a tenant's document may have (-texts +document):\n%s", diff)
 	}
 }
