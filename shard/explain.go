@@ -17,20 +17,20 @@ import (
 
 // Explanation says what a community may do now, which document decided it, and what a command would get.
 type Explanation struct {
-	Community string                      `json:"community_id"`
-	StoredAs  string                      `json:"stored_as"` // the ID that messages carry
-	Stored    bool                        `json:"stored"`    // there is a config; otherwise the community has the free tier
-	Tier      tenant.Tier                 `json:"tier"`
+	Community string      `json:"community_id"`
+	StoredAs  string      `json:"stored_as"` // the ID that messages carry
+	Stored    bool        `json:"stored"`    // there is a config; otherwise the community has the free tier
+	Tier      tenant.Tier `json:"tier"`
 	// TierSetting says who decided the tier: an entitlement, or an operator, who set it by hand in the config.
 	TierSetting tenant.Setting[tenant.Tier] `json:"tier_setting"`
 	// Entitlement is the one that gives a tier, also if that is not in force; nil: none does.
-	Entitlement *ExplainedEntitlement `json:"entitlement,omitempty"`
-	Verdict   ExplainedVerdict            `json:"verdict"`
-	Mode      tenant.Setting[tenant.Mode] `json:"mode"`
-	Limits    []ExplainedLimit            `json:"limits"`
-	Weight    tenant.Setting[int64]       `json:"weight"`
-	Features  []tenant.Feature            `json:"features"`
-	Flags     []tenant.FlagDecision       `json:"flags"`
+	Entitlement *ExplainedEntitlement       `json:"entitlement,omitempty"`
+	Verdict     ExplainedVerdict            `json:"verdict"`
+	Mode        tenant.Setting[tenant.Mode] `json:"mode"`
+	Limits      []ExplainedLimit            `json:"limits"`
+	Weight      tenant.Setting[int64]       `json:"weight"`
+	Features    []tenant.Feature            `json:"features"`
+	Flags       []tenant.FlagDecision       `json:"flags"`
 	// Unusable are the keys of documents that cannot be used: the last usable ones are in force, or none.
 	Unusable []string `json:"unusable,omitempty"`
 	// Degraded says that Redis does not know the use of a limit; in its place is what this process knows.

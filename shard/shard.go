@@ -41,7 +41,8 @@ type shard[M Message] struct {
 type entry struct {
 	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
-	expires time.Time      // when the tenant is read again; while Redis is away it is used longer
+	expires time.Time      // when the tenant is read again, also because its tier ends; while Redis is away it is used longer
+	since   int64          // the latest change of the config that is known of, as Admission.TenantSince
 	stale   bool           // the tenant is being read for this batch
 	windows [tenant.NumActions]*limiter.Window
 }
@@ -116,7 +117,11 @@ func (s *shard[M]) resolve(ctx context.Context) {
 	for _, m := range s.batch {
 		a := m.Admission()
 		a.entry = s.lookup(a.TenantKey)
-		if e := a.entry; !e.stale && !now.Before(e.expires) {
+		e := a.entry
+		if a.TenantSince > e.since {
+			e.since, e.expires = a.TenantSince, time.Time{}
+		}
+		if !e.stale && !now.Before(e.expires) {
 			e.stale = true
 			s.stale = append(s.stale, e)
 			s.keys = append(s.keys, e.key)
@@ -158,9 +163,12 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 			if e.tenant != nil && e.tenant.ID != t.ID {
 				clear(e.windows[:]) // the windows are another community's
 			}
-			e.tenant = t
+			e.tenant, e.since = t, max(e.since, t.UpdatedMS)
 			// Up to a tenth early, so that tenants that were read together are not read together again.
 			e.expires = now.Add(s.ttl - rand.N(s.ttl/10+1)) //nolint:gosec // jitter
+			if ends := time.UnixMilli(t.TierEndsMS); t.TierEndsMS > 0 && ends.Before(e.expires) {
+				e.expires = ends
+			}
 		case e.tenant == nil:
 			e.tenant = s.tenants.free(e.key)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -35,6 +36,80 @@ func TestChangeOfTierCountsForTheNextMessage(t *testing.T) {
 	change(tenant.Free)
 	if got := b.allowed(commands("c1", 300, 310)...); got != 0 {
 		t.Errorf("%d admitted after the downgrade, want none", got)
+	}
+}
+
+// A message can say since when its tenant's config is another one. It is admitted under that config, although no event has
+// told the shard, and the tenant is read once for that, whatever other messages say.
+func TestTenantSince(t *testing.T) {
+	b := setup(t, Options{Shards: 4, CacheTTL: time.Hour})
+	if got := b.allowed(commands("c1", 0, 50)...); got != 10 {
+		t.Fatalf("%d admitted as free, want 10", got)
+	}
+	reads := b.redis.CommandCount
+	c, _, err := b.store.UpgradeTier(t.Context(), "c1", tenant.Pro)
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := func(ms int64) *note {
+		n := commandOf("c1", fmt.Sprint("since", ms))
+		n.admission.TenantSince, n.admission.Limited = ms, false
+		return n
+	}
+	send := func(wantReads int, want tenant.Tier, notes ...*note) {
+		t.Helper()
+		before := reads()
+		for _, n := range b.send(notes...) {
+			if got := n.admission.Tenant.Tier; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+		if n := reads() - before; n != wantReads {
+			t.Errorf("%d reads, want %d", n, wantReads)
+		}
+	}
+	written := c.UpdatedAt.UnixMilli()
+	send(0, tenant.Free, since(0))
+	send(1, tenant.Pro, since(0), since(written), since(written-1))
+	send(0, tenant.Pro, since(written), since(1))
+	send(1, tenant.Pro, since(written+1)) // of a config that is gone again
+	send(0, tenant.Pro, since(written+1))
+	b.redis.SetError("LOADING")
+	b.send(since(written + 2))
+	b.redis.SetError("")
+	if _, _, err := b.store.UpgradeTier(t.Context(), "c1", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "Redis is asked again for what could not be read", func() bool {
+		b.limits.Health().Recover(t.Context())
+		return b.send(since(0))[0].admission.Tenant.Tier == tenant.Enterprise
+	})
+}
+
+// A tier that was bought ends at its time, although the tenant is cached and nothing tells of it.
+func TestTierEnds(t *testing.T) {
+	b := setup(t, Options{Shards: 4, CacheTTL: time.Hour})
+	skus := tenant.Tiers{SKUs: map[string]tenant.Tier{"1": tenant.Pro}}
+	if _, err := b.store.PutTiers(t.Context(), skus, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for ends := 50 * time.Millisecond; ; ends *= 2 { // a slow machine needs longer to see the tier before it ends
+		until := time.Now().Add(ends)
+		bought := map[string]tenant.Entitlement{"9": {SKU: "1", At: until, EndsAt: until}}
+		c := tenant.Config{Tier: tenant.Pro, TierFrom: tenant.FromEntitlement, Entitlements: bought}
+		id := fmt.Sprint("c", ends)
+		if _, _, err := b.store.Put(t.Context(), id, c, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		tier := func() tenant.Tier { return b.send(commandOf(id, fmt.Sprint(time.Now())))[0].admission.Tenant.Tier }
+		if tier() != tenant.Pro && ends < time.Minute {
+			continue
+		}
+		testserver.Eventually(t, "the tier ends", func() bool { return tier() == tenant.Free })
+		if time.Now().Before(until) {
+			t.Error("the tier ended early")
+		}
+		return
 	}
 }
 
