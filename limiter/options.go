@@ -53,8 +53,9 @@ type Options struct {
 	// are not merged, so after the outage Redis may admit as many too many. An admission takes about 100 bytes. Defaults
 	// to 1,000,000: 20,000 a second with windows of 50 s.
 	MaxQueued int
-	// Health says whether Redis is away. Other users of the same Redis may share it, but not another Limiter. Defaults
-	// to a new Health with the defaults of [redishealth.Options].
+	// Health says whether Redis is away. Other users of the same Redis may share it. Of Limiters that do, one is run by
+	// [Limiter.Run], which probes Redis for all of them. Defaults to a new Health with the defaults of
+	// [redishealth.Options].
 	Health *redishealth.Health
 	// Logger logs changes of state, and keys that cannot be used. Defaults to none.
 	Logger *slog.Logger

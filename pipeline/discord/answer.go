@@ -48,3 +48,15 @@ type Answer struct {
 // MaxFollowUps is how many messages may follow an answer. Discord allows as many where the app is installed by the user
 // alone.
 const MaxFollowUps = 5
+
+// Next returns the answer that is to be sent when a was: the first of its follow-ups, with those that remain. It returns
+// nil if there are none. It does not change a.
+func Next(a *Answer) *Answer {
+	if len(a.FollowUps) == 0 {
+		return nil
+	}
+	return &Answer{
+		Target: a.Target, Way: FollowUp,
+		Response: Response{Type: ResponseMessage, Data: a.FollowUps[0]}, FollowUps: a.FollowUps[1:],
+	}
+}
