@@ -98,7 +98,7 @@ func (s *Server) firstLocked(i *interaction, how How, r Response, m *message, no
 		s.totals.Deferred++
 		return nil
 	}
-	return []Ended{s.endLocked(i, how, now)}
+	return []Ended{s.endLocked(i, how, r.Data, now)}
 }
 
 func kindOf(how How) Kind {
@@ -117,16 +117,17 @@ func (s *Server) failLocked(i *interaction, rule string, now time.Time) (ended [
 	i.history.note(Event{At: now, Kind: EventFailed, Rule: rule})
 	s.showLocked(i, &Message{ID: NewIDAt(now), Did: i.did, Ephemeral: true, Failed: "The application did not respond"}, now)
 	s.changedLocked()
-	return []Ended{s.endLocked(i, Lost, now)}
+	return []Ended{s.endLocked(i, Lost, nil, now)}
 }
 
-// laterLocked counts a message that came after the first answer. It is the answer if that was a deferral.
-func (s *Server) laterLocked(i *interaction, now time.Time) (ended []Ended) {
+// laterLocked counts a message that came after the first answer. It is the answer if that was a deferral. A message that
+// was deleted is nil.
+func (s *Server) laterLocked(i *interaction, message json.RawMessage, now time.Time) (ended []Ended) {
 	if i.state != deferred && i.state != updating {
 		return nil
 	}
 	i.state = done
-	return []Ended{s.endLocked(i, Edited, now)}
+	return []Ended{s.endLocked(i, Edited, message, now)}
 }
 
 // showLocked adds a message to those that are kept.

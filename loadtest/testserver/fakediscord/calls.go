@@ -64,7 +64,7 @@ func (s *Server) edit(r *http.Request, body []byte) (int, any, *apiError) {
 		if r.PathValue("message") != original {
 			return nil, nil
 		}
-		return s.laterLocked(i, now), nil
+		return s.laterLocked(i, body, now), nil
 	})
 }
 
@@ -85,7 +85,7 @@ func (s *Server) remove(r *http.Request, _ []byte) (int, any, *apiError) {
 		i.followUps = slices.DeleteFunc(i.followUps, func(f string) bool { return f == id })
 		i.history.note(Event{At: now, Kind: EventDelete, Message: id})
 		s.changedLocked()
-		return s.laterLocked(i, now), nil
+		return s.laterLocked(i, nil, now), nil
 	})
 	return http.StatusNoContent, nil, fault
 }
@@ -135,7 +135,7 @@ func (s *Server) followUp(r *http.Request, body []byte) (int, any, *apiError) {
 	default:
 		id := s.addLocked(i, m, now)
 		i.history.note(Event{At: now, Kind: EventFollowUp, Body: body, Message: id})
-		ended = s.laterLocked(i, now)
+		ended = s.laterLocked(i, body, now)
 		object = s.histories.messages[id].object(id, i.channel, s.o.ApplicationID)
 		s.changedLocked()
 	}

@@ -107,7 +107,8 @@ func TestAcceptedAnswerComesByCallback(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, "callback", w.callback(i.Issued, `{"type":4,"data":{"content":"x","flags":64}}`), [2]int{204, 0})
-	if len(ended) != 1 || ended[0].How != fakediscord.Callback || !ended[0].Ephemeral || ended[0].ID != i.ID {
+	if len(ended) != 1 || ended[0].How != fakediscord.Callback || !ended[0].Ephemeral || ended[0].ID != i.ID ||
+		string(ended[0].Message) != `{"content":"x","flags":64}` {
 		t.Errorf("ended: %+v", ended)
 	}
 }

@@ -2,6 +2,7 @@ package fakediscord
 
 import (
 	"container/list"
+	"encoding/json"
 	"time"
 )
 
@@ -39,6 +40,7 @@ type Ended struct {
 	How       How
 	After     time.Duration // since it was made
 	Ephemeral bool
+	Message   json.RawMessage // the answer, as the application sent it; nil if it is Lost or has no message
 }
 
 // state is how far an interaction has come.
@@ -124,13 +126,13 @@ func (s *Server) expire(now time.Time) (ended []Ended) {
 			break
 		}
 		i.state = failed
-		ended = append(ended, s.endLocked(i, Lost, now))
+		ended = append(ended, s.endLocked(i, Lost, nil, now))
 	}
 	return ended
 }
 
-// endLocked ends an open interaction.
-func (s *Server) endLocked(i *interaction, how How, now time.Time) Ended {
+// endLocked ends an open interaction, with its answer's message.
+func (s *Server) endLocked(i *interaction, how How, message json.RawMessage, now time.Time) Ended {
 	s.open.Remove(i.element)
 	i.element = s.answered.PushBack(i)
 	if s.answered.Len() > maxAnswered {
@@ -148,7 +150,7 @@ func (s *Server) endLocked(i *interaction, how How, now time.Time) Ended {
 	case Lost:
 		s.totals.Lost++
 	}
-	return Ended{ID: i.id, How: how, After: now.Sub(i.created), Ephemeral: i.ephemeral}
+	return Ended{ID: i.id, How: how, After: now.Sub(i.created), Ephemeral: i.ephemeral, Message: message}
 }
 
 // tell tells Options.Ended.
