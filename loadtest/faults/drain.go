@@ -53,7 +53,7 @@ func (r *run) drain(ctx context.Context) (left []string, err error) {
 
 // pending says what is not over.
 func (r *run) pending(ctx context.Context) (left []string, err error) {
-	err = r.eachStream(ctx, func(stream jetstream.Stream) error {
+	err = program.EachStream(ctx, r.js, func(stream jetstream.Stream) error {
 		info := stream.CachedInfo()
 		if info.Config.Name == deadLetters {
 			return nil
@@ -63,7 +63,7 @@ func (r *run) pending(ctx context.Context) (left []string, err error) {
 		if info.Config.Retention == jetstream.WorkQueuePolicy && info.State.Msgs > 0 {
 			left = append(left, fmt.Sprintf("%s still holds %d messages", info.Config.Name, info.State.Msgs))
 		}
-		return eachConsumer(ctx, stream, func(c *jetstream.ConsumerInfo) error {
+		return program.EachConsumer(ctx, stream, func(c *jetstream.ConsumerInfo) error {
 			if n := c.NumPending + uint64(c.NumAckPending); n > 0 { //nolint:gosec // not negative
 				left = append(left, fmt.Sprintf("%s has %d messages to deliver and %d unacknowledged", c.Name, c.NumPending, c.NumAckPending))
 			}
@@ -75,7 +75,7 @@ func (r *run) pending(ctx context.Context) (left []string, err error) {
 
 // readLeft notes messages that are still in work queues.
 func (r *run) readLeft(ctx context.Context) error {
-	return r.eachStream(ctx, func(stream jetstream.Stream) error {
+	return program.EachStream(ctx, r.js, func(stream jetstream.Stream) error {
 		info := stream.CachedInfo()
 		if info.Config.Retention != jetstream.WorkQueuePolicy {
 			return nil

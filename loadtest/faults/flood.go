@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/program"
@@ -101,7 +100,7 @@ func (r *run) lookAtLanes(ctx context.Context) {
 		return
 	}
 	r.carried.Most = max(r.carried.Most, stream.CachedInfo().State.Msgs)
-	_ = shortenAckWait(ctx, stream) // the next look tries again
+	_ = program.SetAckWait(ctx, stream, ackWait) // the next look tries again
 }
 
 // readCarried reads at the end of the run what the streams have stored in all.
@@ -115,17 +114,4 @@ func (r *run) readCarried(ctx context.Context) error {
 		*stored = stream.CachedInfo().State.LastSeq
 	}
 	return nil
-}
-
-// shortenAckWait gives the consumers of a stream the ack wait of the run.
-func shortenAckWait(ctx context.Context, stream jetstream.Stream) error {
-	return eachConsumer(ctx, stream, func(c *jetstream.ConsumerInfo) error {
-		config := c.Config
-		if config.AckWait == ackWait {
-			return nil
-		}
-		config.AckWait = ackWait
-		_, err := stream.UpdateConsumer(ctx, config)
-		return err
-	})
 }

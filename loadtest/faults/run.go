@@ -226,7 +226,7 @@ func (r *run) prepare(ctx context.Context) error {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("arrakis provision: %w: %s", err, out)
 		}
-		return r.shortenAckWaits(bounded)
+		return program.SetAckWaits(bounded, r.js, ackWait)
 	})
 	if err != nil {
 		return err
@@ -283,35 +283,4 @@ func (r *run) fillWindow(ctx context.Context) error {
 		admissions[i] = redis.Z{Score: float64(at), Member: fmt.Sprintf("before-%d", i)}
 	}
 	return r.redis.client.ZAdd(ctx, key, admissions...).Err()
-}
-
-// shortenAckWaits gives all consumers that there are the ack wait of the run.
-func (r *run) shortenAckWaits(ctx context.Context) error {
-	return r.eachStream(ctx, func(stream jetstream.Stream) error { return shortenAckWait(ctx, stream) })
-}
-
-// eachStream calls f with every stream.
-func (r *run) eachStream(ctx context.Context, f func(jetstream.Stream) error) error {
-	names := r.js.StreamNames(ctx)
-	for name := range names.Name() {
-		stream, err := r.js.Stream(ctx, name)
-		if err == nil {
-			err = f(stream)
-		}
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", name, err)
-		}
-	}
-	return names.Err()
-}
-
-// eachConsumer calls f with every consumer of a stream.
-func eachConsumer(ctx context.Context, stream jetstream.Stream, f func(*jetstream.ConsumerInfo) error) error {
-	consumers := stream.ListConsumers(ctx)
-	for c := range consumers.Info() {
-		if err := f(c); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
-		}
-	}
-	return consumers.Err()
 }
