@@ -1,9 +1,10 @@
-// Command loadtest builds and runs the benchmark of loadtest/bench, or the fault runs of loadtest/faults. Both are
-// modules of their own, so that arrakis does not depend on the alternatives that it is compared with, nor on what
-// breaks its network:
+// Command loadtest builds and runs the benchmark of loadtest/bench, the fault runs of loadtest/faults, or the interactions
+// of loadtest/discord. The first two are modules of their own, so that arrakis does not depend on the alternatives that it
+// is compared with, nor on what breaks its network:
 //
 //	go run ./loadtest bench [flags]
 //	go run ./loadtest faults [flags]
+//	go run ./loadtest discord [flags]
 //
 // It needs Go and redis-server. It can be run in any folder of the repository.
 package main
@@ -22,17 +23,19 @@ import (
 	"syscall"
 )
 
-const usage = `usage: go run ./loadtest bench|faults [flags]
+const usage = `usage: go run ./loadtest bench|faults|discord [flags]
 
-bench   runs arrakis and its alternatives on this machine, and prints a comparison
-faults  runs arrakis while servers, workers and network fail, and shows whether
-        anything was lost or a limit exceeded
+bench    runs arrakis and its alternatives on this machine, and prints a comparison
+faults   runs arrakis while servers, workers and network fail, and shows whether
+         anything was lost or a limit exceeded
+discord  sends interactions as Discord does, while workers are killed, and shows
+         how each was answered
 
-go run ./loadtest bench --help lists the flags, and so does faults --help.
+go run ./loadtest bench --help lists the flags, and so do the others.
 `
 
-// programs are the modules that can be run, by the name of their folder.
-var programs = []string{"bench", "faults"}
+// programs can be run, by the name of their folder.
+var programs = []string{"bench", "faults", "discord"}
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))

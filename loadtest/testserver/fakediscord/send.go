@@ -37,6 +37,7 @@ type Sent struct {
 type RuleError struct {
 	Rule   string
 	Broken bool // there was no answer because the connection broke, or could not be made
+	Late   bool // there was no whole answer in time
 }
 
 // Error implements error.
@@ -178,7 +179,7 @@ func (s *Server) noAnswer(ctx, bounded context.Context, err error) error {
 	case errEnded(ctx, err):
 		return ctx.Err()
 	case bounded.Err() != nil:
-		return broke("no answer within %v", s.o.AnswerTime)
+		return &RuleError{Rule: fmt.Sprintf("no answer within %v", s.o.AnswerTime), Late: true}
 	default:
 		return &RuleError{Rule: fmt.Sprintf("no answer: %v", err), Broken: true}
 	}

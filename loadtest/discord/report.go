@@ -1,0 +1,183 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"arrakis/loadtest/program"
+)
+
+// report is what a run has shown, and where. Its JSON is what --json prints.
+type report struct {
+	Command string       `json:"command"`
+	Commit  string       `json:"commit"`
+	Date    time.Time    `json:"date"`
+	Machine string       `json:"machine"`
+	Busy    string       `json:"load_average"` // of the machine when the run began: what else it did
+	Targets []target     `json:"targets"`
+	Load    *loadResult  `json:"load,omitempty"`
+	Flood   *floodResult `json:"flood,omitempty"`
+	Dir     string       `json:"dir,omitempty"` // files, if they were kept
+
+	o options
+}
+
+func newReport(ctx context.Context, o options) *report {
+	return &report{
+		Command: o.line, Commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), Date: time.Now(), Machine: program.Machine(ctx), Busy: busy(), o: o,
+	}
+}
+
+// busy is the machine's load average of the last minute, "unknown" where it is not to be had.
+func busy() string {
+	text, _ := os.ReadFile("/proc/loadavg") // nothing if it is not there
+	first, _, _ := strings.Cut(string(text), " ")
+	return cmp.Or(first, "unknown")
+}
+
+// judge lists the targets.
+func (r *report) judge() {
+	if r.Load != nil {
+		r.Targets = append(r.Targets, r.Load.targets(r.o)...)
+	}
+	if r.Flood != nil {
+		r.Targets = append(r.Targets, r.Flood.targets(r.o)...)
+	}
+}
+
+// failed reports whether a target is missed.
+func (r *report) failed() bool {
+	for _, t := range r.Targets {
+		if !t.Met && !t.Unjudged {
+			return true
+		}
+	}
+	return false
+}
+
+// save writes the report to its file.
+func (r *report) save() error {
+	if err := os.MkdirAll(r.o.out, 0o755); err != nil { //nolint:gosec // to be read by all
+		return err
+	}
+	var b strings.Builder
+	if err := r.write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(r.o.out, "discord.md"), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
+}
+
+// print writes the report for people, or as JSON.
+func (r *report) print(w io.Writer) error {
+	if !r.o.json {
+		return r.write(w)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}
+
+// write writes the report as Markdown.
+func (r *report) write(w io.Writer) error {
+	p := &program.Printer{W: w}
+	p.Line("# Interactions of Discord")
+	p.Line("")
+	p.Line("`%s` at commit %s, %s.", r.Command, r.Commit, r.Date.UTC().Format("2006-01-02 15:04 UTC"))
+	p.Line("%s; load average %s when it began; %s, nats-server %s; %d workers.", r.Machine, r.Busy, runtime.Version(), server.VERSION, r.o.workers)
+	p.Line("What the rows mean is in [loadtest/README.md](../README.md#interactions-of-discord).")
+	p.Line("")
+	rows := [][]string{{"target", "want", "got", ""}}
+	for _, t := range r.Targets {
+		rows = append(rows, []string{t.Name, t.Want, t.Got, t.result()})
+	}
+	p.Table(rows)
+	if r.Load != nil {
+		r.Load.write(p, r.o)
+	}
+	if r.Flood != nil {
+		r.Flood.write(p)
+	}
+	if r.Dir != "" {
+		p.Line("")
+		p.Line("Files and logs are in %s.", r.Dir)
+	}
+	return p.Err
+}
+
+func (r *loadResult) write(p *program.Printer, o options) {
+	p.Line("")
+	p.Line("## Load: %d interactions a second for %v, a worker killed every %v", o.rate, o.duration, o.kill)
+	p.Line("")
+	rows := [][]string{{"interactions", ""}}
+	add := func(name string, n any) { rows = append(rows, []string{name, fmt.Sprint(n)}) }
+	add("sent", r.Sent)
+	for _, name := range endingNames {
+		add(name, r.Endings[name])
+	}
+	add("workers killed", r.Kills)
+	add("connections broken by a kill", r.Broken)
+	add("of these, answered by another worker", r.BrokenAnswered)
+	add("connections refused, so that the next worker took it", r.Refused)
+	add("requests repeated by the load balancer", r.Repeated)
+	add("deferred", r.Deferred)
+	add("handlers run again", r.Repeats)
+	add("time until all had ended, after the load", r.Waited.Round(100*time.Millisecond))
+	add("calls of the API: callbacks", r.Callbacks)
+	add("calls of the API: edits", r.EditCalls)
+	add("calls of the API: follow-ups", r.FollowUps)
+	add("calls answered 4xx", r.Rejected)
+	add("calls answered 429", r.Limited)
+	add("calls that count towards a ban", r.Invalid)
+	p.Table(rows)
+	p.Line("")
+	p.Table([][]string{
+		{"time from when it was due", "of", "p50", "p99", "max"},
+		r.Quick.row("to the first answer, quick handlers"),
+		r.All.row("to the first answer, all"),
+		r.Edits.row("to the edited answer"),
+	})
+	complain(p, append(r.Examples, r.Crashes...))
+}
+
+func (r *floodResult) write(p *program.Printer) {
+	p.Line("")
+	p.Line("## Flood of one free guild")
+	p.Line("")
+	p.Table([][]string{
+		{"interactions", ""},
+		{"sent", fmt.Sprint(r.Sent)},
+		{"not started", fmt.Sprint(r.Dropped)},
+		{"answered", fmt.Sprint(r.Answered)},
+		{"refused, ephemeral, with the time to try again", fmt.Sprint(r.Refusals)},
+		{"calls of the API", fmt.Sprint(r.RESTCalls)},
+		{"took", r.Took.Round(100 * time.Millisecond).String()},
+	})
+	p.Line("")
+	p.Table([][]string{{"time from when it was due", "of", "p50", "p99", "max"}, r.All.row("to the answer")})
+	complain(p, r.Examples)
+}
+
+// row is a row of a table.
+func (l latencies) row(name string) []string {
+	return []string{name, fmt.Sprint(l.Count), milliseconds(l.P50), milliseconds(l.P99), milliseconds(l.Max)}
+}
+
+// complain lists what was not answered well.
+func complain(p *program.Printer, items []string) {
+	for i, item := range items {
+		if i == 0 {
+			p.Line("")
+		}
+		p.Line("- %s", item)
+	}
+}
