@@ -84,7 +84,7 @@ func (w *Worker) addOps() error {
 	}
 	pages, err := console.Handler(console.Options{
 		Fleet: w.hub, Limits: limits, Directory: w.directory, DeadLetters: letters, Lanes: inLanes,
-		Access: access, Version: w.o.Version, Logger: w.o.Logger,
+		Chat: w.o.Chat, Access: access, Version: w.o.Version, Logger: w.o.Logger,
 	})
 	if err != nil {
 		return err

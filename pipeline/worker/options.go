@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -61,6 +62,10 @@ type Options struct {
 
 	// Discord says which interactions of Discord are taken and answered. Defaults to none.
 	Discord DiscordOptions
+
+	// Chat serves what the console's page /discord asks, a chat with a Discord that is played; see [console.Options].
+	// Defaults to nil: there is no such page.
+	Chat http.Handler
 
 	// Streams are the settings with which missing streams and consumers are created. Its MaxAckPending defaults to
 	// 10,000.

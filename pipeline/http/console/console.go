@@ -30,6 +30,9 @@ type Options struct {
 	DeadLetters *deadletter.Store
 	// Lanes returns what waits in the lanes of a community. Required.
 	Lanes func(ctx context.Context, community string) ([]lanes.Status, error)
+	// Chat serves what the page /discord asks, under /discord/: a chat with a Discord that is played. Defaults to nil: there
+	// is no such page.
+	Chat http.Handler
 	// Access checks the tokens of log-ins. It must be that of the ops address.
 	Access auth.Access
 	// Version of arrakis, to be shown. Defaults to none.
@@ -63,7 +66,7 @@ func Handler(o Options) (http.Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &console{
-		fleet: o.Fleet, limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes,
+		fleet: o.Fleet, limits: o.Limits, tenants: o.Limits.Tenants, directory: o.Directory, deadLetters: o.DeadLetters, lanes: o.Lanes, chat: o.Chat,
 		access: o.Access, version: o.Version, log: o.Logger.With("component", "console"),
 		assets: newAssets(), attempts: auth.NewAttempts(),
 	}
@@ -82,6 +85,7 @@ type console struct {
 	directory   *store.Directory
 	deadLetters *deadletter.Store
 	lanes       func(ctx context.Context, community string) ([]lanes.Status, error)
+	chat        http.Handler // nil: there is no chat
 	access      auth.Access
 	version     string
 	log         *slog.Logger
@@ -100,6 +104,9 @@ func (c *console) mux() http.Handler {
 		p := &c.pages[i]
 		mux.Handle(p.path, reads(func(w http.ResponseWriter, r *http.Request) { c.servePage(w, r, p) }))
 	}
+	if c.chat != nil {
+		mux.Handle(chatPath+"/", c.chat)
+	}
 	mux.Handle("/live", reads(c.serveLive))
 	mux.Handle("/assets/", reads(c.assets.serve))
 	mux.HandleFunc("/login", c.serveLogIn)
@@ -108,7 +115,7 @@ func (c *console) mux() http.Handler {
 	return mux
 }
 
-// reads answers GET and HEAD alone: nothing here changes anything, and what does is in the API.
+// reads answers GET and HEAD alone: no page changes anything, and what does is in the API, or of the chat.
 func reads(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

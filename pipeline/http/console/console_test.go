@@ -16,7 +16,7 @@ import (
 // samplePaths are addresses of all pages, with an ID for what is in their patterns.
 func samplePaths() []string {
 	var paths []string
-	for _, p := range (&console{}).allPages() {
+	for _, p := range (&console{chat: chatStub}).allPages() {
 		paths = append(paths, strings.NewReplacer("{$}", "", "{id}", "comm_1", "{seq}", "1").Replace(p.path))
 	}
 	return paths

@@ -3,7 +3,7 @@
 // refuses requests that may only look everything but GET and HEAD.
 //
 // Pages are rendered here, by html/template, and work without JavaScript, except that they do not move and change
-// nothing. Everything that they need is in the binary, and the content security policy allows nothing else: no inline
+// nothing. The chat of `arrakis dev --discord` is the exception: its page is a client of what Options.Chat serves. Everything that they need is in the binary, and the content security policy allows nothing else: no inline
 // script or style, no request to another site. What others have named, such as communities and messages, is text
 // wherever it is shown.
 //

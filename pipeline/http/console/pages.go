@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type page struct {
 	name   string // of its template: templates/NAME.html
 	nav    string // address of the entry of the navigation that it belongs to
 	script string // its module in assets, "" for none
+	style  string // its style sheet in assets, "" for none
 	charts bool   // it has charts
 	// view reads what the page shows.
 	view func(r *http.Request) (content, error)
@@ -43,7 +45,7 @@ type content struct {
 
 // allPages are all pages but the log-in.
 func (c *console) allPages() []page {
-	return []page{
+	pages := []page{
 		c.overviewPage(),
 		c.tenantsPage(),
 		c.tenantPage(),
@@ -53,12 +55,16 @@ func (c *console) allPages() []page {
 		c.streamsPage(),
 		c.changesPage(),
 	}
+	if c.chat != nil {
+		pages = append(pages, c.discordPage())
+	}
+	return pages
 }
 
 // entry is one entry of the navigation.
 type entry struct{ Path, Title string }
 
-// navigation are the pages that every page leads to, in order.
+// navigation are the entries of the navigation that are always there.
 var navigation = []entry{
 	{"/", "Overview"},
 	{"/tenants", "Tenants"},
@@ -68,12 +74,21 @@ var navigation = []entry{
 	{"/changes", "Changes"},
 }
 
+// navigation are the pages that every page leads to, in order.
+func (c *console) navigation() []entry {
+	if c.chat == nil {
+		return navigation
+	}
+	return append(slices.Clone(navigation), entry{chatPath, "Discord"})
+}
+
 // frame is what the template of a page gets.
 type frame struct {
 	Title     string
 	Nav       []entry
 	Current   string // path of the entry of Nav that the page belongs to
 	Charts    bool
+	Style     string
 	Script    string
 	CanChange bool // the reader may change something
 	Role      auth.Role
@@ -132,7 +147,7 @@ func (c *console) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		return
 	}
 	f := c.newFrame(r, shown.title, p.nav)
-	f.Charts, f.Script, f.Data = p.charts, p.script, shown.data
+	f.Charts, f.Style, f.Script, f.Data = p.charts, p.style, p.script, shown.data
 	c.render(w, r, http.StatusOK, p.name, f)
 }
 
@@ -142,7 +157,7 @@ const pageTimeout = 10 * time.Second
 func (c *console) newFrame(r *http.Request, title, current string) *frame {
 	role := auth.RoleOf(r.Context())
 	return &frame{
-		Title: title, Nav: navigation, Current: current, Role: role, CanChange: role >= auth.Admin, Session: role > auth.None && !c.access.Open(),
+		Title: title, Nav: c.navigation(), Current: current, Role: role, CanChange: role >= auth.Admin, Session: role > auth.None && !c.access.Open(),
 		Version: c.version, ctx: r.Context(), console: c,
 	}
 }

@@ -86,7 +86,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},
-		Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
+		Chat: chatStub, Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 	})
 	if err != nil {
 		tb.Fatal(err)
