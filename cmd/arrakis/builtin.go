@@ -26,7 +26,8 @@ type demo struct {
 func (d *demo) handlers() *pipeline.Handlers {
 	h := pipeline.NewHandlers()
 	for name, f := range map[string]pipeline.Handler{
-		"ping": d.ping, "echo": d.echo, "usage": d.usage, "stats": d.stats, "sleep": d.sleep,
+		"ping": toDiscord(d.ping, d.shownPing), "echo": d.echo, "usage": toDiscord(d.usage, d.shownUsage), "stats": d.stats,
+		"sleep": d.sleep, "panel": d.panel,
 	} {
 		h.Command(name, d.counted(f))
 	}
