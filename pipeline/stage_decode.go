@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -161,6 +162,12 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 	}
 	if run := d.header(contract.HeaderRun); !a.Repeated && contract.ValidEventID(run) {
 		a.Run = run
+	}
+	if since := d.header(contract.HeaderTenantSince); since != "" {
+		if ms, err := strconv.ParseInt(since, 10, 64); err == nil && ms > 0 {
+			sorter.AddSince(d, time.UnixMilli(ms))
+			return nil
+		}
 	}
 	sorter.Add(d)
 	return nil

@@ -30,9 +30,6 @@ type Admission struct {
 	Limited bool
 	// Repeated says that the message was delivered before and may hold its permit already.
 	Repeated bool
-	// TenantSince says that the tenant's config was written at that time, in unix ms of Redis's clock, or later: a tenant that
-	// is cached from before is read again. 0: nothing is known.
-	TenantSince int64
 	// Admitted says that the message was admitted before, under Verdict, which the sender has set. It is neither asked for
 	// nor charged again.
 	Admitted bool

@@ -13,6 +13,9 @@ import (
 // than the second within which a change must be in force everywhere.
 const refreshSpread = 750 * time.Millisecond
 
+// configWritten is the event that a Sorter puts in front of a message; see AddSince. It is in no other process.
+const configWritten tenant.EventType = "config_written"
+
 // apply applies one event. After a change of tenants it only sets when the cached entries expire. A tenant is read
 // again (see read in shard.go) when its next message comes, so that a change of all tenants costs no more reads than
 // there is traffic. The windows of a changed tenant may stay: a changed limit ends a block by itself (see Reject in
@@ -22,6 +25,10 @@ func (s *shard[M]) apply(e *tenant.Event) {
 	case tenant.TenantChanged:
 		if entry, ok := s.cache.Peek(e.TargetID); ok {
 			entry.expires = time.Time{}
+		}
+	case configWritten:
+		if entry, ok := s.cache.Peek(e.TargetID); ok && e.At.UnixMilli() > entry.since {
+			entry.since, entry.expires = e.At.UnixMilli(), time.Time{}
 		}
 	case tenant.GlobalChanged:
 		now := time.Now()

@@ -165,12 +165,23 @@ func (p *Pool[M]) Sorter() *Sorter[M] {
 }
 
 // Add collects m for the next Flush, which puts it into its shard's mailbox.
-func (s *Sorter[M]) Add(m M) {
-	i := index(m.Admission().TenantKey, len(s.groups))
+func (s *Sorter[M]) Add(m M) { s.add(m.Admission().TenantKey, item[M]{message: m}) }
+
+// AddSince is Add for a message that knows that its tenant's config was written at a time of Redis's clock, or later: it is
+// decided on under that config, although no event may have told its shard yet. A tenant that is cached from before is read
+// again, once for all messages that know of the same write.
+func (s *Sorter[M]) AddSince(m M, written time.Time) {
+	key := m.Admission().TenantKey
+	s.add(key, item[M]{event: &tenant.Event{Type: configWritten, TargetID: key, At: written}})
+	s.add(key, item[M]{message: m})
+}
+
+func (s *Sorter[M]) add(key string, it item[M]) {
+	i := index(key, len(s.groups))
 	if len(s.groups[i]) == 0 {
 		s.touched = append(s.touched, i)
 	}
-	s.groups[i] = append(s.groups[i], item[M]{message: m})
+	s.groups[i] = append(s.groups[i], it)
 }
 
 // Flush puts the collected messages into the mailboxes, and waits while a mailbox is full. An error is ctx's or

@@ -42,7 +42,7 @@ type entry struct {
 	key     string         // Admission.TenantKey
 	tenant  *tenant.Tenant // nil until it is read for the first time
 	expires time.Time      // when the tenant is read again, also because its tier ends; while Redis is away it is used longer
-	since   int64          // the latest change of the config that is known of, as Admission.TenantSince
+	since   int64          // the latest write of the config that is known of, in unix ms of Redis's clock
 	stale   bool           // the tenant is being read for this batch
 	windows [tenant.NumActions]*limiter.Window
 }
@@ -117,11 +117,7 @@ func (s *shard[M]) resolve(ctx context.Context) {
 	for _, m := range s.batch {
 		a := m.Admission()
 		a.entry = s.lookup(a.TenantKey)
-		e := a.entry
-		if a.TenantSince > e.since {
-			e.since, e.expires = a.TenantSince, time.Time{}
-		}
-		if !e.stale && !now.Before(e.expires) {
+		if e := a.entry; !e.stale && !now.Before(e.expires) {
 			e.stale = true
 			s.stale = append(s.stale, e)
 			s.keys = append(s.keys, e.key)

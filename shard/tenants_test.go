@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -39,9 +40,9 @@ func TestChangeOfTierCountsForTheNextMessage(t *testing.T) {
 	}
 }
 
-// A message can say since when its tenant's config is another one. It is admitted under that config, although no event has
-// told the shard, and the tenant is read once for that, whatever other messages say.
-func TestTenantSince(t *testing.T) {
+// A message can know that its tenant's config has been written. It is admitted under that config, although no event has told
+// the shard, and the tenant is read once for that, whatever other messages know.
+func TestAddSince(t *testing.T) {
 	b := setup(t, Options{Shards: 4, CacheTTL: time.Hour})
 	if got := b.allowed(commands("c1", 0, 50)...); got != 10 {
 		t.Fatalf("%d admitted as free, want 10", got)
@@ -51,38 +52,55 @@ func TestTenantSince(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	since := func(ms int64) *note {
-		n := commandOf("c1", fmt.Sprint("since", ms))
-		n.admission.TenantSince, n.admission.Limited = ms, false
-		return n
-	}
-	send := func(wantReads int, want tenant.Tier, notes ...*note) {
+	send := func(written ...time.Time) (tiers []tenant.Tier) {
 		t.Helper()
-		before := reads()
-		for _, n := range b.send(notes...) {
-			if got := n.admission.Tenant.Tier; got != want {
-				t.Errorf("%s, want %s", got, want)
+		s := b.pool.Sorter()
+		for i, at := range written {
+			n := commandOf("c1", fmt.Sprint(i))
+			n.admission.Limited = false
+			if at.IsZero() {
+				s.Add(n)
+			} else {
+				s.AddSince(n, at)
 			}
 		}
-		if n := reads() - before; n != wantReads {
-			t.Errorf("%d reads, want %d", n, wantReads)
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range written {
+			tiers = append(tiers, (<-b.out).admission.Tenant.Tier)
+		}
+		return tiers
+	}
+	none, written, later := time.Time{}, c.UpdatedAt, c.UpdatedAt.Add(time.Millisecond)
+	for _, tt := range []struct {
+		written []time.Time
+		reads   int
+		want    []tenant.Tier
+	}{
+		{[]time.Time{none}, 0, []tenant.Tier{tenant.Free}},
+		{[]time.Time{none, written, written.Add(-time.Hour)}, 1, []tenant.Tier{tenant.Pro, tenant.Pro, tenant.Pro}},
+		{[]time.Time{written, written.Add(-time.Hour)}, 0, []tenant.Tier{tenant.Pro, tenant.Pro}},
+		{[]time.Time{later}, 1, []tenant.Tier{tenant.Pro}}, // the config is gone again, as far as Redis knows
+		{[]time.Time{later}, 0, []tenant.Tier{tenant.Pro}},
+	} {
+		before := reads()
+		if diff := cmp.Diff(tt.want, send(tt.written...)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.written, diff)
+		}
+		if n := reads() - before; n != tt.reads {
+			t.Errorf("%v: %d reads, want %d", tt.written, n, tt.reads)
 		}
 	}
-	written := c.UpdatedAt.UnixMilli()
-	send(0, tenant.Free, since(0))
-	send(1, tenant.Pro, since(0), since(written), since(written-1))
-	send(0, tenant.Pro, since(written), since(1))
-	send(1, tenant.Pro, since(written+1)) // of a config that is gone again
-	send(0, tenant.Pro, since(written+1))
 	b.redis.SetError("LOADING")
-	b.send(since(written + 2))
+	send(later.Add(time.Millisecond))
 	b.redis.SetError("")
 	if _, _, err := b.store.UpgradeTier(t.Context(), "c1", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
 	testserver.Eventually(t, "Redis is asked again for what could not be read", func() bool {
 		b.limits.Health().Recover(t.Context())
-		return b.send(since(0))[0].admission.Tenant.Tier == tenant.Enterprise
+		return send(none)[0] == tenant.Enterprise
 	})
 }
 

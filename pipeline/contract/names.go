@@ -59,6 +59,10 @@ const (
 	// Such a message does not use a permit that its event ID already holds.
 	HeaderRun = "Arrakis-Run"
 
+	// HeaderTenantSince says that the community's config was written at that time, in Unix milliseconds of Redis's clock, or
+	// later, so that the message is handled under that config also by a process that nobody has told yet.
+	HeaderTenantSince = "Arrakis-Tenant-Since"
+
 	// The headers of a carried message: one that arrakis itself has stored again. They are read from messages of
 	// OVERFLOW and RETRY alone, together with HeaderStream, HeaderSequence, HeaderSubject and HeaderAttempt; on any other
 	// stream they have no effect.
