@@ -48,7 +48,7 @@ func deadLetterError(err error) error {
 // deadLetterFilter selects dead letters. A flag that was not given is nil. An empty flag is refused, because an empty
 // variable in a script must not select all dead letters.
 type deadLetterFilter struct {
-	Stream    *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS or ELIGIBILITY."`
+	Stream    *string `placeholder:"STREAM" help:"Only dead letters of this stream: COMMANDS, EVENTS, ELIGIBILITY or ANSWERS."`
 	Reason    *string `placeholder:"REASON" help:"Only dead letters with this reason: malformed, no_community, attempts_exhausted, no_handler, panic, worker_killed or, of earlier versions, handler_error."`
 	Community *string `placeholder:"ID" help:"Only dead letters of this community, by the ID that their messages carry."`
 }

@@ -12,6 +12,9 @@ func TestHelpListsEveryRoute(t *testing.T) {
 	t.Parallel()
 	send, list := arrakis(t, environment{}, "send", "--help").stdout, arrakis(t, environment{}, "dlq", "list", "--help").stdout
 	for _, r := range contract.Routes() {
+		if r.HTTPPath == "" {
+			continue // arrakis alone stores such messages
+		}
 		if !strings.Contains(send, r.Name) {
 			t.Errorf("send --help does not name the kind %s", r.Name)
 		}

@@ -87,6 +87,9 @@ func (s *site) useIngress(t *testing.T) {
 		`{"community_id":"comm_1",` + data + `"work"},"x":"` + strings.Repeat("x", 70_000) + `"}`,
 	}
 	for kind := range contract.Kind(contract.NumKinds) {
+		if kind.Route().HTTPPath == "" {
+			continue // arrakis alone stores such messages
+		}
 		url := s.ingress + kind.Route().HTTPPath
 		for _, body := range bodies {
 			s.request(t, http.MethodPost, url, body, "Authorization", "Bearer "+markNext, "Prefer", "respond-async")
