@@ -77,7 +77,11 @@ func (s *metricsStage) notStored(work context.Context, d *delivery) {
 // now.
 func (s *metricsStage) park(work context.Context, d *delivery) {
 	if d.source.age(d.origin.stored(), time.Now()) <= d.wait() {
-		s.reply(work, d)
+		if d.discord {
+			s.interactions.put(d, func(error) {})
+		} else {
+			s.reply(work, d)
+		}
 	}
 	m := d.retry(time.Now().Add(d.source.clock()+s.parkFor()), d.Attempt)
 	m.Header[contract.HeaderReason] = []string{string(d.reason)}

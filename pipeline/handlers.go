@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -90,8 +91,14 @@ func (h *Handlers) Sync(checkType string, f Handler) { h.add(contract.KindSync, 
 // Event registers f for events of a type, such as guild.join.
 func (h *Handlers) Event(eventType string, f Handler) { h.add(contract.KindEvent, eventType, f) }
 
-// Answer registers f for the answers to interactions that are stored in ANSWERS.
-func (h *Handlers) Answer(f Handler) { h.add(contract.KindAnswer, contract.AnswerEventType, f) }
+// withAnswers returns a copy of h in which f handles the answers in ANSWERS.
+func (h *Handlers) withAnswers(f Handler) *Handlers {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	all := &Handlers{byKey: maps.Clone(h.byKey)}
+	all.byKey[handlerKey{contract.KindAnswer, contract.AnswerEventType}] = f
+	return all
+}
 
 func (h *Handlers) add(k contract.Kind, name string, f Handler) {
 	if k != contract.KindEvent && !contract.ValidCommand(name) {

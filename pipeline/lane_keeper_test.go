@@ -69,7 +69,7 @@ func TestNoLaneIsLoggedOnce(t *testing.T) {
 func logsNoLaneOnce(t *testing.T, marked bool) {
 	t.Helper()
 	const n, says, over = 2_000, "gets no lane", "get lanes again"
-	f := newFloodedOn(t, testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9 << 30 })) // as the streams reserve
+	f := newFloodedOn(t, testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9<<30 + 1<<28 })) // as the streams reserve
 	log := f.logTo()
 	if marked {
 		f.ensure()

@@ -41,6 +41,7 @@ type Message struct {
 	Body []byte
 
 	features func(*tenant.Tenant) []string
+	progress *progress   // nil, unless the message is an interaction whose handler runs or has run
 	headers  nats.Header // as it was published with, and what decode has added; nil if there are none
 }
 
@@ -83,6 +84,7 @@ type delivery struct {
 	wasOverdue bool   // an ack wait has passed without word to JetStream: another process may have the message; as told
 	lateTurn   bool   // it was overdue when its turn came, and JetStream delivers it again; written by the fair queue
 	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
+	discord    bool   // arrakis sends its answer to Discord, see isInteraction; set by decode
 	unmovable  bool   // no lane can take it, with the headers that it has there; set by the writer of lanes
 
 	// Set by the limit stage for an admitted message, read-only then.

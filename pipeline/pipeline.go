@@ -21,6 +21,7 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/discord/rest"
 	"arrakis/pipeline/lanes"
 	"arrakis/pipeline/retry"
 	"arrakis/pipeline/streams"
@@ -57,9 +58,16 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
-	Tracer *tracing.Tracer // nil: no message is recorded
+	Tracer  *tracing.Tracer // nil: no message is recorded
+	Discord *DiscordOptions // nil: no answer is sent to Discord
 
 	laneStay time.Duration // of a community in a lane, at least; tests shorten it; 0: the default of package lanes
+}
+
+// DiscordOptions say how answers are sent to Discord.
+type DiscordOptions struct {
+	ApplicationID string // of interactions that do not say theirs; may be ""
+	Client        *rest.Client
 }
 
 // Pipeline is the stages and the queues between them. New makes a Pipeline; Run runs it once.
@@ -104,6 +112,11 @@ func New(o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	var answers *interactions
+	if o.Discord != nil {
+		answers = newInteractions(o.NATS, js, o.Discord, log)
+		o.Handlers = o.Handlers.withAnswers(answers.sendAnswer)
+	}
 	known := newNames(o.Handlers, o.Fallbacks)
 	m := newMetrics(o.Registerer, o.MetricsMaxTenants, known)
 
@@ -116,7 +129,7 @@ func New(o Options) (*Pipeline, error) {
 	delays := newDelayer(shards, o.CommandTTL, ended)
 	taken := newIntake()
 	decode := &decodeStage{
-		ensure: ensure.ensure, commandTTL: o.CommandTTL, intake: taken, tracer: o.Tracer, metrics: m, log: log, admitted: admitted,
+		ensure: ensure.ensure, discord: answers != nil, commandTTL: o.CommandTTL, intake: taken, tracer: o.Tracer, metrics: m, log: log, admitted: admitted,
 		shards: shards, ended: ended, added: make(chan struct{}, 1),
 	}
 	decode.addSources(js, &o)
@@ -135,13 +148,14 @@ func New(o Options) (*Pipeline, error) {
 			fallbacks: o.Fallbacks, services: &services{nc: o.NATS, known: known, features: config.featureText},
 			absent:      newAbsent(known, log),
 			concurrency: o.HandlerConcurrency, timeout: o.HandlerTimeout, commandTTL: o.CommandTTL, attempts: counter,
-			retries:  retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
-			features: config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
+			interactions: answers,
+			retries:      retryPolicy{backoff: o.RetryBackoff, until: o.RetryUntil},
+			features:     config.features, ackWait: decode.shortestAckWait, metrics: m, log: log, admitted: admitted, ended: ended,
 		},
 		metrics: &metricsStage{
 			nc: o.NATS, store: deadletter.New(js), metrics: m, log: log,
 			attempts: counter, permits: newPermitReturner(shards, m, log), retries: retry.New(js, o.Logger), parkTime: parkTime,
-			delays: delays, intake: taken, admitted: admitted,
+			delays: delays, intake: taken, interactions: answers, admitted: admitted,
 			ended: ended, deadLetters: make(chan *delivery, deadLetterQueue), moved: shard.NewMailbox[*delivery](math.MaxInt),
 		},
 	}
@@ -156,6 +170,9 @@ func New(o Options) (*Pipeline, error) {
 // addSources adds the sources that every process has. Those of lanes come while it runs.
 func (s *decodeStage) addSources(js jetstream.JetStream, o *Options) {
 	for kind := range contract.Kind(contract.NumKinds) {
+		if kind == contract.KindAnswer && o.Discord == nil {
+			continue // those who can send answers take them
+		}
 		s.add(newRouteSource(js, kind.Route(), o.Logger))
 	}
 	s.add(newOptionalSource(js, contract.StreamRetry, contract.ConsumerRetry, o.Logger))
@@ -190,6 +207,11 @@ func (p *Pipeline) keep(reg prometheus.Registerer) {
 func (p *Pipeline) Run(ctx, shutdown context.Context) error {
 	if !p.ensurer.wait(ctx) {
 		return nil
+	}
+	if x := p.metrics.interactions; x != nil {
+		if err := x.subscribe(); err != nil {
+			return fmt.Errorf("answers to interactions: %w", err)
+		}
 	}
 	p.config.refresh(ctx)
 

@@ -99,6 +99,9 @@ const longestWait = 24 * time.Hour
 // wait is for how long after the message was stored its sender waits for the outcome. It is 0 if nobody waits.
 func (d *delivery) wait() time.Duration {
 	if d.replyTo() == "" {
+		if d.discord {
+			return contract.AnswerWait
+		}
 		return 0
 	}
 	ms, err := strconv.ParseInt(d.header(contract.HeaderWait), 10, 64)

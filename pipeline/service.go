@@ -51,6 +51,7 @@ func (s *services) send(ctx context.Context, d *delivery, deadline time.Time, do
 	defer s.requests.Put(r)
 	r.msg.Subject, d.known = s.known.subject(d.Kind, d.Name(d.Kind))
 	r.fill(d, s.features(d.Tenant), deadline)
+	r.fillProgress(d.progress)
 	if err := s.replies.Send(ctx, &r.msg, deadline, done); err != nil {
 		return requestError(r.msg.Subject, err)
 	}
@@ -108,6 +109,7 @@ func serviceError(reply *nats.Msg) error {
 
 // serviceRequest is a message to a service, to be used again: its headers are made once, and only their values change.
 type serviceRequest struct {
+	interaction                                                                     bool // the last one was for an interaction
 	msg                                                                             nats.Msg
 	community, tier, features, requestID, eventID, attempt, deadline, parent, state []string // of one value each, in msg's headers
 }
@@ -137,6 +139,17 @@ func (r *serviceRequest) fill(d *delivery, features string, deadline time.Time) 
 	r.attempt[0] = strconv.Itoa(d.Attempt)
 	r.deadline[0] = strconv.FormatInt(deadline.UnixMilli(), 10)
 	r.fillTrace(d)
+}
+
+// fillProgress says where the service may show its progress, if the message is an interaction.
+func (r *serviceRequest) fillProgress(p *progress) {
+	switch {
+	case p != nil:
+		r.msg.Header[contract.HeaderProgressTo] = []string{p.x.progress.add(p)}
+	case r.interaction:
+		delete(r.msg.Header, contract.HeaderProgressTo)
+	}
+	r.interaction = p != nil
 }
 
 // fillTrace sets the trace headers: those of the handler's span, or those of the message if it is not recorded.

@@ -23,6 +23,7 @@ type decodeStage struct {
 	ensure func(context.Context) error
 	// commandTTL is the age past which a command is expired; 0: never.
 	commandTTL time.Duration
+	discord    bool // answers to interactions are sent to Discord
 	intake     *intake
 	tracer     *tracing.Tracer
 	metrics    *metrics
@@ -146,6 +147,7 @@ func (s *decodeStage) decodeOne(work context.Context, src *source, arrived *arri
 		d.disposition = malformed(de)
 		return s.ended.Put(work, d)
 	}
+	d.discord = s.discord && isInteraction(d)
 	if d.expired(s.commandTTL, now) {
 		d.disposition = expired()
 		d.unused = true // if a permit was taken, it was in front of a lane, where the message has waited

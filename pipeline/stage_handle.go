@@ -32,6 +32,8 @@ type handleStage struct {
 	metrics     *metrics
 	log         *slog.Logger
 
+	interactions *interactions // nil without Discord
+
 	admitted *fairQueue                // in; counts the handlers that run, of both sorts
 	ended    *shard.Mailbox[*delivery] // out
 	requests sync.WaitGroup            // requests in flight, and goroutines for what follows from their replies
@@ -95,6 +97,9 @@ func (s *handleStage) handle(work, finishing context.Context, d *delivery) (took
 	if d.trace != nil {
 		d.traceHandler(began)
 	}
+	if d.discord {
+		s.interactions.begin(d)
+	}
 	if d.function != nil {
 		result, err := s.invoke(work, d.function, d, began)
 		return s.finish(work, finishing, d, began, result, err)
@@ -135,15 +140,15 @@ func (s *handleStage) begin(work context.Context, d *delivery) (began time.Time,
 
 // replied does what follows from a reply, or from the error that came instead. It is called by the goroutine that all
 // replies come from. So what may take long gets a goroutine of its own: all errors, because Redis is told of them or a
-// fallback runs; messages that were delivered before, because Redis is told of them too; and long results. There are no
-// more of these goroutines than handlers may run.
+// fallback runs; messages that were delivered before, because Redis is told of them too; interactions, whose progress may
+// still be on its way; and long results. There are no more of these goroutines than handlers may run.
 func (s *handleStage) replied(work, finishing context.Context, d *delivery, began time.Time, reply *nats.Msg, err error) {
 	defer s.requests.Done()
 	if err == nil {
 		s.services.answered(d)
 		s.absent.answered(work, d, began)
 	}
-	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() {
+	if err == nil && len(reply.Data) <= shortReply && !d.comesAgain() && d.progress == nil {
 		if result, err := s.services.result(d, reply, nil); err == nil {
 			s.finishRequest(work, finishing, d, began, result, nil)
 			return
@@ -179,6 +184,7 @@ func (s *handleStage) finishRequest(
 func (s *handleStage) finish(
 	work, finishing context.Context, d *delivery, began time.Time, result json.RawMessage, err error,
 ) (took time.Duration, ended bool) {
+	d.progress.close()
 	now := time.Now()
 	took = now.Sub(began)
 	if err != nil && work.Err() != nil {

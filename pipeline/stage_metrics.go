@@ -38,12 +38,14 @@ type metricsStage struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	attempts *attemptCounter
-	permits  *permitReturner
-	retries  *retry.Writer
-	delays   *delayer
-	parkTime time.Duration // for which a message waits whose dead letter could not be stored
-	intake   *intake
+	attempts     *attemptCounter
+	permits      *permitReturner
+	retries      *retry.Writer
+	delays       *delayer
+	parkTime     time.Duration // for which a message waits whose dead letter could not be stored
+	intake       *intake
+	interactions *interactions // nil without Discord
+
 	admitted *fairQueue // counts messages as running that wait to be stored somewhere else
 
 	ended       *shard.Mailbox[*delivery] // in
@@ -75,7 +77,10 @@ func (s *metricsStage) run(work context.Context) error {
 			return nil
 		})
 	}
-	var retries, permits, moved errgroup.Group
+	var retries, permits, moved, answers errgroup.Group
+	if s.interactions != nil {
+		answers.Go(func() error { return s.interactions.run(work) })
+	}
 	moved.Go(func() error { s.endMoved(work); return nil })
 	retries.Go(func() error { s.retries.Run(work); return nil })
 	permits.Go(func() error { s.permits.run(context.WithoutCancel(work)); return nil })
@@ -84,6 +89,10 @@ func (s *metricsStage) run(work context.Context) error {
 		_ = writers.Wait() // returns nil only
 		s.moved.Close()
 		_ = moved.Wait() // returns nil only
+		if s.interactions != nil {
+			s.interactions.close()
+			_ = answers.Wait() // returns nil only
+		}
 		s.retries.Close()
 		_ = retries.Wait() // returns nil only
 		s.permits.close()
@@ -162,8 +171,19 @@ func (s *metricsStage) write(work context.Context, d *delivery) {
 	}
 }
 
-// answer sends the outcome and settles d.
+// answer sends the outcome and settles d. The answer to an interaction is on its way for a while; if it gets nowhere
+// because of a shutdown, another process answers.
 func (s *metricsStage) answer(work context.Context, d *delivery) {
+	if d.discord {
+		s.interactions.put(d, func(err error) {
+			if err != nil && d.settlement == ack {
+				d.disposition = aborted()
+			}
+			s.settle(work, d)
+			s.forgetRetry(d)
+		})
+		return
+	}
 	s.reply(work, d)
 	s.settle(work, d)
 	s.forgetRetry(d)

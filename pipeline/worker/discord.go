@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 
+	"arrakis/pipeline"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/discord"
+	"arrakis/pipeline/discord/rest"
 )
 
 // DiscordOptions say what a worker does for Discord: nothing, if neither PublicKeys nor ApplicationID is set.
@@ -44,4 +46,23 @@ func (o *DiscordOptions) faults() []error {
 		}
 	}
 	return errs
+}
+
+// enabled reports whether answers are sent to Discord.
+func (o *DiscordOptions) enabled() bool { return len(o.PublicKeys) > 0 || o.ApplicationID != "" }
+
+// newAnswers makes what sends answers to Discord, or nil if none are sent.
+func (w *Worker) newAnswers() (*pipeline.DiscordOptions, error) {
+	o := &w.o.Discord
+	if !o.enabled() {
+		return nil, nil
+	}
+	client, err := rest.New(rest.Options{
+		BaseURL: o.APIURL, ApplicationID: o.ApplicationID, Redis: w.o.Redis, Health: w.limiter.Health(),
+		Logger: w.o.Logger, Registerer: w.o.Registry,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("answers to Discord: %w", err)
+	}
+	return &pipeline.DiscordOptions{ApplicationID: o.ApplicationID, Client: client}, nil
 }

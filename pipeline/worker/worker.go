@@ -71,7 +71,11 @@ func New(o Options) (*Worker, error) {
 	w.tenants = store.New(o.Redis, store.Options{Source: o.Name, Logger: o.Logger})
 	w.directory = store.NewDirectory(w.tenants)
 	w.tracer = tracing.New(o.Traces, o.Registry)
-	if w.pipeline, err = pipeline.New(w.pipelineOptions()); err != nil {
+	po := w.pipelineOptions()
+	if po.Discord, err = w.newAnswers(); err != nil {
+		return nil, err
+	}
+	if w.pipeline, err = pipeline.New(po); err != nil {
 		return nil, err
 	}
 	w.watcher = watch.New(o.Redis, watch.Options{

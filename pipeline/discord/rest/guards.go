@@ -21,7 +21,7 @@ const (
 	// Discord's limits. The second one is not documented.
 	interactionWindow, interactionMax = 2 * time.Second, 5
 	channelWindow, channelMax         = time.Minute, 30
-	// What progress may use of them, so that answers find room.
+	// What progress may use of them, so that answers find room. Refusals may use as much of a channel.
 	progressInteractionMax, progressChannelMax = 3, 15
 
 	// Discord bans an address for 10,000 invalid calls in the window.
@@ -45,7 +45,10 @@ type permits struct {
 
 // answers are the permits that an answer needs. A callback that had to wait would come too late.
 func answers(way discord.Way, refusal bool) permits {
-	return permits{interactionMax, channelMax, way == discord.Callback && !refusal}
+	if refusal {
+		return permits{interactionMax, progressChannelMax, false}
+	}
+	return permits{interactionMax, channelMax, way == discord.Callback}
 }
 
 // progress are the permits that progress needs.
@@ -61,6 +64,7 @@ type guards struct {
 
 	holds *holds // what 429s have said
 	full  *holds // channels without a free permit, for answers
+	half  *holds // channels without one for progress and refusals
 
 	stopped atomic.Bool // there were too many invalid calls
 }
@@ -74,7 +78,7 @@ func newGuards(o Options, m *metrics) (*guards, error) {
 	}
 	return &guards{
 		limits: limits, redis: redisscript.NewGroup(o.Redis, o.Health), log: o.Logger.With("component", "discord"), m: m,
-		holds: newHolds(), full: newHolds(),
+		holds: newHolds(), full: newHolds(), half: newHolds(),
 	}, nil
 }
 
@@ -106,10 +110,18 @@ func (g *guards) known(t *discord.Target, need permits, now time.Time) *LaterErr
 			return &LaterError{hold.left, "Discord limits " + hold.of}
 		}
 	}
-	if left := g.full.left(channelKey(t), now); left > 0 && !need.insist {
+	if left := g.fullFor(need).left(channelKey(t), now); left > 0 && !need.insist {
 		return &LaterError{left, channelFull}
 	}
 	return nil
+}
+
+// fullFor are the channels that are known to have no permit for such a call.
+func (g *guards) fullFor(need permits) *holds {
+	if need.channel < channelMax {
+		return g.half
+	}
+	return g.full
 }
 
 // shared asks Redis, in one round trip, what processes know together: what 429s have said, and how many calls were
@@ -173,8 +185,8 @@ func (g *guards) permits(ctx context.Context, t *discord.Target, need permits) (
 		if held == nil || held.After < wait.After {
 			held = &wait
 		}
-		if need.channel == channelMax && n == 1 {
-			g.full.add(channelKey(t), time.Now().Add(wait.After))
+		if n == 1 {
+			g.fullFor(need).add(channelKey(t), time.Now().Add(wait.After))
 		}
 	}
 	if held == nil || need.insist {

@@ -1,0 +1,319 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/discord"
+	"arrakis/pipeline/discord/rest"
+	"arrakis/pipeline/replies"
+	"arrakis/shard"
+)
+
+const (
+	// answersInFlight is how many answers are offered to requests, and how many are stored, at the same time.
+	answersInFlight = 1_024
+	// offerTime is how long a request has to say what became of its answer.
+	offerTime = time.Second
+	// storeTime is how long JetStream has to store an answer, and storeTries how often that is tried.
+	storeTime, storeTries = 3 * time.Second, 4
+	// failuresLogged is how many interactions that failed are logged a second.
+	failuresLogged = 20
+)
+
+// interactions sends the answers to interactions of Discord. An answer is offered to the HTTP request that the interaction
+// came with. If that does not take it, or there is none, it is stored in ANSWERS, from where any process sends it; see
+// sendAnswer. Only then is the interaction acknowledged. So an answer is lost with no process.
+type interactions struct {
+	// Set by newInteractions, read-only.
+	nc            *nats.Conn
+	js            jetstream.JetStream
+	log           *slog.Logger
+	applicationID string // of interactions that do not say theirs
+	client        *rest.Client
+	failures      *rate.Limiter // of what is logged of interactions that failed: users have their request IDs
+
+	// Set by subscribe.
+	offers, stores *replies.Mux
+	progress       *progressInbox
+
+	// Both are bounded by the intake, which an interaction leaves when its answer is stored.
+	toOffer, toStore *shard.Mailbox[*outgoing]
+	open             sync.WaitGroup // answers that are not done
+}
+
+// newInteractions starts nothing.
+func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, log *slog.Logger) *interactions {
+	return &interactions{
+		nc: nc, js: js, log: log, applicationID: o.ApplicationID, client: o.Client,
+		failures: rate.NewLimiter(failuresLogged, 5*failuresLogged),
+		toOffer:  shard.NewMailbox[*outgoing](math.MaxInt), toStore: shard.NewMailbox[*outgoing](math.MaxInt),
+	}
+}
+
+// outgoing is an answer on its way to a request or to ANSWERS.
+type outgoing struct {
+	answer    discord.Answer
+	instead   discord.Response // if the response is a modal, which cannot come late
+	replyTo   string           // of the request that may take it; "" if there is none
+	tenantKey string
+	eventID   string
+	tries     int         // to store it, that have failed
+	done      func(error) // called once, with nil if the answer was taken or stored
+}
+
+// isInteraction reports whether arrakis sends the answer of d to Discord: it came over HTTP as an interaction, or from a
+// gateway that does not wait for the outcome. A sender that waits for the outcome answers by itself.
+func isInteraction(d *delivery) bool {
+	if d.Kind != contract.KindCommand {
+		return false
+	}
+	if d.header(contract.HeaderAnswer) == contract.AnswerDiscord {
+		return true
+	}
+	return d.replyTo() == "" && bytes.Contains(d.Data, []byte(`"interaction_token"`))
+}
+
+// run sends answers until close is called and every answer is done. After an abort, when work has ended, those that are
+// not are done with an error.
+func (x *interactions) run(work context.Context) error {
+	beside, stop := context.WithCancel(context.WithoutCancel(work))
+	var muxes sync.WaitGroup
+	muxes.Go(func() { x.offers.Run(beside) })
+	muxes.Go(func() { x.stores.Run(beside) })
+	defer func() {
+		stop()
+		muxes.Wait()
+		x.progress.unsubscribe()
+	}()
+	var g errgroup.Group
+	g.Go(func() error { each(x.toOffer, func(o *outgoing) { x.offer(work, o) }); return nil })
+	g.Go(func() error { each(x.toStore, func(o *outgoing) { x.store(work, o) }); return nil })
+	return g.Wait()
+}
+
+// close says that no further answer comes. It returns when all are done.
+func (x *interactions) close() {
+	x.toOffer.Close()
+	x.open.Wait()
+	x.toStore.Close()
+}
+
+// each calls f with everything that is put into a mailbox, until it is closed and empty.
+func each[T any](mailbox *shard.Mailbox[T], f func(T)) {
+	var batch []T
+	for {
+		var ok bool
+		if batch, ok = mailbox.Take(batch); !ok {
+			return
+		}
+		for _, item := range batch {
+			f(item)
+		}
+	}
+}
+
+// subscribe makes the interactions ready for run and for handlers. The caller must call run.
+func (x *interactions) subscribe() (err error) {
+	bounds := replies.Bounds{InFlight: answersInFlight}
+	if x.offers, err = replies.New(x.nc, bounds); err != nil {
+		return err
+	}
+	if x.stores, err = replies.New(x.nc, bounds); err != nil {
+		return err
+	}
+	x.progress, err = subscribeProgress(x.nc)
+	return err
+}
+
+// put sends the answer of d, which has ended. done is called once, by another goroutine: with nil if the answer was taken
+// or stored, or if it is of no use any more.
+func (x *interactions) put(d *delivery, done func(error)) {
+	target, ok := x.target(d)
+	if !ok { // the token was taken out, as in a dead letter
+		done(nil)
+		return
+	}
+	if d.status == contract.StatusError && !d.refused && x.failures.Allow() {
+		x.log.Warn("an interaction is answered with an error", "request_id", d.requestID(), "event_id", d.EventID,
+			"community_id", d.community(), "command", d.Command, "trace_id", d.traceID(), "err", contract.Clip(d.cause, deadletter.MaxCause))
+	}
+	words := discord.Words{Type: target.Type, Locale: target.Locale, Texts: d.Tenant.Texts}
+	outcome := d.outcome()
+	response, refusal := words.Outcome(&outcome, d.requestID(), time.Now())
+	out := &outgoing{
+		answer:  discord.Answer{Target: target, Way: discord.Callback, Response: response, Refusal: refusal},
+		replyTo: d.replyTo(), tenantKey: strings.Clone(d.TenantKey), eventID: strings.Clone(d.EventID), done: done,
+	}
+	if response.IsModal() {
+		out.instead = words.Say(discord.KeyError, discord.Values{RequestID: d.requestID()})
+	}
+	if p := d.progress; p != nil {
+		if d.status == contract.StatusOK {
+			out.answer.FollowUps = p.followUps
+		}
+		if p.answered {
+			out.late()
+		}
+	}
+	x.open.Add(1)
+	_, _ = x.toOffer.Offer(out) // there is always room, and it is closed after the last one
+}
+
+// target is where the answer of d goes. Its texts are copies, because d's memory is that of a message.
+func (x *interactions) target(d *delivery) (discord.Target, bool) {
+	t, ok := discord.TargetOf(d.Data)
+	if t.ApplicationID == "" {
+		t.ApplicationID = x.applicationID
+	}
+	return t, ok && t.ApplicationID != ""
+}
+
+// end says that an answer is done.
+func (x *interactions) end(o *outgoing, err error) {
+	o.done(err)
+	x.open.Done()
+}
+
+// offer offers an answer to its request.
+func (x *interactions) offer(work context.Context, o *outgoing) {
+	if o.replyTo == "" {
+		_, _ = x.toStore.Offer(o)
+		return
+	}
+	m := &nats.Msg{Subject: o.replyTo, Data: o.answer.Response.Inline()}
+	err := x.offers.Send(work, m, time.Now().Add(offerTime), func(reply *nats.Msg, err error) { x.offered(o, reply, err) })
+	if err != nil {
+		x.offered(o, nil, err)
+	}
+}
+
+// offered does what follows from what a request says of its answer. It must not block.
+func (x *interactions) offered(o *outgoing, reply *nats.Msg, err error) {
+	taken := contract.TakenNot
+	if err == nil {
+		taken = string(reply.Data)
+	}
+	switch {
+	case taken == contract.TakenInline && len(o.answer.FollowUps) == 0:
+		x.client.CountInline()
+		x.end(o, nil)
+		return
+	case taken == contract.TakenInline:
+		x.client.CountInline()
+		o.answer = *discord.Next(&o.answer)
+	case taken == contract.TakenLate:
+		o.late()
+	}
+	_, _ = x.toStore.Offer(o)
+}
+
+// late says that the interaction is answered already, by a deferral or by progress.
+func (o *outgoing) late() {
+	if o.answer.Response.IsModal() {
+		o.answer.Response = o.instead
+	}
+	o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
+}
+
+// store stores an answer in ANSWERS.
+func (x *interactions) store(work context.Context, o *outgoing) {
+	m, err := x.message(&o.answer, o.tenantKey, o.eventID)
+	if err == nil {
+		err = x.stores.Publish(work, m, time.Now().Add(storeTime), func(_ *jetstream.PubAck, err error) { x.stored(work, o, err) })
+	}
+	if err != nil {
+		x.stored(work, o, err)
+	}
+}
+
+// stored ends an answer that is stored, and tries again if it is not. It must not block.
+func (x *interactions) stored(work context.Context, o *outgoing, err error) {
+	switch {
+	case err == nil:
+		x.end(o, nil)
+	case work.Err() != nil:
+		x.end(o, err)
+	default:
+		if o.tries++; o.tries == storeTries {
+			x.log.WarnContext(work, "an answer is lost: it cannot be stored in ANSWERS", "event_id", o.eventID, "err", err)
+			x.client.CountLost()
+			x.end(o, nil)
+			return
+		}
+		wait := time.Duration(o.tries) * time.Second
+		time.AfterFunc(wait, func() { _, _ = x.toStore.Offer(o) })
+	}
+}
+
+// message is an answer as ANSWERS keeps it. Each answer of an interaction is stored once.
+func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*nats.Msg, error) {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode an answer: %w", err)
+	}
+	id := fmt.Sprintf("%s:answer:%d", eventID, len(a.FollowUps))
+	if len(id) > 128 {
+		id = id[len(id)-128:]
+	}
+	body, err := json.Marshal(struct {
+		EventID   string          `json:"event_id"`
+		EventType string          `json:"event_type"`
+		Community string          `json:"community_id"`
+		Data      json.RawMessage `json:"data"`
+	}{id, contract.AnswerEventType, tenantKey, data})
+	if err != nil {
+		return nil, fmt.Errorf("encode an answer: %w", err)
+	}
+	e := contract.Envelope{EventType: contract.AnswerEventType, TenantKey: tenantKey}
+	return &nats.Msg{
+		Subject: contract.KindAnswer.Route().SubjectFor(&e), Header: nats.Header{nats.MsgIdHdr: {id}}, Data: body,
+	}, nil
+}
+
+// sendAnswer is the handler of the messages in ANSWERS: one request to Discord each. What follows is a message of its own.
+func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) {
+	var a discord.Answer
+	if err := json.Unmarshal(m.Data, &a); err != nil || a.Token == "" {
+		return nil, Permanent(400, "this is no answer to an interaction, or its token was taken out")
+	}
+	next, err := x.client.Send(ctx, &a)
+	if later, ok := errors.AsType[*rest.LaterError](err); ok {
+		return nil, Later(later.After, later.Reason)
+	}
+	if refused, ok := errors.AsType[*rest.RefusedError](err); ok {
+		x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
+		return nil, Permanent(400, "%s", refused.Error())
+	}
+	if err == nil && next != nil {
+		err = x.storeNext(ctx, next, m.TenantKey)
+	}
+	return nil, err
+}
+
+// storeNext stores what follows an answer that was sent.
+func (x *interactions) storeNext(ctx context.Context, next *discord.Answer, tenantKey string) error {
+	m, err := x.message(next, tenantKey, next.InteractionID)
+	if err != nil {
+		return err
+	}
+	if _, err := x.js.PublishMsg(ctx, m); err != nil {
+		return fmt.Errorf("store the message that follows: %w", err)
+	}
+	return nil
+}
