@@ -20,6 +20,15 @@ type Entitlement struct {
 	Consumed bool
 }
 
+// Community is the community that has the entitlement: the guild, or the user, as [Interaction.Community]; "" if Discord
+// has sent neither.
+func (e *Entitlement) Community() string {
+	if e.GuildID == "" && e.UserID == "" {
+		return ""
+	}
+	return communityOf(e.GuildID, e.UserID)
+}
+
 // receivedEntitlement is an entitlement as Discord sends it.
 type receivedEntitlement struct {
 	ID       string `json:"id"`

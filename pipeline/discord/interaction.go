@@ -31,11 +31,13 @@ type Interaction struct {
 }
 
 // Community is the community that the interaction counts for: the guild, or the user in a direct message.
-func (i *Interaction) Community() string {
-	if i.GuildID != "" {
-		return i.GuildID
+func (i *Interaction) Community() string { return communityOf(i.GuildID, i.UserID) }
+
+func communityOf(guildID, userID string) string {
+	if guildID != "" {
+		return guildID
 	}
-	return "user:" + i.UserID
+	return "user:" + userID
 }
 
 // Target says where the answer goes.
