@@ -13,7 +13,7 @@ import (
 const (
 	charged = 180 // a limit that is never reached, so that each interaction costs Redis a permit
 	open    = 20  // no limit
-	free    = 20  // the free tier, and far above its limit
+	free    = 5   // the free tier, and far above its limit
 
 	channels     = 50
 	chargedLimit = 1_000_000

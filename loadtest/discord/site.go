@@ -188,6 +188,10 @@ func (s *site) startWorkers(ctx context.Context, o options, dir string) error {
 		}
 		s.supervisors.Go(func() error { return w.Supervise(working) })
 	}
+	s.supervisors.Go(func() error {
+		s.balancer.check(working, func(ctx context.Context, addr string) error { return program.Get(ctx, "http://"+addr+"/readyz", "") })
+		return nil
+	})
 	return program.Poll(ctx, func() error { return s.ready(ctx, nil) })
 }
 
