@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/loadtest/testserver/fakediscord"
 	"arrakis/pipeline"
 	served "arrakis/pipeline/http/openapi"
 	"arrakis/pipeline/worker"
@@ -35,6 +37,7 @@ type site struct {
 	nc           *nats.Conn
 	redis        *miniredis.Miniredis
 	rdb          *redis.Client
+	discord      *fakediscord.Server // whose key signs what is sent to /discord/
 	client       *http.Client
 	begun        chan struct{} // gets an item when the command slow has begun
 	slow         chan struct{} // closed to let the command slow end
@@ -46,12 +49,13 @@ func newSite(t *testing.T, change func(*worker.Options)) *site {
 	t.Helper()
 	n, mini := testserver.NATS(t), testserver.Miniredis(t)
 	s := &site{
-		document: newDocument(t), t: t, client: newClient(), begun: make(chan struct{}, 1), slow: make(chan struct{}), seen: map[string]bool{},
+		document: newDocument(t), t: t, discord: fakediscord.New(fakediscord.Options{}), client: newClient(), begun: make(chan struct{}, 1), slow: make(chan struct{}), seen: map[string]bool{},
 		nats: n, nc: n.Connect(t), redis: mini, rdb: testserver.ConnectRedis(t, mini.Addr()),
 	}
 	o := worker.Options{
 		NATS: s.nc, Redis: s.rdb, HTTP: listen(t), Ops: listen(t), Handlers: s.handlers(), MaxAttempts: 1,
 		IngressTokens: []string{ingressToken}, AdminTokens: []string{adminToken}, ViewTokens: []string{viewToken},
+		Discord: worker.DiscordOptions{PublicKeys: s.discord.PublicKeys()},
 	}
 	if change != nil {
 		change(&o)
@@ -139,7 +143,7 @@ type request struct {
 func (s *site) ask(q request) (http.Header, string) {
 	s.t.Helper()
 	base, token := s.ops, adminToken
-	if strings.HasPrefix(q.path, "/v1/commands") || strings.HasPrefix(q.path, "/v1/eligibility") || strings.HasPrefix(q.path, "/v1/events") {
+	if strings.HasPrefix(q.path, "/discord/") || strings.HasPrefix(q.path, "/v1/commands") || strings.HasPrefix(q.path, "/v1/eligibility") || strings.HasPrefix(q.path, "/v1/events") {
 		base, token = s.ingress, ingressToken
 	}
 	return s.askAt(base, token, q)
@@ -197,6 +201,9 @@ func (s *site) request(base, token string, q request) *http.Request {
 	r.Header.Set("Authorization", "Bearer "+token)
 	if q.body != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if strings.HasPrefix(q.path, "/discord/") {
+		s.discord.Sign(r.Header, []byte(q.body), time.Now())
 	}
 	for i := 0; i < len(q.header); i += 2 {
 		switch name, value := q.header[i], q.header[i+1]; {

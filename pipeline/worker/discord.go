@@ -3,11 +3,13 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"arrakis/pipeline"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/discord"
 	"arrakis/pipeline/discord/rest"
+	discordhttp "arrakis/pipeline/http/discord"
 )
 
 // DiscordOptions say what a worker does for Discord: nothing, if neither PublicKeys nor ApplicationID is set.
@@ -65,4 +67,21 @@ func (w *Worker) newAnswers() (*pipeline.DiscordOptions, error) {
 		return nil, fmt.Errorf("answers to Discord: %w", err)
 	}
 	return &pipeline.DiscordOptions{ApplicationID: o.ApplicationID, Client: client}, nil
+}
+
+// addDiscord serves Discord's requests on mux, which is that of the ingress.
+func (w *Worker) addDiscord(mux *http.ServeMux) error {
+	keys, err := discord.ParseKeys(w.o.Discord.PublicKeys...)
+	if err != nil {
+		return err
+	}
+	h, err := discordhttp.New(discordhttp.Options{
+		Keys: keys, Ingress: w.ingress, NATS: w.o.NATS, Ephemeral: w.o.Discord.Ephemeral,
+		Logger: w.o.Logger, Registerer: w.o.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	h.Mount(mux)
+	return nil
 }

@@ -52,6 +52,11 @@ func (w *Worker) addIngress() error {
 	mux := http.NewServeMux()
 	w.health.Mount(mux)
 	mux.Handle(openapi.Path, openapi.Handler())
+	if len(w.o.Discord.PublicKeys) > 0 {
+		if err := w.addDiscord(mux); err != nil {
+			return err
+		}
+	}
 	mux.Handle("/", w.ingress.Handler())
 	w.httpServer = w.ingress.Server(mux)
 	return nil

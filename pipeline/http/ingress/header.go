@@ -11,6 +11,15 @@ import (
 	"arrakis/pipeline/tracing"
 )
 
+// RequestID returns the ID of a request, which its answer and its message carry: the header X-Request-Id, if that is 1 to
+// 128 visible ASCII characters, or else a new one.
+func RequestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); contract.ValidEventID(id) {
+		return id
+	}
+	return newUUID()
+}
+
 // newUUID makes a random UUID (RFC 9562, version 4).
 func newUUID() string {
 	var u [16]byte

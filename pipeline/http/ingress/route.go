@@ -67,11 +67,7 @@ func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 	if !served {
 		rt = in.routes[pathOther]
 	}
-	requestID := r.Header.Get("X-Request-Id")
-	if !contract.ValidEventID(requestID) {
-		requestID = newUUID()
-	}
-	w.Header().Set("X-Request-Id", requestID)
+	w.Header().Set("X-Request-Id", RequestID(r))
 
 	var a answer
 	if served {

@@ -56,7 +56,7 @@ func sources(t *testing.T) (all []source) {
 
 // routing are the packages that say which paths are served: those that register paths with a ServeMux, and the table of
 // routes, which the ingress serves.
-var routing = []string{"contract", "http/admin", "http/console", "http/ops", "worker"}
+var routing = []string{"contract", "http/admin", "http/console", "http/discord", "http/ops", "worker"}
 
 // TestRoutingIsKnown finds a package that registers paths and is not in routing, so that the test below would not see
 // its paths.
