@@ -8,6 +8,7 @@ import (
 	"arrakis/pipeline"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/discord"
+	"arrakis/pipeline/discord/premium"
 	"arrakis/pipeline/discord/rest"
 	discordhttp "arrakis/pipeline/http/discord"
 )
@@ -75,8 +76,10 @@ func (w *Worker) addDiscord(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
+	bought := premium.New(w.tenants, w.limiter.Health())
 	h, err := discordhttp.New(discordhttp.Options{
 		Keys: keys, Ingress: w.ingress, NATS: w.o.NATS, Ephemeral: w.o.Discord.Ephemeral,
+		Entitled: bought.Interaction, Entitlements: bought.Event,
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})
 	if err != nil {

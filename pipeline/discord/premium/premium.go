@@ -43,7 +43,7 @@ type look struct {
 	said    uint64        // hash of the entitlements
 	tiers   *tenant.Tiers // by which they were applied
 	at      time.Time
-	written int64     // when the config was written, in unix ms of Redis's clock; 0: there is none
+	written time.Time // when the config was written, by Redis's clock; zero: there is none
 	learned time.Time // when this process learned that
 }
 
@@ -54,17 +54,17 @@ func New(tenants *store.Store, health *redishealth.Health) *Premium {
 }
 
 // Interaction records the entitlements of an interaction. Those that are not among them any more have ended. It returns
-// the value of the message's header [contract.HeaderTenantSince], so that this very command is handled in its new tier; ""
-// if nothing has changed lately. An interaction that says the same as the last one of its community costs no round trip.
+// the time for the message's header [contract.HeaderTenantSince], so that this very command is handled in its new tier;
+// zero if nothing has changed lately. An interaction that says the same as the last one of its community costs no round trip.
 // After an error the next interaction tries again. Errors: [redishealth.ErrAway] and those of [store.Store.Entitle].
-func (p *Premium) Interaction(ctx context.Context, i *discord.Interaction) (since string, err error) {
+func (p *Premium) Interaction(ctx context.Context, i *discord.Interaction) (since time.Time, err error) {
 	return p.interaction(ctx, i, time.Now())
 }
 
-func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now time.Time) (since string, err error) {
+func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now time.Time) (since time.Time, err error) {
 	tiers := p.tenants.Tiers()
 	if len(tiers.SKUs) == 0 {
-		return "", nil
+		return time.Time{}, nil
 	}
 	community, said := i.Community(), hashOf(i.Entitlements)
 	was, known := p.last.Get(community)
@@ -73,17 +73,14 @@ func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now t
 	}
 	seen, ok := observe(i)
 	if !ok {
-		return "", nil
+		return time.Time{}, nil
 	}
 	updatedAt, _, err := p.entitle(ctx, community, seen)
 	if err != nil {
-		return "", err
+		return time.Time{}, err
 	}
-	l := &look{said: said, tiers: tiers, at: now, learned: now}
-	if !updatedAt.IsZero() {
-		l.written = updatedAt.UnixMilli()
-	}
-	if known && was.written == l.written {
+	l := &look{said: said, tiers: tiers, at: now, learned: now, written: updatedAt}
+	if known && was.written.Equal(updatedAt) {
 		l.learned = was.learned
 	}
 	p.last.Add(community, l)
@@ -91,11 +88,11 @@ func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now t
 }
 
 // since is the header of an interaction that comes at now.
-func (l *look) since(now time.Time) string {
-	if l.written == 0 || now.Sub(l.learned) >= tellFor {
-		return ""
+func (l *look) since(now time.Time) time.Time {
+	if now.Sub(l.learned) >= tellFor {
+		return time.Time{}
 	}
-	return strconv.FormatInt(l.written, 10)
+	return l.written
 }
 
 // Event records what a webhook event, which may come late, says of an entitlement as it was at a time. The errors are
