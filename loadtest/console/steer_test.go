@@ -13,6 +13,7 @@ import (
 	"arrakis/pipeline"
 	"arrakis/pipeline/worker"
 	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
 // exhaust sends commands until the community is over its limit.
@@ -72,6 +73,33 @@ func TestChangesCountForTheNextCommand(t *testing.T) {
 	if n := eval[int](b, `document.querySelectorAll("#changes ~ * tbody tr, section tbody tr").length`); n < 6 {
 		t.Errorf("%d changes are shown", n)
 	}
+}
+
+// A tier that was bought stays so when something else is saved; one that was set by hand can be left to what was bought.
+func TestBoughtTier(t *testing.T) {
+	s := newSite(t, nil)
+	if _, err := s.store().PutTiers(t.Context(), tenant.Tiers{SKUs: map[string]tenant.Tier{"77": tenant.Pro}}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.put("comm_1", `{"tier":"free","tierFrom":"entitlement","entitlements":{"9":{"sku":"77","at":"2026-01-01T00:00:00Z"}}}`)
+	b := newTab(t, s.ops, wide, height)
+	check := func(when, shown string, from tenant.Source) {
+		t.Helper()
+		b.shows(shown)
+		c, _, err := s.store().Get(t.Context(), "comm_1")
+		if err != nil || c.TierFrom != from {
+			t.Errorf("%s: tier %s, from %q, want it from %q (%v)", when, c.Tier, c.TierFrom, from, err)
+		}
+	}
+	b.open("/tenants/comm_1")
+	b.fill(`select[name="mode"]`, "shadow")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
+	check("after another change", "pro from an entitlement", tenant.FromEntitlement)
+	b.fill("select[name=tier]", "enterprise")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
+	check("set by hand", "enterprise, set by hand, over pro from an entitlement", "")
+	b.reloads("What was bought on Discord says the tier now.", func() { b.click("button", "Leave it to what was bought") })
+	check("left to what was bought", "pro from an entitlement", tenant.FromEntitlement)
 }
 
 // Whoever saves a page that is older than the last change is told so, and changes nothing.

@@ -35,6 +35,7 @@ type tenantDetail struct {
 	User     string // whose command is explained, "" for a command without a user
 	Tenant   *shard.Explanation
 	Config   *tenant.Config // nil: none is stored
+	Tier     string         // which it is, and who decided that
 	Fault    string         // why the stored document cannot be used; then Config is nil
 	ETag     string         // of the stored document, "" for none
 	Document *payload
@@ -65,6 +66,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 		return content{}, err
 	}
 	d.Tenant, d.Settings = &explained, settingsOf(&explained)
+	d.Tier = view.TierText(explained.TierSetting, explained.Entitlement)
 	d.Form, d.Boosts = c.newTenantForm(&d), boostsOf(d.Config)
 	if d.Flags, err = c.flagsOf(ctx, &explained); err != nil {
 		return content{}, err

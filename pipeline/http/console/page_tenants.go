@@ -39,6 +39,7 @@ type listedTenant struct {
 	ID     string
 	Fault  string // why its document cannot be used
 	Tenant *tenant.Tenant
+	Bought bool // the tier was bought on Discord
 	Config tenant.Config
 }
 
@@ -81,6 +82,7 @@ func (c *console) listTenant(e *store.Entry) listedTenant {
 		return row
 	}
 	row.Tenant = tenant.Resolve(e.ID, &e.Config, c.tenants.Tiers(), time.Now())
+	row.Bought = e.Config.TierFrom == tenant.FromEntitlement && row.Tenant.Tier != tenant.Free
 	return row
 }
 

@@ -41,9 +41,12 @@ type tenantForm struct {
 	Choices  []choiceField
 	Features []choiceField
 	Tier     tenant.Tier
-	Tiers    []tenant.Tier
-	Weight   limitField
-	Delayed  limitField
+	TierLeft bool // what was bought on Discord says the tier
+	// CanLeaveTier: the tier is set by hand, and could be left to that.
+	CanLeaveTier bool
+	Tiers        []tenant.Tier
+	Weight       limitField
+	Delayed      limitField
 }
 
 // limitField is a field for a number.
@@ -67,8 +70,13 @@ type choice struct{ Value, Label string }
 
 func (c *console) newTenantForm(d *tenantDetail) tenantForm {
 	config := cmp.Or(d.Config, &tenant.Config{Tier: tenant.Free})
-	tier := c.tenants.Tiers().Of(config.Tier)
-	f := tenantForm{Tier: config.Tier, Tiers: []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise}}
+	tiers := c.tenants.Tiers()
+	tier := tiers.Of(d.Tenant.Tier)
+	f := tenantForm{
+		Tier: d.Tenant.Tier, TierLeft: config.TierFrom == tenant.FromEntitlement,
+		Tiers: []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise},
+	}
+	f.CanLeaveTier = d.Config != nil && !f.TierLeft && (len(config.Entitlements) > 0 || len(tiers.SKUs) > 0)
 	limits := &config.RateLimits
 	for action, own := range [tenant.NumActions]*int64{
 		tenant.Command: limits.CommandsPerMinute, tenant.EligibilityCheck: limits.EligibilityChecksPerHour,

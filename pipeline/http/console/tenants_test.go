@@ -149,6 +149,35 @@ func TestTenantPage(t *testing.T) {
 	}
 }
 
+// The page says who decided the tier: a hand, or what was bought. The first can be left to the second.
+func TestTenantPageTier(t *testing.T) {
+	b := newBed(t)
+	if _, err := b.store.PutTiers(t.Context(), tenant.Tiers{SKUs: map[string]tenant.Tier{"77": tenant.Pro}}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const entitlements = `,"entitlements":{"9":{"sku":"77","endsAt":"2099-01-31T12:00:00Z","at":"2026-01-01T00:00:00Z"}}}`
+	b.put(t, "by-hand", `{"tier":"free"`+entitlements)
+	b.put(t, "bought", `{"tier":"free","tierFrom":"entitlement"`+entitlements)
+	const button, left = "Leave it to what was bought", `<option value="" selected>As bought: pro</option>`
+	for _, tt := range []struct {
+		id, text     string
+		button, left bool
+	}{
+		{"by-hand", "Tier free, set by hand, over pro from an entitlement: SKU 77, ends 2099-01-31T12:00:00Z", true, false},
+		{"bought", "Tier pro from an entitlement: SKU 77, ends 2099-01-31T12:00:00Z", false, true},
+		{"nobody", "Tier free", false, false},
+	} {
+		r := b.ask(t, http.MethodGet, "/tenants/"+tt.id, "")
+		if text := textOf(r.body); !strings.Contains(text, tt.text) || strings.Contains(text, button) != tt.button || strings.Contains(r.body, left) != tt.left {
+			t.Errorf("%s: no %q, or not: button %t, left %t, in %s", tt.id, tt.text, tt.button, tt.left, text)
+		}
+	}
+	list := textOf(b.ask(t, http.MethodGet, "/tenants", "").body)
+	if !strings.Contains(list, "bought pro bought 100") || !strings.Contains(list, "by-hand free 10") {
+		t.Errorf("the list: %s", list)
+	}
+}
+
 // While NATS is away, the page still shows and changes what Redis has.
 func TestTenantPageWithoutNATS(t *testing.T) {
 	b := newBed(t)
