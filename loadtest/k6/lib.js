@@ -117,6 +117,16 @@ function count(community, response, sent, tags) {
   return { status, ok, sent, received, retryAfter: response.headers['Retry-After'] };
 }
 
+// countAs adds an answer that is not an outcome to the metrics: as admitted,
+// limited or failed, or as neither.
+export function countAs(response, verdict) {
+  answers[statusClass(response.status)].add(1);
+  if (!verdict) return;
+  admitted.add(verdict === 'admitted' ? 1 : 0);
+  limitedRate.add(verdict === 'limited');
+  failed.add(verdict === 'failed');
+}
+
 function isOutcome(response, community) {
   try {
     const outcome = response.json();
@@ -163,19 +173,20 @@ export function handled(command) {
 }
 
 // summary makes the handleSummary of the scenario: a table for people, and
-// JSON in the file that SUMMARY_JSON names.
-export function summary(scenario) {
+// JSON in the file that SUMMARY_JSON names. durations is the metric that the
+// latencies are of.
+export function summary(scenario, durations = 'http_req_duration') {
   return (data) => {
-    const report = newReport(scenario, data);
+    const report = newReport(scenario, durations, data);
     const written = { stdout: table(report) };
     if (__ENV.SUMMARY_JSON) written[__ENV.SUMMARY_JSON] = `${JSON.stringify(report, null, 2)}\n`;
     return written;
   };
 }
 
-function newReport(scenario, { metrics, state }) {
+function newReport(scenario, durations, { metrics, state }) {
   const counted = (name) => (metrics[name] ? metrics[name].values.count : 0);
-  const latency = metrics.http_req_duration ? metrics.http_req_duration.values : {};
+  const latency = metrics[durations] ? metrics[durations].values : {};
   const seconds = state.testRunDurationMs / 1000;
   const byStatus = {};
   for (const [status, counter] of Object.entries(answers)) byStatus[status] = counted(counter.name);
@@ -192,7 +203,7 @@ function newReport(scenario, { metrics, state }) {
     answers: byStatus,
     latency_ms: { p50: latency.med, p95: latency['p(95)'], p99: latency['p(99)'], max: latency.max },
     admitted: counted('admitted'),
-    limited: byStatus[429],
+    limited: metrics.limited ? metrics.limited.values.passes : 0,
     dropped_iterations: counted('dropped_iterations'),
     thresholds,
   };
