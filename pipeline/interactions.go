@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"strings"
@@ -46,6 +44,7 @@ type interactions struct {
 	log           *slog.Logger
 	applicationID string // of interactions that do not say theirs
 	client        *rest.Client
+	sending       chan struct{} // holds one for each call of Discord; half of the workers at most wait for one
 	failures      *rate.Limiter // of what is logged of interactions that failed: users have their request IDs
 
 	// Set by subscribe.
@@ -57,12 +56,12 @@ type interactions struct {
 	open             sync.WaitGroup // answers that are not done
 }
 
-// newInteractions starts nothing.
-func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, log *slog.Logger) *interactions {
+// newInteractions starts nothing. workers is how many handlers run at once.
+func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, workers int, log *slog.Logger) *interactions {
 	return &interactions{
 		nc: nc, js: js, log: log, applicationID: o.ApplicationID, client: o.Client,
-		failures: rate.NewLimiter(failuresLogged, 5*failuresLogged),
-		toOffer:  shard.NewMailbox[*outgoing](math.MaxInt), toStore: shard.NewMailbox[*outgoing](math.MaxInt),
+		sending: make(chan struct{}, max(1, workers/2)), failures: rate.NewLimiter(failuresLogged, 5*failuresLogged),
+		toOffer: shard.NewMailbox[*outgoing](math.MaxInt), toStore: shard.NewMailbox[*outgoing](math.MaxInt),
 	}
 }
 
@@ -181,6 +180,14 @@ func (x *interactions) target(d *delivery) (discord.Target, bool) {
 	if t.ApplicationID == "" {
 		t.ApplicationID = x.applicationID
 	}
+	if ok && t.Channel == "" { // a gateway names the channel in the envelope
+		var e struct {
+			ChannelID string `json:"channel_id"`
+		}
+		if err := json.Unmarshal(d.Body, &e); err == nil && discord.ValidID(e.ChannelID) {
+			t.Channel = e.ChannelID
+		}
+	}
 	return t, ok && t.ApplicationID != ""
 }
 
@@ -259,61 +266,4 @@ func (x *interactions) stored(work context.Context, o *outgoing, err error) {
 		wait := time.Duration(o.tries) * time.Second
 		time.AfterFunc(wait, func() { _, _ = x.toStore.Offer(o) })
 	}
-}
-
-// message is an answer as ANSWERS keeps it. Each answer of an interaction is stored once.
-func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*nats.Msg, error) {
-	data, err := json.Marshal(a)
-	if err != nil {
-		return nil, fmt.Errorf("encode an answer: %w", err)
-	}
-	id := fmt.Sprintf("%s:answer:%d", eventID, len(a.FollowUps))
-	if len(id) > 128 {
-		id = id[len(id)-128:]
-	}
-	body, err := json.Marshal(struct {
-		EventID   string          `json:"event_id"`
-		EventType string          `json:"event_type"`
-		Community string          `json:"community_id"`
-		Data      json.RawMessage `json:"data"`
-	}{id, contract.AnswerEventType, tenantKey, data})
-	if err != nil {
-		return nil, fmt.Errorf("encode an answer: %w", err)
-	}
-	e := contract.Envelope{EventType: contract.AnswerEventType, TenantKey: tenantKey}
-	return &nats.Msg{
-		Subject: contract.KindAnswer.Route().SubjectFor(&e), Header: nats.Header{nats.MsgIdHdr: {id}}, Data: body,
-	}, nil
-}
-
-// sendAnswer is the handler of the messages in ANSWERS: one request to Discord each. What follows is a message of its own.
-func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) {
-	var a discord.Answer
-	if err := json.Unmarshal(m.Data, &a); err != nil || a.Token == "" {
-		return nil, Permanent(400, "this is no answer to an interaction, or its token was taken out")
-	}
-	next, err := x.client.Send(ctx, &a)
-	if later, ok := errors.AsType[*rest.LaterError](err); ok {
-		return nil, Later(later.After, later.Reason)
-	}
-	if refused, ok := errors.AsType[*rest.RefusedError](err); ok {
-		x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
-		return nil, Permanent(400, "%s", refused.Error())
-	}
-	if err == nil && next != nil {
-		err = x.storeNext(ctx, next, m.TenantKey)
-	}
-	return nil, err
-}
-
-// storeNext stores what follows an answer that was sent.
-func (x *interactions) storeNext(ctx context.Context, next *discord.Answer, tenantKey string) error {
-	m, err := x.message(next, tenantKey, next.InteractionID)
-	if err != nil {
-		return err
-	}
-	if _, err := x.js.PublishMsg(ctx, m); err != nil {
-		return fmt.Errorf("store the message that follows: %w", err)
-	}
-	return nil
 }

@@ -114,7 +114,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	var answers *interactions
 	if o.Discord != nil {
-		answers = newInteractions(o.NATS, js, o.Discord, log)
+		answers = newInteractions(o.NATS, js, o.Discord, o.HandlerConcurrency, log)
 		o.Handlers = o.Handlers.withAnswers(answers.sendAnswer)
 	}
 	known := newNames(o.Handlers, o.Fallbacks)

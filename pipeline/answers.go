@@ -1,0 +1,81 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"arrakis/pipeline/contract"
+	"arrakis/pipeline/discord"
+	"arrakis/pipeline/discord/rest"
+)
+
+// busyPause is how long an answer waits that has found too many others on their way to Discord.
+const busyPause = time.Second
+
+// message is an answer as ANSWERS keeps it. Each answer of an interaction is stored once.
+func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*nats.Msg, error) {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode an answer: %w", err)
+	}
+	id := fmt.Sprintf("%s:answer:%d", eventID, len(a.FollowUps))
+	if len(id) > 128 {
+		id = id[len(id)-128:]
+	}
+	body, err := json.Marshal(struct {
+		EventID   string          `json:"event_id"`
+		EventType string          `json:"event_type"`
+		Community string          `json:"community_id"`
+		Data      json.RawMessage `json:"data"`
+	}{id, contract.AnswerEventType, tenantKey, data})
+	if err != nil {
+		return nil, fmt.Errorf("encode an answer: %w", err)
+	}
+	e := contract.Envelope{EventType: contract.AnswerEventType, TenantKey: tenantKey}
+	return &nats.Msg{
+		Subject: contract.KindAnswer.Route().SubjectFor(&e), Header: nats.Header{nats.MsgIdHdr: {id}}, Data: body,
+	}, nil
+}
+
+// sendAnswer is the handler of the messages in ANSWERS: one request to Discord each. What follows is a message of its own.
+func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) {
+	var a discord.Answer
+	if err := json.Unmarshal(m.Data, &a); err != nil || a.Token == "" {
+		return nil, Permanent(400, "this is no answer to an interaction, or its token was taken out")
+	}
+	select {
+	case x.sending <- struct{}{}:
+		defer func() { <-x.sending }()
+	default: // Discord is slow, and commands need workers too
+		return nil, Later(busyPause, "too many answers are on their way to Discord")
+	}
+	next, err := x.client.Send(ctx, &a)
+	if later, ok := errors.AsType[*rest.LaterError](err); ok {
+		return nil, Later(later.After, later.Reason)
+	}
+	if refused, ok := errors.AsType[*rest.RefusedError](err); ok {
+		x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
+		return nil, Permanent(400, "%s", refused.Error())
+	}
+	if err == nil && next != nil {
+		err = x.storeNext(ctx, next, m.TenantKey)
+	}
+	return nil, err
+}
+
+// storeNext stores what follows an answer that was sent.
+func (x *interactions) storeNext(ctx context.Context, next *discord.Answer, tenantKey string) error {
+	m, err := x.message(next, tenantKey, next.InteractionID)
+	if err != nil {
+		return err
+	}
+	if _, err := x.js.PublishMsg(ctx, m); err != nil {
+		return fmt.Errorf("store the message that follows: %w", err)
+	}
+	return nil
+}
