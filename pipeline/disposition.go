@@ -12,6 +12,7 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/discord"
 )
 
 // settlement is what arrakis tells JetStream at the end of a delivery.
@@ -89,7 +90,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
 	}
-	d := disposition{status: contract.StatusError, cause: err.Error()}
+	d := disposition{status: contract.StatusError, cause: withoutToken(err)}
 	var (
 		handler  *HandlerError
 		nobody   *noHandlerError
@@ -124,6 +125,10 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	}
 	return d
 }
+
+// withoutToken is the text of a handler's error. A Go handler that calls Discord itself gets errors with URLs, in which
+// there is a token.
+func withoutToken(err any) string { return string(discord.Redact(fmt.Append(nil, err))) }
 
 // spoiled sets the disposition of a message that must not be handled again, although its handler did not succeed: it
 // has panicked, or it has done its work, but its result cannot be sent.
