@@ -153,8 +153,7 @@ func (x *interactions) put(d *delivery, done func(error)) {
 			"community_id", d.community(), "command", d.Command, "trace_id", d.traceID(), "err", contract.Clip(d.cause, deadletter.MaxCause))
 	}
 	words := discord.Words{Type: target.Type, Locale: target.Locale, Texts: d.Tenant.Texts}
-	outcome := d.outcome()
-	response, refusal := words.Outcome(&outcome, d.requestID(), time.Now())
+	response, refusal := responseTo(d, &words)
 	out := &outgoing{
 		answer:  discord.Answer{Target: target, Way: discord.Callback, Response: response, Refusal: refusal},
 		replyTo: d.replyTo(), tenantKey: strings.Clone(d.TenantKey), eventID: strings.Clone(d.EventID), done: done,
@@ -172,6 +171,15 @@ func (x *interactions) put(d *delivery, done func(error)) {
 	}
 	x.open.Add(1)
 	_, _ = x.toOffer.Offer(out) // there is always room, and it is closed after the last one
+}
+
+// responseTo is what Discord is told of d, which has ended.
+func responseTo(d *delivery, words *discord.Words) (r discord.Response, refusal bool) {
+	if d.errorType == errorNoHandler { // to a sender of outcomes this is an error like others
+		return words.Say(discord.KeyNoHandler, discord.Values{}), false
+	}
+	outcome := d.outcome()
+	return words.Outcome(&outcome, d.requestID(), time.Now())
 }
 
 // target is where the answer of d goes. Its texts are copies, because d's memory is that of a message.

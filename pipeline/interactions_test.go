@@ -147,6 +147,16 @@ func TestAnswerInline(t *testing.T) {
 	}
 }
 
+// A user of a command that nothing handles is told so, and not that something went wrong.
+func TestNothingHandlesIt(t *testing.T) {
+	t.Parallel()
+	d := &delivery{disposition: disposition{status: contract.StatusError, errorType: errorNoHandler, failure: &contract.Error{Code: 502}}}
+	r, refusal := responseTo(d, &discord.Words{Type: discord.Command, Locale: "de"})
+	if got := string(r.Inline()); refusal || !strings.Contains(got, "Diesen Befehl beantwortet gerade niemand.") {
+		t.Errorf("the response is %s, a refusal: %t", got, refusal)
+	}
+}
+
 // TestAnswerNotTaken: an answer that the request does not take reaches Discord by REST.
 func TestAnswerNotTaken(t *testing.T) {
 	for name, reply := range map[string]string{
