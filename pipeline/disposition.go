@@ -12,7 +12,6 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/discord"
 )
 
 // settlement is what arrakis tells JetStream at the end of a delivery.
@@ -90,7 +89,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
 	}
-	d := disposition{status: contract.StatusError, cause: withoutToken(err)}
+	d := disposition{status: contract.StatusError, cause: err.Error()}
 	var (
 		handler  *HandlerError
 		nobody   *noHandlerError
@@ -125,10 +124,6 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	}
 	return d
 }
-
-// withoutToken is the text of a handler's error. A Go handler that calls Discord itself gets errors with URLs, in which
-// there is a token.
-func withoutToken(err any) string { return string(discord.Redact(fmt.Append(nil, err))) }
 
 // spoiled sets the disposition of a message that must not be handled again, although its handler did not succeed: it
 // has panicked, or it has done its work, but its result cannot be sent.

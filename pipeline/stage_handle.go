@@ -263,9 +263,9 @@ func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	}
 	var panicked *panicError
 	if errors.As(err, &panicked) {
-		attrs = append(attrs, slog.String("panic", withoutToken(panicked.value)), slog.String("stack", string(panicked.stack)))
+		attrs = append(attrs, slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))
 		s.log.LogAttrs(ctx, slog.LevelError, "a handler panicked", attrs...)
 		return
 	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.String("err", withoutToken(err)))...)
+	s.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.Any("err", err))...)
 }

@@ -45,11 +45,8 @@ func newRegistry() *prometheus.Registry {
 	return r
 }
 
-// newWorker binds both addresses and makes a worker that serves on them.
-func (s *httpSettings) newWorker(o *worker.Options) (*worker.Worker, error) {
-	if err := s.listen(o); err != nil {
-		return nil, err
-	}
+// newWorker makes a worker that serves on the addresses that listen has bound.
+func newWorker(o *worker.Options) (*worker.Worker, error) {
 	w, err := worker.New(*o)
 	if err != nil {
 		return nil, errors.Join(err, o.HTTP.Close(), o.Ops.Close())

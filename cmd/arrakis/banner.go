@@ -17,6 +17,7 @@ type banner struct {
 	natsURL  string
 	redisURL string
 	token    bool // the ingress asks for a token
+	discord  *demoDiscord
 }
 
 func (b banner) write(w io.Writer) error {
@@ -37,7 +38,7 @@ arrakis %s is ready after %.1f s. Everything runs in this process and is gone wh
   NATS        %s   with JetStream
   Redis       %s
   tenants     comm_000 to comm_009 enterprise, to comm_029 pro, to comm_099 free
-  commands    ping, echo, usage, stats, sleep
+%s  commands    ping, echo, usage, stats, sleep, panel
 
 Try a command (a free community has 10 a minute), an eligibility check, and the metrics:
 
@@ -45,17 +46,37 @@ Try a command (a free community has 10 a minute), an eligibility check, and the 
   %s
   curl -sS %s/metrics | grep ^arrakis_tenant_commands
 `,
-		b.version, b.took.Seconds(), b.ingress, b.ops, b.ops, b.natsURL, b.redisURL,
+		b.version, b.took.Seconds(), b.ingress, b.ops, b.ops, b.natsURL, b.redisURL, b.chat(),
 		post("/v1/commands", `{"community_id":"comm_099","data":{"command_name":"ping"}}`),
 		post("/v1/eligibility/checks", `{"community_id":"comm_010","user_id":"42","check_type":"single"}`),
 		b.ops)
 	out.WriteString("\nOr, in another terminal (arrakis is `go run ./cmd/arrakis` in the checkout):\n\n")
-	if exports := b.exports(); exports != "" {
-		out.WriteString("  export " + exports + "\n")
+	for _, exports := range []string{b.exports(), b.discordExports()} {
+		if exports != "" {
+			out.WriteString("  export " + exports + "\n")
+		}
 	}
 	out.WriteString("  arrakis send comm_099 ping\n  arrakis usage comm_099\n  arrakis tenant upgrade comm_099 pro\n\n")
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// chat says where the chat is, "" without one.
+func (b banner) chat() string {
+	if b.discord == nil {
+		return ""
+	}
+	return fmt.Sprintf("  Discord     %s/discord   a chat; nothing reaches the real one\n", b.ops)
+}
+
+// discordExports are the environment variables that `arrakis discord` needs to find the Discord that is played, "" without
+// one.
+func (b banner) discordExports() string {
+	d := b.discord
+	if d == nil {
+		return ""
+	}
+	return fmt.Sprintf("DISCORD_API_URL=%s DISCORD_APPLICATION_ID=%s DISCORD_BOT_TOKEN=%s", d.apiURL, d.ApplicationID(), d.BotToken())
 }
 
 // exports are the environment variables that the command line needs to find NATS and Redis, "" if both have their

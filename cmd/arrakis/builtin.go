@@ -25,10 +25,7 @@ type demo struct {
 // route of the ingress.
 func (d *demo) handlers() *pipeline.Handlers {
 	h := pipeline.NewHandlers()
-	for name, f := range map[string]pipeline.Handler{
-		"ping": toDiscord(d.ping, d.shownPing), "echo": d.echo, "usage": toDiscord(d.usage, d.shownUsage), "stats": d.stats,
-		"sleep": d.sleep, "panel": d.panel,
-	} {
+	for name, f := range d.commands() {
 		h.Command(name, d.counted(f))
 	}
 	for _, checkType := range []string{"single", "batch", "community_sync"} {
@@ -39,6 +36,14 @@ func (d *demo) handlers() *pipeline.Handlers {
 		h.Event(eventType, d.counted(d.event))
 	}
 	return h
+}
+
+// commands are the built-in commands.
+func (d *demo) commands() map[string]pipeline.Handler {
+	return map[string]pipeline.Handler{
+		"ping": toDiscord(d.ping, d.shownPing), "echo": d.echo, "usage": toDiscord(d.usage, d.shownUsage), "stats": d.stats,
+		"sleep": d.sleep, "panel": d.panel,
+	}
 }
 
 func (d *demo) counted(f pipeline.Handler) pipeline.Handler {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"arrakis/pipeline"
 )
 
@@ -16,6 +18,7 @@ import (
 // interaction is what the data of a message says of an interaction. It is zero for other messages.
 type interaction struct {
 	Type     string            `json:"interaction_type"` // command, component or modal
+	Options  map[string]any    `json:"options"`
 	CustomID string            `json:"custom_id"`
 	Values   []string          `json:"values"`
 	Fields   map[string]string `json:"fields"`
@@ -127,13 +130,17 @@ func (d *demo) panel(_ context.Context, m *pipeline.Message) (any, error) {
 		return nil, err
 	}
 	_, part, _ := strings.Cut(i.CustomID, ":")
+	house, _ := i.Options["house"].(string)
+	if part == "house" && len(i.Values) > 0 {
+		house = i.Values[0]
+	}
 	switch {
 	case part == "name" && i.Type == "component":
 		return map[string]any{"type": responseModal, "data": nameForm()}, nil
 	case part == "name":
 		return discordMessage{Content: "Well met, **" + i.Fields["name"] + "**.", Flags: flagEphemeral}, nil
-	case part == "house" && len(i.Values) > 0:
-		return panelMessage("House **" + i.Values[0] + "** it is."), nil
+	case house != "":
+		return panelMessage("House **" + house + "** it is."), nil
 	case part == "harvest":
 		return panelMessage(fmt.Sprintf("Harvested <t:%d:R>.", time.Now().Unix())), nil
 	default:
@@ -141,13 +148,35 @@ func (d *demo) panel(_ context.Context, m *pipeline.Message) (any, error) {
 	}
 }
 
+// houses are what can be chosen in panel.
+var houses = []string{"Atreides", "Corrino", "Harkonnen"}
+
+// completeHouse answers what panel's option house could be. Autocompletes are requests over NATS, which have 2.5 s.
+func completeHouse(m *nats.Msg) {
+	var asked struct{ Data interaction }
+	if json.Unmarshal(m.Data, &asked) != nil {
+		return // nobody types such a thing
+	}
+	typed, _ := asked.Data.Options["house"].(string)
+	choices := []string{}
+	for _, house := range houses {
+		if strings.HasPrefix(strings.ToLower(house), strings.ToLower(typed)) {
+			choices = append(choices, house)
+		}
+	}
+	text, _ := json.Marshal(choices) // strings
+	_ = m.Respond(text)              // an error means that nobody waits any more
+}
+
 func panelMessage(text string) discordMessage {
+	var choices []discordChoice
+	for _, house := range houses {
+		choices = append(choices, discordChoice{Label: house, Value: house})
+	}
 	return discordMessage{
 		Embeds: []discordEmbed{{Title: "Spice harvester", Description: text, Color: spice}},
 		Components: []discordComponent{
-			row(discordComponent{Type: componentMenu, CustomID: "panel:house", Placeholder: "Choose a house", Options: []discordChoice{
-				{"Atreides", "Atreides"}, {"Corrino", "Corrino"}, {"Harkonnen", "Harkonnen"},
-			}}),
+			row(discordComponent{Type: componentMenu, CustomID: "panel:house", Placeholder: "Choose a house", Options: choices}),
 			row(
 				discordComponent{Type: componentButton, Style: buttonPrimary, Label: "Harvest", CustomID: "panel:harvest"},
 				discordComponent{Type: componentButton, Style: buttonSecondary, Label: "Say your name …", CustomID: "panel:name"},

@@ -23,6 +23,7 @@ type devCmd struct {
 	NATSPort  int  `name:"nats-port" default:"4222" min:"0" max:"65535" help:"Port of the embedded NATS on 127.0.0.1, or the next free one; 0 for any."`
 	RedisPort int  `name:"redis-port" default:"6379" min:"0" max:"65535" help:"Port of the embedded Redis on 127.0.0.1, or the next free one; 0 for any."`
 	Traffic   bool `help:"Make demo traffic: commands, checks, syncs and events, some over their limits, slow, failing or malformed, and bursts of one community. Its command fail always fails."`
+	Discord   bool `help:"Play Discord in this process, with a chat on the console's page /discord. What the settings say of the real one is not used then."`
 	Rate      *int `name:"traffic-rate" placeholder:"150" min:"1" max:"100000" help:"Messages a second of the demo traffic, without the bursts; needs --traffic."`
 	httpSettings
 	discordSettings
@@ -37,6 +38,9 @@ func (c *devCmd) validate(p process) error {
 	var errs []error
 	if c.Rate != nil && !c.Traffic {
 		errs = append(errs, errors.New("--traffic-rate is the rate of the demo traffic: give --traffic with it"))
+	}
+	if c.Discord && c.HTTPTLSCert != "" {
+		errs = append(errs, errors.New("--discord does not know the certificate of the ingress: leave out HTTP_TLS_CERT with it"))
 	}
 	return errors.Join(append(errs, c.httpSettings.validate(), c.discordSettings.validate(), c.traceSettings.validate(p))...)
 }
@@ -65,7 +69,8 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	defer nc.Close()
 	rdb := newRedis(redisTarget{single: &redis.Options{Addr: e.redis.Addr()}}, worker.RedisConnections(c.Shards))
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
-	if err := storeDemo(ctx, store.New(rdb, store.Options{Source: "dev"})); ctx.Err() != nil {
+	tenants := store.New(rdb, store.Options{Source: "dev"})
+	if err := storeDemo(ctx, tenants); ctx.Err() != nil {
 		return nil // stopped before it was ready
 	} else if err != nil {
 		return fmt.Errorf("store the demo communities: %w", err)
@@ -78,12 +83,24 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	}
 	o.NATS, o.Redis, o.Logger, o.Fallbacks, o.Discord = nc, rdb, log, handlers, c.discordOptions()
 	o.Streams.MaxAckPending = c.MaxAckPending
+	played, err := c.playDiscord(ctx, nc, tenants)
+	if err != nil {
+		return err
+	}
+	defer played.close()
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {
 		return err
 	}
 	defer stopTraces()
-	w, err := c.newWorker(&o)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := c.listen(&o); err != nil {
+		return err
+	}
+	ingress := urlOf(o.HTTP.Addr(), c.HTTPTLSCert != "")
+	played.join(&o, ingress, ctx.Done())
+	w, err := newWorker(&o)
 	if err != nil {
 		return err
 	}
@@ -91,8 +108,6 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 	if tcp, ok := o.HTTP.Addr().(*net.TCPAddr); c.IngressToken == "" && (!ok || !tcp.IP.IsLoopback()) {
 		log.WarnContext(ctx, "the ingress accepts requests from other machines without a token: set INGRESS_TOKEN, or HTTP_ADDR to 127.0.0.1")
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	var g errgroup.Group
 	g.Go(func() error { defer stop(); return w.Run(ctx) })
 	g.Go(func() error { turnClock(ctx, e.redis); return nil })
@@ -100,6 +115,9 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		ready, enough := context.WithTimeout(ctx, readyWithin)
 		defer enough()
 		err := w.AwaitReady(ready)
+		if err == nil {
+			err = played.introduce(ready, ingress)
+		}
 		if ctx.Err() != nil {
 			return nil // stopped before it was ready, or Run returns the error
 		}
@@ -112,8 +130,8 @@ func (c *devCmd) Run(ctx context.Context, p process) error {
 		}
 		return banner{
 			version: buildInfo().Version, took: time.Since(start), token: c.IngressToken != "",
-			ingress: urlOf(o.HTTP.Addr(), c.HTTPTLSCert != ""), ops: urlOf(o.Ops.Addr(), c.OpsTLSCert != ""),
-			natsURL: e.nats.ClientURL(), redisURL: "redis://" + e.redis.Addr(),
+			ingress: ingress, ops: urlOf(o.Ops.Addr(), c.OpsTLSCert != ""),
+			natsURL: e.nats.ClientURL(), redisURL: "redis://" + e.redis.Addr(), discord: played,
 		}.write(p.stdout)
 	})
 	return g.Wait()

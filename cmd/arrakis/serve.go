@@ -72,7 +72,10 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	defer stopTraces()
-	w, err := c.newWorker(&o)
+	if err := c.listen(&o); err != nil {
+		return err
+	}
+	w, err := newWorker(&o)
 	if err != nil {
 		return err
 	}
