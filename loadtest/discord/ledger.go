@@ -80,8 +80,8 @@ func (e *entry) ending() ending {
 func (e *entry) answered() ending {
 	switch {
 	case bytes.Contains(e.ended.Message, []byte("pong "+e.id)):
-	case e.class == over && e.ended.Ephemeral && retryTime.Match(e.ended.Message):
-		return refused
+	case e.class == over && retryTime.Match(e.ended.Message) && (e.ended.Ephemeral || e.ended.How == fakediscord.Edited):
+		return refused // after a deferral, which another worker's death can cause, it is too late for ephemeral
 	default:
 		return wrong
 	}

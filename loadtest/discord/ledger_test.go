@@ -48,6 +48,7 @@ func TestEndings(t *testing.T) {
 		"updated":             {slow, []func(*ledger){stored, ran, request(6, nil), message(pong, false, fakediscord.Edited)}, edited, time.Millisecond},
 		"deferred only":       {slow, []func(*ledger){stored, ran, request(5, nil)}, unfinished, time.Millisecond},
 		"refused":             {over, []func(*ledger){stored, message(tryAgain, true, fakediscord.Inline), request(4, nil)}, refused, time.Millisecond},
+		"refused, late":       {over, []func(*ledger){stored, request(5, nil), message(tryAgain, false, fakediscord.Edited)}, refused, time.Millisecond},
 		"refused, for all":    {over, []func(*ledger){stored, message(tryAgain, false, fakediscord.Inline), request(4, nil)}, wrong, time.Millisecond},
 		"refused wrongly":     {quick, []func(*ledger){stored, message(tryAgain, true, fakediscord.Inline), request(4, nil)}, wrong, time.Millisecond},
 		"admitted":            {over, []func(*ledger){stored, ran, message(pong, false, fakediscord.Inline), request(4, nil)}, inline, time.Millisecond},
