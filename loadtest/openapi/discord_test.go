@@ -33,7 +33,9 @@ func TestDiscord(t *testing.T) {
 			t.Errorf("%s is answered %s, want %s", body, got, want)
 		}
 	}
-	post(interactions, command, 409)
+	if got := post(interactions, command, 200); got != `{"type":5}` {
+		t.Errorf("the same command again is answered %s, want that the answer follows", got)
+	}
 	post(events, `{"type":0}`, 204)
 	bought := `{"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2024-10-18T18:41:21.109604","data":{"id":"1","sku_id":"2","guild_id":"7"}}}`
 	post(events, bought, 204)

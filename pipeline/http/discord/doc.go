@@ -17,8 +17,9 @@
 //	                            itself, else the response is that the answer follows, and the worker sends it then
 //	autocomplete                a request to handlers.autocomplete.<command>; what has come after 2.5 s
 //
-// The interaction's ID is the message's ID: a repetition within the stream's duplicate window is answered 409 and runs
-// nothing. What is refused before it is stored is answered 200, with a message in the user's language that only the user
+// The interaction's ID is the message's ID: a repetition within the stream's duplicate window runs nothing, and is answered
+// that the answer follows. So a load balancer may send an interaction to another process, if the one that had it died: the
+// worker that handles it cannot reach the first request, and edits what the second one has deferred. What is refused before it is stored is answered 200, with a message in the user's language that only the user
 // sees.
 //
 // # Autocomplete

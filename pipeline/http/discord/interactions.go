@@ -13,7 +13,6 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/discord"
 	"arrakis/pipeline/http/ingress"
-	"arrakis/pipeline/http/problem"
 )
 
 // interactions serves the path of that name.
@@ -68,16 +67,20 @@ func (c *call) submit(ctx context.Context, i *discord.Interaction, envelope []by
 	case err == nil:
 		reply.Written(c.respond(endInline, c.response(&words, reply.Data)))
 	case errors.Is(err, ingress.ErrNoReply):
-		later := discord.Deferral(i.Type, c.h.ephemeral[i.Command])
-		c.respond(endDeferred, later.Inline())
-	case errors.Is(err, ingress.ErrRepeated):
-		c.refuse(endRepeated, problem.New(http.StatusConflict, "repeated",
-			"This interaction was sent before, and is answered once. Nothing was run.").About("id"))
+		c.respondLater(endDeferred, i)
+	case errors.Is(err, ingress.ErrRepeated): // a load balancer does that, if the process died that it had sent the first to
+		c.respondLater(endRepeated, i)
 	case ctx.Err() != nil: // nobody is there to be answered
 	default:
 		refusal := words.Say(refused(err, time.Now()))
 		c.respond(endRefused, refusal.Inline())
 	}
+}
+
+// respondLater answers that the answer follows.
+func (c *call) respondLater(e end, i *discord.Interaction) {
+	later := discord.Deferral(i.Type, c.h.ephemeral[i.Command])
+	c.respond(e, later.Inline())
 }
 
 // refused is what a user is told of an interaction that was not stored.

@@ -21,7 +21,7 @@ const (
 	endInline       end = "inline"       // with the answer of a worker
 	endDeferred     end = "deferred"     // the worker sends its answer later
 	endRefused      end = "refused"      // told in a message that it cannot be stored now
-	endRepeated     end = "repeated"     // it was stored before
+	endRepeated     end = "repeated"     // it was stored before: the answer follows
 	endChoices      end = "choices"      // of an autocomplete
 	endNoChoices    end = "no_choices"   // its handler is away, late or wrong
 	endTooMany      end = "too_many"     // autocompletes, of this community or of all: no choices
