@@ -14,6 +14,9 @@ const (
 
 const tierNames = "free, pro or enterprise"
 
+// Above reports whether t is a higher tier than other.
+func (t Tier) Above(other Tier) bool { return t.rank() > other.rank() }
+
 // rank orders the tiers from Free up.
 func (t Tier) rank() int { return slices.Index([]Tier{Free, Pro, Enterprise}, t) }
 

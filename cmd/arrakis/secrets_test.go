@@ -37,6 +37,7 @@ var commandLines = map[string][]string{
 	"flag delete":        {"nobody", "f1"},
 	"discord register":   {"-", "testdata/no-such-file", "- --discord-application-id=1 --discord-bot-token=" + markWrong + " --discord-api-url=http://127.0.0.1:1"},
 	"discord invite":     {"", "--discord-application-id=1 --guild=2 --json"},
+	"discord reconcile":  {"", "--discord-application-id=1 --json --apply --discord-bot-token=" + markWrong + " --discord-api-url=http://127.0.0.1:1"},
 	"discord sku set":    {"7 pro", "7 gold --json"},
 	"discord sku list":   {"", "--json"},
 	"discord sku delete": {"7", "8", "x"},

@@ -38,6 +38,8 @@ func TestOperations(t *testing.T) {
 		`{"tier":"enterprise","communityId":"comm_1","guildId":"g","features":{"customBranding":true},"rateLimits":{"commandsPerMinute":-1,"userCommandsPerMinute":1000000000},
 		  "onLimit":"delay","maxDelayed":10000,"mode":"shadow","weight":100,"boosts":{"syncRequestsPerDay":{"add":1,"until":"2999-01-31T12:00:00Z"}}}`,
 		`{"tier":"free","onLimit":{"command":"delay"}}`,
+		`{"tier":"free","tierFrom":"entitlement","entitlements":{"9":{"sku":"7","endsAt":"2999-01-31T12:00:00Z","deleted":true,"at":"2026-01-31T12:00:00.5Z"}},
+		  "texts":{"*":{"done":"x"},"pt-BR":{"rate_limited":"{retry}"},"de":{}}}`,
 	} {
 		do("PUT", "/v1/tenants/comm_1", body, map[bool]int{true: 201, false: 200}[strings.Contains(body, "pro")])
 		_, stored := do("GET", "/v1/tenants/comm_1", "", 200)
@@ -50,6 +52,9 @@ func TestOperations(t *testing.T) {
 		`{"tier":"pro","maxDelayed":0}`, `{"tier":"pro","maxDelayed":10001}`, `{"tier":"pro","weight":0}`, `{"tier":"pro","weight":101}`,
 		`{"tier":"pro","mode":"off"}`, `{"tier":"pro","communityId":"a.b"}`, `{"tier":"pro","boosts":{"commandsPerMinute":{"add":0,"until":"2999-01-31T12:00:00Z"}}}`,
 		`{"tier":"pro","boosts":{"commandsPerMinute":{"add":1}}}`, `{"tier":"pro","createdAt":"yesterday"}`, `[]`, `{`,
+		`{"tier":"pro","tierFrom":"hand"}`, `{"tierFrom":"entitlement"}`, `{"tier":"pro","entitlements":{"x":{"sku":"7","at":"2026-01-31T12:00:00Z"}}}`,
+		`{"tier":"pro","entitlements":{"9":{"sku":"x","at":"2026-01-31T12:00:00Z"}}}`, `{"tier":"pro","entitlements":{"9":{"sku":"7"}}}`,
+		`{"tier":"pro","texts":{"German":{}}}`, `{"tier":"pro","texts":{"de":{"more":"x"}}}`, `{"tier":"pro","texts":{"de":{"done":""}}}`,
 	} {
 		do("PUT", "/v1/tenants/comm_2", body, 400)
 	}
@@ -57,6 +62,8 @@ func TestOperations(t *testing.T) {
 	for _, body := range []string{
 		`{}`, `{"tier":"pro","rateLimits":null,"features":null,"onLimit":null,"mode":null,"weight":null,"maxDelayed":null,"boosts":null}`,
 		`{"rateLimits":{"commandsPerMinute":5,"syncRequestsPerDay":null},"features":{"prioritySupport":null},"onLimit":{"command":null}}`,
+		`{"tierFrom":"entitlement","entitlements":{"9":{"endsAt":null,"deleted":null},"8":null},"texts":{"de":null,"*":{"done":null}}}`,
+		`{"tierFrom":null,"entitlements":null,"texts":null}`,
 	} {
 		do("PATCH", "/v1/tenants/comm_1", body, 200, "Content-Type", "application/merge-patch+json")
 		do("PATCH", "/v1/tenants/comm_1", body, 200)

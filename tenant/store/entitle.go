@@ -8,15 +8,12 @@ import (
 	"arrakis/tenant"
 )
 
-// entitlementsActor is who the audit log says has changed a config because of an observation.
-const entitlementsActor = "discord"
-
 // errNothingNew leaves the document as it is.
 var errNothingNew = errors.New("nothing new")
 
 // Entitle applies what Discord says of the entitlements of id to its config, by the SKUs in force; see
-// [tenant.Observation.Apply]. It writes only if that changes something: then changed is true, the audit log names
-// discord, and every process is told. Otherwise it costs one read. It returns when the config was written last, zero if
+// [tenant.Observation.Apply]. It writes only if that changes something: then changed is true, and every process is told.
+// Otherwise it costs one read. It returns when the config was written last, zero if
 // there is none. Errors: [*tenant.FieldError], [*StoredError], [ErrConflict], and those of Redis and ctx.
 func (s *Store) Entitle(ctx context.Context, id string, o tenant.Observation) (updatedAt time.Time, changed bool, err error) {
 	if err := tenant.CheckID(id); err != nil {
@@ -33,7 +30,7 @@ func (s *Store) Entitle(ctx context.Context, id string, o tenant.Observation) (u
 	if o.Apply(stored, s.Tiers(), time.Now()) == nil {
 		return c.UpdatedAt, false, nil
 	}
-	c, _, err = s.putConfig(WithActor(ctx, entitlementsActor), id, func(current string, exists bool, now time.Time) (tenant.Config, error) {
+	c, _, err = s.putConfig(ctx, id, func(current string, exists bool, now time.Time) (tenant.Config, error) {
 		var stored *tenant.Config
 		if exists {
 			was, err := tenant.ParseStored[tenant.Config]([]byte(current))

@@ -27,6 +27,8 @@ const (
 	// tellFor is for how long interactions tell the worker that a config has been written, from when this process learned
 	// of it. By then each process has read it, also one that no event reaches.
 	tellFor = time.Minute
+	// actor is who the audit log says has changed a config.
+	actor = "discord"
 	// communities is how many are remembered, at about 200 bytes each.
 	communities = 50_000
 )
@@ -75,12 +77,12 @@ func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now t
 	if !ok {
 		return time.Time{}, nil
 	}
-	updatedAt, _, err := p.entitle(ctx, community, seen)
+	updatedAt, changed, err := p.entitle(ctx, community, seen)
 	if err != nil {
 		return time.Time{}, err
 	}
 	l := &look{said: said, tiers: tiers, at: now, learned: now, written: updatedAt}
-	if known && was.written.Equal(updatedAt) {
+	if known && !changed && was.written.Equal(updatedAt) {
 		l.learned = was.learned
 	}
 	p.last.Add(community, l)
@@ -113,7 +115,7 @@ func (p *Premium) entitle(ctx context.Context, community string, o tenant.Observ
 	if p.health.KeyAway(store.ConfigKey(community)) {
 		return time.Time{}, false, redishealth.ErrAway
 	}
-	return p.tenants.Entitle(ctx, community, o)
+	return p.tenants.Entitle(store.WithActor(ctx, actor), community, o)
 }
 
 // observe is what an interaction says of its community.
