@@ -56,25 +56,22 @@ func (d *envelopeData) setCommand(raw jsontext.Value) error {
 func (d *envelopeData) setOptions(options []option) error {
 	field := "data.options"
 	var path []string
-	for len(options) > 0 && (options[0].Type == optionGroup && len(path) == 0 || options[0].Type == optionSubcommand && len(path) < 2) {
-		path = append(path, options[0].Name)
-		done := options[0].Type == optionSubcommand
-		options, field = options[0].Options, field+".0.options"
-		if done {
-			break
+	for _, outer := range []int{optionGroup, optionSubcommand} {
+		if len(options) > 0 && options[0].Type == outer {
+			path = append(path, options[0].Name)
+			options, field = options[0].Options, field+".0.options"
 		}
 	}
 	d.Subcommand = strings.Join(path, " ")
 	d.Options = make(map[string]jsontext.Value, len(options))
 	for n, o := range options {
-		at := fmt.Sprintf("%s.%d", field, n)
 		if _, twice := d.Options[o.Name]; twice {
-			return &ParseError{at + ".name", "is twice in one command"}
+			return &ParseError{fmt.Sprintf("%s.%d.name", field, n), "is twice in one command"}
 		}
 		switch o.Value.Kind() {
 		case '"', '0', 't', 'f':
 		default:
-			return &ParseError{at + ".value", "expected a string, a number, true or false"}
+			return &ParseError{fmt.Sprintf("%s.%d.value", field, n), "expected a string, a number, true or false"}
 		}
 		d.Options[o.Name] = o.Value
 		if o.Focused {
