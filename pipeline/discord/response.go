@@ -57,18 +57,28 @@ func (r *Response) flags() int {
 	return m.Flags
 }
 
-// Message returns the message for an edit of the one that is there. An edit cannot change who sees a message, and takes
-// few other flags.
+// replaced are the members of a message that an edit leaves as they are unless it names them.
+var replaced = []string{"content", "embeds", "components"}
+
+// Message returns the message for an edit of the one that is there. It takes the place of that one, such as what progress
+// has shown; an update changes what it names, and leaves the rest. An edit cannot change who sees a message, and takes few
+// other flags.
 func (r *Response) Message() json.RawMessage {
 	flags := r.flags()
 	const editable = flagSuppressEmbeds | flagComponentsV2
-	if flags&^editable == 0 {
-		return r.Data
-	}
 	m := members(r.Data)
-	delete(m, "flags")
-	if flags &= editable; flags != 0 {
-		m["flags"] = json.RawMessage(strconv.Itoa(flags))
+	if flags&^editable != 0 {
+		delete(m, "flags")
+		if flags &= editable; flags != 0 {
+			m["flags"] = json.RawMessage(strconv.Itoa(flags))
+		}
+	}
+	if r.Type == ResponseMessage {
+		for _, name := range replaced {
+			if _, ok := m[name]; !ok {
+				m[name] = json.RawMessage("null")
+			}
+		}
 	}
 	return encode(m)
 }

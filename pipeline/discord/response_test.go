@@ -44,12 +44,26 @@ func TestMessageIsForAnEdit(t *testing.T) {
 		{`{"content":"x","flags":4096}`, `{"content":"x"}`, false},
 		{`{"content":"x","flags":"64"}`, `{"content":"x","flags":"64"}`, false},
 	} {
-		r := Response{Type: ResponseMessage, Data: json.RawMessage(tt.data)}
+		r := Response{Type: ResponseUpdate, Data: json.RawMessage(tt.data)}
 		if got := string(r.Message()); got != tt.want {
 			t.Errorf("the edit for %s is %s, want %s", tt.data, got, tt.want)
 		}
 		if got := r.Ephemeral(); got != tt.ephemeral {
 			t.Errorf("%s is ephemeral: %t, want %t", tt.data, got, tt.ephemeral)
+		}
+	}
+}
+
+// An answer takes the place of all that progress has shown; an update changes what it names.
+func TestEditReplacesTheMessage(t *testing.T) {
+	const data = `{"embeds":[{"title":"x"}]}`
+	for typ, want := range map[ResponseType]string{
+		ResponseMessage: `{"components":null,"content":null,"embeds":[{"title":"x"}]}`,
+		ResponseUpdate:  data,
+	} {
+		r := Response{Type: typ, Data: json.RawMessage(data)}
+		if got := string(r.Message()); got != want {
+			t.Errorf("the edit for type %d is %s, want %s", typ, got, want)
 		}
 	}
 }

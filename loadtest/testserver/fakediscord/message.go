@@ -1,7 +1,9 @@
 package fakediscord
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf16"
@@ -14,7 +16,7 @@ const (
 	flagHidden = 64 // ephemeral
 )
 
-// message is a message as an application sends it. A nil member is absent.
+// message is a message as an application sends it. A nil member is absent, or null.
 type message struct {
 	Content    *string           `json:"content"`
 	Embeds     []json.RawMessage `json:"embeds"`
@@ -23,12 +25,14 @@ type message struct {
 	Poll       json.RawMessage   `json:"poll"`
 	Stickers   []json.RawMessage `json:"sticker_ids"`
 	Files      []json.RawMessage `json:"attachments"`
+
+	named map[string]json.RawMessage // all members that there are, also those that are null
 }
 
 // parseMessage checks the form of a message.
 func parseMessage(body []byte) (*message, *apiError) {
 	var m message
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := errors.Join(json.Unmarshal(body, &m), json.Unmarshal(body, &m.named)); err != nil {
 		return nil, &apiError{Status: 400, Code: 50109, Message: "The request body contains invalid JSON."}
 	}
 	if m.Content != nil && len(utf16.Encode([]rune(*m.Content))) > maxContent {
@@ -46,15 +50,15 @@ func (m *message) empty() bool {
 		len(m.Embeds)+len(m.Components)+len(m.Poll)+len(m.Stickers)+len(m.Files) == 0
 }
 
-// applyTo changes what the message names, as an edit does.
+// applyTo changes what the message names, as an edit does. What is null goes.
 func (m *message) applyTo(to *Message) {
-	if m.Content != nil {
-		to.Content = *m.Content
+	if _, ok := m.named["content"]; ok {
+		to.Content = *cmp.Or(m.Content, new(string))
 	}
-	if m.Embeds != nil {
+	if _, ok := m.named["embeds"]; ok {
 		to.Embeds = m.Embeds
 	}
-	if m.Components != nil {
+	if _, ok := m.named["components"]; ok {
 		to.Components = m.Components
 	}
 }

@@ -83,8 +83,8 @@ func TestEditLeavesFlagsOut(t *testing.T) {
 	target := w.deferred("1")
 	w.sends(&discord.Answer{Target: target, Way: discord.Edit, Response: discord.Response{Type: 4, Data: []byte(`{"content":"x","flags":64}`)}})
 	h, _ := w.fake.History(target.InteractionID)
-	if got := string(h.Events[len(h.Events)-1].Body); got != `{"content":"x"}` {
-		t.Errorf("sent %s, want no flags", got)
+	if got := string(h.Events[len(h.Events)-1].Body); got != `{"components":null,"content":"x","embeds":null}` {
+		t.Errorf("sent %s, want no flags, and nothing left of what was there", got)
 	}
 }
 
