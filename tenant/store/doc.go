@@ -4,7 +4,7 @@
 // # What is written where
 //
 //	tenant:config:<id>       string      a [tenant.Config] as JSON, under the ID that messages carry
-//	arrakis:tiers            string      a [tenant.Tiers] as JSON: global overrides of tier defaults
+//	arrakis:tiers            string      a [tenant.Tiers] as JSON: global overrides of tier defaults, what SKUs give
 //	arrakis:flags            hash        flag ID to [tenant.Flag] as JSON
 //	arrakis:audit            stream      an [AuditEntry] for each change
 //	arrakis:config:changes   sorted set  <type>:<target>, scored by the unix ms of its last change
