@@ -104,7 +104,7 @@ func embedded() (*nats.Conn, *redis.Client, func()) {
 	}
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, NoSigs: true, JetStream: true, StoreDir: dir,
-		JetStreamMaxStore: 16 << 30, // the streams reserve 9 GiB; no disk space is used before messages come
+		JetStreamMaxStore: 16 << 30, // the streams reserve 9.25 GiB; no disk space is used before messages come
 	})
 	if err != nil {
 		log.Fatal(err)
