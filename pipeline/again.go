@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -145,7 +144,7 @@ func (d *delivery) retry(at time.Time, failed int) retry.Message {
 // attemptsFailed is how many attempts of d have failed, this one included if there was one.
 func (d *delivery) attemptsFailed() int {
 	n := d.Attempt - 1
-	if d.maxAttempts == math.MaxInt { // Redis is away, and Attempt counts deliveries that may have been no attempts
+	if d.maxAttempts == endless { // Redis is away, and Attempt counts deliveries that may have been no attempts
 		n = d.failed
 	}
 	if d.errorType.attempted() {

@@ -31,10 +31,13 @@ func newAttemptCounter(store *attempts.Store, limit int, timeout time.Duration, 
 	return &attemptCounter{store: store, max: limit, suspect: suspectPlace{lasts: 2 * timeout}, log: log}
 }
 
+// endless is the number of attempts of a message of which no attempt is the last.
+const endless = math.MaxInt32
+
 // begin sets the number of the attempt that is about to begin. It returns false if the handler must not run now; then d
 // has its disposition. If begin returns true, the caller calls end once d has its disposition.
 func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
-	d.maxAttempts = c.max
+	d.maxAttempts = int32(min(c.max, endless)) //nolint:gosec // it is 1 or more
 	if !d.comesAgain() {
 		return true
 	}
@@ -73,7 +76,7 @@ func (c *attemptCounter) begin(ctx context.Context, d *delivery) bool {
 func (d *delivery) countWithoutRedis() {
 	d.Attempt = d.failed + int(min(d.delivered, math.MaxInt32))
 	if d.delivered > 1 {
-		d.maxAttempts = math.MaxInt
+		d.maxAttempts = endless
 	}
 	d.counted = true // perhaps, if only the answer was lost
 }

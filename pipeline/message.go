@@ -86,6 +86,9 @@ type delivery struct {
 	unsettled  bool   // it counts as running until it is settled, see handleStage.pass; written by the fair queue
 	discord    bool   // arrakis sends its answer to Discord, see isInteraction; set by decode
 	unmovable  bool   // no lane can take it, with the headers that it has there; set by the writer of lanes
+	// maxAttempts is after how many attempts the message becomes a dead letter; endless: no attempt is the last. Set by the
+	// attempt counter.
+	maxAttempts int32
 
 	// Set by the limit stage for an admitted message, read-only then.
 	function Handler // registered for it; nil if it is for a micro service
@@ -103,8 +106,6 @@ type delivery struct {
 	arrival        uint64        // its number among all that were put
 	began          time.Duration // from received to when its turn came
 	waited         time.Duration // from when it was stored to its handler's start; 0 unless it is fresh
-
-	maxAttempts int // after which the message becomes a dead letter; set by the attempt counter
 }
 
 // Admission makes a delivery a shard.Message.

@@ -31,7 +31,7 @@ type try struct {
 // try is the try that ends at now. commandTTL is the time to live of commands, 0 for none.
 func (d *delivery) try(now time.Time, commandTTL time.Duration) try {
 	return try{
-		attempt: d.Attempt, maxAttempts: d.maxAttempts, earlier: int(min(d.before+d.delivered-1, math.MaxInt32)),
+		attempt: d.Attempt, maxAttempts: int(d.maxAttempts), earlier: int(min(d.before+d.delivered-1, math.MaxInt32)),
 		stored: d.origin.stored(), now: now.Add(d.source.clock()),
 		wait: d.wait(), expires: d.Kind == contract.KindCommand && commandTTL > 0,
 	}
