@@ -83,7 +83,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.kill, "kill", 5*time.Second, "time between two kills of a worker; 0 is none")
 	f.IntVar(&o.workers, "workers", 3, "workers; at least 2 if they are killed")
 	f.Float64Var(&o.slow, "slow", 1, "percent of the interactions whose handler takes 2.5 to 6 s")
-	f.BoolVar(&o.repeat, "repeat", false, "let the load balancer send an interaction again, to another worker, whose\nconnection broke")
+	f.BoolVar(&o.repeat, "repeat", true, "let the load balancer send an interaction whose connection broke to another\nworker; with --repeat=false, those that a worker had when it was killed are\nlost")
 	f.DurationVar(&o.wait, "wait", 2*time.Minute, "how long interactions that are open after the load may take")
 	f.IntVar(&o.flood, "flood", 10_000, "interactions of the flood")
 	f.StringVar(&o.only, "only", "", "one section: load or flood")
