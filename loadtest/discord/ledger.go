@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -78,9 +78,11 @@ func (e *entry) ending() ending {
 
 // answered is the ending of an interaction that has an answer.
 func (e *entry) answered() ending {
+	var message struct{ Content string }
+	_ = json.Unmarshal(e.ended.Message, &message) // what is no message has no content
 	switch {
-	case bytes.Contains(e.ended.Message, []byte("pong "+e.id)):
-	case e.class == over && retryTime.Match(e.ended.Message) && (e.ended.Ephemeral || e.ended.How == fakediscord.Edited):
+	case message.Content == "pong "+e.id:
+	case e.class == over && retryTime.MatchString(message.Content) && (e.ended.Ephemeral || e.ended.How == fakediscord.Edited):
 		return refused // after a deferral, which another worker's death can cause, it is too late for ephemeral
 	default:
 		return wrong

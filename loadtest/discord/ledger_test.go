@@ -11,7 +11,7 @@ import (
 func TestEndings(t *testing.T) {
 	const (
 		pong      = `{"content":"pong 1"}`
-		tryAgain  = `{"content":"Slow down: try again <t:1700000000:R>.","flags":64}`
+		tryAgain  = `{"content":"Slow down: try again \u003ct:1700000000:R\u003e.","flags":64}`
 		sorry     = `{"content":"Something went wrong.","flags":64}`
 		otherPong = `{"content":"pong 2"}`
 	)

@@ -36,11 +36,11 @@ func filled(t *testing.T) *loadResult {
 	t.Helper()
 	l := newLedger()
 	for id, e := range map[string]entry{
-		"1": {class: quick, took: 5 * time.Millisecond, stored: true, runs: 1, ended: fakediscord.Ended{How: fakediscord.Inline, Message: json.RawMessage(`"pong 1"`)}},
-		"2": {class: slow, took: 2 * time.Second, deferred: true, stored: true, runs: 2, ended: fakediscord.Ended{How: fakediscord.Edited, After: 4 * time.Second, Message: json.RawMessage(`"pong 2"`)}},
-		"3": {class: quick, broken: true, stored: true, runs: 1, ended: fakediscord.Ended{How: fakediscord.Callback, After: 300 * time.Millisecond, Message: json.RawMessage(`"pong 3"`)}},
-		"4": {class: over, took: 7 * time.Millisecond, stored: true, ended: fakediscord.Ended{How: fakediscord.Inline, Ephemeral: true, Message: json.RawMessage(`"<t:1:R>"`)}},
-		"5": {class: quick, took: time.Millisecond, ended: fakediscord.Ended{How: fakediscord.Inline, Message: json.RawMessage(`"sorry"`)}},
+		"1": {class: quick, took: 5 * time.Millisecond, stored: true, runs: 1, ended: fakediscord.Ended{How: fakediscord.Inline, Message: json.RawMessage(`{"content":"pong 1"}`)}},
+		"2": {class: slow, took: 2 * time.Second, deferred: true, stored: true, runs: 2, ended: fakediscord.Ended{How: fakediscord.Edited, After: 4 * time.Second, Message: json.RawMessage(`{"content":"pong 2"}`)}},
+		"3": {class: quick, broken: true, stored: true, runs: 1, ended: fakediscord.Ended{How: fakediscord.Callback, After: 300 * time.Millisecond, Message: json.RawMessage(`{"content":"pong 3"}`)}},
+		"4": {class: over, took: 7 * time.Millisecond, stored: true, ended: fakediscord.Ended{How: fakediscord.Inline, Ephemeral: true, Message: json.RawMessage(`{"content":"<t:1:R>"}`)}},
+		"5": {class: quick, took: time.Millisecond, ended: fakediscord.Ended{How: fakediscord.Inline, Message: json.RawMessage(`{"content":"sorry"}`)}},
 		"6": {class: quick, broken: true, rule: "EOF", ended: fakediscord.Ended{How: fakediscord.Lost}},
 		"7": {class: quick, broken: true, rule: "EOF", stored: true, ended: fakediscord.Ended{How: fakediscord.Lost}},
 		"8": {class: quick, late: true, rule: "no answer", stored: true, ended: fakediscord.Ended{How: fakediscord.Lost}},
@@ -161,7 +161,7 @@ func TestPace(t *testing.T) {
 // The load is of all classes, in their parts, and the slow ones are of commands and components.
 func TestDraw(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
-	got, names, documents := map[class]int{}, map[string]int{}, tenants()
+	got, names, documents := map[class]int{}, map[string]int{}, tenants(2_000)
 	for range 10_000 {
 		i, c := draw(rnd, 1)
 		got[c]++

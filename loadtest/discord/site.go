@@ -81,7 +81,7 @@ func (s *site) close() error {
 }
 
 // startServers starts NATS and Redis, and connects to NATS.
-func (s *site) startServers(ctx context.Context, _ options, dir string) error {
+func (s *site) startServers(ctx context.Context, o options, dir string) error {
 	nodes, err := program.NewNATS(dir, 1)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (s *site) startServers(ctx context.Context, _ options, dir string) error {
 	if err != nil {
 		return err
 	}
-	for key, document := range tenants() {
+	for key, document := range tenants(o.rate) {
 		if err := client.Set(ctx, key, document, 0).Err(); err != nil {
 			return fmt.Errorf("store tenants: %w", err)
 		}
