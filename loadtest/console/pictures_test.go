@@ -2,6 +2,7 @@ package console
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-var pictures = flag.String("pictures", "", "folder into which the pictures of the README are written")
+var pictures = flag.String("pictures", "", "folder into which the pictures are written")
 
 // pictured are the pictures of the README.
 var pictured = []struct {
@@ -41,13 +42,48 @@ func TestPictures(t *testing.T) {
 		b.prefer(p.scheme)
 		b.open(p.path)
 		b.eventually("there is something to see at "+p.path, p.ready)
-		b.eventually("the page is drawn", `document.fonts.status === "loaded"`)
-		shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(*pictures, p.file+".png"), shot.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		b.picture(p.file)
+	}
+}
+
+// TestPicturesOfChat writes the pictures of docs/discord.md, of `arrakis dev --discord`. It runs only with the flag -pictures.
+func TestPicturesOfChat(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("run with -pictures FOLDER")
+	}
+	ops := startDev(t, "--discord")
+	chat := func(place, locale string) *tab {
+		b := newTab(t, ops, 1000, 620)
+		b.prefer("light")
+		b.open("/discord")
+		b.choose("#who [name=place]", place)
+		b.choose("#who [name=locale]", locale)
+		return b
+	}
+	b := chat("Arrakeen", "English")
+	for n := range 11 { // one more than the limit
+		b.say("/ping")
+		b.eventually("there is an answer", fmt.Sprintf("document.querySelectorAll('#messages > li:not(.sending)').length === %d", n+1))
+	}
+	b.shows("Only you can see this")
+	b.picture("discord-limit")
+	b = chat("Heighliner", "English")
+	b.say("/panel")
+	b.shows("Press a button, or choose a house.")
+	b.say("/sleep ms:4000")
+	b.shows("arrakis is thinking")
+	b.picture("discord-thinking")
+}
+
+// picture writes a picture of the tab.
+func (b *tab) picture(name string) {
+	b.t.Helper()
+	b.eventually("the page is drawn", `document.fonts.status === "loaded"`)
+	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*pictures, name+".png"), shot.Data, 0o644); err != nil {
+		b.t.Fatal(err)
 	}
 }
