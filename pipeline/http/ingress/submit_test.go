@@ -80,13 +80,20 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+// giveUp stores a message and waits in vain for its reply.
+func (b *bed) giveUp(t *testing.T, messageID string) {
+	t.Helper()
+	_, err := b.in.Submit(t.Context(), submission(t, messageID, time.Second))
+	if !errors.Is(err, ErrNoReply) && !errors.Is(err, ErrNotStored) { // a busy machine may store it, but not confirm it in time
+		t.Fatalf("%v, want ErrNoReply", err)
+	}
+}
+
 // TestSubmitLate: an answer that comes when its request has given up is the worker's to send.
 func TestSubmitLate(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)
-	if _, err := b.in.Submit(t.Context(), submission(t, "m1", time.Second)); !errors.Is(err, ErrNoReply) {
-		t.Fatalf("%v, want ErrNoReply", err)
-	}
+	b.giveUp(t, "m1")
 	if got := b.ask(t, b.next(t), "pong"); got != contract.TakenLate {
 		t.Errorf("the worker was told %q, want %q", got, contract.TakenLate)
 	}
@@ -97,9 +104,7 @@ func TestSubmitLate(t *testing.T) {
 func TestSubmitRepeated(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)
-	if _, err := b.in.Submit(t.Context(), submission(t, "m1", time.Second)); !errors.Is(err, ErrNoReply) {
-		t.Fatalf("%v, want ErrNoReply", err)
-	}
+	b.giveUp(t, "m1")
 	if _, err := b.in.Submit(t.Context(), submission(t, "m1", testserver.Patience)); !errors.Is(err, ErrRepeated) {
 		t.Errorf("%v, want ErrRepeated", err)
 	}
