@@ -12,6 +12,7 @@ import (
 	"arrakis/pipeline/attempts"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/discord"
 )
 
 // settlement is what arrakis tells JetStream at the end of a delivery.
@@ -89,7 +90,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	if err == nil {
 		return disposition{settlement: ack, status: contract.StatusOK}
 	}
-	d := disposition{status: contract.StatusError, cause: err.Error()}
+	d := disposition{status: contract.StatusError, cause: withoutTokens(err.Error())}
 	var (
 		handler  *HandlerError
 		nobody   *noHandlerError
@@ -124,6 +125,9 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 	}
 	return d
 }
+
+// withoutTokens is a text of a handler without the tokens of interactions: a library's error may have one in a URL.
+func withoutTokens(text string) string { return string(discord.Redact([]byte(text))) }
 
 // spoiled sets the disposition of a message that must not be handled again, although its handler did not succeed: it
 // has panicked, or it has done its work, but its result cannot be sent.

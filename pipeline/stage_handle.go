@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -263,9 +264,9 @@ func (s *handleStage) logFailure(ctx context.Context, d *delivery, err error) {
 	}
 	var panicked *panicError
 	if errors.As(err, &panicked) {
-		attrs = append(attrs, slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))
+		attrs = append(attrs, slog.String("panic", withoutTokens(fmt.Sprint(panicked.value))), slog.String("stack", string(panicked.stack)))
 		s.log.LogAttrs(ctx, slog.LevelError, "a handler panicked", attrs...)
 		return
 	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.Any("err", err))...)
+	s.log.LogAttrs(ctx, slog.LevelDebug, "a handler failed", append(attrs, slog.String("err", withoutTokens(err.Error())))...)
 }

@@ -122,7 +122,10 @@ func TestDiscord(t *testing.T) {
 	h := pipeline.NewHandlers()
 	h.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return "pong", nil })
 	h.Command("slow", func(context.Context, *pipeline.Message) (any, error) { <-release; return "at last", nil })
-	h.Command("slow-error", func(context.Context, *pipeline.Message) (any, error) { <-release; return nil, errors.New("a secret") })
+	h.Command("slow-error", func(_ context.Context, m *pipeline.Message) (any, error) {
+		<-release
+		return nil, fmt.Errorf("a secret: %s", m.Data)
+	})
 	h.Command("error", func(context.Context, *pipeline.Message) (any, error) { return nil, errors.New("a secret") })
 	h.Command("no", func(context.Context, *pipeline.Message) (any, error) {
 		return nil, pipeline.Permanent(403, "Not for you.")
