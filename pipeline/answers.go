@@ -56,7 +56,7 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 	}
 	next, err := x.client.Send(ctx, &a)
 	if later, ok := errors.AsType[*rest.LaterError](err); ok {
-		return nil, Later(later.After, later.Reason)
+		return nil, Later(min(later.After, discord.Lifetime), later.Reason) // by then its token has expired, which is counted
 	}
 	if refused, ok := errors.AsType[*rest.RefusedError](err); ok {
 		x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)

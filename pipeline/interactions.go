@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"math"
 	"strings"
@@ -68,8 +69,8 @@ func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, w
 // outgoing is an answer on its way to a request or to ANSWERS.
 type outgoing struct {
 	answer    discord.Answer
-	instead   discord.Response // if the response is a modal, which cannot come late
-	replyTo   string           // of the request that may take it; "" if there is none
+	sorry     func() discord.Response // in place of a response that cannot be sent
+	replyTo   string                  // of the request that may take it; "" if there is none
 	tenantKey string
 	eventID   string
 	tries     int         // to store it, that have failed
@@ -154,12 +155,11 @@ func (x *interactions) put(d *delivery, done func(error)) {
 	}
 	words := discord.Words{Type: target.Type, Locale: target.Locale, Texts: d.Tenant.Texts}
 	response, refusal := responseTo(d, &words)
+	requestID := strings.Clone(d.requestID())
 	out := &outgoing{
 		answer:  discord.Answer{Target: target, Way: discord.Callback, Response: response, Refusal: refusal},
+		sorry:   func() discord.Response { return words.Say(discord.KeyError, discord.Values{RequestID: requestID}) },
 		replyTo: d.replyTo(), tenantKey: strings.Clone(d.TenantKey), eventID: strings.Clone(d.EventID), done: done,
-	}
-	if response.IsModal() {
-		out.instead = words.Say(discord.KeyError, discord.Values{RequestID: d.requestID()})
 	}
 	if p := d.progress; p != nil {
 		if d.status == contract.StatusOK {
@@ -241,9 +241,17 @@ func (x *interactions) offered(o *outgoing, reply *nats.Msg, err error) {
 // late says that the interaction is answered already, by a deferral or by progress.
 func (o *outgoing) late() {
 	if o.answer.Response.IsModal() {
-		o.answer.Response = o.instead
+		o.answer.Response = o.sorry()
 	}
 	o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
+}
+
+// tooLarge says that NATS does not carry the answer with what follows it.
+func (o *outgoing) tooLarge() {
+	o.answer.Response, o.answer.FollowUps = o.sorry(), nil
+	if o.answer.Way == discord.Edit {
+		o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
+	}
 }
 
 // store stores an answer in ANSWERS.
@@ -270,6 +278,9 @@ func (x *interactions) stored(work context.Context, o *outgoing, err error) {
 			x.client.CountLost()
 			x.end(o, nil)
 			return
+		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			o.tooLarge()
 		}
 		wait := time.Duration(o.tries) * time.Second
 		time.AfterFunc(wait, func() { _, _ = x.toStore.Offer(o) })

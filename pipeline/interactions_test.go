@@ -169,7 +169,7 @@ func TestAnswerNotTaken(t *testing.T) {
 			b.handlers.Command("ping", pong)
 			b.start()
 			i := ping()
-			i.Created = time.Now().Add(time.Second) // three seconds from now on are long on a busy machine
+			i.Created = time.Now().Add(testserver.Patience) // so that it is young, however slow the machine is
 			id, _ := b.endpoint(i, reply)
 			if diff := cmp.Diff([]string{"callback pong"}, b.said(id, 1)); diff != "" {
 				t.Errorf("Discord was told (-want +got)\n%s", diff)
@@ -192,6 +192,21 @@ func TestGateway(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(got[0], want) || strings.Contains(got[0], "secret") {
 			t.Errorf("%s: Discord was told %q", name, got)
 		}
+	}
+	b.ended()
+}
+
+// TestAnswerTooLarge: an answer that NATS does not carry is an error to the user, and not silence.
+func TestAnswerTooLarge(t *testing.T) {
+	t.Parallel()
+	b := setupInteractions(t)
+	large := map[string]any{"components": []string{strings.Repeat("x", int(b.nc.MaxPayload()))}}
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { return large, nil })
+	b.start()
+	i := ping()
+	i.Created = time.Now().Add(testserver.Patience)
+	if got := b.said(b.gateway(i), 1); len(got) != 1 || !strings.Contains(got[0], "went wrong") {
+		t.Errorf("Discord was told %q", got)
 	}
 	b.ended()
 }
@@ -220,7 +235,7 @@ func TestAnswerAfterFaults(t *testing.T) {
 	b.fake.Fail(1, fakediscord.Status(503))
 	b.fake.Fail(1, fakediscord.RateLimited(fakediscord.ScopeUser, 10*time.Millisecond))
 	i := ping()
-	i.Created = time.Now().Add(time.Second)
+	i.Created = time.Now().Add(testserver.Patience)
 	id := b.gateway(i)
 	if diff := cmp.Diff([]string{"callback pong"}, b.said(id, 1)); diff != "" {
 		t.Errorf("Discord was told (-want +got)\n%s", diff)
@@ -265,7 +280,7 @@ func TestProgressAndFollowUps(t *testing.T) {
 	}
 	b.start()
 	now := func(i fakediscord.Interaction) fakediscord.Interaction {
-		i.Created = time.Now().Add(time.Second)
+		i.Created = time.Now().Add(testserver.Patience)
 		return i
 	}
 	first, second := b.gateway(now(ping())), b.gateway(now(fakediscord.Slash("work").In("1", "2")))
