@@ -134,7 +134,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return wrong("--wait is %v, want 1s to 1h", o.wait)
 	case o.flood < freeLimit || o.flood > 100_000:
 		return wrong("--flood is %d, want %d to 100000", o.flood, freeLimit)
-	case o.flood > 30*o.rate:
+	case o.does(sectionFlood) && o.flood > 30*o.rate:
 		return wrong("--flood is %d and --rate %d: the flood must take less than 30 s, to be within one window", o.flood, o.rate)
 	case o.only != "" && o.only != sectionLoad && o.only != sectionFlood:
 		return wrong("--only is %q, want load or flood", o.only)
