@@ -23,7 +23,7 @@ const maxEmbeds = 10
 //   - an object with members of Discord's messages, such as content or embeds, is a message as it is;
 //   - an object that has only members of an embed is one, and an array of such objects are several;
 //   - an object of type and data alone, where type is 4, 7 or 9, is a whole response; 9 is a modal;
-//   - any other JSON is shown as such.
+//   - any other JSON is shown as such, and so is what nests deeper than 100 levels.
 //
 // A message answers a command or a modal, and updates the message of a component. Content and embeds beyond what
 // Discord takes are cut. Mentions ping nobody, unless the message has allowed_mentions.
@@ -32,7 +32,11 @@ func Format(t Type, result json.RawMessage) Response {
 	if t == Component {
 		typ = ResponseUpdate
 	}
-	m := members(result)
+	var m map[string]json.RawMessage
+	deep := nesting(result) > maxNesting // no message does, and what is put around it must not make it too deep to encode
+	if !deep {
+		m = members(result)
+	}
 	if whole, data, ok := wholeResponse(t, m); ok {
 		if whole != ResponseModal {
 			data = tidy(whole, members(data))
@@ -45,7 +49,7 @@ func Format(t Type, result json.RawMessage) Response {
 		m = make(map[string]json.RawMessage)
 	case isEmbed(m):
 		m = map[string]json.RawMessage{"embeds": encode([]json.RawMessage{result})}
-	case isEmbeds(result):
+	case !deep && isEmbeds(result):
 		m = map[string]json.RawMessage{"embeds": result}
 	default:
 		m = map[string]json.RawMessage{"content": quote(content(result))}
@@ -161,11 +165,17 @@ func content(result json.RawMessage) string {
 	}
 }
 
+// maxIndented is how many bytes of JSON are indented at most. Of more, little is shown anyway, and with the spaces it may
+// become a hundred times as long.
+const maxIndented = 16 << 10
+
 // block shows JSON as code.
 func block(result jsontext.Value) string {
 	const before, after = "```json\n", "\n```"
 	text := result.Clone()
-	_ = text.Indent(jsontext.WithIndent("  ")) // it is JSON
+	if len(text) <= maxIndented && nesting(text) <= maxNesting {
+		_ = text.Indent(jsontext.WithIndent("  ")) // it is JSON
+	}
 	// A fence within the text would end the block. An invisible space takes it apart.
 	code := strings.ReplaceAll(string(text), "```", "``\u200b`")
 	return before + cut(code, MaxContent-len(before)-len(after)) + after

@@ -124,3 +124,28 @@ func FuzzFormat(f *testing.F) {
 		}
 	})
 }
+
+// TestFormatHostile: whatever a handler returns, there is a response that can be encoded, and it costs little.
+func TestFormatHostile(t *testing.T) {
+	deep := func(levels int, within string) string {
+		return strings.Repeat("[", levels) + within + strings.Repeat("]", levels)
+	}
+	for name, result := range map[string]string{
+		"a deep message":                   `{"content":"x","embeds":` + deep(9_998, "") + `}`,
+		"a deep embed":                     `{"title":"x","fields":` + deep(9_998, "") + `}`,
+		"deep embeds":                      `[{"title":"x","fields":` + deep(9_997, "") + `}]`,
+		"a deep whole response":            `{"type":4,"data":{"embeds":` + deep(9_997, "") + `}}`,
+		"a deep modal":                     `{"type":9,"data":{"components":` + deep(9_997, "") + `}}`,
+		"JSON that is deep and wide":       deep(5_000, strings.Repeat("1,", 100_000)+"1"),
+		"JSON that is no UTF-8":            "{\"a\":\"\xff\"}",
+		"a message whose text is no UTF-8": "{\"content\":\"\xff\"}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Format(Command, json.RawMessage(result))
+			answer, err := json.Marshal(&Answer{Response: r})
+			if err != nil || !json.Valid(r.Inline()) || !strings.Contains(string(answer), "```json") {
+				t.Errorf("got %.200s, %v; want the JSON as text", answer, err)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package discord
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -143,4 +144,5 @@ func encode(v any) json.RawMessage {
 	return text
 }
 
-func quote(s string) json.RawMessage { return encode(s) }
+// quote encodes a text. What is no UTF-8, such as in an error of a handler, becomes U+FFFD.
+func quote(s string) json.RawMessage { return encode(strings.ToValidUTF8(s, "\uFFFD")) }

@@ -140,3 +140,12 @@ func TestTenantsReplaceEveryText(t *testing.T) {
 		t.Errorf("texts, and those that a tenant's document may have (-texts +document):\n%s", diff)
 	}
 }
+
+// A handler's refusal may be of any bytes.
+func TestRefusalThatIsNoUTF8(t *testing.T) {
+	w := Words{Type: Command}
+	r := w.Say(KeyRefused, Values{Message: "no \xff"})
+	if got := string(r.Inline()); !strings.Contains(got, "no \uFFFD") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -26,6 +26,10 @@ const (
 	// yet when an edit comes.
 	settling      = 5 * time.Second
 	settlingPause = time.Second // before the edit is tried again
+
+	// maxAhead is how far ahead of this machine's clock an interaction may have been created. Of one that a gateway has
+	// made up, Discord would be asked again and again, because it looks new for years.
+	maxAhead = time.Minute
 )
 
 // Options configures a Client.
@@ -151,6 +155,8 @@ func (c *Client) check(t *discord.Target) (created time.Time, err error) {
 	switch {
 	case !ok:
 		return created, &RefusedError{Reason: "the ID of the interaction is none"}
+	case time.Until(created) > maxAhead:
+		return created, &RefusedError{Reason: "the ID of the interaction is of the future, or this machine's clock is slow"}
 	case t.Token == "" || t.Token == "." || t.Token == "..":
 		return created, &RefusedError{Reason: "the token of the interaction is none"}
 	case !discord.ValidID(cmp.Or(t.ApplicationID, c.application)):

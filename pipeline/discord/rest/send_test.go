@@ -135,6 +135,7 @@ func TestNotSent(t *testing.T) {
 	before := w.fake.Totals()
 	for name, change := range map[string]func(*discord.Answer){
 		"interaction ID": func(a *discord.Answer) { a.InteractionID = "x" },
+		"the future":     func(a *discord.Answer) { a.InteractionID = "18446744073709551615" },
 		"no token":       func(a *discord.Answer) { a.Token = "" },
 		"token":          func(a *discord.Answer) { a.Token = ".." },
 		"application ID": func(a *discord.Answer) { a.ApplicationID = "1/2" },
@@ -157,7 +158,7 @@ func TestNotSent(t *testing.T) {
 	if d := cmp.Diff(before, w.fake.Totals()); d != "" {
 		t.Errorf("Discord was asked (-want +got):\n%s", d)
 	}
-	w.wantCounted(map[string]float64{"edit refused": 4, "unknown refused": 1, "edit expired": 1})
+	w.wantCounted(map[string]float64{"edit refused": 5, "unknown refused": 1, "edit expired": 1})
 
 	nameless := good
 	nameless.ApplicationID = ""
