@@ -122,7 +122,7 @@ func TestReplicasWithoutACluster(t *testing.T) {
 	natsServer, m := testserver.NATS(t), testserver.Miniredis(t)
 	env := serveEnv(natsServer.URL(), m.Addr())
 	env["STREAM_STORAGE"] = "memory"
-	const want = "arrakis: streams COMMANDS, EVENTS, ELIGIBILITY, INTERNAL, DEADLETTER, RETRY, OVERFLOW: 3 replicas need a cluster of at least 3 nats-servers " +
+	const want = "arrakis: streams COMMANDS, EVENTS, ELIGIBILITY, INTERNAL, DEADLETTER, RETRY, OVERFLOW, ANSWERS: 3 replicas need a cluster of at least 3 nats-servers " +
 		"with JetStream and room for them, which this is not: lower STREAM_REPLICAS (--stream-replicas), or add servers; "
 	check := func(when string) {
 		t.Helper()
