@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,8 +15,18 @@ import (
 	"arrakis/pipeline/discord/rest"
 )
 
-// busyPause is how long an answer waits that has found too many others on their way to Discord.
-const busyPause = time.Second
+// busyPause is how long an answer waits at least, and twice that at most, that has found too many others on their way to
+// Discord.
+const busyPause = 2 * time.Second
+
+// answersOf is the community under which the answers of a community take turns: of their own, because an answer must not
+// wait for the community's commands. An ID that would be too long stays as it is.
+func answersOf(community string) string {
+	if of := contract.KindAnswer.String() + ":" + community; contract.ValidCommunity(of) {
+		return of
+	}
+	return community
+}
 
 // message is an answer as ANSWERS keeps it. Each answer of an interaction is stored once.
 func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*nats.Msg, error) {
@@ -52,14 +63,16 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 	case x.sending <- struct{}{}:
 		defer func() { <-x.sending }()
 	default: // Discord is slow, and commands need workers too
-		return nil, Later(busyPause, "too many answers are on their way to Discord")
+		return nil, Later(busyPause+rand.N(busyPause), "too many answers are on their way to Discord") //nolint:gosec // jitter
 	}
 	next, err := x.client.Send(ctx, &a)
 	if later, ok := errors.AsType[*rest.LaterError](err); ok {
 		return nil, Later(min(later.After, discord.Lifetime), later.Reason) // by then its token has expired, which is counted
 	}
 	if refused, ok := errors.AsType[*rest.RefusedError](err); ok {
-		x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
+		if x.failures.Allow() {
+			x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
+		}
 		return nil, Permanent(400, "%s", refused.Error())
 	}
 	if err == nil && next != nil {

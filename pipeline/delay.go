@@ -201,7 +201,7 @@ func (s *delayer) pass(work context.Context, batch []*delivery) {
 // notReserved rejects d, unless its tenant is in shadow mode.
 func (d *delivery) notReserved() {
 	if !d.admission.LetPass() {
-		d.disposition = rejected(false, d.replyTo, 0)
+		d.disposition = rejected(false, d.awaited(), 0)
 	}
 }
 
@@ -244,7 +244,7 @@ func (s *metricsStage) notDelayed(work context.Context, d *delivery, err error) 
 		return
 	}
 	s.delays.pause()
-	d.disposition = rejected(false, d.replyTo, 0)
+	d.disposition = rejected(false, d.awaited(), 0)
 	s.permits.put(d)
 	s.metrics.record([]*delivery{d})
 	s.answer(work, d)

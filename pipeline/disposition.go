@@ -102,7 +102,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 		d.spoiled(err)
 	case errors.As(err, &handler) && handler.Code >= 400 && handler.Code <= 499: // this is an answer
 		d.settlement, d.refused = ack, true
-		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
+		d.failure = &contract.Error{Code: handler.Code, Message: withoutTokens(handler.Message)}
 	case errors.As(err, &tooLarge):
 		d.settlement, d.reason, d.errorType, d.failure = term, contract.ReasonNoHandler, errorNoHandler, tooLarge.outcome()
 	case errors.As(err, &nobody):
@@ -217,8 +217,8 @@ func (d *disposition) moved() { *d = disposition{settlement: carriedOn, errorTyp
 
 // laneFull is the disposition of a message that its lane has no room for. What nobody waits for is kept for later.
 // unused says that the permits that it took are to be given back, delay when to try again.
-func laneFull(replyTo func() string, unused bool, delay time.Duration) disposition {
-	if replyTo() == "" {
+func laneFull(awaited, unused bool, delay time.Duration) disposition {
+	if !awaited {
 		return disposition{settlement: nak, delay: delay, later: true, half: true}
 	}
 	return disposition{
@@ -249,7 +249,7 @@ func expired() disposition {
 // rejected is the disposition of a message that was not admitted. Either the message is over its limit, or unavailable
 // is true: Redis is away and the policy is closed. In the second case a message without a waiting sender is kept for
 // later, so that it is not lost.
-func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration) disposition {
+func rejected(unavailable, awaited bool, retryAfter time.Duration) disposition {
 	if !unavailable {
 		return disposition{settlement: ack, status: contract.StatusRateLimited, failure: overLimit}
 	}
@@ -257,7 +257,7 @@ func rejected(unavailable bool, replyTo func() string, retryAfter time.Duration)
 		settlement: ack, status: contract.StatusError, errorType: errorUnavailable,
 		failure: &contract.Error{Code: http.StatusServiceUnavailable, Message: "Limits cannot be checked now."},
 	}
-	if replyTo() == "" {
+	if !awaited {
 		d.settlement, d.delay, d.later = nak, max(retryAfter, unavailableDelay), true
 	}
 	return d

@@ -137,14 +137,13 @@ func TestDecision(t *testing.T) {
 }
 
 func TestRejected(t *testing.T) {
-	nobody, somebody := func() string { return "" }, func() string { return "_INBOX.x" }
-	if c := rejected(false, nobody, time.Second); c.settlement != ack || c.status != contract.StatusRateLimited || c.failure.Code != 429 {
+	if c := rejected(false, false, time.Second); c.settlement != ack || c.status != contract.StatusRateLimited || c.failure.Code != 429 {
 		t.Errorf("over the limit: %+v", c)
 	}
-	if c := rejected(true, somebody, time.Second); c.settlement != ack || c.failure.Code != 503 {
+	if c := rejected(true, true, time.Second); c.settlement != ack || c.failure.Code != 503 {
 		t.Errorf("no Redis, the sender waits: %+v", c)
 	}
-	if c := rejected(true, nobody, time.Second); c.settlement != nak || c.delay < time.Second {
+	if c := rejected(true, false, time.Second); c.settlement != nak || c.delay < time.Second {
 		t.Errorf("no Redis, nobody waits: %+v, want it kept", c)
 	}
 }

@@ -244,6 +244,7 @@ func (o *outgoing) late() {
 		o.answer.Response = o.sorry()
 	}
 	o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
+	o.answer.Refusal = false // somebody has been told to wait for it
 }
 
 // tooLarge says that NATS does not carry the answer with what follows it.
@@ -274,7 +275,9 @@ func (x *interactions) stored(work context.Context, o *outgoing, err error) {
 		x.end(o, err)
 	default:
 		if o.tries++; o.tries == storeTries {
-			x.log.WarnContext(work, "an answer is lost: it cannot be stored in ANSWERS", "event_id", o.eventID, "err", err)
+			if x.failures.Allow() {
+				x.log.WarnContext(work, "an answer is lost: it cannot be stored in ANSWERS", "event_id", o.eventID, "err", err)
+			}
 			x.client.CountLost()
 			x.end(o, nil)
 			return

@@ -319,7 +319,7 @@ func (w *laneWriter) decideFailed(work context.Context, m *laneMove) bool {
 		if full {
 			m.lane.Refused()
 		}
-		m.d.disposition = laneFull(m.d.replyTo, w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
+		m.d.disposition = laneFull(m.d.awaited(), w.admitted.ours(m.d, time.Now()), w.backoff(m.d))
 		if m.d.settlement == nak && (full || !m.again) {
 			w.refused.Add(m.d.messageID(), struct{}{})
 		}

@@ -148,6 +148,9 @@ func (d *delivery) replyTo() string {
 	return ""
 }
 
+// awaited reports whether somebody waits for the outcome: whoever has named a reply-to, or the user of an interaction.
+func (d *delivery) awaited() bool { return d.discord || d.replyTo() != "" }
+
 // requestID is the message's own request ID, or its event ID. A request ID that is not safe in a header is ignored.
 func (d *delivery) requestID() string {
 	if id := d.header(contract.HeaderRequestID); contract.ValidEventID(id) {

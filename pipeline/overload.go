@@ -131,7 +131,7 @@ func (o *overload) refuse(batch []*delivery) {
 	for _, d := range batch {
 		a := &d.admission
 		tier := worth(a.Tenant.Tier)
-		if tier >= level || d.Kind != contract.KindCommand || d.decided() || !d.fresh() || a.Admitted || d.replyTo() == "" {
+		if tier >= level || d.Kind != contract.KindCommand || d.decided() || !d.fresh() || a.Admitted || !d.awaited() {
 			continue
 		}
 		a.Limited = false

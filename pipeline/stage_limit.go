@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"arrakis/pipeline/contract"
 	"arrakis/shard"
 )
 
@@ -52,6 +53,9 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 	for i, d := range batch {
 		d.Tenant = d.admission.Tenant
 		d.Community = d.Tenant.ID
+		if d.Kind == contract.KindAnswer {
+			d.Community = answersOf(d.Community)
+		}
 		if d.trace != nil {
 			d.traceLimit(time.Now())
 		}
@@ -63,7 +67,7 @@ func (s *limitStage) pass(work context.Context, batch []*delivery) error {
 			batch[i], batch[admitted] = batch[admitted], d
 			admitted++
 		default:
-			d.disposition = rejected(v.Unavailable, d.replyTo, v.RetryAfter)
+			d.disposition = rejected(v.Unavailable, d.awaited(), v.RetryAfter)
 		}
 	}
 	rest := batch[admitted:]

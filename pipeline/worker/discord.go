@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"arrakis/pipeline"
 	"arrakis/pipeline/contract"
@@ -24,6 +25,9 @@ type DiscordOptions struct {
 	ApplicationID string
 	// APIURL is the base URL of Discord's REST API, or of a proxy before it. Defaults to [discord.DefaultAPIURL].
 	APIURL string
+	// AnswerTime is how long the answer to an interaction is waited for before Discord is told that it follows. Discord gives
+	// 3 s for everything, with the way there and back. Defaults to 2 s.
+	AnswerTime time.Duration
 	// Ephemeral are the commands of which only their user sees the answer if it comes late: Discord must be told so before
 	// the answer is known. Names are as handlers have them. Defaults to none.
 	Ephemeral []string
@@ -42,6 +46,9 @@ func (o *DiscordOptions) faults() []error {
 	}
 	if err := discord.CheckAPIURL(o.APIURL); err != nil {
 		errs = append(errs, fmt.Errorf("worker: Discord.APIURL: %w", err))
+	}
+	if o.AnswerTime < 0 {
+		errs = append(errs, fmt.Errorf("worker: Discord.AnswerTime is %v, want more than 0, or 0 for the default", o.AnswerTime))
 	}
 	for _, name := range o.Ephemeral {
 		if !contract.ValidCommand(name) {
@@ -78,7 +85,7 @@ func (w *Worker) addDiscord(mux *http.ServeMux) error {
 	}
 	bought := premium.New(w.tenants, w.limiter.Health())
 	h, err := discordhttp.New(discordhttp.Options{
-		Keys: keys, Ingress: w.ingress, NATS: w.o.NATS, Ephemeral: w.o.Discord.Ephemeral,
+		Keys: keys, Ingress: w.ingress, NATS: w.o.NATS, Ephemeral: w.o.Discord.Ephemeral, AnswerTime: w.o.Discord.AnswerTime,
 		Entitled: bought.Interaction, Entitlements: bought.Event,
 		Logger: w.o.Logger, Registerer: w.o.Registry,
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -45,7 +46,8 @@ func (b *syncBuffer) String() string {
 	return b.all.String()
 }
 
-func newDiscordBed(t *testing.T, handlers *pipeline.Handlers) *discordBed {
+// newDiscordBed starts both. answerTime is how long an answer is waited for before it is deferred; 0 is the default.
+func newDiscordBed(t *testing.T, handlers *pipeline.Handlers, answerTime time.Duration) *discordBed {
 	t.Helper()
 	b := &discordBed{t: t, fake: fakediscord.New(fakediscord.Options{AnswerTime: testserver.Patience}), log: &syncBuffer{}}
 	api, err := b.fake.Start("127.0.0.1:0")
@@ -63,7 +65,7 @@ func newDiscordBed(t *testing.T, handlers *pipeline.Handlers) *discordBed {
 	}
 	b.endpoint = "http://" + l.Addr().String() + "/discord/interactions"
 	w := newWorker(t, Options{
-		HTTP: l, Handlers: handlers, Discord: DiscordOptions{PublicKeys: []string{b.fake.PublicKey()}, APIURL: api},
+		HTTP: l, Handlers: handlers, Discord: DiscordOptions{PublicKeys: []string{b.fake.PublicKey()}, APIURL: api, AnswerTime: answerTime},
 		MaxAttempts: 1, Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	w.runReady(t)
@@ -115,28 +117,25 @@ func (b *discordBed) then(id string, n int) (said []string) {
 	return said
 }
 
-// TestDiscord: an interaction is answered inline if it can be, later if it must be, and never by an error that tells users
-// what it should not.
-func TestDiscord(t *testing.T) {
-	release := make(chan struct{})
+// TestDiscordInline: what is known in time is the response itself, and an error tells users nothing that it should not.
+func TestDiscordInline(t *testing.T) {
 	h := pipeline.NewHandlers()
 	h.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return "pong", nil })
-	h.Command("slow", func(context.Context, *pipeline.Message) (any, error) { <-release; return "at last", nil })
-	h.Command("slow-error", func(_ context.Context, m *pipeline.Message) (any, error) {
-		<-release
-		return nil, fmt.Errorf("a secret: %s", m.Data)
-	})
 	h.Command("error", func(context.Context, *pipeline.Message) (any, error) { return nil, errors.New("a secret") })
 	h.Command("no", func(context.Context, *pipeline.Message) (any, error) {
 		return nil, pipeline.Permanent(403, "Not for you.")
 	})
 	h.Command("form", func(context.Context, *pipeline.Message) (any, error) {
-		return map[string]any{"type": 9, "data": map[string]any{"custom_id": "form", "title": "A form", "components": []any{}}}, nil
+		return map[string]any{"type": 9, "data": map[string]any{"custom_id": "form", "title": "A form", "components": []any{
+			map[string]any{"type": 1, "components": []any{map[string]any{"type": 4, "custom_id": "name", "style": 1, "label": "Name"}}},
+		}}}, nil
 	})
-	b := newDiscordBed(t, h)
-
+	b := newDiscordBed(t, h, testserver.Patience)
 	if got := b.send(fakediscord.Slash("ping").In("1", "2")); got.Response.Type != 4 || content(t, got.Response.Data) != "pong" {
 		t.Errorf("ping is answered %d %s", got.Response.Type, got.Response.Data)
+	}
+	if got := b.send(fakediscord.Slash("form").In("1", "2")); got.Response.Type != 9 {
+		t.Errorf("form is answered %d %s", got.Response.Type, got.Response.Data)
 	}
 	if got := b.send(fakediscord.Slash("no").In("1", "2")); content(t, got.Response.Data) != "(only you) Not for you." {
 		t.Errorf("what the handler refuses is answered %s", got.Response.Data)
@@ -145,7 +144,22 @@ func TestDiscord(t *testing.T) {
 	if text := content(t, got.Response.Data); !strings.HasPrefix(text, "(only you)") || strings.Contains(text, "secret") {
 		t.Errorf("a failure is answered %q", text)
 	}
+	if log := b.log.String(); strings.Contains(log, got.Token) || !strings.Contains(log, "a secret") {
+		t.Error("the log has a token, or lacks the handler's error")
+	}
+}
 
+// TestDiscordLate: what takes longer is deferred, and answered by REST. An error does not replace a component's message.
+func TestDiscordLate(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	h := pipeline.NewHandlers()
+	h.Command("slow", func(context.Context, *pipeline.Message) (any, error) { <-release; return "at last", nil })
+	h.Command("slow-error", func(_ context.Context, m *pipeline.Message) (any, error) {
+		<-release
+		return nil, fmt.Errorf("a secret: %s", m.Data)
+	})
+	b := newDiscordBed(t, h, 0)
 	slow, slowButton, failing := b.send(fakediscord.Slash("slow").In("1", "2")), b.send(fakediscord.Press("77", "slow:1").In("1", "3")),
 		b.send(fakediscord.Press("77", "slow-error").In("1", "4"))
 	if slow.Response.Type != 5 || slowButton.Response.Type != 6 || failing.Response.Type != 6 {
@@ -170,7 +184,7 @@ func TestDiscord(t *testing.T) {
 func TestDiscordFlood(t *testing.T) {
 	h := pipeline.NewHandlers()
 	h.Command("ping", func(context.Context, *pipeline.Message) (any, error) { return "pong", nil })
-	b := newDiscordBed(t, h)
+	b := newDiscordBed(t, h, testserver.Patience)
 	const sent, limit = 200, 10
 	var mu sync.Mutex
 	answers := map[string]int{}

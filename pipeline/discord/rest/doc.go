@@ -24,7 +24,8 @@
 // Redis is away, each goes by what it knows.
 //
 // An answer that refuses something ([discord.Answer.Refusal]) is dropped where it would have to wait: a flood of refusals
-// must not use up the channel, of which refusals and progress have half. A callback does not wait for permits, because it is worthless after 3 s.
+// must not use up the channel, of which refusals and progress have half. A callback does not wait for permits, because it
+// is worthless after 3 s.
 //
 // # Errors
 //

@@ -60,3 +60,12 @@ func (m *metrics) invalidNow() float64 {
 	}
 	return float64(m.invalid.Load())
 }
+
+// An answer that never came as far as to be sent.
+const (
+	unstored        = "unstored" // its way
+	lost     result = "lost"
+)
+
+// CountLost counts an answer that is not sent, because JetStream could not store it.
+func (c *Client) CountLost() { c.m.count(unstored, lost) }

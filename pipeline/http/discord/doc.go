@@ -19,16 +19,16 @@
 //
 // The interaction's ID is the message's ID: a repetition within the stream's duplicate window runs nothing, and is answered
 // that the answer follows. So a load balancer may send an interaction to another process, if the one that had it died: the
-// worker that handles it cannot reach the first request, and edits what the second one has deferred. What is refused before it is stored is answered 200, with a message in the user's language that only the user
-// sees.
+// worker that handles it cannot reach the first request, and edits what the second one has deferred. What is refused
+// before it is stored is answered 200, with a message in the user's language that only the user sees.
 //
 // # Autocomplete
 //
 // The handler gets the interaction's envelope, with data.focused for the option that the user types, and the headers of
-// every handler, but for the tier and the features: the tenant is not looked up. It answers an array of strings and numbers,
-// or of objects with name and value; see the rule for choices in choicesOf. Whoever types gets no choices if the handler is
-// not there, fails or is late, or if more than [MaxCompletions] requests are in flight, or more than 20 a second come from
-// one community. Nothing of it is stored, limited by the tenant's limits, or tried again.
+// every handler, but for the tier and the features: the tenant is not looked up. It answers an array of strings and
+// numbers, or of objects with name and value; see the rule for choices in choicesOf. Whoever types gets no choices if the
+// handler is not there, fails or is late, or if more than [MaxCompletions] requests are in flight, or more than 20 a
+// second come from one community. Nothing of it is stored, limited by the tenant's limits, or tried again.
 //
 // # Events
 //

@@ -1,6 +1,7 @@
 package discord
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,9 @@ type Options struct {
 	NATS *nats.Conn
 	// Ephemeral are the commands of which only the user sees an answer that comes late. Defaults to none.
 	Ephemeral []string
+	// AnswerTime is how long a worker's answer is waited for, from the end of a request's headers, before Discord is told that
+	// it follows. Discord gives 3 s for everything, with the way there and back. Defaults to 2 s.
+	AnswerTime time.Duration
 	// Entitled is told of every interaction before it is stored, but not of an autocomplete: an interaction has all
 	// entitlements of its guild and its user. It returns since when the community's config is in force that the message is to be
 	// handled under, for the header Arrakis-Tenant-Since; zero is no such time. It has 500 ms; an error is logged and
@@ -72,6 +76,9 @@ func (o *Options) validate() error {
 	}
 	if o.NATS == nil {
 		errs = append(errs, errors.New("no NATS: a connection is required"))
+	}
+	if o.AnswerTime < 0 {
+		errs = append(errs, errors.New("AnswerTime is negative: 0 is the default"))
 	}
 	for _, name := range o.Ephemeral {
 		if !contract.ValidCommand(name) {
@@ -107,6 +114,7 @@ func New(o Options) (*Handler, error) {
 		metrics: newMetrics(o.Registerer), times: defaultTimes, completions: newCompletions(o.NATS),
 		trouble: rate.Sometimes{Interval: 10 * time.Second},
 	}
+	h.times.answer = cmp.Or(o.AnswerTime, h.times.answer)
 	for _, name := range o.Ephemeral {
 		h.ephemeral[name] = true
 	}
