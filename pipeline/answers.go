@@ -2,10 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,8 +38,9 @@ func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*n
 		return nil, fmt.Errorf("encode an answer: %w", err)
 	}
 	id := fmt.Sprintf("%s:answer:%d", eventID, len(a.FollowUps))
-	if len(id) > 128 {
-		id = id[len(id)-128:]
+	if !contract.ValidEventID(id) { // too long
+		sum := sha256.Sum256([]byte(id))
+		id = hex.EncodeToString(sum[:])
 	}
 	body, err := json.Marshal(struct {
 		EventID   string          `json:"event_id"`
@@ -57,7 +61,7 @@ func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*n
 func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) {
 	var a discord.Answer
 	if err := json.Unmarshal(m.Data, &a); err != nil || a.Token == "" {
-		return nil, Permanent(400, "this is no answer to an interaction, or its token was taken out")
+		return nil, Permanent(http.StatusBadRequest, "this is no answer to an interaction, or its token was taken out")
 	}
 	select {
 	case x.sending <- struct{}{}:
@@ -73,7 +77,10 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 		if x.failures.Allow() {
 			x.log.WarnContext(ctx, "Discord refuses an answer", "interaction_id", a.InteractionID, "way", a.Way, "err", refused)
 		}
-		return nil, Permanent(400, "%s", refused.Error())
+		if !wantsOther(&a, refused) {
+			return nil, Permanent(http.StatusBadRequest, "%s", refused.Error())
+		}
+		next, err = instead(&a), nil
 	}
 	if err == nil && next != nil {
 		err = x.storeNext(ctx, next, m.TenantKey)
@@ -81,9 +88,31 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 	return nil, err
 }
 
+// wantsOther reports whether the user of an answer that Discord refuses still waits for one: Discord does not like its
+// message, such as an embed that is too long.
+func wantsOther(a *discord.Answer, refused *rest.RefusedError) bool {
+	return !a.Refusal && a.Way != discord.FollowUp && refused.Err != nil && refused.Err.Status == http.StatusBadRequest
+}
+
+// instead is the answer in place of one that Discord refuses. It counts as a refusal, so that none follows it.
+func instead(a *discord.Answer) *discord.Answer {
+	words := discord.Words{Type: a.Type, Locale: a.Locale}
+	next := &discord.Answer{
+		Target: a.Target, Way: a.Way, Response: words.Say(discord.KeyError, discord.Values{RequestID: a.InteractionID}), Refusal: true,
+	}
+	if next.Way == discord.Edit {
+		next.Way = next.Response.LateWay(a.Type)
+	}
+	return next
+}
+
 // storeNext stores what follows an answer that was sent.
 func (x *interactions) storeNext(ctx context.Context, next *discord.Answer, tenantKey string) error {
-	m, err := x.message(next, tenantKey, next.InteractionID)
+	eventID := next.InteractionID + ":next"
+	if next.Refusal {
+		eventID = next.InteractionID + ":instead"
+	}
+	m, err := x.message(next, tenantKey, eventID)
 	if err != nil {
 		return err
 	}

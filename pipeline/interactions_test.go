@@ -326,3 +326,21 @@ func TestRefusalsOfAGateway(t *testing.T) {
 		t.Errorf("%v answers were sent, want at least the %d that were allowed, and besides them no more than refusals may take of a channel", got, limit)
 	}
 }
+
+// TestAnswerRefusedByDiscord: the user of an answer that Discord does not like is told that something went wrong.
+func TestAnswerRefusedByDiscord(t *testing.T) {
+	b := setupInteractions(t)
+	b.handlers.Command("ping", func(context.Context, *Message) (any, error) {
+		return map[string]any{"embeds": []any{map[string]any{"title": strings.Repeat("x", 300)}}}, nil
+	})
+	b.start()
+	b.fake.Fail(1, fakediscord.Status(400))
+	i := ping()
+	i.Created = time.Now().Add(testserver.Patience)
+	id := b.gateway(i)
+	said := b.said(id, 1)
+	if len(said) != 1 || !strings.HasPrefix(said[0], "callback ") || !strings.Contains(said[0], id) {
+		t.Errorf("Discord was told %q, want an error with the number %s", said, id)
+	}
+	b.ended()
+}
