@@ -266,7 +266,7 @@ func TestMessageTooLargeForALane(t *testing.T) {
 // there is room, OVERFLOW is made again.
 func TestOverflowIsDeleted(t *testing.T) {
 	t.Parallel()
-	server := testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9 << 30 }) // as the streams reserve
+	server := testserver.NATS(t, func(o *server.Options) { o.JetStreamMaxMemory = 9<<30 + 1<<28 }) // as the streams reserve
 	f := newFloodedOn(t, server)
 	f.stayInLane("big")
 	f.open()
