@@ -81,7 +81,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.rate, "rate", 2_000, "interactions a second")
 	f.DurationVar(&o.duration, "duration", time.Minute, "for how long they are sent")
 	f.DurationVar(&o.kill, "kill", 5*time.Second, "time between two kills of a worker; 0 is none")
-	f.IntVar(&o.workers, "workers", 3, "workers; at least 2 if they are killed")
+	f.IntVar(&o.workers, "workers", 2, "workers; at least 2 if they are killed")
 	f.Float64Var(&o.slow, "slow", 1, "percent of the interactions whose handler takes 2.5 to 6 s")
 	f.BoolVar(&o.repeat, "repeat", true, "let the load balancer send an interaction whose connection broke to another\nworker; with --repeat=false, those that a worker had when it was killed are\nlost")
 	f.DurationVar(&o.wait, "wait", 2*time.Minute, "how long interactions that are open after the load may take")
