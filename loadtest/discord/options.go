@@ -66,7 +66,7 @@ It needs Go and redis-server (apt-get install redis-server).
 
 Exit code: 0 if all targets are met, 1 if not, 2 for wrong usage.
 
-About two minutes; or to try it, in less than half a minute:
+About five minutes; or to try it, in less than half a minute:
   go run ./loadtest discord
   go run ./loadtest discord --quick --out /tmp
 
@@ -84,7 +84,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.workers, "workers", 2, "workers; at least 2 if they are killed")
 	f.Float64Var(&o.slow, "slow", 1, "percent of the interactions whose handler takes 2.5 to 6 s")
 	f.BoolVar(&o.repeat, "repeat", true, "let the load balancer send an interaction whose connection broke to another\nworker; with --repeat=false, those that a worker had when it was killed are\nlost")
-	f.DurationVar(&o.wait, "wait", 2*time.Minute, "how long interactions that are open after the load may take")
+	f.DurationVar(&o.wait, "wait", 15*time.Minute, "how long interactions that are open after the load may take: Discord's\ntokens live for 15 minutes")
 	f.IntVar(&o.flood, "flood", 10_000, "interactions of the flood")
 	f.StringVar(&o.only, "only", "", "one section: load or flood")
 	f.BoolVar(&o.quick, "quick", false, "a short run at a low rate, whose latencies are not judged; workers take\nover after 2 s. The flags above have other defaults")
@@ -111,7 +111,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		o.ackWait = 2 * time.Second
 		set := map[string]bool{}
 		f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
-		for name, value := range map[string]string{"rate": "300", "duration": "8s", "kill": "3s", "wait": "30s", "flood": "1000"} {
+		for name, value := range map[string]string{"rate": "300", "duration": "8s", "kill": "3s", "wait": "1m", "flood": "1000"} {
 			if !set[name] {
 				_ = f.Set(name, value) // the values are right
 			}
