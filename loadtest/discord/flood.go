@@ -34,9 +34,13 @@ func runFlood(ctx context.Context, o options, dir string) (_ *floodResult, err e
 	if err := s.warm(ctx); err != nil {
 		return nil, fmt.Errorf("before the flood: %w", err)
 	}
-	before, began, flood := s.discord.Totals().Calls(), time.Now(), &sender{site: s}
 	one := fakediscord.Slash(quickCommand).In(guild(charged+open), guild(charged+open))
-	err = pace(ctx, o.rate, o.flood, func(due time.Time) { flood.send(ctx, one, over, due) })
+	interactions, err := s.prepare(ctx, o.rate, o.flood, func() (fakediscord.Interaction, class) { return one, over })
+	if err != nil {
+		return nil, err
+	}
+	before, began, flood := s.discord.Totals().Calls(), time.Now(), &sender{site: s}
+	err = pace(ctx, interactions, func(p prepared) { flood.send(ctx, p) })
 	flood.open.Wait()
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ type sender struct {
 }
 
 // send sends an interaction that is due, without waiting for the answer.
-func (s *sender) send(ctx context.Context, i fakediscord.Interaction, c class, due time.Time) {
+func (s *sender) send(ctx context.Context, p prepared) {
 	if s.inFlight.Add(1) > maxInFlight {
 		s.inFlight.Add(-1)
 		s.dropped.Add(1)
@@ -37,11 +37,9 @@ func (s *sender) send(ctx context.Context, i fakediscord.Interaction, c class, d
 	s.sent.Add(1)
 	s.open.Go(func() {
 		defer s.inFlight.Add(-1)
-		i.Created = due
-		issued := s.site.discord.Issue(i)
-		s.site.ledger.add(issued.ID, c)
-		sent, err := s.site.discord.Deliver(ctx, endpoint, issued)
-		s.site.ledger.delivered(sent, err, time.Since(due))
+		s.site.ledger.add(p.ID, p.class)
+		sent, err := s.site.discord.Deliver(ctx, endpoint, p.Issued)
+		s.site.ledger.delivered(sent, err, time.Since(p.due))
 	})
 }
 
@@ -62,6 +60,11 @@ func runLoad(ctx context.Context, o options, dir string, p *program.Progress) (_
 	if err := s.warm(ctx); err != nil {
 		return nil, fmt.Errorf("before the load: %w", err)
 	}
+	rnd := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // a load, not a secret
+	interactions, err := s.prepare(ctx, o.rate, o.total(), func() (fakediscord.Interaction, class) { return draw(rnd, o.slow) })
+	if err != nil {
+		return nil, err
+	}
 	before := s.discord.Totals()
 	began, load := time.Now(), &sender{site: s}
 	status := func() string {
@@ -75,11 +78,7 @@ func runLoad(ctx context.Context, o options, dir string, p *program.Progress) (_
 	striking, stopStriking := context.WithCancel(ctx)
 	var striker errgroup.Group
 	striker.Go(func() error { return s.strike(striking, o.kill, &res.Kills) })
-	rnd := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // a load, not a secret
-	err = pace(ctx, o.rate, o.total(), func(due time.Time) {
-		i, c := draw(rnd, o.slow)
-		load.send(ctx, i, c, due)
-	})
+	err = pace(ctx, interactions, func(p prepared) { load.send(ctx, p) })
 	res.Took = time.Since(began)
 	stopStriking()
 	if struck := striker.Wait(); err == nil {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,22 +141,45 @@ func TestReport(t *testing.T) {
 // Interactions start when they are due, however long others take, and what is late starts at once.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		var dues, starts []time.Duration
-		err := pace(t.Context(), 100, 5, func(due time.Time) {
-			dues, starts = append(dues, due.Sub(began)), append(starts, time.Since(began))
-			if len(dues) == 2 {
-				<-time.After(25 * time.Millisecond) // the machine stalls
+		began, ms := time.Now(), time.Millisecond
+		interactions := make([]prepared, 5)
+		for n := range interactions {
+			interactions[n].due = began.Add(time.Duration(n) * 10 * ms)
+		}
+		var starts []time.Duration
+		err := pace(t.Context(), interactions, func(p prepared) {
+			starts = append(starts, time.Since(began))
+			if p.due.Sub(began) == 10*ms {
+				<-time.After(25 * ms) // the machine stalls
 			}
 		})
-		ms := time.Millisecond
-		if want := []time.Duration{0, 10 * ms, 20 * ms, 30 * ms, 40 * ms}; err != nil || !cmp.Equal(dues, want) {
-			t.Errorf("due at %v, %v; want %v", dues, err, want)
-		}
-		if want := []time.Duration{0, 10 * ms, 35 * ms, 35 * ms, 40 * ms}; !cmp.Equal(starts, want) {
-			t.Errorf("started at %v, want %v", starts, want)
+		if want := []time.Duration{0, 10 * ms, 35 * ms, 35 * ms, 40 * ms}; err != nil || !cmp.Equal(starts, want) {
+			t.Errorf("started at %v, %v; want %v", starts, err, want)
 		}
 	})
+}
+
+// Interactions are made before the first of them is due, and say when each is.
+func TestPrepare(t *testing.T) {
+	s := &site{discord: fakediscord.New(fakediscord.Options{})}
+	drawn := 0
+	all, err := s.prepare(t.Context(), 100, 3, func() (fakediscord.Interaction, class) {
+		drawn++
+		return fakediscord.Slash(quickCommand), class(drawn)
+	})
+	if early := time.Until(all[0].due); err != nil || early > 0 {
+		t.Fatalf("prepared %v before the first is due, %v", early, err)
+	}
+	for n, p := range all {
+		id, _ := strconv.ParseUint(p.ID, 10, 64)
+		if created := time.UnixMilli(int64(id>>22) + 1_420_070_400_000); p.class != class(n+1) || !created.Equal(p.due.Truncate(time.Millisecond)) ||
+			!p.due.Equal(all[0].due.Add(time.Duration(n)*10*time.Millisecond)) {
+			t.Errorf("interaction %d is due at %v, created at %v, of class %d", n, p.due, created, p.class)
+		}
+	}
+	if issued := s.discord.Totals().Issued; issued != 0 {
+		t.Errorf("%d are known before they are sent", issued)
+	}
 }
 
 // The load is of all classes, in their parts, and the slow ones are of commands and components.

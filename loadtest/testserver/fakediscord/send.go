@@ -3,12 +3,11 @@ package fakediscord
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"time"
@@ -16,14 +15,6 @@ import (
 
 // maxAnswer bounds the answer of an endpoint, in bytes.
 const maxAnswer = 1 << 20
-
-// Issued is an interaction that was made.
-type Issued struct {
-	ID, Token string // a PING has no token
-	Body      []byte // as Discord sends it, over HTTP or by a gateway (there it is the member d)
-
-	kind int
-}
 
 // Sent says what an endpoint answered.
 type Sent struct {
@@ -47,44 +38,6 @@ func broke(format string, args ...any) *RuleError {
 	return &RuleError{Rule: fmt.Sprintf(format, args...)}
 }
 
-// Issue makes an interaction without sending it, as a gateway would bring it. It waits for a callback. A PING is not
-// remembered.
-func (s *Server) Issue(i Interaction) Issued {
-	i = i.withDefaults()
-	id := NewIDAt(i.Created)
-	token := newToken(id)
-	if i.Type == typePing {
-		return Issued{ID: id, Body: s.body(i, id, "", nil), kind: typePing}
-	}
-	r := &interaction{
-		id: id, token: token, channel: i.Channel, guild: i.Guild, user: i.User.ID, did: i.did(), kind: i.Type, created: i.Created,
-	}
-	if i.Type == typeComponent {
-		r.original = i.Message
-	}
-	if i.Entitlements == nil {
-		i.Entitlements = s.active(i.Guild, i.User.ID, i.Created)
-	}
-	s.tell(s.expire(time.Now())...)
-	s.mu.Lock()
-	r.history = s.histories.begin(id, token)
-	s.rememberLocked(r)
-	var message *Message
-	if kept := s.histories.messages[i.Message]; kept != nil {
-		copied := *kept
-		message = &copied
-	}
-	s.mu.Unlock()
-	return Issued{ID: id, Token: token, Body: s.body(i, id, token, message), kind: i.Type}
-}
-
-// newToken returns a token in the form of Discord's, which is not documented.
-func newToken(id string) string {
-	secret := make([]byte, 48)
-	_, _ = rand.Read(secret) // never fails
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "interaction:%s:%x", id, secret))
-}
-
 // Send makes an interaction, sends it to the endpoint, signed with the key in use, and applies Discord's rules to the
 // answer. Errors: [*RuleError], also if there is no answer; and ctx's.
 //
@@ -94,10 +47,17 @@ func (s *Server) Send(ctx context.Context, endpoint string, i Interaction) (Sent
 	return s.Deliver(ctx, endpoint, s.Issue(i))
 }
 
-// Deliver is Send for an interaction that was made already.
+// Deliver is Send for an interaction that was issued or prepared already.
 func (s *Server) Deliver(ctx context.Context, endpoint string, i Issued) (Sent, error) {
 	began := time.Now()
-	status, body, err := s.post(ctx, endpoint, i.Body, func(h http.Header) { s.Sign(h, i.Body, began) })
+	s.remember(&i)
+	status, body, err := s.post(ctx, endpoint, i.Body, func(h http.Header) {
+		if i.signed != nil {
+			maps.Copy(h, i.signed)
+		} else {
+			s.Sign(h, i.Body, began)
+		}
+	})
 	sent := Sent{Issued: i, Status: status, Took: time.Since(began)}
 	if err == nil {
 		err = s.take(i.Token, &sent, body)

@@ -131,3 +131,23 @@ func TestProbe(t *testing.T) {
 	}
 	want(t, "remembered", w.Totals().Issued, 0)
 }
+
+// What was prepared is signed for the time that it is due, and known from the time that it is sent.
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	w := start(t, fakediscord.Options{})
+	due := time.Now().Add(time.Minute)
+	p := w.Prepare(fakediscord.Interaction{Name: "ping", Created: due})
+	want(t, "issued", w.Totals().Issued, 0)
+	signed := make(http.Header)
+	w.Sign(signed, p.Body, due)
+	sent, err := w.Deliver(t.Context(), w.endpoint(func(rw http.ResponseWriter, r *http.Request) {
+		for name := range signed {
+			want(t, name, r.Header.Get(name), signed.Get(name))
+		}
+		reply(`{"type":4,"data":{"content":"pong"}}`)(rw, r)
+	}), p)
+	want(t, "status", sent.Status, 200)
+	want(t, "error", err, nil)
+	want(t, "answered", w.Totals().Inline, 1)
+}
