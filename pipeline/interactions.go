@@ -184,6 +184,9 @@ func responseTo(d *delivery, words *discord.Words) (r discord.Response, refusal 
 
 // target is where the answer of d goes. Its texts are copies, because d's memory is that of a message.
 func (x *interactions) target(d *delivery) (discord.Target, bool) {
+	if d.progress != nil {
+		return d.progress.target, true
+	}
 	t, ok := discord.TargetOf(d.Data)
 	if t.ApplicationID == "" {
 		t.ApplicationID = x.applicationID

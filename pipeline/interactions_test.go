@@ -297,6 +297,25 @@ func TestProgressAndFollowUps(t *testing.T) {
 	b.ended()
 }
 
+// TestFollowUpBounds: a handler is told which follow-up is one too many, or too large to be stored.
+func TestFollowUpBounds(t *testing.T) {
+	b := setupInteractions(t)
+	large := map[string]any{"embeds": []any{map[string]any{"description": strings.Repeat("x", int(b.nc.MaxPayload())/4)}}}
+	var got []bool
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) {
+		for _, next := range []any{large, large, "1", "2", "3", "4", "5"} {
+			got = append(got, m.FollowUp(next) == nil)
+		}
+		return "pong", nil
+	})
+	b.start()
+	b.gateway(ping())
+	b.ended()
+	if diff := cmp.Diff([]bool{true, false, true, true, true, true, false}, got); diff != "" {
+		t.Errorf("follow-ups that are taken (-want +got)\n%s", diff)
+	}
+}
+
 // TestNoInteraction: a handler is told that there is nobody to be shown anything.
 func TestNoInteraction(t *testing.T) {
 	b := setupInteractions(t)

@@ -43,8 +43,9 @@ func (m *Message) Progress(result any) error {
 	return nil
 }
 
-// FollowUp adds a message that is sent after the answer, if the handler succeeds. There may be [discord.MaxFollowUps]; like
-// the answer, they are sent also if this process dies. An error is [ErrNoInteraction], or says why the result cannot be sent.
+// FollowUp adds a message that is sent after the answer, if the handler succeeds. There may be [discord.MaxFollowUps], and
+// together they may have half the size that NATS allows for a message, because they are stored with the answer: they are
+// sent also if this process dies. An error is [ErrNoInteraction], or says why the result cannot be sent.
 func (m *Message) FollowUp(result any) error {
 	if m.progress == nil {
 		return ErrNoInteraction
@@ -171,6 +172,13 @@ func (p *progress) follow(result json.RawMessage) error {
 	defer p.mu.Unlock()
 	if len(p.followUps) == discord.MaxFollowUps {
 		return errTooManyFollowUps
+	}
+	size, most := len(response.Data), p.x.nc.MaxPayload()/2
+	for _, before := range p.followUps {
+		size += len(before)
+	}
+	if int64(size) > most {
+		return fmt.Errorf("the follow-ups of an answer have %d bytes together, and may have %d", size, most)
 	}
 	if !p.isClosed() {
 		p.followUps = append(p.followUps, response.Data)
