@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"math"
 	"strings"
@@ -29,8 +28,6 @@ const (
 	answersInFlight = 1_024
 	// offerTime is how long a request has to say what became of its answer.
 	offerTime = time.Second
-	// storeTime is how long JetStream has to store an answer, and storeTries how often that is tried.
-	storeTime, storeTries = 3 * time.Second, 4
 	// failuresLogged is how many interactions that failed are logged a second.
 	failuresLogged = 20
 )
@@ -55,6 +52,9 @@ type interactions struct {
 	// Both are bounded by the intake, which an interaction leaves when its answer is stored.
 	toOffer, toStore *shard.Mailbox[*outgoing]
 	open             sync.WaitGroup // answers that are not done
+
+	patient chan struct{}  // holds one for each answer that waits for ANSWERS longer than others; see goesOn
+	trouble rate.Sometimes // what is logged of them
 }
 
 // newInteractions starts nothing. workers is how many handlers run at once.
@@ -63,6 +63,7 @@ func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, w
 		nc: nc, js: js, log: log, applicationID: o.ApplicationID, client: o.Client,
 		sending: make(chan struct{}, max(1, workers/2)), failures: rate.NewLimiter(failuresLogged, 5*failuresLogged),
 		toOffer: shard.NewMailbox[*outgoing](math.MaxInt), toStore: shard.NewMailbox[*outgoing](math.MaxInt),
+		patient: make(chan struct{}, patientAnswers), trouble: rate.Sometimes{Interval: time.Minute},
 	}
 }
 
@@ -73,8 +74,14 @@ type outgoing struct {
 	replyTo   string                  // of the request that may take it; "" if there is none
 	tenantKey string
 	eventID   string
-	tries     int         // to store it, that have failed
 	done      func(error) // called once, with nil if the answer was taken or stored
+
+	// How storing it goes.
+	until      time.Time    // its token lasts no longer
+	tries      int          // that have failed
+	large      bool         // NATS does not carry it, so that sorry has taken its place
+	patient    bool         // it has a place in interactions.patient
+	inProgress func() error // tells JetStream that the interaction is not done
 }
 
 // isInteraction reports whether arrakis sends the answer of d to Discord: it came over HTTP as an interaction, or from a
@@ -160,6 +167,7 @@ func (x *interactions) put(d *delivery, done func(error)) {
 		answer:  discord.Answer{Target: target, Way: discord.Callback, Response: response, Refusal: refusal},
 		sorry:   func() discord.Response { return words.Say(discord.KeyError, discord.Values{RequestID: requestID}) },
 		replyTo: d.replyTo(), tenantKey: strings.Clone(d.TenantKey), eventID: strings.Clone(d.EventID), done: done,
+		until: lastsUntil(&target, time.Now()), inProgress: d.msg.InProgress,
 	}
 	if p := d.progress; p != nil {
 		if d.status == contract.StatusOK {
@@ -204,6 +212,9 @@ func (x *interactions) target(d *delivery) (discord.Target, bool) {
 
 // end says that an answer is done.
 func (x *interactions) end(o *outgoing, err error) {
+	if o.patient {
+		<-x.patient // does not block: the answer has put one in
+	}
 	o.done(err)
 	x.open.Done()
 }
@@ -248,47 +259,4 @@ func (o *outgoing) late() {
 	}
 	o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
 	o.answer.Refusal = false // somebody has been told to wait for it
-}
-
-// tooLarge says that NATS does not carry the answer with what follows it.
-func (o *outgoing) tooLarge() {
-	o.answer.Response, o.answer.FollowUps = o.sorry(), nil
-	if o.answer.Way == discord.Edit {
-		o.answer.Way = o.answer.Response.LateWay(o.answer.Type)
-	}
-}
-
-// store stores an answer in ANSWERS.
-func (x *interactions) store(work context.Context, o *outgoing) {
-	m, err := x.message(&o.answer, o.tenantKey, o.eventID)
-	if err == nil {
-		err = x.stores.Publish(work, m, time.Now().Add(storeTime), func(_ *jetstream.PubAck, err error) { x.stored(work, o, err) })
-	}
-	if err != nil {
-		x.stored(work, o, err)
-	}
-}
-
-// stored ends an answer that is stored, and tries again if it is not. It must not block.
-func (x *interactions) stored(work context.Context, o *outgoing, err error) {
-	switch {
-	case err == nil:
-		x.end(o, nil)
-	case work.Err() != nil:
-		x.end(o, err)
-	default:
-		if o.tries++; o.tries == storeTries {
-			if x.failures.Allow() {
-				x.log.WarnContext(work, "an answer is lost: it cannot be stored in ANSWERS", "event_id", o.eventID, "err", err)
-			}
-			x.client.CountLost()
-			x.end(o, nil)
-			return
-		}
-		if errors.Is(err, nats.ErrMaxPayload) {
-			o.tooLarge()
-		}
-		wait := time.Duration(o.tries) * time.Second
-		time.AfterFunc(wait, func() { _, _ = x.toStore.Offer(o) })
-	}
 }
