@@ -1,10 +1,10 @@
 package discord
 
 import (
-	"fmt"
-	"strings"
+	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -77,24 +77,38 @@ func parseTime(field, text string) (time.Time, error) {
 }
 
 // ParseEntitlements reads a list of entitlements, as Discord answers it. An error is a *[ParseError].
-func ParseEntitlements(list []byte) ([]Entitlement, error) { return parseEntitlements(list, "") }
-
-// parseEntitlements reads the list that is the member of the given name, or a whole body for "".
-func parseEntitlements(list jsontext.Value, member string) ([]Entitlement, error) {
-	if member != "" && absent(list) {
-		return nil, nil
-	}
+func ParseEntitlements(list []byte) ([]Entitlement, error) {
 	var received []receivedEntitlement
-	if err := unmarshal(list, member, &received); err != nil {
+	if err := unmarshal(list, "", &received); err != nil {
 		return nil, err
 	}
 	all := make([]Entitlement, 0, len(received))
 	for i := range received {
-		e, err := received[i].entitlement(strings.TrimPrefix(fmt.Sprintf("%s.%d", member, i), "."))
+		e, err := received[i].entitlement(strconv.Itoa(i))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, e)
 	}
 	return all, nil
+}
+
+// clearEntitlements reads those entitlements of a list whose form is known. unclear says that there may be others.
+func clearEntitlements(list jsontext.Value) (all []Entitlement, unclear bool) {
+	var elements []jsontext.Value
+	if absent(list) || json.Unmarshal(list, &elements) != nil {
+		return nil, true
+	}
+	for _, element := range elements {
+		var received receivedEntitlement
+		err := json.Unmarshal(element, &received)
+		if err == nil {
+			var e Entitlement
+			if e, err = received.entitlement(""); err == nil {
+				all = append(all, e)
+			}
+		}
+		unclear = unclear || err != nil
+	}
+	return all, unclear
 }

@@ -70,8 +70,36 @@ func TestEntitlementsOfAnInteraction(t *testing.T) {
 		ID: "1019653849998299136", SKU: "1019475255913222144", GuildID: "290926798626357999", UserID: "53908232506183680",
 		StartsAt: time.Date(2022, 9, 14, 17, 0, 18, 704_163_000, time.UTC), EndsAt: time.Date(2022, 10, 14, 17, 0, 18, 704_163_000, time.UTC),
 	}, {ID: "1019653849998299137", SKU: "1019475255913222145", UserID: "53908232506183680"}}
-	if diff := cmp.Diff(want, i.Entitlements); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	if diff := cmp.Diff(want, i.Entitlements); diff != "" || i.EntitlementsUnclear {
+		t.Errorf("unclear: %t, (-want +got)\n%s", i.EntitlementsUnclear, diff)
+	}
+}
+
+// An interaction is answered, whatever its entitlements are like.
+func TestUnclearEntitlements(t *testing.T) {
+	const command = `{"id":"1","application_id":"2","token":"t","type":2,"guild_id":"3","member":{"user":{"id":"5"}},` +
+		`"data":{"id":"6","name":"ping","type":1}}`
+	known := []Entitlement{{ID: "1", SKU: "2"}}
+	for _, tt := range []struct {
+		name, member string
+		want         []Entitlement
+	}{
+		{"none are sent", ``, nil},
+		{"null", `,"entitlements":null`, nil},
+		{"an object", `,"entitlements":{}`, nil},
+		{"no objects", `,"entitlements":[null,[],"1",{"id":"1","sku_id":"2"}]`, known},
+		{"no SKU", `,"entitlements":[{"id":"3"},{"id":"1","sku_id":"2"}]`, known},
+		{"an ID as a number", `,"entitlements":[{"id":"1","sku_id":"2"},{"id":3,"sku_id":"2"}]`, known},
+		{"it ends some time", `,"entitlements":[{"id":"3","sku_id":"2","ends_at":"soon"},{"id":"1","sku_id":"2"}]`, known},
+	} {
+		i, err := Parse([]byte(strings.Replace(command, `,"guild_id"`, tt.member+`,"guild_id"`, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, i.Entitlements); diff != "" || !i.EntitlementsUnclear {
+			t.Errorf("%s: unclear: %t, (-want +got)\n%s", tt.name, i.EntitlementsUnclear, diff)
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ type Interaction struct {
 	Command       string // the name of the handler
 	CustomID      string // of a component or a modal
 	Entitlements  []Entitlement
+	// EntitlementsUnclear says that Entitlements are not all: Discord has sent none, or some in a form that is not known.
+	EntitlementsUnclear bool
 
 	data envelopeData
 }
@@ -87,7 +89,7 @@ type received struct {
 
 // Parse reads the body of a request of Discord. Of a [Ping] it returns the type alone. An error is a *[ParseError].
 // Members that it does not know pass, but a body that is not strict JSON does not, nor one in which a member has the
-// wrong type.
+// wrong type. Entitlements are the exception: a new form of them must not keep a user's command from being answered.
 func Parse(body []byte) (*Interaction, error) {
 	var r received
 	if err := unmarshal(body, "", &r); err != nil {
@@ -114,9 +116,7 @@ func Parse(body []byte) (*Interaction, error) {
 	if i.UserID, err = r.userID(); err != nil {
 		return nil, err
 	}
-	if i.Entitlements, err = parseEntitlements(r.Entitlements, "entitlements"); err != nil {
-		return nil, err
-	}
+	i.Entitlements, i.EntitlementsUnclear = clearEntitlements(r.Entitlements)
 	if i.data, err = r.envelopeData(); err != nil {
 		return nil, err
 	}

@@ -55,7 +55,8 @@ func New(tenants *store.Store, health *redishealth.Health) *Premium {
 	return &Premium{tenants: tenants, health: health, last: last}
 }
 
-// Interaction records the entitlements of an interaction. Those that are not among them any more have ended. It returns
+// Interaction records the entitlements of an interaction. Those that are not among them any more have ended, unless it is
+// unclear whether these are all. It returns
 // the time for the message's header [contract.HeaderTenantSince], so that this very command is handled in its new tier;
 // zero if nothing has changed lately. An interaction that says the same as the last one of its community costs no round trip.
 // After an error the next interaction tries again. Errors: [redishealth.ErrAway] and those of [store.Store.Entitle].
@@ -68,7 +69,7 @@ func (p *Premium) interaction(ctx context.Context, i *discord.Interaction, now t
 	if len(tiers.SKUs) == 0 {
 		return time.Time{}, nil
 	}
-	community, said := i.Community(), hashOf(i.Entitlements)
+	community, said := i.Community(), hashOf(i.Entitlements, i.EntitlementsUnclear)
 	was, known := p.last.Get(community)
 	if known && was.said == said && was.tiers == tiers && now.Sub(was.at) < lookEvery {
 		return was.since(now), nil
@@ -124,7 +125,7 @@ func observe(i *discord.Interaction) (o tenant.Observation, ok bool) {
 	if !ok {
 		return o, false
 	}
-	o = tenant.Observation{At: at, Complete: true, Seen: make(map[string]tenant.Seen, len(i.Entitlements))}
+	o = tenant.Observation{At: at, Complete: !i.EntitlementsUnclear, Seen: make(map[string]tenant.Seen, len(i.Entitlements))}
 	for n := range i.Entitlements {
 		e := &i.Entitlements[n]
 		// A user's own entitlements come with interactions in guilds, too.
@@ -141,7 +142,10 @@ func seenOf(e *discord.Entitlement) tenant.Seen {
 }
 
 // hashOf is the same for the same entitlements in whatever order.
-func hashOf(all []discord.Entitlement) (sum uint64) {
+func hashOf(all []discord.Entitlement, unclear bool) (sum uint64) {
+	if unclear {
+		sum = 1
+	}
 	var text []byte
 	for n := range all {
 		e := &all[n]

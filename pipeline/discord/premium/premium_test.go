@@ -107,6 +107,20 @@ func TestInteractions(t *testing.T) {
 	b.comes(65*time.Second, true, tenant.Enterprise, guilds("8", "2"), guilds("9", "1"))
 }
 
+// What an interaction does not say clearly has not ended.
+func TestUnclearEntitlements(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.comes(0, true, tenant.Pro, guilds("9", "1"))
+	unclear := at(b.now.Add(time.Second))
+	unclear.EntitlementsUnclear = true
+	if _, err := b.interaction(t.Context(), unclear, b.now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b.tier("5", tenant.Pro)
+	b.comes(2*time.Second, true, tenant.Free)
+}
+
 // Only what is the community's, and has begun, counts.
 func TestWhoseEntitlements(t *testing.T) {
 	t.Parallel()

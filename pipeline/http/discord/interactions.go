@@ -120,6 +120,12 @@ func (c *call) entitled(ctx context.Context, i *discord.Interaction) time.Time {
 	if c.h.o.Entitled == nil {
 		return time.Time{}
 	}
+	if i.EntitlementsUnclear {
+		c.h.trouble.Do(func() {
+			c.h.log.WarnContext(ctx, "entitlements of an interaction are missing, or of a form that is not known: such do not count, and none ends by it",
+				"community_id", c.community, "event_id", c.eventID, "request_id", c.requestID)
+		})
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.h.times.entitled)
 	defer cancel()
 	since, err := c.h.o.Entitled(ctx, i)
