@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"arrakis/pipeline/discord"
 )
 
 // Ways in metrics that are no [discord.Way].
@@ -42,6 +44,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "arrakis_discord_invalid_requests",
 		Help: "Calls of the last 10 minutes that count towards a ban by Discord, over all processes; at 5000 no more are made.",
 	}, m.invalidNow)
+	// The series of answers exist from the start, so that the first one that is not sent shows as an increase.
+	for _, way := range []discord.Way{discord.Callback, discord.Edit, discord.FollowUp} {
+		for _, r := range []result{sent, expired, dropped, refused, failed, later} {
+			m.answers.WithLabelValues(string(way), string(r))
+		}
+	}
+	m.answers.WithLabelValues(inline, string(sent))
+	m.answers.WithLabelValues(unstored, string(lost))
 	return m
 }
 

@@ -3,6 +3,8 @@ package discord
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"arrakis/pipeline/discord"
 )
 
 // kind is a value of the label type: that of an interaction, or one of these.
@@ -38,10 +40,22 @@ type metrics struct{ interactions *prometheus.CounterVec }
 
 // newMetrics makes the metrics and registers them, unless reg is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
-	return &metrics{promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+	m := &metrics{promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "arrakis_discord_interactions_total",
 		Help: "Requests of Discord by type of interaction, or event, and by how they were answered.",
 	}, []string{"type", "answer"})}
+	// These exist from the start, so that the first one that is refused shows as an increase.
+	for _, t := range []discord.Type{discord.Command, discord.Component, discord.Modal} {
+		for _, e := range []end{endInline, endDeferred, endRefused, endRepeated, endGone} {
+			m.interactions.WithLabelValues(t.String(), string(e))
+		}
+	}
+	for _, k := range []kind{kindUnknown, kindEvent} {
+		for _, e := range []end{endUnauthorized, endStale} {
+			m.interactions.WithLabelValues(string(k), string(e))
+		}
+	}
+	return m
 }
 
 func (m *metrics) answered(k kind, e end) {
