@@ -3,6 +3,7 @@ package dashboards
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/loadtest/testserver/fakediscord"
 )
 
 // commandTTL is short, so that a command is soon too old.
@@ -27,6 +29,7 @@ type bed struct {
 	t       *testing.T
 	js      jetstream.JetStream
 	redis   *testserver.TCPProxy
+	discord *fakediscord.Server
 	client  *http.Client
 	ingress string // URL
 	ops     string // host:port
@@ -44,6 +47,12 @@ func startWorker(t *testing.T) *bed {
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool, MinVersion: tls.VersionTLS12}}},
 	}
 	t.Cleanup(b.client.CloseIdleConnections)
+	b.discord = fakediscord.New(fakediscord.Options{Client: b.client})
+	api, err := b.discord.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.discord.Close() }) // nothing is pending
 	listen := freeAddr(t)
 	b.ingress = "https://" + listen
 	env := []string{
@@ -51,6 +60,7 @@ func startWorker(t *testing.T) *bed {
 		"HTTP_TLS_CERT=" + cert, "HTTP_TLS_KEY=" + key, "INGRESS_AUTH=none", "STREAM_STORAGE=memory",
 		"COMMAND_TTL=" + commandTTL.String(), "MAX_ATTEMPTS=2", "RETRY_BACKOFF=1s", "LOG_LEVEL=error",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + freeAddr(t), // no collector: spans are lost
+		"DISCORD_PUBLIC_KEY=" + b.discord.PublicKey(), "DISCORD_API_URL=" + api,
 	}
 	binary := filepath.Join(t.TempDir(), "arrakis")
 	run := func(path string, args ...string) {
@@ -157,6 +167,22 @@ func (b *bed) traffic() {
 	b.post("/v1/eligibility/checks", fmt.Sprintf(check, "delayed"), "Prefer: respond-async")
 	b.post("/v1/eligibility/syncs", `{"community_id":"handled","check_type":"community_sync"}`)
 	b.post("/v1/events", `{"community_id":"handled","event_type":"member.join"}`)
+	b.interactions()
+}
+
+// interactions sends an interaction of Discord over HTTP, and one as a gateway does, which is answered by a call.
+func (b *bed) interactions() {
+	b.t.Helper()
+	ping := fakediscord.Slash("ping")
+	_, err := b.discord.Send(b.t.Context(), b.ingress+"/discord/interactions", ping)
+	if rule := (*fakediscord.RuleError)(nil); err != nil && !errors.As(err, &rule) { // none answers while the worker starts
+		b.t.Fatal(err)
+	}
+	issued := b.discord.Issue(ping)
+	data := fmt.Sprintf(`{"command_name":"ping","interaction_id":%q,"interaction_token":%q,"interaction_type":"command","application_id":%q}`,
+		issued.ID, issued.Token, b.discord.ApplicationID())
+	b.publish("commands.interaction", fmt.Sprintf(
+		`{"event_id":%q,"event_type":"interaction.create","community_id":"gateway","data":%s}`, issued.ID, data))
 }
 
 // TestMetricsExist: what rules, alerts and dashboard ask for exists. A worker handles messages of every kind and end, and
