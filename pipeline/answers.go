@@ -22,6 +22,10 @@ import (
 // Discord.
 const busyPause = 2 * time.Second
 
+// failPause is how long an answer waits at least that Discord did not take for a fault of its own, or of the network, and
+// maxFailPause how long at most. Between them it waits for half the time that has passed since the interaction.
+const failPause, maxFailPause = time.Second, time.Minute
+
 // answersOf is the community under which the answers of a community take turns: of their own, because an answer must not
 // wait for the community's commands. An ID that would be too long stays as it is.
 func answersOf(community string) string {
@@ -82,10 +86,22 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 		}
 		next, err = instead(&a), nil
 	}
+	if err != nil && ctx.Err() == nil { // no attempt, of which there are few: Discord takes it for as long as its token lives
+		x.discordAway.Do(func() {
+			x.log.WarnContext(ctx, "answers cannot be sent to Discord; each is tried again for 15 minutes", "err", err)
+		})
+		return nil, Later(afterFailure(&a, time.Now()), err.Error())
+	}
 	if err == nil && next != nil {
 		err = x.storeNext(ctx, next, m.TenantKey)
 	}
 	return nil, err
+}
+
+// afterFailure is how long an answer waits that could not be sent at now.
+func afterFailure(a *discord.Answer, now time.Time) time.Duration {
+	created, _ := discord.Created(a.InteractionID) // Send takes no other
+	return min(max(now.Sub(created)/2, failPause), maxFailPause)
 }
 
 // wantsOther reports whether the user of an answer that Discord refuses still waits for one: Discord does not like its

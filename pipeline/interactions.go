@@ -55,6 +55,8 @@ type interactions struct {
 
 	patient chan struct{}  // holds one for each answer that waits for ANSWERS longer than others; see goesOn
 	trouble rate.Sometimes // what is logged of them
+
+	discordAway rate.Sometimes // what is logged of answers that Discord does not take for a fault of its own
 }
 
 // newInteractions starts nothing. workers is how many handlers run at once.
@@ -64,6 +66,7 @@ func newInteractions(nc *nats.Conn, js jetstream.JetStream, o *DiscordOptions, w
 		sending: make(chan struct{}, max(1, workers/2)), failures: rate.NewLimiter(failuresLogged, 5*failuresLogged),
 		toOffer: shard.NewMailbox[*outgoing](math.MaxInt), toStore: shard.NewMailbox[*outgoing](math.MaxInt),
 		patient: make(chan struct{}, patientAnswers), trouble: rate.Sometimes{Interval: time.Minute},
+		discordAway: rate.Sometimes{Interval: time.Minute},
 	}
 }
 

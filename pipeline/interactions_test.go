@@ -231,8 +231,10 @@ func TestAnswerAfterFaults(t *testing.T) {
 	b := setupInteractions(t)
 	var handled atomic.Int64
 	b.handlers.Command("ping", func(context.Context, *Message) (any, error) { handled.Add(1); return "pong", nil })
+	answering := b.options
+	b.options = func(o *Options) { answering(o); o.MaxAttempts = 1 }
 	b.start()
-	b.fake.Fail(1, fakediscord.Status(503))
+	b.fake.Fail(2, fakediscord.Status(503)) // no attempts: Discord is away
 	b.fake.Fail(1, fakediscord.RateLimited(fakediscord.ScopeUser, 10*time.Millisecond))
 	i := ping()
 	i.Created = time.Now().Add(testserver.Patience)
