@@ -145,17 +145,18 @@ func TestDiscordCommandLine(t *testing.T) {
 	b := newTab(t, newSite(t, nil).ops, wide, height)
 	b.open("/")
 	eval[bool](b, `import(document.querySelector("script[src$='/app.js']").src.replace("app.js", "discord_command.js")).then(m => {
-		const string = 3, integer = 4, boolean = 5, number = 10;
+		const string = 3, integer = 4, boolean = 5, user = 6, number = 10;
 		window.command = m;
 		window.all = m.leaves([
 			{name: "ping", description: "Answers"}, {name: "High Five", type: 2},
 			{name: "ban", options: [
 				{name: "who", type: string, required: true}, {name: "days", type: integer}, {name: "quiet", type: boolean}, {name: "share", type: number},
 				{name: "why", type: string, choices: [{name: "spam", value: "SPAM"}, {name: "raid", value: "RAID"}]}, {name: "note", type: string, autocomplete: true}]},
+			{name: "warn", options: [{name: "user", type: user}, {name: "points", type: integer, min_value: 0, max_value: 9}]},
 			{name: "role", options: [
 				{name: "user", type: 2, options: [{name: "add", type: 1, options: [{name: "to", type: string}]}, {name: "list", type: 1}]},
 				{name: "all", type: 1}]},
-		]);
+		], [{id: "201", name: "paul"}, {id: "202", name: "chani"}]);
 		return true;
 	})`)
 	for _, tt := range []struct{ typed, want string }{
@@ -165,6 +166,8 @@ func TestDiscordCommandLine(t *testing.T) {
 		{"/ban who:https://a.b/c:d days:", `{"name":"ban","options":[{"name":"who","type":3,"value":"https://a.b/c:d"}]}`},
 		{"/role user add to:x", `{"name":"role","options":[{"name":"user","type":2,"options":[{"name":"add","type":1,"options":[{"name":"to","type":3,"value":"x"}]}]}]}`},
 		{"/role all", `{"name":"role","options":[{"name":"all","type":1,"options":[]}]}`},
+		{"/warn user:chani points:9", `{"name":"warn","options":[{"name":"user","type":6,"value":"202"},{"name":"points","type":4,"value":9}]}`},
+		{"/warn user:201", `{"name":"warn","options":[{"name":"user","type":6,"value":"201"}]}`},
 		{"hello", `{"fault":"Here are only commands: type / to see them."}`},
 		{"/pong now", `{"fault":"There is no command /pong."}`},
 		{"/pingx", `{"fault":"There is no command /pingx."}`},
@@ -176,13 +179,16 @@ func TestDiscordCommandLine(t *testing.T) {
 		{"/ban who:x quiet:maybe", `{"fault":"quiet: true or false"}`},
 		{"/ban who:x share:half", `{"fault":"share: a number"}`},
 		{"/ban who:x why:fun", `{"fault":"why: choose one of spam, raid"}`},
+		{"/warn user:leto", `{"fault":"user: choose one of paul, chani"}`},
+		{"/warn points:10", `{"fault":"points: a whole number from 0 to 9"}`},
+		{"/warn points:-1", `{"fault":"points: a whole number from 0 to 9"}`},
 	} {
 		if got := eval[string](b, "JSON.stringify(command.parse("+quote(tt.typed)+", all))"); got != tt.want {
 			t.Errorf("%s:\n%s, want\n%s", tt.typed, got, tt.want)
 		}
 	}
 	for _, tt := range []struct{ typed, want string }{
-		{"/", "/ban |/ping |/role all |/role user add |/role user list "},
+		{"/", "/ban |/ping |/role all |/role user add |/role user list |/warn "},
 		{"/p", "/ping "},
 		{"/ping", ""},
 		{"/ping ", ""},
@@ -192,6 +198,7 @@ func TestDiscordCommandLine(t *testing.T) {
 		{"/ban who:x ", "/ban who:x days:|/ban who:x quiet:|/ban who:x share:|/ban who:x why:|/ban who:x note:"},
 		{"/ban why:", "/ban why:spam |/ban why:raid "},
 		{"/ban why:r", "/ban why:raid "},
+		{"/warn user:c", "/warn user:chani "},
 		{"/ban quiet:t", "/ban quiet:true "},
 		{"hello", ""},
 	} {
@@ -199,8 +206,8 @@ func TestDiscordCommandLine(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.typed, got, tt.want)
 		}
 	}
-	asked := eval[string](b, `(({name, options, insert}) => JSON.stringify({name, options, text: insert("Y")}))(command.complete("/ban who:x note:n", all).ask)`)
-	if want := `{"name":"ban","options":[{"name":"note","type":3,"value":"n","focused":true}],"text":"/ban who:x note:Y "}`; asked != want {
+	asked := eval[string](b, `(({name, options, insert}) => JSON.stringify({name, options, text: insert("Y")}))(command.complete("/ban who:x days:y note:n", all).ask)`)
+	if want := `{"name":"ban","options":[{"name":"who","type":3,"value":"x"},{"name":"note","type":3,"value":"n","focused":true}],"text":"/ban who:x days:y note:Y "}`; asked != want {
 		t.Errorf("the application is asked %s, want %s", asked, want)
 	}
 }

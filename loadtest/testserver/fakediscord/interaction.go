@@ -21,6 +21,7 @@ type Interaction struct {
 	Guild   string // "" for a direct message
 	Channel string
 	User    User
+	Others  []User // whom options may name as well; who is named is in "resolved"
 
 	Locale      string    // of the user; defaults to "en-US"
 	GuildLocale string    // defaults to "en-US"
@@ -134,9 +135,7 @@ func writeOptions(b *strings.Builder, options []Option) {
 
 // body returns the interaction as Discord sends it. message is that of a component, nil if it is not kept.
 func (s *Server) body(i Interaction, id, token string, message *Message) []byte {
-	user := map[string]any{
-		"id": i.User.ID, "username": i.User.Name, "global_name": i.User.Name, "discriminator": "0", "avatar": nil, "public_flags": 0,
-	}
+	user := i.User.object()
 	b := map[string]any{
 		"id": id, "application_id": s.o.ApplicationID, "type": i.Type, "token": token, "version": 1,
 		"channel_id": i.Channel, "channel": map[string]any{"id": i.Channel, "type": 0},
@@ -146,10 +145,9 @@ func (s *Server) body(i Interaction, id, token string, message *Message) []byte 
 		b["guild_id"], b["guild_locale"], b["context"] = i.Guild, i.GuildLocale, 0
 		b["guild"] = map[string]any{"id": i.Guild, "locale": i.GuildLocale, "features": []string{}}
 		b["authorizing_integration_owners"] = map[string]string{"0": i.Guild}
-		b["member"] = map[string]any{
-			"user": user, "roles": []string{}, "permissions": "2147483647", "joined_at": "2020-05-01T00:00:00.000000+00:00",
-			"nick": nil, "deaf": false, "mute": false, "pending": false, "flags": 0,
-		}
+		member := member()
+		member["user"], member["deaf"], member["mute"] = user, false, false
+		b["member"] = member
 	} else {
 		b["user"], b["context"] = user, 1
 		b["authorizing_integration_owners"] = map[string]string{"1": i.User.ID}
@@ -180,6 +178,9 @@ func (i Interaction) data() map[string]any {
 		d := map[string]any{"id": commandID(i.Name), "name": i.Name, "type": 1}
 		if len(i.Options) > 0 {
 			d["options"] = i.Options
+		}
+		if resolved := i.resolved(); resolved != nil {
+			d["resolved"] = resolved
 		}
 		return d
 	case typeComponent:

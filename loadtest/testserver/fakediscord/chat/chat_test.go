@@ -206,6 +206,34 @@ func TestInteraction(t *testing.T) {
 	}
 }
 
+// Users whom options name are in what is resolved.
+func TestResolved(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	asked := make(chan []byte, 1)
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what is missing is seen below
+		asked <- body
+		says(`{"type":4,"data":{"content":"warned"}}`)(w, r)
+	}
+	b.post(t, "/discord/interactions", deedOf(paul, `"type":2,"name":"warn","options":[{"name":"now","type":1,"options":[
+		{"name":"who","type":6,"value":"202"},{"name":"other","type":6,"value":"9"},{"name":"text","type":3,"value":"201"}]}]`))
+	var i struct {
+		Data struct {
+			Resolved struct {
+				Users   map[string]struct{ Username string }
+				Members map[string]struct{ Permissions string }
+			}
+		}
+	}
+	if err := json.Unmarshal(<-asked, &i); err != nil {
+		t.Fatal(err)
+	}
+	if r := i.Data.Resolved; len(r.Users) != 1 || r.Users[chani].Username != "chani" || len(r.Members) != 1 || r.Members[chani].Permissions == "" {
+		t.Errorf("resolved: %+v", r)
+	}
+}
+
 // An ephemeral message is for its user alone.
 func TestEphemeral(t *testing.T) {
 	t.Parallel()

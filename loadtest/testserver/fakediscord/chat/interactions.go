@@ -54,7 +54,7 @@ func (c *chat) interactions(w http.ResponseWriter, r *http.Request) {
 		deny(w, fault)
 		return
 	}
-	done, err := c.do(r.Context(), d.interaction(p), max(1, d.Times))
+	done, err := c.do(r.Context(), c.interaction(&d, p), max(1, d.Times))
 	if err != nil {
 		return // the client is gone
 	}
@@ -71,10 +71,10 @@ func (d *deed) check() *problem.Problem {
 	return nil
 }
 
-func (d *deed) interaction(p place) fakediscord.Interaction {
+func (c *chat) interaction(d *deed, p place) fakediscord.Interaction {
 	i := fakediscord.Interaction{
 		Type: d.Type, Name: d.Name, Options: d.Options, CustomID: d.CustomID, Message: d.Message, Values: d.Values,
-		Guild: p.guild, Channel: p.channel, User: p.user, Locale: d.Locale,
+		Guild: p.guild, Channel: p.channel, User: p.user, Others: c.o.Users, Locale: d.Locale,
 	}
 	for _, f := range d.Fields {
 		i.Fields = append(i.Fields, fakediscord.Field(f))

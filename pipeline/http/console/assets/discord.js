@@ -39,7 +39,7 @@ async function start() {
   move();
   const form = document.getElementById("composer");
   if (form) {
-    startComposer(form, all.commands, {
+    startComposer(form, all.commands, all.users, {
       use: (deed, text, times) => act({ type: command, ...deed, times }, text),
       choices: async (deed) => (await send({ type: complete, ...deed })).data?.choices ?? [],
     });

@@ -1,15 +1,18 @@
 // What is typed: /name option:value option:value. Commands are those that are registered, in Discord's form.
 
 const subcommand = 1, group = 2;
-const integer = 4, boolean = 5, number = 10;
+const integer = 4, boolean = 5, user = 6, number = 10;
 
-// leaves are all that can be used of the commands: {path, description, options}, with subcommands in their paths.
-export function leaves(commands) {
+// leaves are all that can be used of the commands: {path, text, description, options}, with subcommands in their paths.
+// Options that name a user have the users as their choices.
+export function leaves(commands, users) {
   const all = [];
+  const people = users.map((u) => ({ name: u.name, value: u.id }));
+  const withUsers = (option) => (option.type === user ? { ...option, choices: people } : option);
   const walk = (command, path) => {
     const inner = (command.options ?? []).filter((o) => o.type === subcommand || o.type === group);
     for (const o of inner) walk(o, [...path, o]);
-    if (inner.length === 0) all.push({ path, text: "/" + path.map((p) => p.name).join(" "), description: command.description ?? "", options: command.options ?? [] });
+    if (inner.length === 0) all.push({ path, text: "/" + path.map((p) => p.name).join(" "), description: command.description ?? "", options: (command.options ?? []).map(withUsers) });
   };
   for (const command of commands) if ((command.type ?? 1) === 1) walk(command, [command]);
   return all.sort((a, b) => a.text.localeCompare(b.text));
@@ -61,16 +64,22 @@ function typedValue(option, text) {
   const choice = option.choices?.find((c) => c.name === text || String(c.value) === text);
   if (option.choices?.length) return choice?.value;
   switch (option.type) {
-    case integer: return /^-?\d{1,15}$/.test(text) ? Number(text) : undefined;
-    case number: return Number.isFinite(Number(text)) ? Number(text) : undefined;
+    case integer: return /^-?\d{1,15}$/.test(text) ? within(option, Number(text)) : undefined;
+    case number: return Number.isFinite(Number(text)) ? within(option, Number(text)) : undefined;
     case boolean: return { true: true, false: false }[text.toLowerCase()];
     default: return text;
   }
 }
 
+// within returns the value if it is in the option's bounds.
+function within({ min_value: min = -Infinity, max_value: max = Infinity }, value) {
+  return value >= min && value <= max ? value : undefined;
+}
+
 function expected(option) {
   if (option.choices?.length) return "choose one of " + option.choices.map((c) => c.name).join(", ");
-  return { [integer]: "a whole number", [number]: "a number", [boolean]: "true or false" }[option.type];
+  const bounds = [["from", option.min_value], ["to", option.max_value]].filter(([, n]) => n !== undefined).map((b) => " " + b.join(" ")).join("");
+  return { [integer]: "a whole number" + bounds, [number]: "a number" + bounds, [boolean]: "true or false" }[option.type];
 }
 
 // complete returns what could be typed next: [{text, label, detail}]; and if the application knows more, {ask}, which is
@@ -90,8 +99,10 @@ export function complete(text, all) {
     const list = choices.filter((c) => c.name.toLowerCase().startsWith(last.value.toLowerCase()) && c.name !== last.value)
       .map((c) => ({ text: insert(c.name), label: c.name, detail: "" }));
     if (!last.option.autocomplete) return { list };
+    const typed = given.slice(0, -1).map(({ option, value }) => ({ name: option.name, type: option.type, value: typedValue(option, value) }));
     const focused = { name: last.option.name, type: last.option.type, value: last.value, focused: true };
-    return { list, ask: { name: leaf.path[0].name, options: nested(leaf, [focused]), insert } };
+    const options = [...typed.filter((o) => o.value !== undefined && o.value !== ""), focused];
+    return { list, ask: { name: leaf.path[0].name, options: nested(leaf, options), insert } };
   }
   const word = /\S*$/.exec(rest)[0];
   const open = leaf.options.filter((o) => !given.some((g) => g.option === o) && o.name.startsWith(word));

@@ -6,10 +6,10 @@ import { make } from "./discord_text.js";
 
 const flood = 20; // times that a command is sent at once
 
-// startComposer brings the form to life. use sends a command: (deed, text, times); choices asks the application for the
+// startComposer brings the form to life. users are whom options can name. use sends a command: (deed, text, times); choices asks the application for the
 // choices of an option.
-export function startComposer(form, commands, { use, choices }) {
-  const all = leaves(commands);
+export function startComposer(form, commands, users, { use, choices }) {
+  const all = leaves(commands, users);
   const input = form.querySelector("input");
   const box = document.getElementById("completions");
   let shown = []; // what is in the list
