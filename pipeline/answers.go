@@ -105,9 +105,15 @@ func afterFailure(a *discord.Answer, now time.Time) time.Duration {
 }
 
 // wantsOther reports whether the user of an answer that Discord refuses still waits for one: Discord does not like its
-// message, such as an embed that is too long.
+// message, such as an embed that is too long, or it is a modal that comes too late.
 func wantsOther(a *discord.Answer, refused *rest.RefusedError) bool {
-	return !a.Refusal && a.Way != discord.FollowUp && refused.Err != nil && refused.Err.Status == http.StatusBadRequest
+	if a.Refusal || a.Way == discord.FollowUp {
+		return false
+	}
+	if refused.Err == nil {
+		return a.Response.IsModal()
+	}
+	return refused.Err.Status == http.StatusBadRequest || refused.Err.Status == http.StatusRequestEntityTooLarge
 }
 
 // instead is the answer in place of one that Discord refuses. It counts as a refusal, so that none follows it.

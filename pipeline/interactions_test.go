@@ -211,6 +211,30 @@ func TestAnswerTooLarge(t *testing.T) {
 	b.ended()
 }
 
+// TestLateModalOfAGateway: a modal that is not the first answer is an error to the user, and not silence.
+func TestLateModalOfAGateway(t *testing.T) {
+	t.Parallel()
+	b := setupInteractions(t)
+	shown := make(chan struct{})
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) {
+		if err := m.Progress("half"); err != nil { // it is the first answer
+			return nil, err
+		}
+		<-shown
+		return map[string]any{"type": 9, "data": map[string]any{"custom_id": "m", "title": "M", "components": []any{map[string]any{"type": 1}}}}, nil
+	})
+	b.start()
+	i := ping()
+	i.Created = time.Now().Add(testserver.Patience)
+	id := b.gateway(i)
+	b.said(id, 1)
+	close(shown)
+	if got := b.said(id, 2); len(got) != 2 || !strings.HasPrefix(got[1], "edit ") || !strings.Contains(got[1], "went wrong") {
+		t.Errorf("Discord was told %q", got)
+	}
+	b.ended()
+}
+
 // TestSenderAnswers: a sender that waits for the outcome gets it, and answers Discord by itself.
 func TestSenderAnswers(t *testing.T) {
 	b := setupInteractions(t)
@@ -355,13 +379,15 @@ func TestAnswerRefusedByDiscord(t *testing.T) {
 		return map[string]any{"embeds": []any{map[string]any{"title": strings.Repeat("x", 300)}}}, nil
 	})
 	b.start()
-	b.fake.Fail(1, fakediscord.Status(400))
-	i := ping()
-	i.Created = time.Now().Add(testserver.Patience)
-	id := b.gateway(i)
-	said := b.said(id, 1)
-	if len(said) != 1 || !strings.HasPrefix(said[0], "callback ") || !strings.Contains(said[0], id) {
-		t.Errorf("Discord was told %q, want an error with the number %s", said, id)
+	for _, status := range []int{400, 413} {
+		b.fake.Fail(1, fakediscord.Status(status))
+		i := ping()
+		i.Created = time.Now().Add(testserver.Patience)
+		id := b.gateway(i)
+		said := b.said(id, 1)
+		if len(said) != 1 || !strings.HasPrefix(said[0], "callback ") || !strings.Contains(said[0], id) {
+			t.Errorf("after a %d, Discord was told %q, want an error with the number %s", status, said, id)
+		}
 	}
 	b.ended()
 }

@@ -118,8 +118,11 @@ func (c *Client) send(ctx context.Context, a *discord.Answer) (discord.Way, resu
 		}
 		way = a.Response.LateWay(a.Type)
 	}
-	if time.Since(created) >= discord.Lifetime || a.Response.IsModal() { // a modal is a first answer or none
+	if time.Since(created) >= discord.Lifetime {
 		return way, expired, nil
+	}
+	if a.Response.IsModal() {
+		return way, refused, &RefusedError{Reason: "a modal can only be the first answer to an interaction"}
 	}
 	body := a.Response.Data
 	if way == discord.Edit {

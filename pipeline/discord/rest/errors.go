@@ -15,7 +15,8 @@ type LaterError struct {
 // Error implements error.
 func (e *LaterError) Error() string { return e.Reason + "; try again in " + e.After.String() }
 
-// RefusedError means that Discord will refuse the answer however often it is sent: mostly because of the form of its message.
+// RefusedError means that Discord will refuse the answer however often it is sent: mostly because of the form of its
+// message, or because it is a modal and not the first answer.
 type RefusedError struct {
 	Reason string
 	Err    *api.Error // what Discord says; nil if Discord was not asked

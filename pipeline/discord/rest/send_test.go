@@ -37,11 +37,12 @@ func TestAnswerWithFollowUps(t *testing.T) {
 	})
 }
 
+var modal = discord.Response{Type: discord.ResponseModal, Data: []byte(`{"custom_id":"m","title":"M","components":[{"type":1}]}`)}
+
 func TestWays(t *testing.T) {
 	t.Parallel()
 	old := fakediscord.Slash("ping")
 	old.Created = time.Now().Add(-2 * firstAnswer)
-	modal := discord.Response{Type: discord.ResponseModal, Data: []byte(`{"custom_id":"m","title":"M","components":[{"type":1}]}`)}
 	for _, tt := range []struct {
 		name        string
 		interaction fakediscord.Interaction
@@ -57,7 +58,6 @@ func TestWays(t *testing.T) {
 		{"update", fakediscord.Press("7", "b"), `{"type":6}`, discord.Response{Type: discord.ResponseUpdate, Data: []byte(`{"content":"x"}`)}, nil, "edit sent", 3},
 		{"message after a component", fakediscord.Press("7", "b"), `{"type":6}`, message("error"), []string{"error"}, "followup sent", 3},
 		{"modal", fakediscord.Slash("ping"), "", modal, nil, "callback sent", 1},
-		{"modal after a deferral", fakediscord.Slash("ping"), `{"type":5}`, modal, []string{""}, "edit expired", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +74,18 @@ func TestWays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A modal that is not the first answer is not sent, and whoever made it learns so: the user still waits.
+func TestLateModal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testserver.Miniredis(t).Addr())
+	_, err := w.Send(t.Context(), &discord.Answer{Target: w.deferred("1"), Way: discord.Callback, Response: modal})
+	if !errors.As(err, new(*RefusedError)) {
+		t.Errorf("%v, want a RefusedError", err)
+	}
+	w.wantShown("1", "")
+	w.wantCounted(map[string]float64{"edit refused": 1})
 }
 
 // The flags of a message that cannot be edited are not sent with an edit.
