@@ -64,7 +64,7 @@ func (x *interactions) message(a *discord.Answer, tenantKey, eventID string) (*n
 // sendAnswer is the handler of the messages in ANSWERS: one request to Discord each. What follows is a message of its own.
 func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) {
 	var a discord.Answer
-	if err := json.Unmarshal(m.Data, &a); err != nil || a.Token == "" {
+	if err := json.Unmarshal(m.Data, &a); err != nil || !discord.ValidToken(a.Token) {
 		return nil, Permanent(http.StatusBadRequest, "this is no answer to an interaction, or its token was taken out")
 	}
 	select {

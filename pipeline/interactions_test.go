@@ -272,6 +272,20 @@ func TestAnswerAfterFaults(t *testing.T) {
 	}
 }
 
+// TestAnswerWithoutToken: Discord is not asked with a token that was taken out, which would count towards its ban.
+func TestAnswerWithoutToken(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(discord.Answer{Target: discord.Target{InteractionID: "1", Token: "a-token"}, Way: discord.Edit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &interactions{} // has no client
+	_, err = x.sendAnswer(t.Context(), &Message{Envelope: contract.Envelope{Data: discord.Redact(data)}})
+	if refused, ok := errors.AsType[*HandlerError](err); !ok || refused.Code != 400 {
+		t.Errorf("%v, want a 400", err)
+	}
+}
+
 // TestProgressAndFollowUps: what a Go function and a micro service show before their answers and after them comes in order.
 func TestProgressAndFollowUps(t *testing.T) {
 	b := setupInteractions(t)

@@ -109,7 +109,7 @@ func Parse(body []byte) (*Interaction, error) {
 	if err := r.checkIDs(); err != nil {
 		return nil, err
 	}
-	if !validToken(r.Token) {
+	if !ValidToken(r.Token) {
 		return nil, &ParseError{"token", "expected 1 to 512 visible ASCII characters without quotes and backslashes"}
 	}
 	var err error

@@ -39,9 +39,9 @@ func handlerName(s string) string {
 // maxToken is how many bytes a token may have. Those of Discord have some 200.
 const maxToken = 512
 
-// validToken reports whether s can be the token of an interaction: 1 to 512 visible ASCII characters, without quotes and
-// backslashes, which would hide its end from [Redact].
-func validToken(s string) bool {
+// ValidToken reports whether s can be the token of an interaction: 1 to 512 visible ASCII characters, without quotes and
+// backslashes, which would hide its end from [Redact]; and not what Redact puts in its place.
+func ValidToken(s string) bool {
 	if s == "" || len(s) > maxToken || s == redacted {
 		return false
 	}

@@ -70,7 +70,7 @@ func TargetOf(data []byte) (t Target, ok bool) {
 		Channel       string         `json:"channel_id"`
 		Locale        string         `json:"locale"`
 	}
-	if err := json.Unmarshal(data, &d); err != nil || !ValidID(d.ID) || !validToken(d.Token) ||
+	if err := json.Unmarshal(data, &d); err != nil || !ValidID(d.ID) || !ValidToken(d.Token) ||
 		d.ApplicationID != "" && !ValidID(d.ApplicationID) || d.Channel != "" && !ValidID(d.Channel) {
 		return Target{}, false
 	}
