@@ -113,7 +113,7 @@ func (p *retryPolicy) handled(err error, t *try) disposition {
 		}
 		p.again(&d, t, t.earlier+1)
 	case errors.As(err, &later) && t.now.Sub(t.stored) < p.until:
-		d.failure = &contract.Error{Code: http.StatusServiceUnavailable, Message: later.reason}
+		d.failure = &contract.Error{Code: http.StatusServiceUnavailable, Message: withoutTokens(later.reason)}
 		p.putOff(&d, t, later.after, t.now.Add(later.after))
 	default:
 		d.failed(err)
@@ -145,7 +145,7 @@ func (d *disposition) spoiled(err error) {
 func (d *disposition) failed(err error) {
 	d.errorType, d.failure = errorHandler, &contract.Error{Code: http.StatusInternalServerError, Message: "the handler failed"}
 	if handler, ok := errors.AsType[*HandlerError](err); ok {
-		d.failure = &contract.Error{Code: handler.Code, Message: handler.Message}
+		d.failure = &contract.Error{Code: handler.Code, Message: withoutTokens(handler.Message)}
 		if handler.Code == http.StatusServiceUnavailable {
 			d.failure.Code = http.StatusBadGateway // 503 is what arrakis itself says: not now
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,20 @@ func TestHandled(t *testing.T) {
 				t.Errorf("refused %t, want %t", c.refused, refused)
 			}
 		})
+	}
+}
+
+// No failure, and so no sender and no log, has the token of an interaction that a handler's error names.
+func TestFailuresHaveNoTokens(t *testing.T) {
+	const token = "aW50ZXJhY3Rpb246c2VjcmV0" //nolint:gosec // it is none
+	for _, err := range []error{
+		errors.New(token), Permanent(404, token), &HandlerError{Code: 500, Message: token}, &HandlerError{Code: 503, Message: token},
+		&resultError{errors.New(token)}, Later(time.Second, token),
+	} {
+		d := (&retryPolicy{backoff: []time.Duration{time.Second}, until: time.Hour}).handled(err, &try{attempt: 1, maxAttempts: 3})
+		if strings.Contains(d.cause+d.failure.Message, token) {
+			t.Errorf("%T: the cause is %q, the sender is told %q", err, d.cause, d.failure.Message)
+		}
 	}
 }
 

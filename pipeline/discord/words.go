@@ -51,7 +51,7 @@ func (w *Words) Say(key Key, v Values) Response { return say(w.text(key, v), tru
 
 // text is the text of key in the tenant's words, or else in arrakis' own, in the user's language or else in English.
 func (w *Words) text(key Key, v Values) string {
-	language, _, _ := strings.Cut(w.Locale, "-")
+	language, _, _ := strings.Cut(cmp.Or(w.Locale, "en"), "-")
 	text := cmp.Or(
 		w.Texts[w.Locale][string(key)], w.Texts[language][string(key)], w.Texts["*"][string(key)],
 		languages[language][key], languages["en"][key],

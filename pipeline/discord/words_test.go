@@ -117,6 +117,7 @@ func TestWhoseWords(t *testing.T) {
 		{"ja", texts, KeyExpired, "any"},
 		{"pt-BR", texts, KeyBusy, "any <t:7:R>"},
 		{"pt-BR", texts, KeyUnavailable, languages["pt"][KeyUnavailable]},
+		{"", map[string]map[string]string{"en": {"expired": "mine"}, "*": {"expired": "any"}}, KeyExpired, "mine"},
 		{"ja", map[string]map[string]string{"*": {"expired": strings.Repeat("x", 3_000)}}, KeyExpired, strings.Repeat("x", 1_999) + "…"},
 	} {
 		w := Words{Type: Command, Locale: tt.locale, Texts: tt.texts}

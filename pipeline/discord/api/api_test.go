@@ -99,6 +99,7 @@ func TestErrors(t *testing.T) {
 		{"shared", answer(429, `{"retry_after":2}`, scope, "shared"), limited(Shared, 2*time.Second), "", false},
 		{"global", answer(429, `{"retry_after":2,"global":true}`, scope, "user"), limited(Global, 2*time.Second), "", true},
 		{"global by header", answer(429, `{"retry_after":2}`, global, "true"), limited(Global, 2*time.Second), "", true},
+		{"global by scope", answer(429, `{"retry_after":2}`, scope, "global", bucket, "abc"), limited(Global, 2*time.Second), "", true},
 		{"no scope, but a bucket", answer(429, `{"retry_after":2}`, bucket, "abc"), limited(User, 2*time.Second), "", true},
 		{"ban by Cloudflare", answer(429, "error code: 1015", retry, "3600"), limited(Global, time.Hour), "", true},
 		{"no time", answer(429, "{}", scope, "shared"), limited(Shared, time.Second), "", false},

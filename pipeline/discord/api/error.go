@@ -117,7 +117,7 @@ func newError(r *http.Response, body []byte, secret string) *Error {
 // scopeOf reads the scope. Discord names it in a header. An answer without the header is one of Cloudflare, or of a proxy.
 func scopeOf(h http.Header, global bool) Scope {
 	switch scope := Scope(h.Get("X-RateLimit-Scope")); {
-	case global || h.Get("X-RateLimit-Global") != "":
+	case global || scope == Global || h.Get("X-RateLimit-Global") != "":
 		return Global
 	case scope == User || scope == Shared:
 		return scope

@@ -152,6 +152,7 @@ func TestChoices(t *testing.T) {
 		{"none", `[]`, `[]`},
 		{"null", `null`, `[]`},
 		{"an empty string", `["","a"]`, `[{"name":"a","value":"a"}]`},
+		{"an empty value", `[{"name":"none","value":""},"a"]`, `[{"name":"a","value":"a"}]`},
 		{"a long name", `[{"name":"` + long + `","value":"a"}]`, `[{"name":"` + strings.Repeat("é", 100) + `","value":"a"}]`},
 		{"a long value", `["` + long + `","a"]`, `[{"name":"a","value":"a"}]`},
 		{"as long as may be", `["` + long[2:] + `"]`, `[{"name":"` + long[2:] + `","value":"` + long[2:] + `"}]`},
@@ -180,6 +181,15 @@ func TestChoices(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// What a handler says of its failure is logged, without a token.
+func TestFailedChoicesHaveNoToken(t *testing.T) {
+	const token = "aW50ZXJhY3Rpb246c2VjcmV0" //nolint:gosec // it is none
+	_, err := choicesOf(&nats.Msg{Header: nats.Header{contract.HeaderServiceError: {"no answer from /webhooks/1/" + token}}})
+	if err == nil || strings.Contains(err.Error(), token) || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("%v, want the handler's words without the token", err)
 	}
 }
 

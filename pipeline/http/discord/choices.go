@@ -27,10 +27,10 @@ type choice struct {
 
 // choicesOf reads the reply of a handler: an array of strings and numbers, or of objects with name, value and
 // name_localizations, where name may be left out. The first 25 count. A text of more than 100 characters is cut; but a
-// value that is too long cannot be chosen for what it is, so its choice is left out.
+// value that is too long cannot be chosen for what it is, and Discord takes none that is empty, so its choice is left out.
 func choicesOf(reply *nats.Msg) ([]choice, error) {
 	if text := reply.Header.Get(contract.HeaderServiceError) + reply.Header.Get(contract.HeaderServiceErrorCode); text != "" {
-		return nil, fmt.Errorf("the handler failed: %s", contract.Clip(text, 256))
+		return nil, fmt.Errorf("the handler failed: %s", contract.Clip(string(discord.Redact([]byte(text))), 256))
 	}
 	var all []jsontext.Value
 	if err := json.Unmarshal(reply.Data, &all); err != nil {
@@ -53,7 +53,7 @@ func choicesOf(reply *nats.Msg) ([]choice, error) {
 			c.Name = text
 		}
 		c.Name = firstCharacters(c.Name, maxChoiceText)
-		if c.Name == "" || utf8.RuneCountInString(text) > maxChoiceText {
+		if text == "" || utf8.RuneCountInString(text) > maxChoiceText {
 			continue
 		}
 		if found = append(found, c); len(found) == maxChoices {
