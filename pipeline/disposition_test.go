@@ -85,7 +85,7 @@ func TestHandled(t *testing.T) {
 
 // No failure, and so no sender and no log, has the token of an interaction that a handler's error names.
 func TestFailuresHaveNoTokens(t *testing.T) {
-	const token = "aW50ZXJhY3Rpb246c2VjcmV0" //nolint:gosec // it is none
+	const token = "aW50ZXJhY3Rpb246c2VjcmV0"
 	for _, err := range []error{
 		errors.New(token), Permanent(404, token), &HandlerError{Code: 500, Message: token}, &HandlerError{Code: 503, Message: token},
 		&resultError{errors.New(token)}, Later(time.Second, token),

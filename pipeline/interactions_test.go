@@ -356,6 +356,22 @@ func TestFollowUpBounds(t *testing.T) {
 	}
 }
 
+// TestFollowUpTooLate: a follow-up that comes after its handler has ended is not sent, and who gives it is told.
+func TestFollowUpTooLate(t *testing.T) {
+	b := setupInteractions(t)
+	messages := make(chan *Message, 1)
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) {
+		messages <- m
+		return "pong", nil
+	})
+	b.start()
+	b.gateway(ping())
+	b.ended()
+	if err := (<-messages).FollowUp("more"); err == nil {
+		t.Error("a follow-up is taken that nobody sends")
+	}
+}
+
 // TestNoInteraction: a handler is told that there is nobody to be shown anything.
 func TestNoInteraction(t *testing.T) {
 	b := setupInteractions(t)

@@ -21,8 +21,11 @@ import (
 // of Discord that arrakis answers.
 var ErrNoInteraction = errors.New("the message is no interaction that arrakis answers")
 
-// errTooManyFollowUps is told to a handler.
-var errTooManyFollowUps = fmt.Errorf("an answer has %d follow-ups at most", discord.MaxFollowUps)
+// What is told to handlers.
+var (
+	errTooManyFollowUps = fmt.Errorf("an answer has %d follow-ups at most", discord.MaxFollowUps)
+	errHandlerEnded     = errors.New("the handler has ended")
+)
 
 // progressPause is the least time between two things that an interaction shows before its answer. Discord takes five
 // requests in two seconds for an interaction; the answer must have room.
@@ -170,7 +173,10 @@ func (p *progress) follow(result json.RawMessage) error {
 	response := discord.Format(p.target.Type, result)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.followUps) == discord.MaxFollowUps {
+	switch {
+	case p.isClosed():
+		return errHandlerEnded
+	case len(p.followUps) == discord.MaxFollowUps:
 		return errTooManyFollowUps
 	}
 	size, most := len(response.Data), p.x.nc.MaxPayload()/2
@@ -180,9 +186,7 @@ func (p *progress) follow(result json.RawMessage) error {
 	if int64(size) > most {
 		return fmt.Errorf("the follow-ups of an answer have %d bytes together, and may have %d", size, most)
 	}
-	if !p.isClosed() {
-		p.followUps = append(p.followUps, response.Data)
-	}
+	p.followUps = append(p.followUps, response.Data)
 	return nil
 }
 
@@ -262,7 +266,7 @@ func (in *progressInbox) receive(m *nats.Msg) {
 // take shows or adds what a micro service has sent.
 func take(p *progress, m *nats.Msg) error {
 	if p == nil {
-		return errors.New("the handler has ended")
+		return errHandlerEnded
 	}
 	result, err := replyResult(m.Data)
 	if err != nil {
