@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,31 +24,13 @@ type discordBed struct {
 	t        *testing.T
 	fake     *fakediscord.Server
 	endpoint string
-	log      *syncBuffer
-}
-
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.String()
+	log      *testserver.Output
 }
 
 // newDiscordBed starts both. answerTime is how long an answer is waited for before it is deferred; 0 is the default.
 func newDiscordBed(t *testing.T, handlers *pipeline.Handlers, answerTime time.Duration) *discordBed {
 	t.Helper()
-	b := &discordBed{t: t, fake: fakediscord.New(fakediscord.Options{AnswerTime: testserver.Patience}), log: &syncBuffer{}}
+	b := &discordBed{t: t, fake: fakediscord.New(fakediscord.Options{AnswerTime: testserver.Patience}), log: new(testserver.Output)}
 	api, err := b.fake.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
