@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,8 +138,17 @@ func TestDiscordRegisterRefused(t *testing.T) {
 	if r := s.register(t, "[]"); r.code != exitFailed || !strings.Contains(r.stderr, "does DISCORD_APPLICATION_ID belong to this bot?") {
 		t.Errorf("%+v", r)
 	}
+	s.fake.Fail(1, fakediscord.Status(http.StatusBadGateway))
+	if r := s.register(t, "[]"); r.code != exitFailed || !strings.Contains(r.stderr, "try again later") {
+		t.Errorf("%+v", r)
+	}
+	s.env["DISCORD_API_URL"] += "/no/api"
+	if r := s.register(t, "[]"); r.code != exitFailed || !strings.Contains(r.stderr, "is DISCORD_API_URL right?") {
+		t.Errorf("%+v", r)
+	}
 	s.env["DISCORD_API_URL"] = "http://127.0.0.1:1"
-	if r := s.register(t, "[]"); r.code != exitFailed || !strings.Contains(r.stderr, "discord does not answer") {
+	if r := s.register(t, "[]"); r.code != exitFailed || !strings.Contains(r.stderr, "discord does not answer") ||
+		!strings.Contains(r.stderr, "can this machine reach DISCORD_API_URL?") {
 		t.Errorf("%+v", r)
 	}
 	if r := arrakis(t, s.env, "discord", "register", "/no/such/file"); r.code != exitUsage || !strings.Contains(r.stderr, "/no/such/file") {

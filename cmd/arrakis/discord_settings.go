@@ -93,17 +93,22 @@ func (s *discordBot) validate() error {
 // explainDiscord adds to an error of Discord what to do about it.
 func explainDiscord(err error) error {
 	refused := new(api.Error)
-	if !errors.As(err, &refused) {
-		return err
-	}
 	advice := ""
-	switch refused.Status {
-	case http.StatusUnauthorized:
+	switch answered := errors.As(err, &refused); {
+	case errors.Is(err, api.ErrNoAnswer):
+		advice = "can this machine reach DISCORD_API_URL?"
+	case !answered:
+		return err
+	case refused.Status == http.StatusUnauthorized:
 		advice = "DISCORD_BOT_TOKEN is not valid: " + portal + " makes a new one, on the page of the bot"
-	case http.StatusForbidden:
+	case refused.Status == http.StatusForbidden:
 		advice = "the bot may not do this: is DISCORD_APPLICATION_ID its application, and is it in the guild? `arrakis discord invite` adds it"
-	case http.StatusNotFound:
+	case refused.Status == http.StatusNotFound && refused.Code == 0:
+		advice = "is DISCORD_API_URL right?"
+	case refused.Status == http.StatusNotFound:
 		advice = "does DISCORD_APPLICATION_ID belong to this bot?"
+	case refused.Status >= http.StatusInternalServerError:
+		advice = "try again later; https://discordstatus.com says when Discord has trouble"
 	default:
 		return err
 	}

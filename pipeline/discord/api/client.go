@@ -76,7 +76,8 @@ type Call struct {
 // Do makes a call and returns the body of a good answer, which is one with a status of 200 to 299. Errors:
 //   - *[Error] for an answer with another status.
 //   - ctx's, if ctx ended. Discord may have done what it was asked, then and after the next.
-//   - any other error, if there is no answer, or if it is too long. [errors.Is] finds what is beneath it.
+//   - one that is [ErrNoAnswer], if there is none. [errors.Is] also finds what is beneath it.
+//   - any other error, if the answer is too long.
 func (c *Client) Do(ctx context.Context, call Call) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, call.Method, c.base+call.Path, bytes.NewReader(call.Body))
 	if err != nil {
@@ -124,7 +125,10 @@ func (c *Client) noAnswer(ctx context.Context, call Call, err error) error {
 	return &callError{"discord does not answer: " + hidden(err.Error(), call.Secret), err}
 }
 
-// callError is an error whose text has no token, though the error beneath it may have one.
+// ErrNoAnswer is an error of [Client.Do].
+var ErrNoAnswer = errors.New("discord does not answer")
+
+// callError is an ErrNoAnswer whose text has no token, though the error beneath it may have one.
 type callError struct {
 	text string
 	err  error
@@ -132,8 +136,8 @@ type callError struct {
 
 func (e *callError) Error() string { return e.text }
 
-// Is reports whether the error beneath is the target. There is no Unwrap, so that nobody prints what is beneath.
-func (e *callError) Is(target error) bool { return errors.Is(e.err, target) }
+// Is reports whether the target is ErrNoAnswer or the error beneath. There is no Unwrap, so that nobody prints what is beneath.
+func (e *callError) Is(target error) bool { return target == ErrNoAnswer || errors.Is(e.err, target) }
 
 // hidden returns the text without the secret.
 func hidden(text, secret string) string {
