@@ -86,7 +86,9 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 		}
 		next, err = instead(&a), nil
 	}
-	if err != nil && ctx.Err() == nil { // no attempt, of which there are few: Discord takes it for as long as its token lives
+	// No attempt, of which there are few: Discord takes an answer for as long as its token lives. Sent twice it is the same, but
+	// a follow-up is not.
+	if err != nil && ctx.Err() == nil && a.Way != discord.FollowUp {
 		x.discordAway.Do(func() {
 			x.log.WarnContext(ctx, "answers cannot be sent to Discord; each is tried again for 15 minutes", "err", err)
 		})

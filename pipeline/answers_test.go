@@ -53,6 +53,26 @@ func TestAnswerAfterFaults(t *testing.T) {
 	}
 }
 
+// TestFollowUpThatFails: a follow-up, which may have been sent all the same, has no more attempts than other messages.
+func TestFollowUpThatFails(t *testing.T) {
+	t.Parallel()
+	b := setupInteractions(t)
+	answering := b.options
+	b.options = func(o *Options) { answering(o); o.MaxAttempts = 2 }
+	b.handlers.Command("ping", func(_ context.Context, m *Message) (any, error) { return "pong", m.FollowUp("more") })
+	b.start()
+	b.fake.Fail(1, fakediscord.Slow(0)) // of the answer nothing fails
+	b.fake.Fail(2, fakediscord.Fault{Cut: fakediscord.CutAfter})
+	i := ping()
+	i.Created = time.Now().Add(testserver.Patience)
+	id := b.gateway(i)
+	testserver.Eventually(t, "the follow-up is given up", func() bool { return b.deadLetters(contract.ReasonAttemptsExhausted) == 1 })
+	b.ended()
+	if diff := cmp.Diff([]string{"callback pong", "followup more", "followup more"}, b.said(id, 3)); diff != "" {
+		t.Errorf("Discord was told (-want +got)\n%s", diff)
+	}
+}
+
 // TestAnswerRefusedByDiscord: the user of an answer that Discord does not like is told that something went wrong.
 func TestAnswerRefusedByDiscord(t *testing.T) {
 	b := setupInteractions(t)
