@@ -80,9 +80,19 @@ func (s *Store) Write(ctx context.Context, r *Record) error {
 func (r *Record) withoutTokens() *Record {
 	safe := *r
 	safe.Body = discord.Redact(r.Body)
-	safe.Cause = string(discord.Redact([]byte(r.Cause)))
+	safe.Cause = withoutTokens(r.Cause)
+	safe.Subject = withoutTokens(r.Subject)
+	safe.Headers = make(nats.Header, len(r.Headers))
+	for name, values := range r.Headers {
+		safe.Headers[name] = make([]string, len(values))
+		for i, v := range values {
+			safe.Headers[name][i] = withoutTokens(v)
+		}
+	}
 	return &safe
 }
+
+func withoutTokens(text string) string { return string(discord.Redact([]byte(text))) }
 
 // tooLarge reports whether the server or the stream refuses a message because of its size.
 func tooLarge(err error) bool {

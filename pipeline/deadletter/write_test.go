@@ -3,6 +3,7 @@ package deadletter
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -75,7 +76,7 @@ func TestF13AnyRecordIsStored(t *testing.T) {
 }
 
 // No dead letter holds the token of an interaction, whatever its message was: not in the body, nor in a body that was
-// cut, nor in the error.
+// cut, nor in the error or a header.
 func TestNoTokenIsStored(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -87,17 +88,17 @@ func TestNoTokenIsStored(t *testing.T) {
 		{"as Discord sends it", `{"token":"` + token + `"}`, "event_id: is missing"},
 		{"the error of a request", `{}`, `Post "https://discord.com/api/v10/webhooks/1/` + token + `": timeout`},
 	} {
-		r := recordOf(nil, []byte(tt.body))
+		r := recordOf(nats.Header{"X-Webhook": {"of this", "/webhooks/1/" + token}}, []byte(tt.body))
 		r.Sequence, r.Cause = uint64(i), tt.cause
 		if err := b.letters.Write(t.Context(), r); err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
 		stored := b.stored(t, contract.StreamDeadLetter)
 		last := stored[len(stored)-1]
-		if text := last.Header.Get(contract.HeaderError) + string(last.Data); strings.Contains(text, token) {
+		if text := fmt.Sprint(last.Header) + string(last.Data); strings.Contains(text, token) {
 			t.Errorf("%s: the token is in %s", tt.name, contract.Clip(text, 500))
 		}
-		if string(r.Body) != tt.body || r.Cause != tt.cause {
+		if string(r.Body) != tt.body || r.Cause != tt.cause || !strings.Contains(r.Headers["X-Webhook"][1], token) {
 			t.Errorf("%s: Write has changed the record", tt.name)
 		}
 	}
