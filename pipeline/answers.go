@@ -23,7 +23,8 @@ import (
 const busyPause = 2 * time.Second
 
 // failPause is how long an answer waits at least that Discord did not take for a fault of its own, or of the network, and
-// maxFailPause how long at most. Between them it waits for half the time that has passed since the interaction.
+// maxFailPause how long at most, each less a jitter. Between them it waits for half the time that has passed since the
+// interaction.
 const failPause, maxFailPause = time.Second, time.Minute
 
 // answersOf is the community under which the answers of a community take turns: of their own, because an answer must not
@@ -103,7 +104,8 @@ func (x *interactions) sendAnswer(ctx context.Context, m *Message) (any, error) 
 // afterFailure is how long an answer waits that could not be sent at now.
 func afterFailure(a *discord.Answer, now time.Time) time.Duration {
 	created, _ := discord.Created(a.InteractionID) // Send takes no other
-	return min(max(now.Sub(created)/2, failPause), maxFailPause)
+	pause := min(max(now.Sub(created)/2, failPause), maxFailPause)
+	return pause - rand.N(pause/4) //nolint:gosec // jitter: the answers of an outage do not come again all at once
 }
 
 // wantsOther reports whether the user of an answer that Discord refuses still waits for one: Discord does not like its

@@ -155,7 +155,8 @@ func (x *interactions) subscribe() (err error) {
 // or stored, or if it is of no use any more.
 func (x *interactions) put(d *delivery, done func(error)) {
 	target, ok := x.target(d)
-	if !ok { // the token was taken out, as in a dead letter
+	if !ok { // the token was taken out, as in a dead letter; or a gateway has sent nonsense
+		x.log.Debug("an interaction is not answered: it has no token, or no ID that could be Discord's", "event_id", d.EventID)
 		done(nil)
 		return
 	}

@@ -139,7 +139,7 @@ func (p *progress) showNow(r *discord.Response) {
 		reply, err := p.x.nc.RequestWithContext(ctx, p.replyTo, r.Inline())
 		switch {
 		case err == nil && string(reply.Data) == contract.TakenInline:
-			p.x.client.CountInline()
+			p.x.client.CountProgress()
 			p.setAnswered()
 			return
 		case err == nil && string(reply.Data) == contract.TakenLate:

@@ -89,12 +89,13 @@ func (s *metricsStage) run(work context.Context) error {
 		_ = writers.Wait() // returns nil only
 		s.moved.Close()
 		_ = moved.Wait() // returns nil only
+		s.retries.Close()
+		_ = retries.Wait() // returns nil only
+		// After RETRY, which may refuse an interaction, and that is answered.
 		if s.interactions != nil {
 			s.interactions.close()
 			_ = answers.Wait() // returns nil only
 		}
-		s.retries.Close()
-		_ = retries.Wait() // returns nil only
 		s.permits.close()
 		_ = permits.Wait() // returns nil only
 	}()
@@ -175,12 +176,12 @@ func (s *metricsStage) write(work context.Context, d *delivery) {
 // because of a shutdown, another process answers.
 func (s *metricsStage) answer(work context.Context, d *delivery) {
 	if d.discord {
+		s.forgetRetry(d) // at a shutdown RETRY ends first; d itself is unacknowledged until its answer has got somewhere
 		s.interactions.put(d, func(err error) {
 			if err != nil && d.settlement == ack {
 				d.disposition = aborted()
 			}
 			s.settle(work, d)
-			s.forgetRetry(d)
 		})
 		return
 	}

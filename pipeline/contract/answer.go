@@ -16,7 +16,8 @@ const (
 const (
 	// TakenInline means that the client has got it with the response to its own request.
 	TakenInline = "inline"
-	// TakenLate means that the client was told to wait for it, so that it must be sent in another way.
+	// TakenLate means that the client was told to wait for it, so that it must be sent in another way; or that it is gone
+	// since.
 	TakenLate = "late"
 	// TakenNot means that the client is gone, and was told nothing.
 	TakenNot = "gone"

@@ -56,10 +56,11 @@ func (w *Words) text(key Key, v Values) string {
 		w.Texts[w.Locale][string(key)], w.Texts[language][string(key)], w.Texts["*"][string(key)],
 		languages[language][key], languages["en"][key],
 	)
-	retry := v.Retry.Add(time.Second - 1).Unix() // rounded up: nobody comes too early
-	return strings.NewReplacer(
-		"{retry}", fmt.Sprintf("<t:%d:R>", retry), "{message}", v.Message, "{request_id}", v.RequestID,
-	).Replace(text)
+	retry := "{retry}" // where there is no time, so that who has written the text sees that
+	if !v.Retry.IsZero() {
+		retry = fmt.Sprintf("<t:%d:R>", v.Retry.Add(time.Second-1).Unix()) // rounded up: nobody comes too early
+	}
+	return strings.NewReplacer("{retry}", retry, "{message}", v.Message, "{request_id}", v.RequestID).Replace(text)
 }
 
 // Outcome makes the response of a message's outcome: what the handler has returned, or in words what became of the

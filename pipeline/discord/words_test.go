@@ -129,6 +129,14 @@ func TestWhoseWords(t *testing.T) {
 	}
 }
 
+// A text that names a time where there is none shows that to who has written it.
+func TestNoTimeToRetry(t *testing.T) {
+	w := Words{Type: Command, Texts: map[string]map[string]string{"*": {"expired": "again {retry}"}}}
+	if r := w.Say(KeyExpired, Values{}); !strings.Contains(string(r.Data), `"again {retry}"`) {
+		t.Errorf("%s", r.Data)
+	}
+}
+
 // A tenant can replace every text, and no other.
 func TestTenantsReplaceEveryText(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,9 @@ func (c *Client) Close() { c.api.Close() }
 // CountInline counts an answer that was sent inline, as the answer to Discord's request, and so by no call.
 func (c *Client) CountInline() { c.m.count(inline, sent) }
 
+// CountProgress is CountInline for progress.
+func (c *Client) CountProgress() { c.m.count(inProgress, sent) }
+
 // Send sends an answer, without its follow-ups. If it was sent, next is the answer that follows it, nil if none does. If
 // next and err are nil, the answer has ended otherwise, too: its token has expired, or it was a refusal that would have
 // had to wait. Errors:
