@@ -48,7 +48,7 @@ type entry struct {
 	broken   bool          // the connection broke
 	late     bool          // there was no answer in time
 	rule     string        // of Discord that was broken; "" if none was
-	stored   bool          // it was published for COMMANDS
+	stored   bool          // it was published for COMMANDS, or may have been
 	runs     int           // of handlers
 	ended    fakediscord.Ended
 }
@@ -114,17 +114,19 @@ func (e *entry) describe() string {
 // ledger follows interactions to their ends. Its methods are safe for concurrent use. It does not know interactions that
 // were not added, and ignores them.
 type ledger struct {
+	tapped bool // what is published for COMMANDS is told; if not, all of it counts as stored; read-only
+
 	mu      sync.Mutex // protects the field below and its entries
 	entries map[string]*entry
 }
 
-func newLedger() *ledger { return &ledger{entries: map[string]*entry{}} }
+func newLedger(tapped bool) *ledger { return &ledger{tapped: tapped, entries: map[string]*entry{}} }
 
 // add adds an interaction that is going to be sent.
 func (l *ledger) add(id string, c class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries[id] = &entry{id: id, class: c}
+	l.entries[id] = &entry{id: id, class: c, stored: !l.tapped}
 }
 
 // note changes an entry.

@@ -64,7 +64,7 @@ func TestEndings(t *testing.T) {
 		"taken over, no rule": {quick, []func(*ledger){stored, ran, message(pong, false, fakediscord.Callback)}, callback, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLedger()
+			l := newLedger(true)
 			l.add("1", tt.class)
 			for _, event := range tt.events {
 				event(l)
@@ -80,9 +80,19 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// Where nobody sees what is stored, an interaction that was not answered counts as lost.
+func TestLedgerWithoutTap(t *testing.T) {
+	l := newLedger(false)
+	l.add("1", quick)
+	l.delivered(fakediscord.Sent{Issued: fakediscord.Issued{ID: "1"}}, &fakediscord.RuleError{Rule: "no answer: EOF", Broken: true}, time.Second)
+	if got := l.entries["1"].ending(); got != unanswered {
+		t.Errorf("%q, want %q", endingNames[got], endingNames[unanswered])
+	}
+}
+
 // What was sent before the load does not count.
 func TestLedgerIgnoresWhatWasNotAdded(t *testing.T) {
-	l := newLedger()
+	l := newLedger(true)
 	l.stored("1")
 	l.ran("1")
 	l.ended(fakediscord.Ended{ID: "1"})

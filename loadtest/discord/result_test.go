@@ -35,7 +35,7 @@ func TestLatencies(t *testing.T) {
 // filled is a result of which each ending has one interaction.
 func filled(t *testing.T) *loadResult {
 	t.Helper()
-	l := newLedger()
+	l := newLedger(true)
 	for id, e := range map[string]entry{
 		"1": {class: quick, took: 5 * time.Millisecond, stored: true, runs: 1, ended: fakediscord.Ended{How: fakediscord.Inline, Message: json.RawMessage(`{"content":"pong 1"}`)}},
 		"2": {class: slow, took: 2 * time.Second, deferred: true, stored: true, runs: 2, ended: fakediscord.Ended{How: fakediscord.Edited, After: 4 * time.Second, Message: json.RawMessage(`{"content":"pong 2"}`)}},

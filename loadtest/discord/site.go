@@ -57,7 +57,7 @@ func (w *worker) ready(ctx context.Context) error {
 
 // startSite starts all, with files in dir. close must be called, also after an error.
 func startSite(ctx context.Context, o options, dir string) (*site, error) {
-	s := &site{ledger: newLedger(), stopWorkers: func() {}}
+	s := &site{ledger: newLedger(!o.repeat), stopWorkers: func() {}}
 	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %v; the logs are in %s", startWithin, dir))
 	defer cancel()
 	for _, step := range []func(context.Context, options, string) error{
@@ -138,8 +138,12 @@ func (s *site) provision(ctx context.Context, o options, _ string) error {
 	return program.SetAckWaits(ctx, s.js, o.ackWait)
 }
 
-// startHandlers starts the handler service, and what looks at COMMANDS.
-func (s *site) startHandlers(_ context.Context, _ options, _ string) error {
+// startHandlers starts the handler service, and what looks at COMMANDS where connections may break for good. It costs as
+// much as some hundred interactions a second.
+func (s *site) startHandlers(_ context.Context, o options, _ string) error {
+	if o.repeat {
+		return serve(s.nc, s.ledger.ran)
+	}
 	// Each has a connection of its own, so that neither waits for the other.
 	tapping, err := nats.Connect(s.natsURL, nats.Name("tap"))
 	if err != nil {
