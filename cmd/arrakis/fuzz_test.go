@@ -31,12 +31,15 @@ func FuzzRedisURL(f *testing.F) {
 		{"unix", "", "@/run/redis.sock?db=2"},
 		{"redis", "u%zz", "@h"},
 		{"redis", "u", ""},
+		{"redis", "u", "@a,sentinel_password=" + fuzzedSecret},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
 	f.Fuzz(func(t *testing.T, scheme, user, rest string) {
 		scheme, user, rest = scheme[:min(len(scheme), 32)], user[:min(len(user), 64)], rest[:min(len(rest), fuzzedMost)]
-		if strings.Contains(scheme+user, fuzzedSecret) || strings.Contains(strings.ReplaceAll(rest, "sentinel_password="+fuzzedSecret, ""), fuzzedSecret) {
+		hosts, query, _ := strings.Cut(rest, "?")
+		query = strings.ReplaceAll(query, "sentinel_password="+fuzzedSecret, "")
+		if strings.Contains(scheme+user+" "+hosts+" "+query, fuzzedSecret) {
 			return // where it stands it is not a secret
 		}
 		target, err := parseRedisURL(scheme + "://" + user + ":" + fuzzedSecret + rest)
