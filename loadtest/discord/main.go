@@ -85,7 +85,7 @@ func (r *report) sections(ctx context.Context, dir string, p *program.Progress) 
 		if err != nil {
 			return err
 		}
-		p.Say("load: %d interactions a second for %v; files in %s", r.o.rate, r.o.duration, sub)
+		p.Say("load: %d interactions a second for %v, which are made and signed first; files in %s", r.o.rate, r.o.duration, sub)
 		if r.Load, err = runLoad(ctx, r.o, sub, p); err != nil {
 			return err
 		}
