@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -70,8 +69,9 @@ func auditTable(t *table, a view.Audit) {
 		return
 	}
 	rows := [][]string{{"WHEN", "WHAT", "WHO"}}
-	for _, e := range a.Entries {
-		rows = append(rows, []string{when(e.At), clip(strings.TrimSpace(string(e.Type)+" "+e.Target), maxWhat), e.Actor})
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		rows = append(rows, []string{when(e.At), clip(strings.TrimSpace(string(e.Type)+" "+e.Target), maxWhat), who(e)})
 	}
 	fit(rows)
 	t.row(rows[0]...)
@@ -91,12 +91,20 @@ func auditTable(t *table, a view.Audit) {
 	}
 }
 
-// actor is who runs this command, for the audit log.
-func actor() string {
+// who is who has made a change, and from where.
+func who(e *view.AuditEntry) string {
+	if e.From == "" {
+		return e.Actor
+	}
+	return e.Actor + " from " + e.From
+}
+
+// origin is who runs this command, for the audit log.
+func origin() store.Origin {
 	name := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
 	host, _ := os.Hostname() // without a name there is none to tell
-	return "cli:" + name + "@" + cmp.Or(host, "unknown")
+	return store.Origin{Actor: "cli:" + name, From: host}
 }

@@ -37,7 +37,7 @@ func TestAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := "cli:" + u.Username + "@" + host
+	who := "cli:" + u.Username + " from " + host
 	got := arrakis(t, env, "audit").stdout
 	if n := strings.Count(got, who+"\n"); n != 9 {
 		t.Errorf("%d changes by %s, want 9:\n%s", n, who, got)
@@ -74,12 +74,12 @@ func TestAuditIsNarrow(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 128)
 	entry := func(after string) view.AuditEntry {
-		return view.AuditEntry{Type: store.AuditTenant, Target: long, Actor: "console:admin@" + long, After: jsontext.Value(after)}
+		return view.AuditEntry{Type: store.AuditTenant, Target: long, Actor: "console:admin", From: long, After: jsontext.Value(after)}
 	}
 	var out bytes.Buffer
 	document := view.Audit{Entries: []view.AuditEntry{
 		entry(`{"tier":"` + long + `","features":{"` + long + `":true}}`), entry(`["` + strings.Repeat(`one","`, 50) + `"]`), entry(`" "`),
-		{Type: store.AuditReload, Actor: "api:admin@2001:db8:85a3:8d3:1319:8a2e:370:7348", At: time.Unix(0, 0)},
+		{Type: store.AuditReload, Actor: "api:admin", From: "2001:db8:85a3:8d3:1319:8a2e:370:7348", At: time.Unix(0, 0)},
 	}}
 	if err := (outputFlags{}).print(&out, document, func(t *table) { auditTable(t, document) }); err != nil {
 		t.Fatal(err)

@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, p process) int {
 	if err := f.err(); err != nil {
 		return report(p.stderr, usageError{err})
 	}
-	ctx = store.WithActor(ctx, actor())
+	ctx = store.WithOrigin(ctx, origin())
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(p.stderr, parsed.Run(p))
 }

@@ -22,6 +22,8 @@ type AuditEntry struct {
 	Type       store.AuditType `json:"type"`
 	Target     string          `json:"target,omitempty"`
 	Actor      string          `json:"actor"`
+	From       string          `json:"from,omitempty"`
+	RequestID  string          `json:"request_id,omitempty"`
 	Source     string          `json:"source"`
 	Before     jsontext.Value  `json:"before,omitzero"`
 	BeforeSize int             `json:"before_size,omitzero"`
@@ -34,7 +36,9 @@ func NewAudit(p store.AuditPage) Audit {
 	page := Audit{Entries: make([]AuditEntry, len(p.Entries)), Next: p.Cursor}
 	for i := range p.Entries {
 		e := &p.Entries[i]
-		v := AuditEntry{ID: e.ID, At: e.At, Type: e.Type, Target: e.Target, Actor: e.Actor, Source: e.Source}
+		v := AuditEntry{
+			ID: e.ID, At: e.At, Type: e.Type, Target: e.Target, Actor: e.Actor, From: e.From, RequestID: e.RequestID, Source: e.Source,
+		}
 		v.Before, v.BeforeSize = auditDocument(e.Before)
 		v.After, v.AfterSize = auditDocument(e.After)
 		page.Entries[i] = v

@@ -26,10 +26,10 @@ const (
 
 	recordPause = 250 * time.Millisecond // between two tries to add an entry
 
-	maxActor    = 128  // bytes
 	auditScan   = 200  // entries of one XREVRANGE
 	maxScanned  = 2000 // entries that one page with a filter looks at
 	auditTarget = "target"
+	auditFrom   = "from" // every entry has it, but for those of earlier versions
 )
 
 // AuditType says what kind of change an entry is about.
@@ -55,7 +55,7 @@ type AuditEntry struct {
 	At     time.Time // by the clock of Redis, set by Record
 	Type   AuditType
 	Target string // ID of the tenant, the flag or the dead letter; may be empty
-	Actor  string // as in [WithActor], else the Source; set by Record
+	Origin        // of the context; its Actor is the Source if the context has none; set by Record
 	Source string // of the store that made the change; set by Record
 	Before AuditText
 	After  AuditText
@@ -100,26 +100,6 @@ func shown[T document](known func(*T) *T) func(text string) AuditText {
 	}
 }
 
-type actorKey struct{}
-
-// WithActor returns a context whose changes are made by actor, such as "cli:ada@host". The audit log keeps 128 bytes of
-// it. It must not be a secret.
-func WithActor(ctx context.Context, actor string) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor)
-}
-
-// actorOf returns the actor of ctx, without characters that a terminal or a page could take for anything else.
-func (s *Store) actorOf(ctx context.Context) string {
-	actor, _ := ctx.Value(actorKey{}).(string)
-	actor = strings.Map(func(r rune) rune {
-		if r <= ' ' || r >= 0x7f {
-			return '_'
-		}
-		return r
-	}, actor)
-	return cmp.Or(actor[:min(len(actor), maxActor)], s.source)
-}
-
 // Record adds an entry for a change that is not made by this store, such as a replay of dead letters. The change is done
 // already, so Record tries until ctx ends, which should be soon. An entry whose answer was lost is added twice.
 func (s *Store) Record(ctx context.Context, e AuditEntry) error {
@@ -139,7 +119,11 @@ func (s *Store) Record(ctx context.Context, e AuditEntry) error {
 // record adds an entry on the given connection, such as a transaction's pipeline. The ID that Redis gives the entry has
 // the time of Redis.
 func (s *Store) record(ctx context.Context, rdb redis.Cmdable, e AuditEntry) *redis.StringCmd {
-	values := []any{"type", string(e.Type), auditTarget, e.Target, "actor", s.actorOf(ctx), "source", s.source}
+	o := OriginOf(ctx)
+	values := []any{
+		"type", string(e.Type), auditTarget, e.Target,
+		"actor", cmp.Or(o.Actor, s.source), auditFrom, o.From, "request_id", o.RequestID, "source", s.source,
+	}
 	for _, d := range []struct {
 		name string
 		AuditText
@@ -155,6 +139,7 @@ func (s *Store) record(ctx context.Context, rdb redis.Cmdable, e AuditEntry) *re
 type AuditQuery struct {
 	Targets []string  // only changes of any of these; empty: of all
 	Type    AuditType // only changes of this kind; empty: of all
+	Since   time.Time // only changes made then or later, to the millisecond; zero: however old
 	Cursor  string    // that the previous page returned; empty: from the newest on
 	Limit   int       // of entries, up to MaxListLimit; defaults to 100
 }
@@ -200,12 +185,15 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), 100), MaxListLimit)
 	var page AuditPage
-	from := "+"
+	from, to := "+", "-"
+	if !q.Since.IsZero() {
+		to = strconv.FormatInt(max(0, q.Since.UnixMilli()), 10)
+	}
 	if q.Cursor != "" {
 		from = "(" + q.Cursor
 	}
 	for range maxScanned / auditScan {
-		found, err := s.rdb.XRevRangeN(ctx, AuditKey, from, "-", auditScan).Result()
+		found, err := s.rdb.XRevRangeN(ctx, AuditKey, from, to, auditScan).Result()
 		if redis.HasErrorPrefix(err, wrongType) {
 			return AuditPage{}, &StoredError{Key: AuditKey, Err: &tenant.FieldError{Reason: "must be a stream"}}
 		}
@@ -247,8 +235,12 @@ func auditEntry(m redis.XMessage) AuditEntry {
 	short := func(name string) string { return clipped(text(name)).Text }
 	ms, _, _ := strings.Cut(m.ID, "-")
 	at, _ := strconv.ParseInt(ms, 10, 64) // Redis has made the ID
+	origin := Origin{Actor: short("actor"), From: short(auditFrom), RequestID: short("request_id")}
+	if _, ok := m.Values[auditFrom]; !ok {
+		origin = legacyOrigin(origin.Actor)
+	}
 	return AuditEntry{
 		ID: m.ID, At: time.UnixMilli(at).UTC(), Type: AuditType(short("type")), Target: short(auditTarget),
-		Actor: short("actor"), Source: short("source"), Before: document("before"), After: document("after"),
+		Origin: origin, Source: short("source"), Before: document("before"), After: document("after"),
 	}
 }

@@ -86,7 +86,8 @@ func TestAuditOfEveryWrite(t *testing.T) {
 	t.Parallel()
 	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s, _ := newStore(rdb)
-		ctx := store.WithActor(t.Context(), "ada")
+		origin := store.Origin{Actor: "ada", From: "host", RequestID: "r-1"}
+		ctx := store.WithOrigin(t.Context(), origin)
 		for i, w := range audited {
 			began := time.Now()
 			if err := w.write(ctx, s); err != nil {
@@ -99,6 +100,9 @@ func TestAuditOfEveryWrite(t *testing.T) {
 			e := &page.Entries[0]
 			if diff := cmp.Diff(w.entry, shownEntry(e)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+			if e.Origin != origin {
+				t.Errorf("the entry is of %+v", e.Origin)
 			}
 			if age := e.At.Sub(began); e.Source != "test" || age < -time.Minute || age > time.Minute {
 				t.Errorf("the entry is of %v, made by %q", e.At, e.Source)
@@ -201,12 +205,13 @@ func TestAuditKeepsNothingOfOthers(t *testing.T) {
 	}
 }
 
-// A large document is cut, and said to be. An actor that somebody has made up fills no page and moves no cursor.
+// A large document is cut, and said to be. An origin that somebody has made up fills no page and moves no cursor.
 func TestAuditIsClipped(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 	s, _ := newStore(rdb)
-	ctx := store.WithActor(t.Context(), "a\x1b[2J\u202eb "+strings.Repeat("x", 1000))
+	evil := "a\x1b[2J\u202eb " + strings.Repeat("x", 1000)
+	ctx := store.WithOrigin(t.Context(), store.Origin{Actor: evil, From: evil, RequestID: evil})
 	f := tenant.Flag{ID: "f"}
 	for i := range 1000 {
 		f.Communities.Include = append(f.Communities.Include, fmt.Sprintf("comm_%04d", i))
@@ -222,8 +227,36 @@ func TestAuditIsClipped(t *testing.T) {
 	if len(e.After.Text) != store.MaxAudited || !e.After.Clipped() || e.After.Size < 12_000 || e.Before.Clipped() {
 		t.Errorf("%d bytes of %d are kept, clipped: %t", len(e.After.Text), e.After.Size, e.After.Clipped())
 	}
-	if len(e.Actor) != 128 || strings.ContainsFunc(e.Actor, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		t.Errorf("actor %q of %d bytes", e.Actor, len(e.Actor))
+	for _, kept := range []string{e.Actor, e.From, e.RequestID} {
+		if len(kept) != 128 || strings.ContainsFunc(kept, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Errorf("%q of %d bytes", kept, len(kept))
+		}
+	}
+}
+
+// Entries of an earlier version, which a log holds during and after an upgrade, say who and from where in one member.
+func TestAuditOfEarlierVersion(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
+	s, _ := newStore(rdb)
+	for _, tt := range []struct {
+		values []any
+		want   store.Origin
+	}{
+		{[]any{"actor", "api:admin@10.0.0.1"}, store.Origin{Actor: "api:admin", From: "10.0.0.1"}},
+		{[]any{"actor", "console:admin@2001:db8::7"}, store.Origin{Actor: "console:admin", From: "2001:db8::7"}},
+		{[]any{"actor", "cli:ada@corp@host"}, store.Origin{Actor: "cli:ada@corp", From: "host"}},
+		{[]any{"actor", "discord"}, store.Origin{Actor: "discord"}},
+		{[]any{"actor", "cli:ada@corp", "from", ""}, store.Origin{Actor: "cli:ada@corp"}}, // this version; no host is known
+		{[]any{"type", "reload"}, store.Origin{}},
+	} {
+		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: store.AuditKey, Values: tt.values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		page, err := s.Audit(t.Context(), store.AuditQuery{Limit: 1})
+		if err != nil || page.Entries[0].Origin != tt.want {
+			t.Errorf("%v: %+v, %v", tt.values, page.Entries, err)
+		}
 	}
 }
 
@@ -263,6 +296,47 @@ func fillAudit(t *testing.T, rdb redis.UniversalClient, n int, target func(i int
 			t.Fatal(err)
 		}
 	}
+}
+
+// Of the entries that a moment selects none is left out, whatever the pages, and none that is older is among them.
+func TestAuditSince(t *testing.T) {
+	t.Parallel()
+	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s, _ := newStore(rdb)
+		for _, id := range []string{"999-7", "1000-0", "1000-1", "2000-0", "3000-0"} {
+			values := []any{"type", "reload", "target", id}
+			if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: store.AuditKey, ID: id, Values: values}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for since, want := range map[int64]string{
+			-1: "3000-0 2000-0 1000-1 1000-0 999-7", 1000: "3000-0 2000-0 1000-1 1000-0", 1001: "3000-0 2000-0", 3000: "3000-0", 3001: "",
+		} {
+			for _, limit := range []int{1, 2, 100} {
+				var got []string
+				q := store.AuditQuery{Since: time.UnixMilli(since), Limit: limit}
+				for {
+					page, err := s.Audit(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range page.Entries {
+						got = append(got, e.Target)
+					}
+					if q.Cursor = page.Cursor; q.Cursor == "" {
+						break
+					}
+				}
+				if strings.Join(got, " ") != want {
+					t.Errorf("since %d, %d a page: %q, want %q", since, limit, got, want)
+				}
+			}
+		}
+		page, err := s.Audit(t.Context(), store.AuditQuery{Since: time.UnixMilli(2000), Cursor: "1000-0"})
+		if err != nil || len(page.Entries) > 0 || page.Cursor != "" {
+			t.Errorf("with the cursor of an older entry: %+v, %v", page, err)
+		}
+	})
 }
 
 // The pages of a log have every entry that is selected, once, the newest first. A page with a filter looks at a part of

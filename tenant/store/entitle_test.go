@@ -43,7 +43,7 @@ func TestEntitle(t *testing.T) {
 		start := rdb.Time(ctx).Val()
 		entitle := func(o tenant.Observation, wantChanged bool) {
 			t.Helper()
-			updatedAt, changed, err := s.Entitle(store.WithActor(ctx, "discord"), "g", o)
+			updatedAt, changed, err := s.Entitle(store.WithOrigin(ctx, store.Origin{Actor: "discord"}), "g", o)
 			if err != nil || changed != wantChanged {
 				t.Errorf("%+v: changed %t, %v, want %t", o, changed, err, wantChanged)
 			}

@@ -27,11 +27,12 @@ const (
 	// tellFor is for how long interactions tell the worker that a config has been written, from when this process learned
 	// of it. By then each process has read it, also one that no event reaches.
 	tellFor = time.Minute
-	// actor is who the audit log says has changed a config.
-	actor = "discord"
 	// communities is how many are remembered, at about 200 bytes each.
 	communities = 50_000
 )
+
+// origin is what the audit log says of who has changed a config.
+var origin = store.Origin{Actor: "discord"}
 
 // Premium records entitlements. It is safe for concurrent use.
 type Premium struct {
@@ -116,7 +117,7 @@ func (p *Premium) entitle(ctx context.Context, community string, o tenant.Observ
 	if p.health.KeyAway(store.ConfigKey(community)) {
 		return time.Time{}, false, redishealth.ErrAway
 	}
-	return p.tenants.Entitle(store.WithActor(ctx, actor), community, o)
+	return p.tenants.Entitle(store.WithOrigin(ctx, origin), community, o)
 }
 
 // observe is what an interaction says of its community.

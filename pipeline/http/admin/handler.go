@@ -193,7 +193,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 			RetryAfter(time.Second))
 		return
 	}
-	ctx, cancel := context.WithTimeout(store.WithActor(r.Context(), actor(r)), requestTimeout)
+	ctx, cancel := context.WithTimeout(store.WithOrigin(r.Context(), origin(r)), requestTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
 	out, err := e(w, r)
@@ -209,9 +209,8 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 }
 
-// actor is who sends the request, for the audit log: by what, in which role, from where. Behind a proxy the address is
-// the proxy's.
-func actor(r *http.Request) string {
+// origin is who sends the request, for the audit log. Behind a proxy the address is the proxy's.
+func origin(r *http.Request) store.Origin {
 	by := "api"
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" { // sent by a page of this address
 		by = "console"
@@ -220,7 +219,7 @@ func actor(r *http.Request) string {
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return by + ":" + auth.RoleOf(r.Context()).String() + "@" + host
+	return store.Origin{Actor: by + ":" + auth.RoleOf(r.Context()).String(), From: host}
 }
 
 // refuse answers with p.

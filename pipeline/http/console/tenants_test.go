@@ -25,7 +25,7 @@ func (b *bed) put(tb testing.TB, id, document string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, _, err := b.store.Put(store.WithActor(tb.Context(), "cli:ada@host"), id, c, store.PutOptions{}); err != nil {
+	if _, _, err := b.store.Put(store.WithOrigin(tb.Context(), store.Origin{Actor: "cli:ada", From: "host"}), id, c, store.PutOptions{}); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -118,7 +118,7 @@ func TestTenantPage(t *testing.T) {
 	for _, want := range []string{
 		"pro", "shadow: limits are only counted", "A command, now: It would be handled now",
 		"command in 1 min 0 0% 7 this config 100 (default of the tier) – now", "eligibility check in 1 h 0 0% 1,000 default of the tier – – now",
-		"prioritySupport on this config off (default of the tier)", "123456789012345678", "dark.mode off the community is excluded", "created", "rateLimits.commandsPerMinute: 7", "cli:ada@host",
+		"prioritySupport on this config off (default of the tier)", "123456789012345678", "dark.mode off the community is excluded", "created", "rateLimits.commandsPerMinute: 7", "cli:ada from host",
 		"in none", "panic",
 	} {
 		if !strings.Contains(text, want) {
@@ -233,7 +233,7 @@ func TestChangesOfOthers(t *testing.T) {
 	b := newBed(t)
 	for _, kind := range []string{"tenant", "reset", "flag", "replay", evil} {
 		err := b.redis.XAdd(t.Context(), &redis.XAddArgs{Stream: "arrakis:audit", Values: []any{
-			"type", kind, "target", evil, "actor", evil, "source", evil, "before", `{"` + "a<b>" + `":"<script>alert(1)</script>"}`, "after", evil, "after_size", "99999",
+			"type", kind, "target", evil, "actor", evil, "from", evil, "request_id", evil, "source", evil, "before", `{"` + "a<b>" + `":"<script>alert(1)</script>"}`, "after", evil, "after_size", "99999",
 		}}).Err()
 		if err != nil {
 			t.Fatal(err)
