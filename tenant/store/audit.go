@@ -64,7 +64,7 @@ type AuditEntry struct {
 // AuditText is a document as JSON. The zero value means that there is none: before a document is created, and after it
 // is deleted.
 type AuditText struct {
-	Text string // the first MaxAudited bytes
+	Text string // in a page of the log, the first MaxAudited bytes
 	Size int    // bytes of the whole document
 }
 
@@ -78,26 +78,32 @@ func NewAuditText(document any) AuditText {
 	if err != nil {
 		panic(fmt.Sprintf("store: a document for the audit log cannot be encoded: %v", err))
 	}
-	return clipped(string(text))
+	return AuditText{Text: string(text), Size: len(text)}
 }
 
+// clipped returns what a page of the log, and all of the log in Redis, has of a document.
 func clipped(text string) AuditText {
 	return AuditText{Text: strings.ToValidUTF8(text[:min(len(text), MaxAudited)], ""), Size: len(text)}
 }
 
-// shown makes the function that returns what an entry keeps of a stored document. A document that cannot be used may
-// hold anything, so nothing but its size is kept of it.
-func shown[T document](known func(*T) *T) func(text string) AuditText {
-	return func(text string) AuditText {
-		if text == "" {
-			return AuditText{}
-		}
-		doc, err := tenant.ParseStored[T]([]byte(text))
-		if err != nil {
-			return clipped(fmt.Sprintf(`"%d bytes that cannot be used"`, len(text)))
-		}
-		return NewAuditText(known(&doc))
+// shown returns the whole of a stored document, without the members that known leaves out. A document that cannot be used
+// may hold anything, so nothing but its size is shown of it.
+func shown[T document](text string, known func(*T) *T) AuditText {
+	if text == "" {
+		return AuditText{}
 	}
+	doc, err := tenant.ParseStored[T]([]byte(text))
+	if err != nil {
+		return NewAuditText(fmt.Sprintf("%d bytes that cannot be used", len(text)))
+	}
+	return NewAuditText(known(&doc))
+}
+
+// signed is an entry with who makes the change, by ctx.
+func (s *Store) signed(ctx context.Context, e AuditEntry) AuditEntry {
+	e.Origin, e.Source = OriginOf(ctx), s.source
+	e.Actor = cmp.Or(e.Actor, s.source)
+	return e
 }
 
 // Record adds an entry for a change that is not made by this store, such as a replay of dead letters. The change is done
@@ -119,17 +125,17 @@ func (s *Store) Record(ctx context.Context, e AuditEntry) error {
 // record adds an entry on the given connection, such as a transaction's pipeline. The ID that Redis gives the entry has
 // the time of Redis.
 func (s *Store) record(ctx context.Context, rdb redis.Cmdable, e AuditEntry) *redis.StringCmd {
-	o := OriginOf(ctx)
+	e = s.signed(ctx, e)
 	values := []any{
 		"type", string(e.Type), auditTarget, e.Target,
-		"actor", cmp.Or(o.Actor, s.source), auditFrom, o.From, "request_id", o.RequestID, "source", s.source,
+		"actor", e.Actor, auditFrom, e.From, "request_id", e.RequestID, "source", e.Source,
 	}
 	for _, d := range []struct {
 		name string
 		AuditText
 	}{{"before", e.Before}, {"after", e.After}} {
 		if d.Text != "" {
-			values = append(values, d.name, d.Text, d.name+"_size", d.Size)
+			values = append(values, d.name, clipped(d.Text).Text, d.name+"_size", d.Size)
 		}
 	}
 	return rdb.XAdd(ctx, &redis.XAddArgs{Stream: AuditKey, MaxLen: AuditKept, Approx: true, Values: values})
@@ -149,7 +155,6 @@ func (q *AuditQuery) validate() error {
 		return &tenant.FieldError{Field: "type", Reason: fmt.Sprintf("%.64q is unknown; known are %s", q.Type, joinTypes())}
 	}
 	if q.Cursor != "" && (!auditID.MatchString(q.Cursor) || strings.Trim(q.Cursor, "0-") == "") { // nothing is before 0-0
-
 		return ErrCursor
 	}
 	return nil
@@ -182,6 +187,9 @@ type AuditPage struct {
 func (s *Store) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	if err := q.validate(); err != nil {
 		return AuditPage{}, err
+	}
+	if s.system != nil {
+		return s.system.Audit(ctx, q)
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), 100), MaxListLimit)
 	var page AuditPage

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // changes.lua
 	"fmt"
@@ -105,7 +106,7 @@ func (s *Store) tell(ctx context.Context, entry AuditEntry, events ...tenant.Eve
 func (s *Store) appendChanges(ctx context.Context, rdb redis.Cmdable, events ...tenant.Event) error {
 	args := []any{ReloadChannel, ChangesKept.Milliseconds()}
 	for _, ev := range events {
-		ev.Source = s.source
+		ev.Source = cmp.Or(ev.Source, s.source)
 		text, err := json.Marshal(ev)
 		if err != nil {
 			return fmt.Errorf("%s event: %w", ev.Type, err)

@@ -30,12 +30,12 @@ func (s *Store) Entitle(ctx context.Context, id string, o tenant.Observation) (u
 	if o.Apply(stored, s.Tiers(), time.Now()) == nil {
 		return c.UpdatedAt, false, nil
 	}
-	c, _, err = s.putConfig(ctx, id, func(current string, exists bool, now time.Time) (tenant.Config, error) {
+	c, _, err = s.putConfig(ctx, id, func(current Stored, now time.Time) (tenant.Config, error) {
 		var stored *tenant.Config
-		if exists {
-			was, err := tenant.ParseStored[tenant.Config]([]byte(current))
+		if current.Exists() {
+			was, err := tenant.ParseStored[tenant.Config]([]byte(current.Text))
 			if err != nil {
-				return tenant.Config{}, &StoredError{Key: configLocation(id).String(), Err: err}
+				return tenant.Config{}, &StoredError{Key: ConfigKey(id), Err: err}
 			}
 			stored, updatedAt = &was, was.UpdatedAt
 		}

@@ -52,7 +52,7 @@ func (s *Store) Flags(ctx context.Context) (*tenant.Flags, error) {
 func (s *Store) flagsOf(ctx context.Context, texts map[string]string) (set *tenant.Flags, unusable []string) {
 	flags := make([]tenant.Flag, 0, len(texts))
 	for id, text := range texts {
-		key := flagLocation(id).String()
+		key := Name{KindFlag, id}.String()
 		f, usable := s.flags.read(ctx, key, &text)
 		if !usable {
 			unusable = append(unusable, key)
@@ -76,9 +76,10 @@ func (s *Store) ListFlags(ctx context.Context) ([]FlagEntry, error) {
 	}
 	entries := make([]FlagEntry, 0, len(texts))
 	for _, id := range slices.Sorted(maps.Keys(texts)) {
-		e := FlagEntry{ID: id, Version: versionOf(texts[id])}
-		if e.Flag, err = tenant.ParseStored[tenant.Flag]([]byte(texts[id])); err != nil {
-			e.Err = &StoredError{Key: flagLocation(id).String(), Err: err}
+		stored := storedIn(texts[id])
+		e := FlagEntry{ID: id, Version: stored.Version}
+		if e.Flag, err = tenant.ParseStored[tenant.Flag]([]byte(stored.Text)); err != nil {
+			e.Err = &StoredError{Key: Name{KindFlag, id}.String(), Err: err}
 		}
 		entries = append(entries, e)
 	}
@@ -122,7 +123,7 @@ func (s *Store) GetFlag(ctx context.Context, id string) (tenant.Flag, Version, e
 	if !tenant.ValidFlagID(id) {
 		return tenant.Flag{}, "", errFlagID(id)
 	}
-	f, v, err := get[tenant.Flag](ctx, s.rdb, flagLocation(id))
+	f, v, err := get[tenant.Flag](ctx, s, Name{KindFlag, id})
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("flag %q: %w: it is off for everybody", id, err)
 	}
@@ -142,13 +143,13 @@ func (s *Store) PutFlag(ctx context.Context, f tenant.Flag, opts PutOptions) (te
 		return tenant.Flag{}, "", fmt.Errorf("put flag %q: %w", f.ID, err)
 	}
 	var next tenant.Flag
-	v, err := s.write(ctx, flagChange(f.ID),
-		func(current string, exists bool, _ time.Time) (string, error) {
+	v, err := s.write(ctx, Name{KindFlag, f.ID},
+		func(current Stored, _ time.Time) (string, error) {
 			var err error
-			if next, err = replace(current, exists, f, opts, inheritFlag); err != nil {
+			if next, err = replace(current, f, opts, inheritFlag); err != nil {
 				return "", err
 			}
-			if !exists && n >= MaxFlags {
+			if !current.Exists() && n >= MaxFlags {
 				return "", &tenant.FieldError{Reason: fmt.Sprintf("there are %d flags already, at most %d are accepted; delete some", n, MaxFlags)}
 			}
 			return encode(&next)
@@ -164,7 +165,7 @@ func (s *Store) DeleteFlag(ctx context.Context, id string, ifMatch Version) erro
 	if !tenant.ValidFlagID(id) {
 		return errFlagID(id)
 	}
-	if _, err := s.write(ctx, flagChange(id), remove(ifMatch)); err != nil {
+	if _, err := s.write(ctx, Name{KindFlag, id}, remove(ifMatch)); err != nil {
 		return fmt.Errorf("delete flag %q: %w", id, err)
 	}
 	return nil

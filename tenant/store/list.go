@@ -101,8 +101,9 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 		if text == nil {
 			continue
 		}
-		e := Entry{ID: ids[i], Version: versionOf(*text)}
-		if c, err := tenant.ParseStored[tenant.Config]([]byte(*text)); err != nil {
+		stored := storedIn(*text)
+		e := Entry{ID: ids[i], Version: stored.Version}
+		if c, err := tenant.ParseStored[tenant.Config]([]byte(stored.Text)); err != nil {
 			e.Err = &StoredError{Key: configPrefix + e.ID, Err: err}
 		} else {
 			e.Config = c

@@ -49,7 +49,7 @@ func (m *memory[T]) read(ctx context.Context, key string, text *string) (doc *T,
 	if was, ok := m.recall(key); ok && was.sum == sum {
 		return was.good, m.usable(key)
 	}
-	parsed, err := tenant.ParseStored[T]([]byte(*text))
+	parsed, err := tenant.ParseStored[T]([]byte(storedIn(*text).Text))
 	if err != nil {
 		return m.refuse(ctx, key, sum, err), false
 	}

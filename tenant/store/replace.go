@@ -15,11 +15,11 @@ type document interface {
 
 // replace makes the new document: next, with the members of other writers, which the author of next does not know.
 // inherit copies these members. Nothing is copied from a stored document that cannot be used; replacing it repairs it.
-func replace[T document](current string, exists bool, next T, opts PutOptions, inherit func(next, was *T)) (T, error) {
-	if err := opts.check(current, exists); err != nil {
+func replace[T document](current Stored, next T, opts PutOptions, inherit func(next, was *T)) (T, error) {
+	if err := opts.check(current); err != nil {
 		return next, err
 	}
-	if was, err := tenant.ParseStored[T]([]byte(current)); exists && err == nil {
+	if was, err := tenant.ParseStored[T]([]byte(current.Text)); current.Exists() && err == nil {
 		inherit(&next, &was)
 	}
 	return next, nil

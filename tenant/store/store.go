@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,15 +43,6 @@ func (e *StoredError) Error() string {
 
 func (e *StoredError) Unwrap() error { return e.Err }
 
-// Version identifies the stored bytes of a document. Two documents with the same version are equal, byte for byte. A
-// version is 32 hexadecimal digits and serves as a strong ETag. The empty string is not a version.
-type Version string
-
-func versionOf(text string) Version {
-	sum := sha256.Sum256([]byte(text))
-	return Version(hex.EncodeToString(sum[:16]))
-}
-
 // Options are the settings of a Store. The zero value is usable.
 type Options struct {
 	// Source names this process in the events that it publishes. Defaults to "arrakis".
@@ -62,6 +51,8 @@ type Options struct {
 	// the remembered config is served. An unchanged config is not parsed again. A further config replaces the least
 	// recently loaded one. Defaults to 100,000.
 	LastGood int
+	// SystemOfRecord is where documents are changed; Redis gets copies. Defaults to none: Redis itself.
+	SystemOfRecord SystemOfRecord
 	// Logger logs an error for each document in Redis that cannot be used, once for each change of the document, and
 	// when it can be used again. Defaults to none.
 	Logger *slog.Logger
@@ -71,7 +62,8 @@ type Options struct {
 type Store struct {
 	// Set by New, read-only.
 	rdb     redis.UniversalClient
-	cluster bool // no transaction spans keys of different slots
+	cluster bool           // no transaction spans keys of different slots
+	system  SystemOfRecord // nil: Redis itself
 	source  string
 	configs *memory[tenant.Config]
 	flags   *memory[tenant.Flag] // also of flagsKey: the hash as a whole
@@ -100,6 +92,7 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	s := &Store{
 		rdb:     rdb,
 		cluster: cluster,
+		system:  opts.SystemOfRecord,
 		source:  fmt.Sprintf("%.64s", opts.Source),
 		configs: newMemory[tenant.Config](opts.LastGood, log),
 		flags:   newMemory[tenant.Flag](MaxFlags+1, log),
@@ -218,7 +211,7 @@ func (s *Store) Get(ctx context.Context, id string) (tenant.Config, Version, err
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err
 	}
-	c, v, err := get[tenant.Config](ctx, s.rdb, configLocation(id))
+	c, v, err := get[tenant.Config](ctx, s, Name{KindTenant, id})
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("tenant %q: %w: it has the free tier; store a config to change that", id, err)
 	}
@@ -261,7 +254,7 @@ func (s *Store) tiersOf(ctx context.Context, reply *redis.Cmd) (tiers *tenant.Ti
 
 // GetTiers reads the global tiers document. If none is stored, the document is empty and has no version.
 func (s *Store) GetTiers(ctx context.Context) (tenant.Tiers, Version, error) {
-	c, v, err := get[tenant.Tiers](ctx, s.rdb, location{key: tiersKey})
+	c, v, err := get[tenant.Tiers](ctx, s, Name{Kind: KindTiers})
 	if errors.Is(err, ErrNotFound) {
 		return tenant.Tiers{}, "", nil
 	}

@@ -13,20 +13,16 @@ import (
 	"arrakis/tenant"
 )
 
-// decision makes the next text of a document from the current text. exists says whether the document is stored. An
-// empty next text deletes the document. now is the time of Redis. A decision may be called several times.
-type decision func(current string, exists bool, now time.Time) (next string, err error)
-
 // remove is the decision to delete a document if it has the version ifMatch. If ifMatch is empty, any version is
 // deleted.
-func remove(ifMatch Version) decision {
-	return func(current string, exists bool, _ time.Time) (string, error) {
+func remove(ifMatch Version) Decision {
+	return func(current Stored, _ time.Time) (string, error) {
 		switch {
-		case !exists && ifMatch == "":
+		case !current.Exists() && ifMatch == "":
 			return "", ErrNotFound
-		case !exists:
+		case !current.Exists():
 			return "", fmt.Errorf("%w: it is gone already", ErrConflict)
-		case ifMatch != "" && ifMatch != versionOf(current):
+		case ifMatch != "" && ifMatch != current.Version:
 			return "", fmt.Errorf("%w: read it again before deleting it", ErrConflict)
 		}
 		return "", nil
@@ -37,49 +33,17 @@ func remove(ifMatch Version) decision {
 // wins in each round.
 const maxAttempts = 100
 
-// change is what a write changes, and how it is told.
-type change struct {
-	location location
-	event    tenant.Event // announced to every process
-	kind     AuditType
-	shown    func(text string) AuditText // what the audit log keeps of the document
-}
-
-func tenantChange(id string) change {
-	return change{
-		location: configLocation(id), event: tenant.Event{Type: tenant.TenantChanged, TargetID: id},
-		kind: AuditTenant, shown: shown((*tenant.Config).Known),
+// write stores the text that decide makes of the document, adds the change to the audit log, and announces it. It
+// returns the version of the text. Without a system of record it does all of it in one transaction of Redis, but on
+// Cluster one after the other.
+func (s *Store) write(ctx context.Context, n Name, decide Decision) (Version, error) {
+	if s.system != nil {
+		return s.system.Write(ctx, Change{Name: n, Decide: decide, Entry: func(before, after string) AuditEntry {
+			return s.signed(ctx, n.entry(before, after))
+		}})
 	}
-}
-
-func flagChange(id string) change {
-	return change{
-		location: flagLocation(id), event: tenant.Event{Type: tenant.FlagChanged, TargetID: id},
-		kind: AuditFlag, shown: shown((*tenant.Flag).Known),
-	}
-}
-
-func tiersChange() change {
-	return change{
-		location: location{key: tiersKey}, event: tenant.Event{Type: tenant.GlobalChanged},
-		kind: AuditTiers, shown: shown((*tenant.Tiers).Known),
-	}
-}
-
-// entry is the change's entry in the audit log. The texts are those of the document, "" for none.
-func (c *change) entry(before, after string) AuditEntry {
-	return AuditEntry{Type: c.kind, Target: c.event.TargetID, Before: c.shown(before), After: c.shown(after)}
-}
-
-// write stores the text that decide makes of the document, adds the change to the audit log, and announces it. It does
-// all of it in one transaction, but on Cluster one after the other. It returns the version of the text.
-func (s *Store) write(ctx context.Context, c change, decide decision) (Version, error) {
 	for attempt := range maxAttempts {
-		var before, after string
-		err := s.rdb.Watch(ctx, func(tx *redis.Tx) (err error) {
-			before, after, err = s.attempt(ctx, tx, c, decide)
-			return err
-		}, c.location.key)
+		before, after, err := s.attempt(ctx, n, decide)
 		switch {
 		case errors.Is(err, redis.TxFailedErr):
 			if err := pause(ctx, attempt); err != nil {
@@ -89,7 +53,7 @@ func (s *Store) write(ctx context.Context, c change, decide decision) (Version, 
 		case err != nil:
 			return "", err
 		case s.cluster:
-			if err := s.tell(ctx, c.entry(before, after), c.event); err != nil {
+			if err := s.tell(ctx, n.entry(before, after), n.event()); err != nil {
 				return "", fmt.Errorf("the document is stored, but other processes do not know it yet, or the audit log does not have it; run a reload: %w", err)
 			}
 		}
@@ -100,27 +64,47 @@ func (s *Store) write(ctx context.Context, c change, decide decision) (Version, 
 
 // attempt is one transaction of write. It returns the texts of the document before and after. Redis refuses the
 // transaction with TxFailedErr if the document has changed since it was read.
-func (s *Store) attempt(ctx context.Context, tx *redis.Tx, c change, decide decision) (before, after string, err error) {
-	before, err = c.location.get(ctx, tx).Result()
-	exists := err == nil
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", "", fmt.Errorf("read %s: %w", c.location, err)
-	}
-	now, err := tx.Time(ctx).Result()
-	if err != nil {
-		return "", "", err
-	}
-	if after, err = decide(before, exists, now.UTC().Truncate(time.Millisecond)); err != nil {
-		return "", "", err
-	}
-	_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		c.location.set(ctx, pipe, after)
-		if s.cluster {
-			return nil
+func (s *Store) attempt(ctx context.Context, n Name, decide Decision) (before, after string, err error) {
+	loc, watched := n.location(), []string{n.location().key}
+	if s.cluster { // its key may be on another node, so it is not watched
+		if err := elsewhere(s.rdb.Get(ctx, RecordKey)); err != nil {
+			return "", "", err
 		}
-		s.record(ctx, pipe, c.entry(before, after))
-		return s.appendChanges(ctx, pipe, c.event)
-	})
+	} else {
+		watched = append(watched, RecordKey)
+	}
+	err = s.rdb.Watch(ctx, func(tx *redis.Tx) error {
+		if !s.cluster {
+			if err := elsewhere(tx.Get(ctx, RecordKey)); err != nil {
+				return err
+			}
+		}
+		text, err := loc.get(ctx, tx).Result()
+		var current Stored
+		switch {
+		case err == nil:
+			current = storedIn(text)
+		case !errors.Is(err, redis.Nil):
+			return fmt.Errorf("read %s: %w", n, err)
+		}
+		now, err := tx.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		before = current.Text
+		if after, err = decide(current, now.UTC().Truncate(time.Millisecond)); err != nil {
+			return err
+		}
+		_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			loc.set(ctx, pipe, after)
+			if s.cluster {
+				return nil
+			}
+			s.record(ctx, pipe, n.entry(before, after))
+			return s.appendChanges(ctx, pipe, n.event())
+		})
+		return err
+	}, watched...)
 	return before, after, err
 }
 

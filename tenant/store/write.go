@@ -17,13 +17,13 @@ type PutOptions struct {
 	IfNoneMatch bool
 }
 
-func (o PutOptions) check(current string, exists bool) error {
-	switch {
+func (o PutOptions) check(current Stored) error {
+	switch exists := current.Exists(); {
 	case o.IfNoneMatch && exists:
 		return fmt.Errorf("%w: it exists already; update it instead", ErrConflict)
 	case o.IfMatch != "" && !exists:
 		return fmt.Errorf("%w: it is gone; create it without a version", ErrConflict)
-	case o.IfMatch != "" && o.IfMatch != versionOf(current):
+	case o.IfMatch != "" && o.IfMatch != current.Version:
 		return fmt.Errorf("%w: read it again and repeat the change", ErrConflict)
 	}
 	return nil
@@ -39,8 +39,8 @@ const KeepOverrides UpgradeOption = 1
 // by every write of a config. If c has no createdAt, no entitlements or no members of other writers, the stored ones stay.
 // If c has a tierFrom, the entitlements say its tier, as with every write of a config. Put returns the config as stored. Errors: [*tenant.FieldError], [ErrConflict].
 func (s *Store) Put(ctx context.Context, id string, c tenant.Config, opts PutOptions) (tenant.Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool, _ time.Time) (tenant.Config, error) {
-		return replace(current, exists, c, opts, inheritConfig)
+	return s.putConfig(ctx, id, func(current Stored, _ time.Time) (tenant.Config, error) {
+		return replace(current, c, opts, inheritConfig)
 	})
 }
 
@@ -52,20 +52,20 @@ func (s *Store) Update(ctx context.Context, id string, edit func(*tenant.Config)
 	return s.update(ctx, id, PutOptions{}, func(c *tenant.Config, _ time.Time) error { return edit(c) })
 }
 
-// update is Update under a condition. edit also gets the time of Redis.
+// update is Update under a condition. edit also gets the time.
 func (s *Store) update(ctx context.Context, id string, opts PutOptions, edit func(*tenant.Config, time.Time) error) (tenant.Config, Version, error) {
-	return s.putConfig(ctx, id, func(current string, exists bool, now time.Time) (tenant.Config, error) {
-		if err := opts.check(current, exists); err != nil {
+	return s.putConfig(ctx, id, func(current Stored, now time.Time) (tenant.Config, error) {
+		if err := opts.check(current); err != nil {
 			return tenant.Config{}, err
 		}
 		next := tenant.Config{Tier: tenant.Free}
 		if len(s.Tiers().SKUs) > 0 {
 			next.TierFrom = tenant.FromEntitlement
 		}
-		if exists {
+		if current.Exists() {
 			var err error
-			if next, err = tenant.ParseStored[tenant.Config]([]byte(current)); err != nil {
-				return tenant.Config{}, &StoredError{Key: configLocation(id).String(), Err: err}
+			if next, err = tenant.ParseStored[tenant.Config]([]byte(current.Text)); err != nil {
+				return tenant.Config{}, &StoredError{Key: ConfigKey(id), Err: err}
 			}
 		}
 		return next, edit(&next, now)
@@ -97,7 +97,7 @@ func (s *Store) Delete(ctx context.Context, id string, ifMatch Version) error {
 	if err := tenant.CheckID(id); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, tenantChange(id), remove(ifMatch))
+	_, err := s.write(ctx, Name{KindTenant, id}, remove(ifMatch))
 	if err != nil {
 		return fmt.Errorf("delete tenant %q: %w", id, err)
 	}
@@ -111,19 +111,19 @@ func (s *Store) PutTiers(ctx context.Context, c tenant.Tiers, opts PutOptions) (
 	if err := c.Validate(); err != nil {
 		return "", err
 	}
-	_, v, err := s.putTiers(ctx, func(current string, exists bool) (tenant.Tiers, error) {
-		return replace(current, exists, c, opts, inheritTiers)
+	_, v, err := s.putTiers(ctx, func(current Stored) (tenant.Tiers, error) {
+		return replace(current, c, opts, inheritTiers)
 	})
 	return v, err
 }
 
 // UpdateTiers changes the global tiers document with edit, as Update does with a config.
 func (s *Store) UpdateTiers(ctx context.Context, edit func(*tenant.Tiers) error) (tenant.Tiers, Version, error) {
-	return s.putTiers(ctx, func(current string, exists bool) (tenant.Tiers, error) {
+	return s.putTiers(ctx, func(current Stored) (tenant.Tiers, error) {
 		var next tenant.Tiers
-		if exists {
+		if current.Exists() {
 			var err error
-			if next, err = tenant.ParseStored[tenant.Tiers]([]byte(current)); err != nil {
+			if next, err = tenant.ParseStored[tenant.Tiers]([]byte(current.Text)); err != nil {
 				return tenant.Tiers{}, &StoredError{Key: tiersKey, Err: err}
 			}
 		}
@@ -135,10 +135,10 @@ func (s *Store) UpdateTiers(ctx context.Context, edit func(*tenant.Tiers) error)
 }
 
 // putTiers stores the tiers that decide makes of the stored document, and puts them in force in this process.
-func (s *Store) putTiers(ctx context.Context, decide func(current string, exists bool) (tenant.Tiers, error)) (tenant.Tiers, Version, error) {
+func (s *Store) putTiers(ctx context.Context, decide func(current Stored) (tenant.Tiers, error)) (tenant.Tiers, Version, error) {
 	var text string
-	v, err := s.write(ctx, tiersChange(), func(current string, exists bool, _ time.Time) (string, error) {
-		next, err := decide(current, exists)
+	v, err := s.write(ctx, Name{Kind: KindTiers}, func(current Stored, _ time.Time) (string, error) {
+		next, err := decide(current)
 		if err != nil {
 			return "", err
 		}
@@ -158,15 +158,15 @@ func (s *Store) putTiers(ctx context.Context, decide func(current string, exists
 }
 
 // putConfig stores the config that decide makes of the stored config.
-func (s *Store) putConfig(ctx context.Context, id string, decide func(current string, exists bool, now time.Time) (tenant.Config, error)) (tenant.Config, Version, error) {
+func (s *Store) putConfig(ctx context.Context, id string, decide func(current Stored, now time.Time) (tenant.Config, error)) (tenant.Config, Version, error) {
 	if err := tenant.CheckID(id); err != nil {
 		return tenant.Config{}, "", err
 	}
 	var c tenant.Config
-	v, err := s.write(ctx, tenantChange(id),
-		func(current string, exists bool, now time.Time) (string, error) {
+	v, err := s.write(ctx, Name{KindTenant, id},
+		func(current Stored, now time.Time) (string, error) {
 			var err error
-			if c, err = decide(current, exists, now); err != nil {
+			if c, err = decide(current, now); err != nil {
 				return "", err
 			}
 			if c.CommunityID == "" {

@@ -1,0 +1,58 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// Version identifies the state of a document, and serves as a strong ETag. Two states of a document with the same version
+// are equal, byte for byte. It is a number that rises with each change where PostgreSQL is the system of record, and
+// otherwise 32 hexadecimal digits, a hash of the document. The empty string is not a version.
+type Version string
+
+// NumberedVersion is the version of the n-th state of a document, counted from 1.
+func NumberedVersion(n int64) Version { return Version(strconv.FormatInt(n, 10)) }
+
+// Stored is what is stored of a document.
+type Stored struct {
+	Text    string  // the document as JSON; "": there is none
+	Version Version // "" if there is no document
+}
+
+// Exists reports whether there is a document.
+func (s Stored) Exists() bool { return s.Text != "" }
+
+// numbered begins the text in Redis of a document that the system of record numbers.
+const numbered = `{"version":`
+
+// withNumber is the text that Redis gets of the n-th state of a document: the number is its first member, where a script
+// finds it.
+func withNumber(text string, n int64) string {
+	members := strings.TrimPrefix(text, "{")
+	if members != "}" {
+		members = "," + members
+	}
+	return numbered + strconv.FormatInt(n, 10) + members
+}
+
+// storedIn reads a text that Redis has.
+func storedIn(text string) Stored {
+	rest, ok := strings.CutPrefix(text, numbered)
+	digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+	if ok && digits > 0 && digits < len(rest) {
+		number := Version(rest[:digits])
+		switch rest = rest[digits:]; rest[0] {
+		case ',':
+			return Stored{Text: "{" + rest[1:], Version: number}
+		case '}':
+			return Stored{Text: "{" + rest, Version: number}
+		}
+	}
+	sum := sha256.Sum256([]byte(text))
+	return Stored{Text: text, Version: Version(hex.EncodeToString(sum[:16]))}
+}
+
+// versionOf is the version of a text that Redis has.
+func versionOf(text string) Version { return storedIn(text).Version }
