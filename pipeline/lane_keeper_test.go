@@ -184,13 +184,13 @@ func TestReadyWithoutALane(t *testing.T) {
 // Nobody publishes events straight into a lane, so no lane of events says so.
 func TestDirect(t *testing.T) {
 	t.Parallel()
-	unlimited := tenant.Resolve("big", &tenant.Config{Tier: tenant.Enterprise}, new(tenant.Tiers), time.Time{})
+	unlimited := tenant.Resolve("big", tenant.Documents{Config: &tenant.Config{Tier: tenant.Enterprise}, Tiers: new(tenant.Tiers)}, time.Time{})
 	for kind := range contract.Kind(contract.NumKinds) {
 		if got, want := goesDirect(kind, unlimited), kind != contract.KindEvent; got != want {
 			t.Errorf("%s of an unlimited community: %t, want %t", kind, got, want)
 		}
 	}
-	if goesDirect(contract.KindCommand, tenant.Resolve("small", &tenant.Config{Tier: tenant.Free}, new(tenant.Tiers), time.Time{})) {
+	if goesDirect(contract.KindCommand, tenant.Resolve("small", tenant.Documents{Config: &tenant.Config{Tier: tenant.Free}, Tiers: new(tenant.Tiers)}, time.Time{})) {
 		t.Error("commands of a limited community are direct")
 	}
 }

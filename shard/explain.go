@@ -112,7 +112,7 @@ func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, err
 	if err != nil {
 		return Explanation{}, fmt.Errorf("explain %q: %w", id, err)
 	}
-	of := tenant.Explain(id, docs.Config, docs.Tiers, docs.Flags, time.Now())
+	of := tenant.Explain(id, tenant.Documents{Config: docs.Config, Tiers: docs.Tiers}, docs.Flags, time.Now())
 	answers, known := under(looks, of.Tenant)
 	if !known || of.Tenant.ID != id {
 		queries := make([]limiter.Query, tenant.NumActions)

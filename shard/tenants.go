@@ -82,5 +82,5 @@ func (r *tenantReader) loadOnce(ctx context.Context, ids []string, tenants []*te
 
 // free is the free tenant that is used while a tenant cannot be read.
 func (r *tenantReader) free(id string) *tenant.Tenant {
-	return tenant.Resolve(id, nil, r.store.Tiers(), time.Now())
+	return tenant.Resolve(id, tenant.Documents{Tiers: r.store.Tiers()}, time.Now())
 }

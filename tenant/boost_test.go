@@ -21,7 +21,7 @@ func TestParseBoosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := [tenant.NumActions]tenant.Boost{tenant.Command: {Add: 500, Until: noon}, tenant.UserCommand: {Add: 1, Until: noon}}
-	if got := tenant.Resolve("a", &c, new(tenant.Tiers), time.Time{}).Boosts; got == nil || *got != want {
+	if got := tenant.Resolve("a", tenant.Documents{Config: &c, Tiers: new(tenant.Tiers)}, time.Time{}).Boosts; got == nil || *got != want {
 		t.Errorf("boosts %v, want %v", got, want)
 	}
 
@@ -84,7 +84,7 @@ func TestBoost(t *testing.T) {
 	b := tenant.BoostOverride{Add: 5, Until: noon}
 	c := &tenant.Config{Tier: tenant.Pro, RateLimits: tenant.LimitOverrides{EligibilityChecksPerHour: ptr(int64(0)), SyncRequestsPerDay: ptr(int64(-1))}}
 	c.Boosts = &tenant.BoostOverrides{CommandsPerMinute: b, EligibilityChecksPerHour: b, SyncRequestsPerDay: b}
-	resolved := tenant.Resolve("a", c, new(tenant.Tiers), time.Time{})
+	resolved := tenant.Resolve("a", tenant.Documents{Config: c, Tiers: new(tenant.Tiers)}, time.Time{})
 	boost, none := tenant.Boost{Add: 5, Until: noon}, tenant.Boost{}
 	for a, want := range [tenant.NumActions]tenant.Boost{boost, boost, none, none} {
 		if got := resolved.Boost(tenant.Action(a)); got != want {

@@ -17,8 +17,10 @@ type Config struct {
 	// empty, it is the ID under which the config is stored.
 	CommunityID string `json:"communityId"`
 	GuildID     string `json:"guildId,omitempty"`
+	// Account is the account that the community is in, "" for none. Its document is an [Account].
+	Account string `json:"account,omitempty"`
 	// Tier counts if it was set by hand, which is if TierFrom is empty. Otherwise it is what the entitlements gave when the
-	// config was written.
+	// config was written. In an [Account], neither counts.
 	Tier Tier `json:"tier"`
 	// TierFrom is FromEntitlement if the entitlements say the tier: the highest of those that are in force, else Free.
 	TierFrom   Source           `json:"tierFrom,omitempty"`
@@ -137,12 +139,14 @@ func (o *LimitOverrides) validate(f *faults, field string) {
 }
 
 func (c *Config) validate(f *faults) {
-	const idRule = "must be 1 to 128 letters, digits, '_', ':' or '-'"
 	if c.CommunityID != "" && !ValidID(c.CommunityID) {
 		f.add("communityId", idRule)
 	}
 	if c.GuildID != "" && !ValidID(c.GuildID) {
 		f.add("guildId", idRule)
+	}
+	if c.Account != "" && !ValidID(c.Account) {
+		f.add("account", idRule)
 	}
 	validateTier(f, "tier", c.Tier)
 	validateTierFrom(f, "tierFrom", c.TierFrom)

@@ -169,7 +169,7 @@ func TestResolve(t *testing.T) {
 		{tenant.Enterprise, tenant.TierDefaults{Max: [tenant.NumActions]int64{-1, -1, -1, -1}, Features: 15, Weight: 4}},
 	}
 	for _, tt := range tests {
-		got := tenant.Resolve("a", &tenant.Config{Tier: tt.tier}, new(tenant.Tiers), time.Time{})
+		got := tenant.Resolve("a", tenant.Documents{Config: &tenant.Config{Tier: tt.tier}, Tiers: new(tenant.Tiers)}, time.Time{})
 		want := &tenant.Tenant{ID: "a", Tier: tt.tier, Max: tt.want.Max, Features: tt.want.Features, Weight: tt.want.Weight, Stored: true}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.tier, diff)

@@ -43,7 +43,7 @@ func TestOnLimit(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c, tiers := parsed(t, tt.doc, tt.tiers)
-			if got := tenant.Resolve("c", c, tiers, time.Time{}).MaxDelayed; got != tt.want {
+			if got := tenant.Resolve("c", tenant.Documents{Config: c, Tiers: tiers}, time.Time{}).MaxDelayed; got != tt.want {
 				t.Errorf("delays %v, want %v", got, tt.want)
 			}
 			if c == nil {
@@ -88,7 +88,7 @@ func TestOnLimitMerges(t *testing.T) {
 		if err := c.Merge([]byte(step.patch)); err != nil {
 			t.Fatal(err)
 		}
-		if got := tenant.Resolve("c", &c, new(tenant.Tiers), time.Time{}).MaxDelayed; got != step.want {
+		if got := tenant.Resolve("c", tenant.Documents{Config: &c, Tiers: new(tenant.Tiers)}, time.Time{}).MaxDelayed; got != step.want {
 			t.Errorf("after %s: delays %v, want %v", step.patch, got, step.want)
 		}
 	}

@@ -30,14 +30,14 @@ func writable(t time.Time) bool {
 	return y >= 1 && y <= 9999
 }
 
-// document is a Config, Flag or Tiers. The document and its objects have a field Unknown.
+// document is a Config, Account, Flag or Tiers. The document and its objects have a field Unknown.
 type document interface {
 	validate(*faults)
 }
 
 // ParseStored reads a document that a store holds. Other writers may have added members, which are kept in Unknown, and
 // timestamps that are not RFC 3339, which are ignored. All other faults are refused, as by the strict parsers.
-func ParseStored[T Config | Flag | Tiers](data []byte) (T, error) {
+func ParseStored[T Config | Account | Flag | Tiers](data []byte) (T, error) {
 	return parse[T](data, false)
 }
 
@@ -188,6 +188,8 @@ func mustBe(p any) string {
 		return "a string: " + onLimitNames
 	case *int64:
 		return "a whole number"
+	case *Counting:
+		return "a string: " + countingNames
 	case **Mode:
 		return "a string: " + modeNames
 	case **float64:

@@ -119,7 +119,7 @@ func TestTierOfEntitlements(t *testing.T) {
 		{"by hand over bought", `{"tier":"free","entitlements":{"9":{"sku":"2","endsAt":"2026-02-01T12:00:00Z",` + at + `}}}`, noon, "free (tenant) over enterprise (entitlement) over free (default), 9 of SKU 2", 0},
 	} {
 		config, tiers := parsed(t, tt.config, skuTiers)
-		e := tenant.Explain("c", config, tiers, nil, tt.now)
+		e := tenant.Explain("c", tenant.Documents{Config: config, Tiers: tiers}, nil, tt.now)
 		got := fmt.Sprintf("%s (%s)", e.Tier.Value, e.Tier.Source)
 		for _, b := range e.Tier.Beneath {
 			got += fmt.Sprintf(" over %s (%s)", b.Value, b.Source)
@@ -130,7 +130,7 @@ func TestTierOfEntitlements(t *testing.T) {
 		if got != tt.want || e.Tenant.TierEndsMS != tt.ends {
 			t.Errorf("%s: %s, until %d; want %s, until %d", tt.name, got, e.Tenant.TierEndsMS, tt.want, tt.ends)
 		}
-		if diff := cmp.Diff(tenant.Resolve("c", config, tiers, tt.now), e.Tenant); diff != "" || e.Tenant.Tier != e.Tier.Value {
+		if diff := cmp.Diff(tenant.Resolve("c", tenant.Documents{Config: config, Tiers: tiers}, tt.now), e.Tenant); diff != "" || e.Tenant.Tier != e.Tier.Value {
 			t.Errorf("%s: Resolve and Explain differ (-resolved +explained):\n%s", tt.name, diff)
 		}
 	}

@@ -17,6 +17,8 @@ type EventType string
 const (
 	// TenantChanged: the config stored under TargetID has changed.
 	TenantChanged EventType = "tenant_config"
+	// AccountChanged: the account TargetID has changed. Read the configs that name it again.
+	AccountChanged EventType = "account_config"
 	// GlobalChanged: anything may have changed. Refresh the tiers, read every config and flag again, and drop local
 	// knowledge of limits. The target does not matter.
 	GlobalChanged EventType = "global_config"
@@ -67,10 +69,10 @@ func notAnEvent(err error) error {
 	return errors.New("event is not JSON: it ends too early")
 }
 
-// Reset reads the target of a LimitReset event, which is "<community>" for all actions or "<community>:<action>". A
-// community ID may contain colons. The part after the last colon is the action if it is the name of an action;
-// otherwise it belongs to the community ID. ok is false for an event of another type.
-func (e Event) Reset() (community string, actions []Action, ok bool) {
+// Reset reads the target of a LimitReset event, which is "<id>" for all actions or "<id>:<action>". The ID is that of a
+// community, or the [AccountLimitID] of an account. It may contain colons. The part after the last colon is the action if it
+// is the name of an action; otherwise it belongs to the ID. ok is false for an event of another type.
+func (e Event) Reset() (limitID string, actions []Action, ok bool) {
 	if e.Type != LimitReset {
 		return "", nil, false
 	}
@@ -103,15 +105,15 @@ func ParseMember(member string, at time.Time) (Event, error) {
 func (e Event) validate() error {
 	ok := false
 	switch e.Type {
-	case TenantChanged:
+	case TenantChanged, AccountChanged:
 		ok = ValidID(e.TargetID)
 	case GlobalChanged:
 		ok = len(e.TargetID) <= maxID
 	case FlagChanged:
 		ok = ValidFlagID(e.TargetID)
 	case LimitReset:
-		community, _, _ := e.Reset()
-		ok = ValidID(community)
+		id, _, _ := e.Reset()
+		ok = ValidID(strings.TrimPrefix(id, accountMark))
 	default:
 		return fmt.Errorf("event has the unknown type %q", shorten(string(e.Type)))
 	}

@@ -20,6 +20,8 @@ func TestResetTarget(t *testing.T) {
 		{"a:command:sync_request", "a:command", []tenant.Action{tenant.SyncRequest}},
 		{":command", ":command", all},
 		{"command", "command", all},
+		{"@acme", "@acme", all},
+		{"@a:b:command", "@a:b", []tenant.Action{tenant.Command}},
 	}
 	for _, tt := range tests {
 		community, actions, ok := tenant.Event{Type: tenant.LimitReset, TargetID: tt.target}.Reset()

@@ -24,11 +24,10 @@ type Feature struct {
 	Setting[bool]
 }
 
-// Explain is [Resolve] that also says where everything comes from, and evaluates the flags. The arguments are those of
-// Resolve.
-func Explain(id string, c *Config, tiers *Tiers, flags *Flags, now time.Time) Explanation {
+// Explain is [Resolve] that also says where everything comes from, and evaluates the flags.
+func Explain(id string, d Documents, flags *Flags, now time.Time) Explanation {
 	s := settings{explained: true}
-	t := s.of(id, c, tiers, now)
+	t := s.of(id, d, now)
 	e := Explanation{
 		Tenant: t, Tier: s.tier, Bought: s.bought, Max: s.max, OnLimit: s.onLimit, MaxDelayed: s.maxDelayed, Mode: s.mode, Weight: s.weight,
 		Flags: flags.decide(t),

@@ -1,6 +1,7 @@
 package tenant_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestExplainWeight(t *testing.T) {
 		},
 	} {
 		config, tiers := parsed(t, tt.config, tt.tiers)
-		e := tenant.Explain("c", config, tiers, nil, time.Time{})
+		e := tenant.Explain("c", tenant.Documents{Config: config, Tiers: tiers}, nil, time.Time{})
 		got, err := json.Marshal(e.Weight)
 		if err != nil {
 			t.Fatal(err)
@@ -33,7 +34,7 @@ func TestExplainWeight(t *testing.T) {
 		if diff := cmp.Diff(tt.want, string(got)); diff != "" {
 			t.Errorf("%s with the tiers %s (-want +got):\n%s", tt.config, tt.tiers, diff)
 		}
-		if want := tenant.Resolve("c", config, tiers, time.Time{}); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
+		if want := tenant.Resolve("c", tenant.Documents{Config: config, Tiers: tiers}, time.Time{}); int64(want.Weight) != e.Weight.Value || !cmp.Equal(want, e.Tenant) {
 			t.Errorf("%s: explained %+v, resolved %+v", tt.config, e.Tenant, want)
 		}
 	}
@@ -59,7 +60,7 @@ func TestExplainFlags(t *testing.T) {
 		{ID: "e-rollout", Rule: tenant.RuleRollout},
 		{ID: "f-on", On: true, Rule: tenant.RuleOn},
 	}
-	if diff := cmp.Diff(want, tenant.Explain("c", nil, new(tenant.Tiers), flags, time.Time{}).Flags); diff != "" {
+	if diff := cmp.Diff(want, tenant.Explain("c", tenant.Documents{Tiers: new(tenant.Tiers)}, flags, time.Time{}).Flags); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -74,7 +75,16 @@ func TestResolveAllocates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { tenant.Resolve("c", &config, &tiers, time.Time{}) }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { tenant.Resolve("c", tenant.Documents{Config: &config, Tiers: &tiers}, time.Time{}) }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}
+}
+
+// history is a setting with where it comes from, and then what it overrides.
+func history[T any](s tenant.Setting[T]) string {
+	text := fmt.Sprintf("%v %s", s.Value, s.Source)
+	for _, b := range s.Beneath {
+		text += fmt.Sprintf(", %v %s", b.Value, b.Source)
+	}
+	return text
 }

@@ -3,6 +3,7 @@ package tenant_test
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 const fuzzedMost = 4 << 10
 
 type document interface {
-	tenant.Config | tenant.Flag | tenant.Tiers
+	tenant.Config | tenant.Account | tenant.Flag | tenant.Tiers
 }
 
 // fuzzDocument holds the two parsers of a document against each other. What the strict one accepts is valid, and the
@@ -63,20 +64,34 @@ func fuzzDocument[T document](f *testing.F, parse func([]byte) (T, error), use f
 
 func FuzzConfig(f *testing.F) {
 	fuzzDocument(f, tenant.ParseConfig, func(c *tenant.Config) error {
-		tenant.Resolve("comm", c, &tenant.Tiers{SKUs: map[string]tenant.Tier{"1": tenant.Pro}}, noon).Features.Names()
+		tenant.Resolve("comm", tenant.Documents{Config: c, Tiers: &tenant.Tiers{SKUs: map[string]tenant.Tier{"1": tenant.Pro}}}, noon).Features.Names()
 		return c.Validate()
 	}, fullConfig, `{"tier":"pro"}`, `{"tier":"free","tier":"pro"}`, `{"tier":"free","rateLimits":{"commandsPerMinute":1e3}}`, ` {"tier":"free"} `,
 		`{"tier":"free","x":1,"features":{"y":[]},"createdAt":"yesterday"}`, `{"tier":"free","onLimit":"delay","maxDelayed":7}`,
 		`{"tier":"free","onLimit":{"command":"delay","sync_request":null,"x":1}}`,
 		`{"tier":"pro","tierFrom":"entitlement","entitlements":{"9":{"sku":"1","endsAt":"2026-01-31T12:00:00Z","at":"2026-01-01T00:00:00+01:00","x":1},"8":null}}`,
 		`{"tier":"free","texts":{"*":{"error":"x"},"de":null,"en-US":{"rate_limited":"\ud800"}}}`,
-		`{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"2026-01-31T12:00:00Z","x":1},"x":{}}}`)
+		`{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"2026-01-31T12:00:00Z","x":1},"x":{}}}`,
+		`{"tier":"free","account":"acme"}`, `{"tier":"free","account":"@acme"}`)
+}
+
+func FuzzAccount(f *testing.F) {
+	member := &tenant.Config{Tier: tenant.Free, Account: "acme"}
+	fuzzDocument(f, tenant.ParseAccount, func(a *tenant.Account) error {
+		resolved := tenant.Resolve("comm", tenant.Documents{Config: member, Account: a, Tiers: new(tenant.Tiers)}, noon)
+		if id := resolved.LimitID(tenant.Command); (id == "@acme") != (a.Counted == tenant.Together) {
+			panic("counted under " + id)
+		}
+		return a.Validate()
+	}, `{"tier":"pro"}`, `{"name":"Acme Inc.","tier":"pro","counted":"together","rateLimits":{"commandsPerMinute":500},"features":{"prioritySupport":true},`+
+		`"onLimit":"delay","maxDelayed":9,"mode":"shadow","weight":7,"createdAt":"2026-01-31T12:00:00Z","updatedAt":"x"}`,
+		`{"tier":"gold","counted":"both","name":"\u0000","x":1}`, `{"tier":"free","counted":null,"rateLimits":{"x":1},"onLimit":{"x":1}}`)
 }
 
 func FuzzTiers(f *testing.F) {
 	fuzzDocument(f, tenant.ParseTiers, func(c *tenant.Tiers) error {
 		for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
-			tenant.Resolve("comm", &tenant.Config{Tier: tier}, c, time.Time{})
+			tenant.Resolve("comm", tenant.Documents{Config: &tenant.Config{Tier: tier}, Tiers: c}, time.Time{})
 		}
 		return c.Validate()
 	}, `{}`, `{"free":{"rateLimits":{"commandsPerMinute":20},"features":{"customBranding":true}}}`, `{"pro":{"rateLimits":{"commandsPerMinute":"20"}}}`,
@@ -85,7 +100,7 @@ func FuzzTiers(f *testing.F) {
 }
 
 func FuzzFlag(f *testing.F) {
-	one := tenant.Resolve("comm", nil, new(tenant.Tiers), time.Time{})
+	one := tenant.Resolve("comm", tenant.Documents{Tiers: new(tenant.Tiers)}, time.Time{})
 	fuzzDocument(f, tenant.ParseFlag, func(c *tenant.Flag) error {
 		if on := len(tenant.NewFlags(*c).Enabled(one)) == 1; on != c.On(one) {
 			panic("a set of one flag differs from the flag")
@@ -101,7 +116,7 @@ func FuzzEvent(f *testing.F) {
 	for _, seed := range []string{
 		`{"type":"tenant_config","targetId":"comm_007","timestamp":1767225600000,"source":"cli"}`, `{"type":"limit_reset","targetId":"a:b:command"}`,
 		`{"type":"global_config","targetId":""}`, `{"type":"feature_flag","targetId":"beta.1"}`, `{"type":"limit_reset","targetId":":command"}`,
-		`tenant_config:comm_007`, `limit_reset:a:b:user_command`, `global_config:`, `feature_flag:x`, `:`, `{`, ``,
+		`tenant_config:comm_007`, `limit_reset:a:b:user_command`, `limit_reset:@acme:command`, `account_config:acme`, `account_config:@acme`, `global_config:`, `feature_flag:x`, `:`, `{`, ``,
 	} {
 		f.Add([]byte(seed), int64(1767225600000))
 	}
@@ -123,8 +138,8 @@ func FuzzEvent(f *testing.F) {
 			if again.Source = e.Source; err != nil || again != e {
 				t.Fatalf("%q is read as %+v, and from the change log as %+v, %v", data, e, again, err)
 			}
-			community, actions, reset := e.Reset()
-			if reset && (!tenant.ValidID(community) || len(actions) == 0) || e.Type == tenant.TenantChanged && !tenant.ValidID(e.TargetID) {
+			id, actions, reset := e.Reset()
+			if reset && (!tenant.ValidID(strings.TrimPrefix(id, "@")) || len(actions) == 0) || (e.Type == tenant.TenantChanged || e.Type == tenant.AccountChanged) && !tenant.ValidID(e.TargetID) {
 				t.Fatalf("%q is read as %+v", data, e)
 			}
 			if len(e.TargetID) > 200 || len(e.Source) > 400 {

@@ -21,6 +21,13 @@ func (c *Config) Known() *Config {
 	return &known
 }
 
+// Known returns a copy of the account without the members of other writers.
+func (a *Account) Known() *Account {
+	known := *a
+	known.Unknown, known.Features.Unknown, known.RateLimits.Unknown, known.OnLimit.Unknown = nil, nil, nil, nil
+	return &known
+}
+
 // Known returns a copy of the flag without the members of other writers.
 func (f *Flag) Known() *Flag {
 	known := *f

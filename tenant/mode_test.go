@@ -25,7 +25,7 @@ func TestMode(t *testing.T) {
 		{`{"tier":"pro","mode":"shadow"}`, `{}`, tenant.Shadow},
 	} {
 		config, tiers := parsed(t, tt.doc, tt.tiers)
-		if got := tenant.Resolve("c", config, tiers, time.Time{}).Mode(); got != tt.want {
+		if got := tenant.Resolve("c", tenant.Documents{Config: config, Tiers: tiers}, time.Time{}).Mode(); got != tt.want {
 			t.Errorf("%s with the tiers %s: mode %s, want %s", tt.doc, tt.tiers, got, tt.want)
 		}
 	}

@@ -8,11 +8,12 @@ import (
 // Source says which document decided a setting.
 type Source string
 
-// The sources, each of which overrides those before it.
+// The sources, each of which overrides those before it; but an account's tier overrides all others.
 const (
 	FromDefault     Source = "default"     // arrakis itself, which has defaults for each tier
 	FromTiers       Source = "tiers"       // the document of all tiers
 	FromEntitlement Source = "entitlement" // what was bought on Discord; only a tier comes from it
+	FromAccount     Source = "account"     // the account that the tenant's config names
 	FromTenant      Source = "tenant"      // the tenant's config
 	FromBoost       Source = "boost"       // a boost of the tenant's config, while it lasts
 )
@@ -67,33 +68,44 @@ func (o *TierOverrides) layer() layer {
 	return layer{FromTiers, &o.Features, &o.RateLimits, &o.OnLimit, o.MaxDelayed, o.Mode, o.Weight}
 }
 
+func (a *Account) layer() layer {
+	return layer{FromAccount, &a.Features, &a.RateLimits, &a.OnLimit, a.MaxDelayed, a.Mode, a.Weight}
+}
+
 func (c *Config) layer() layer {
 	return layer{FromTenant, &c.Features, &c.RateLimits, &c.OnLimit, c.MaxDelayed, c.Mode, c.Weight}
 }
 
-// resolve sets the settings of a tenant with the config c.
-func (s *settings) resolve(c *Config, tiers *Tiers, now time.Time) {
-	s.resolveTier(c, tiers, now)
-	defaults, overrides := tiers.of(s.tier.Value)
+// layers are what the documents say on top of the defaults, in order.
+type layers [3]layer
+
+// resolve sets the settings of a tenant with the documents d, of which only the account may be missing.
+func (s *settings) resolve(d *Documents, now time.Time) {
+	s.resolveTier(d, now)
+	defaults, overrides := d.Tiers.of(s.tier.Value)
 	s.begin(defaults)
-	layers := [...]layer{overrides.layer(), c.layer()}
+	layers := layers{overrides.layer(), cmp.Or(d.Account, noAccount).layer(), d.Config.layer()}
 	for i := range layers {
 		s.apply(&layers[i])
 	}
 	s.weigh(defaults, &layers)
 }
 
-// resolveTier sets the tier: that of the entitlements, unless it was set by hand.
-func (s *settings) resolveTier(c *Config, tiers *Tiers, now time.Time) {
+// resolveTier sets the tier: that of the account, or else that of the entitlements, unless it was set by hand.
+func (s *settings) resolveTier(d *Documents, now time.Time) {
 	s.tier = Setting[Tier]{Value: Free, Source: FromDefault}
+	c := d.Config
 	byHand := c.TierFrom != FromEntitlement && c != noConfig
-	if !byHand || s.explained {
-		if s.bought = c.bought(tiers, now); s.bought != nil {
+	if !byHand && d.Account == nil || s.explained {
+		if s.bought = c.bought(d.Tiers, now); s.bought != nil {
 			set(s, &s.tier, &s.bought.Tier, FromEntitlement)
 		}
 	}
 	if byHand {
 		set(s, &s.tier, &c.Tier, FromTenant)
+	}
+	if d.Account != nil {
+		set(s, &s.tier, &d.Account.Tier, FromAccount)
 	}
 }
 
@@ -130,7 +142,7 @@ func (s *settings) apply(l *layer) {
 
 // weigh sets the weight, when the features are known. The default of the tier counts twice for a tenant that has priority
 // support although its tier does not have it by default. (The 4 of enterprise counts it already.)
-func (s *settings) weigh(d *tierDefaults, layers *[2]layer) {
+func (s *settings) weigh(d *tierDefaults, layers *layers) {
 	if priority := &s.features[prioritySupport]; priority.Value && d.features&PrioritySupport == 0 {
 		doubled := 2 * d.weight
 		set(s, &s.weight, &doubled, priority.Source)
@@ -152,13 +164,20 @@ func set[T any](s *settings, setting *Setting[T], value *T, source Source) {
 }
 
 // tenant makes the tenant of messages that carry id.
-func (s *settings) tenant(id string, c *Config) *Tenant {
+func (s *settings) tenant(id string, d *Documents) *Tenant {
+	c := d.Config
 	t := &Tenant{
 		ID: cmp.Or(c.CommunityID, id), GuildID: c.GuildID, Tier: s.tier.Value, Boosts: c.Boosts.boosts(),
 		Shadow: s.mode.Value == Shadow, Weight: int(s.weight.Value),
 	}
 	if len(c.Texts) > 0 {
 		t.Texts = c.Texts
+	}
+	if c.Account != "" {
+		t.Account = &Membership{ID: c.Account}
+		if a := d.Account; a != nil {
+			t.Account.Name, t.Account.Counted = a.Name, cmp.Or(a.Counted, Each)
+		}
 	}
 	if !c.UpdatedAt.IsZero() {
 		t.UpdatedMS = c.UpdatedAt.UnixMilli()

@@ -8,6 +8,8 @@ import (
 // maxID is the length in bytes of the longest valid ID.
 const maxID = 128
 
+const idRule = "must be 1 to 128 letters, digits, '_', ':' or '-'"
+
 // Tenant is a community's config resolved against the tiers. It is immutable and may be shared by goroutines; a change
 // of the config makes a new Tenant.
 type Tenant struct {
@@ -15,6 +17,8 @@ type Tenant struct {
 	// carry if there is none.
 	ID      string
 	GuildID string
+	// Account is the account that the config names; nil, as most have it: none.
+	Account *Membership
 	Tier    Tier
 	Max     [NumActions]int64 // admissions in a window by action, without boosts; -1 is unlimited, 0 is none
 	// Boosts are on top of Max while they last; nil: there are none.
@@ -43,37 +47,54 @@ func (t *Tenant) Limit(a Action) (limit int64, window time.Duration) {
 	return t.Max[a], a.Window()
 }
 
-// Resolve makes the tenant of messages that carry id from the config c, which must be valid, as it is at now. If c is nil,
-// the tenant is the free default.
-func Resolve(id string, c *Config, tiers *Tiers, now time.Time) *Tenant {
+// LimitID is the ID under which the admissions of an action are counted: that of the community, or of the account whose
+// communities are counted together.
+func (t *Tenant) LimitID(a Action) string {
+	if a != UserCommand && t.Account != nil && t.Account.Counted == Together {
+		return AccountLimitID(t.Account.ID)
+	}
+	return t.ID
+}
+
+// Documents are the documents that say what one community may do. They must be valid.
+type Documents struct {
+	Config  *Config  // nil: none is stored, and the community has the free default
+	Account *Account // that the config names; nil: it names none, or none is stored
+	Tiers   *Tiers
+}
+
+// Resolve makes the tenant of messages that carry id, as it is at now.
+func Resolve(id string, d Documents, now time.Time) *Tenant {
 	var s settings
-	return s.of(id, c, tiers, now)
+	return s.of(id, d, now)
 }
 
 // noConfig is the config of a community that has none.
 var noConfig = &Config{Tier: Free}
 
 // of resolves the settings and makes the tenant, as Resolve.
-func (s *settings) of(id string, c *Config, tiers *Tiers, now time.Time) *Tenant {
-	stored := c != nil
+func (s *settings) of(id string, d Documents, now time.Time) *Tenant {
+	stored := d.Config != nil
 	if !stored {
-		c = noConfig
+		d.Config = noConfig
 	}
-	s.resolve(c, tiers, now)
-	t := s.tenant(id, c)
+	if d.Config.Account == "" {
+		d.Account = nil
+	}
+	s.resolve(&d, now)
+	t := s.tenant(id, &d)
 	t.Stored = stored
 	return t
 }
 
 // CheckID returns a [*FieldError] if id cannot be the ID of a community.
-func CheckID(id string) error {
+func CheckID(id string) error { return checkID("community", id) }
+
+func checkID(field, id string) error {
 	if ValidID(id) {
 		return nil
 	}
-	return &FieldError{
-		Field:  "community",
-		Reason: fmt.Sprintf("%.64q must be 1 to 128 letters, digits, '_', ':' or '-'", id),
-	}
+	return &FieldError{Field: field, Reason: fmt.Sprintf("%.64q %s", id, idRule)}
 }
 
 // ValidID reports whether s can be the ID of a community:

@@ -20,9 +20,7 @@ type TierDefaults struct {
 // Of returns the defaults of a tier. An unknown tier has the defaults of Free.
 func (t *Tiers) Of(tier Tier) TierDefaults {
 	var s settings
-	c := &Config{Tier: tier}
-	s.resolve(c, t, time.Time{})
-	resolved := s.tenant("", c)
+	resolved := s.of("", Documents{Config: &Config{Tier: tier}, Tiers: t}, time.Time{})
 	d := TierDefaults{
 		Features: resolved.Features, Max: resolved.Max, MaxDelayed: s.maxDelayed.Value, Shadow: resolved.Shadow, Weight: resolved.Weight,
 	}

@@ -31,7 +31,7 @@ func TestWeight(t *testing.T) {
 		{`{"tier":"free","weight":100,"features":{"prioritySupport":true}}`, `{}`, 100},
 	} {
 		config, tiers := parsed(t, tt.config, tt.tiers)
-		if got := tenant.Resolve("c", config, tiers, time.Time{}).Weight; got != tt.want {
+		if got := tenant.Resolve("c", tenant.Documents{Config: config, Tiers: tiers}, time.Time{}).Weight; got != tt.want {
 			t.Errorf("%s with tiers %s: weight %d, want %d", tt.config, tt.tiers, got, tt.want)
 		}
 	}
@@ -39,7 +39,7 @@ func TestWeight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tenant.Resolve("c", nil, &tiers, time.Time{}).Weight; got != 3 {
+	if got := tenant.Resolve("c", tenant.Documents{Tiers: &tiers}, time.Time{}).Weight; got != 3 {
 		t.Errorf("a community without a config has weight %d, want the 3 of its tier", got)
 	}
 }

@@ -53,7 +53,7 @@ func (s *storeFlags) showTenant(ctx context.Context, p process, id string, f fun
 }
 
 func tenantTable(t *table, id string, config *tenant.Config, tiers *tenant.Tiers) {
-	explained := tenant.Explain(id, config, tiers, nil, time.Now())
+	explained := tenant.Explain(id, tenant.Documents{Config: config, Tiers: tiers}, nil, time.Now())
 	resolved := explained.Tenant
 	t.row("community", resolved.ID)
 	if resolved.ID != id {
@@ -155,7 +155,7 @@ func listTable(t *table, tiers *tenant.Tiers, entries []store.Entry, cursor stri
 			t.row(e.ID, "cannot be used: see `arrakis tenant get "+e.ID+"`")
 			continue
 		}
-		r := tenant.Resolve(e.ID, &e.Config, tiers, time.Now())
+		r := tenant.Resolve(e.ID, tenant.Documents{Config: &e.Config, Tiers: tiers}, time.Now())
 		row := []string{e.ID, string(r.Tier)}
 		if e.Config.TierFrom == tenant.FromEntitlement && r.Tier != tenant.Free {
 			row[1] += "+"

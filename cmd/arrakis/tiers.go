@@ -61,7 +61,7 @@ func tiersTable(t *table, config *tenant.Tiers) {
 	var tiers []*tenant.Tenant
 	for _, tier := range []tenant.Tier{tenant.Free, tenant.Pro, tenant.Enterprise} {
 		header = append(header, strings.ToUpper(string(tier)))
-		tiers = append(tiers, tenant.Resolve("", &tenant.Config{Tier: tier}, config, time.Now()))
+		tiers = append(tiers, tenant.Resolve("", tenant.Documents{Config: &tenant.Config{Tier: tier}, Tiers: config}, time.Now()))
 	}
 	row := func(name string, cell func(tier *tenant.Tenant) string) {
 		cells := []string{name}

@@ -127,7 +127,7 @@ func (s *Store) LoadEach(ctx context.Context, ids []string) ([]*tenant.Tenant, [
 	for i, id := range ids {
 		if errs[i] == nil {
 			config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
-			tenants[i] = tenant.Resolve(id, config, tiers, now)
+			tenants[i] = tenant.Resolve(id, tenant.Documents{Config: config, Tiers: tiers}, now)
 		}
 	}
 	return tenants, errs

@@ -70,7 +70,7 @@ func TestDocumentsSayWhatLimitSays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resolved, _ := tenant.Resolve(ID(i), &c, new(tenant.Tiers), time.Time{}).Limit(tenant.Command)
+			resolved, _ := tenant.Resolve(ID(i), tenant.Documents{Config: &c, Tiers: new(tenant.Tiers)}, time.Time{}).Limit(tenant.Command)
 			if want := m.Limit(i); resolved != want {
 				t.Errorf("%s: community %d has %d, want %d", m, i, resolved, want)
 			}
