@@ -7,13 +7,18 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"time"
 
+	"arrakis/pipeline/http/requestid"
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
 
 type auditCmd struct {
+	Community string `arg:"" optional:"" help:"Only changes of this tenant, with its resets and reloads."`
+
+	Since  string  `placeholder:"TIME" help:"Only changes since then: 24h or 7d ago, or from a day (2026-11-01, UTC) or a time (2026-11-01T09:30:00Z) on."`
 	Target *string `placeholder:"ID" help:"Only changes of this tenant, flag or dead letter."`
 	Type   string  `placeholder:"TYPE" help:"Only changes of this kind: tenant, flag, tiers, reset, reload, replay or purge."`
 	Limit  int     `default:"100" max:"100000" help:"How many changes to list at most."`
@@ -22,7 +27,18 @@ type auditCmd struct {
 }
 
 func (*auditCmd) Help() string {
-	return `The newest change comes first. About 10,000 are kept. WHO is the user and host of a command line, or the role and address of a client of the admin API or the console. Long names are cut: --json has all of each change, with the documents from before and after it.`
+	return `The newest change comes first. About 10,000 are kept. WHO is the user of a command line (cli:), the token of a client of the admin API (api:) or of the console (console:), or discord, and from where: a host or an address. Long names are cut: --json has all of each change, with the documents from before and after it, and the ID of the request.`
+}
+
+func (c *auditCmd) validate(process) error {
+	_, err := view.ParseSince(c.Since, time.Now())
+	if c.Community != "" {
+		err = errors.Join(err, tenant.CheckID(c.Community))
+		if c.Target != nil {
+			err = errors.Join(err, errors.New("a community and --target are given: keep one"))
+		}
+	}
+	return err
 }
 
 func (c *auditCmd) Run(ctx context.Context, p process) error {
@@ -42,8 +58,15 @@ func (c *auditCmd) Run(ctx context.Context, p process) error {
 // read collects up to c.Limit entries.
 func (c *auditCmd) read(ctx context.Context, tenants *store.Store) (store.AuditPage, error) {
 	q := store.AuditQuery{Type: store.AuditType(c.Type), Cursor: c.Cursor}
-	if c.Target != nil {
+	switch {
+	case c.Community != "":
+		q.Targets = []string{c.Community}
+	case c.Target != nil:
 		q.Targets = []string{*c.Target}
+	}
+	var err error
+	if q.Since, err = view.ParseSince(c.Since, time.Now()); err != nil {
+		return store.AuditPage{}, err
 	}
 	var all store.AuditPage
 	for {
@@ -99,12 +122,12 @@ func who(e *view.AuditEntry) string {
 	return e.Actor + " from " + e.From
 }
 
-// origin is who runs this command, for the audit log.
+// origin is who runs this command, for the audit log. Each run has an ID, so that its changes can be found together.
 func origin() store.Origin {
 	name := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
 	host, _ := os.Hostname() // without a name there is none to tell
-	return store.Origin{Actor: "cli:" + name, From: host}
+	return store.Origin{Actor: "cli:" + name, From: host, RequestID: requestid.New()}
 }

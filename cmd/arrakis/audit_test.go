@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"arrakis/loadtest/testserver"
@@ -62,10 +63,36 @@ func TestAudit(t *testing.T) {
 	if r := arrakis(t, env, "audit", "--target=nobody"); r.stdout != "no changes\n" {
 		t.Errorf("the changes of nobody: %s", r.stdout)
 	}
-	for _, wrong := range []string{"--type=x", "--cursor=x"} {
-		if r := arrakis(t, env, "audit", wrong); r.code != exitUsage {
+	for _, wrong := range []string{"--type=x", "--cursor=x", "--since=yesterday", "a/b", "comm_1 --target=f"} {
+		if r := arrakis(t, env, strings.Fields("audit "+wrong)...); r.code != exitUsage {
 			t.Errorf("%s: %+v", wrong, r)
 		}
+	}
+	for since, want := range map[string]int{"1h": 9, "2026-11-01": 9, "0s": 0} {
+		if r := arrakis(t, env, "audit", "--since", since); strings.Count(r.stdout, "Z ") != want {
+			t.Errorf("since %s: %s", since, r.stdout)
+		}
+	}
+	if r := arrakis(t, env, "audit", "comm_1"); strings.Count(r.stdout, "Z  tenant comm_1") != 3 || strings.Count(r.stdout, "Z ") != 4 {
+		t.Errorf("the changes of comm_1: %s", r.stdout)
+	}
+}
+
+// Each run of a command has an ID, which --json shows.
+func TestAuditOfRuns(t *testing.T) {
+	t.Parallel()
+	env := environment{"REDIS_URL": "redis://" + testserver.Redis(t).Addr()}
+	for range 2 {
+		if r := arrakis(t, env, "reload"); r.code != exitDone {
+			t.Fatalf("%+v", r)
+		}
+	}
+	var page view.Audit
+	if r := arrakis(t, env, "audit", "--json"); json.Unmarshal([]byte(r.stdout), &page) != nil || len(page.Entries) != 2 {
+		t.Fatalf("%+v", r)
+	}
+	if a, b := page.Entries[0].RequestID, page.Entries[1].RequestID; len(a) != 36 || len(b) != 36 || a == b {
+		t.Errorf("the IDs of two runs are %q and %q", a, b)
 	}
 }
 

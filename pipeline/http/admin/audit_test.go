@@ -15,6 +15,7 @@ import (
 // audited is an entry as a client reads it.
 type audited struct {
 	ID, At, Type, Target, Actor, From, Source string
+	RequestID                                 string `json:"request_id"`
 	Before, After                             map[string]any
 }
 
@@ -43,7 +44,7 @@ func TestAuditOfRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := 0
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		method, path, body string
 		status             int
 		entry              string // type and target; "" for none
@@ -66,7 +67,10 @@ func TestAuditOfRequests(t *testing.T) {
 		{http.MethodGet, "/v1/audit", "", http.StatusOK, ""},
 	} {
 		what := tt.method + " " + tt.path
-		b.do(t, tt.method, tt.path, tt.body).want(t, tt.status)
+		id := fmt.Sprint("request-", i)
+		if r := b.do(t, tt.method, tt.path, tt.body, "X-Request-Id", id).want(t, tt.status); r.header.Get("X-Request-Id") != id {
+			t.Errorf("%s: the answer is of request %q", what, r.header.Get("X-Request-Id"))
+		}
 		if tt.entry != "" {
 			want++
 		}
@@ -74,8 +78,11 @@ func TestAuditOfRequests(t *testing.T) {
 		if len(entries) != want {
 			t.Fatalf("%s: %d entries, want %d: %+v", what, len(entries), want, entries)
 		}
-		if e := entries[0]; tt.entry != "" && (e.Type+" "+e.Target != tt.entry || e.Actor != "api:admin" || e.From != "127.0.0.1" || e.Source != "test") {
+		if e := entries[0]; tt.entry != "" && (e.Type+" "+e.Target != tt.entry || e.Actor != "api:admin" || e.From != "127.0.0.1" || e.RequestID != id || e.Source != "test") {
 			t.Errorf("%s: %+v, want %s", what, e, tt.entry)
+		}
+		if logged := b.log.Count("request_id=" + id + "\n"); (logged == 1) != (tt.entry != "") {
+			t.Errorf("%s: %d lines in the log have its ID", what, logged)
 		}
 	}
 	if r := b.do(t, http.MethodGet, "/v1/audit", ""); strings.Contains(r.body, token) {
@@ -84,6 +91,10 @@ func TestAuditOfRequests(t *testing.T) {
 	b.do(t, http.MethodPost, "/v1/reload", "", "Sec-Fetch-Site", "same-origin").want(t, http.StatusOK)
 	if entries, _ := b.audit(t, ""); entries[0].Actor != "console:admin" {
 		t.Errorf("a change by a page is made by %s", entries[0].Actor)
+	}
+	r := b.do(t, http.MethodPost, "/v1/reload", "", "X-Request-Id", "not one").want(t, http.StatusOK)
+	if entries, _ := b.audit(t, ""); len(entries[0].RequestID) != 36 || r.header.Get("X-Request-Id") != entries[0].RequestID {
+		t.Errorf("a made-up ID is %q, and %q in the answer", entries[0].RequestID, r.header.Get("X-Request-Id"))
 	}
 	entries, _ := b.audit(t, "?target=a&type=tenant")
 	if len(entries) != 3 || entries[0].After != nil || entries[1].Before["tier"] != "pro" || entries[1].After["tier"] != "free" || entries[2].Before != nil {
@@ -115,7 +126,12 @@ func TestAuditPages(t *testing.T) {
 	if got := strings.Join(targets, " "); got != "c6 c5 c4 c3 c2 c1 c0" {
 		t.Errorf("the entries are of %s", got)
 	}
-	for query, field := range map[string]string{"cursor=x": "cursor", "type=x": "type", "limit=0": "limit", "community=a": "community"} {
+	for query, want := range map[string]int{"since=1h": changes, "since=1d&limit=1000": changes, "since=0s": 0} {
+		if entries, _ := b.audit(t, "?"+query); len(entries) != want {
+			t.Errorf("%s: %d entries, want %d", query, len(entries), want)
+		}
+	}
+	for query, field := range map[string]string{"cursor=x": "cursor", "type=x": "type", "since=x": "since", "limit=0": "limit", "community=a": "community"} {
 		if p := b.do(t, http.MethodGet, "/v1/audit?"+query, "").want(t, http.StatusBadRequest).problem(t); p.Field != field {
 			t.Errorf("%s: %+v", query, p)
 		}

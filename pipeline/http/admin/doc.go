@@ -9,7 +9,7 @@
 //	DELETE                   /v1/tenants/{id}/usage[/{action}]
 //	GET, PUT, DELETE         /v1/flags/{id}
 //	GET                      /v1/flags                        ?limit= ?cursor=
-//	GET                      /v1/audit                        ?limit= ?cursor= ?target= ?type=
+//	GET                      /v1/audit                        ?limit= ?cursor= ?target= ?type= ?since=
 //	POST                     /v1/reload                       ?community= or {"community":"…"}
 //	GET                      /v1/deadletters                  ?limit= ?cursor= ?order= ?stream= ?reason= ?community=
 //	GET, DELETE              /v1/deadletters/{seq}
@@ -62,7 +62,8 @@
 // knows of a new tenant a moment after it was stored.
 //
 // The audit log is listed with the newest change first. target is the ID of a tenant, a flag or a dead letter; type is one
-// of [store.AuditTypes]. A page with one of them may be short, or empty, although more pages follow.
+// of [store.AuditTypes]. A page with one of them may be short, or empty, although more pages follow. since is as
+// [view.ParseSince] reads it.
 //
 // Dead letters are listed the oldest first, or with order=newest. A list with community= looks at dead letters for 2 s: a
 // page with few entries, or none, that ends with next says that there is more to look at.

@@ -200,7 +200,7 @@ func TestProblems(t *testing.T) {
 		{"415", "PATCH /v1/tenants/c1", "a: b", []string{"Content-Type", "text/yaml"}},
 	} {
 		method, path, _ := strings.Cut(tt.request, " ")
-		testserver.Golden(t, "golden/"+tt.name+".txt", b.do(t, method, path, tt.body, tt.headers...).body)
+		testserver.Golden(t, "golden/"+tt.name+".txt", b.do(t, method, path, tt.body, append(tt.headers, "X-Request-Id", "r1")...).body)
 	}
 }
 

@@ -50,7 +50,8 @@ func (a *api) record(ctx context.Context, e store.AuditEntry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	if err := a.tenants.Record(ctx, e); err != nil {
-		a.log.ErrorContext(ctx, "a change is not in the audit log", "type", e.Type, "target", e.Target, "err", err)
+		a.log.ErrorContext(ctx, "a change is not in the audit log", "type", e.Type, "target", e.Target,
+			"request_id", store.OriginOf(ctx).RequestID, "err", err)
 	}
 }
 

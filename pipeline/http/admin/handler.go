@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"arrakis/pipeline/deadletter"
-	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/problem"
 	"arrakis/pipeline/lanes"
@@ -48,7 +46,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Handler serves the admin API; see the package comment. It asks for no token. The error names every missing option.
+// Handler serves the admin API; see the package comment. It asks for no token; changes are of the origin that the context
+// of a request carries ([store.WithOrigin]). The error names every missing option.
 func Handler(o Options) (http.Handler, error) {
 	var errs []error
 	if l := o.Limits; l == nil || l.Tenants == nil || l.Limiter == nil {
@@ -128,7 +127,7 @@ func (a *api) resources() map[string]resource {
 		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
 		"/v1/flags/{id}":                  {methods: map[string]endpoint{get: flags.serveGet, put: flags.servePut, remove: flags.serveDelete}},
 		"/v1/audit": {
-			methods: map[string]endpoint{get: list(a.auditPage)}, parameters: append(pages, "target", "type"),
+			methods: map[string]endpoint{get: list(a.auditPage)}, parameters: append(pages, "target", "type", "since"),
 		},
 		"/v1/reload": {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
 		"/v1/fleet":  {methods: map[string]endpoint{get: a.fleet}},
@@ -193,7 +192,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 			RetryAfter(time.Second))
 		return
 	}
-	ctx, cancel := context.WithTimeout(store.WithOrigin(r.Context(), origin(r)), requestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
 	out, err := e(w, r)
@@ -202,24 +201,13 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		a.log.InfoContext(ctx, "changed by the admin API", "method", r.Method, "path", r.URL.Path)
+		by := store.OriginOf(ctx)
+		a.log.InfoContext(ctx, "changed by the admin API",
+			"method", r.Method, "path", r.URL.Path, "actor", by.Actor, "from", by.From, "request_id", by.RequestID)
 	}
 	if err := out.write(w); err != nil {
 		a.log.DebugContext(ctx, "the client is gone", "path", r.URL.Path, "err", err)
 	}
-}
-
-// origin is who sends the request, for the audit log. Behind a proxy the address is the proxy's.
-func origin(r *http.Request) store.Origin {
-	by := "api"
-	if r.Header.Get("Sec-Fetch-Site") == "same-origin" { // sent by a page of this address
-		by = "console"
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return store.Origin{Actor: by + ":" + auth.RoleOf(r.Context()).String(), From: host}
 }
 
 // refuse answers with p.

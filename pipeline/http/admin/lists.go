@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -63,7 +64,11 @@ func (a *api) foundTenants(ctx context.Context, q url.Values, limit int) (any, s
 
 // auditPage is a page of the audit log, the newest entry first.
 func (a *api) auditPage(ctx context.Context, q url.Values, limit int) (any, string, error) {
-	asked := store.AuditQuery{Type: store.AuditType(q.Get("type")), Cursor: q.Get("cursor"), Limit: limit}
+	since, err := view.ParseSince(q.Get("since"), time.Now())
+	if err != nil {
+		return nil, "", err
+	}
+	asked := store.AuditQuery{Type: store.AuditType(q.Get("type")), Since: since, Cursor: q.Get("cursor"), Limit: limit}
 	if q.Has("target") {
 		asked.Targets = []string{q.Get("target")}
 	}

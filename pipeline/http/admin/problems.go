@@ -56,7 +56,8 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return malformed(faults)
 	}
 	if !errors.Is(r.Context().Err(), context.Canceled) { // if it is canceled, the client is gone
-		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path,
+			"request_id", store.OriginOf(r.Context()).RequestID, "err", err)
 	}
 	return problem.New(http.StatusServiceUnavailable, "unavailable",
 		"Redis or NATS did not carry this out; the log says why. Look at /readyz, and repeat the request.").RetryAfter(retryAfter)

@@ -43,6 +43,7 @@ type bed struct {
 	js      jetstream.JetStream
 	hub     *live.Hub
 	stopHub func() // may be called again
+	log     testserver.Output
 	url     string
 }
 
@@ -77,7 +78,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},
-		Live: b.newHub(tb, rdb, l.Health()), Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
+		Live: b.newHub(tb, rdb, l.Health()), Logger: slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), &b.log), nil)),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -22,12 +24,32 @@ func (c *console) changesPage() page {
 
 // changes is a page of the audit log.
 type changes struct {
-	Target, Type string
-	Types        []store.AuditType
-	Live         bool // the newest changes of everything: kept live
-	Entries      []audited
-	First        string // address of the first page, "" on it
-	Next         string // address of the page of older changes, "" if there are none
+	changesFilter
+	Types   []store.AuditType
+	Sinces  []sinceChoice
+	Live    bool // the newest changes of everything: kept live
+	Entries []audited
+	First   string // address of the first page, "" on it
+	Next    string // address of the page of older changes, "" if there are none
+}
+
+// changesFilter says which changes are shown, as the address of the page has it. The zero value is all.
+type changesFilter struct{ Target, Type, Since string }
+
+// Filtered reports whether some are left out.
+func (f changesFilter) Filtered() bool { return f != changesFilter{} }
+
+// sinceChoice is a choice of the time since which changes are shown.
+type sinceChoice struct{ Value, Title string } // the Value is as [view.ParseSince] reads it
+
+var sinceChoices = []sinceChoice{{"", "Any time"}, {"24h", "Last 24 hours"}, {"7d", "Last 7 days"}, {"30d", "Last 30 days"}}
+
+// sinces are the choices, among which is the given one, which may come from an address that somebody has written.
+func sinces(given string) []sinceChoice {
+	if slices.ContainsFunc(sinceChoices, func(c sinceChoice) bool { return c.Value == given }) {
+		return sinceChoices
+	}
+	return append(slices.Clone(sinceChoices), sinceChoice{given, "Since " + given})
 }
 
 // audited is a row of the audit log.
@@ -59,13 +81,18 @@ func (a *audited) Place() string {
 
 func (c *console) viewChanges(r *http.Request) (content, error) {
 	q := r.URL.Query()
-	v := changes{Target: q.Get("target"), Type: q.Get("type"), Types: store.AuditTypes}
+	filter := changesFilter{Target: q.Get("target"), Type: q.Get("type"), Since: q.Get("since")}
+	v := changes{changesFilter: filter, Types: store.AuditTypes, Sinces: sinces(filter.Since)}
 	cursor := q.Get("cursor")
-	v.Live = v.Target == "" && v.Type == "" && cursor == ""
+	v.Live = !filter.Filtered() && cursor == ""
 	if v.Live {
 		return content{title: "Changes", data: v}, nil
 	}
-	asked := store.AuditQuery{Type: store.AuditType(v.Type), Cursor: cursor, Limit: shownChanges}
+	since, err := view.ParseSince(v.Since, time.Now())
+	if err != nil {
+		return content{}, err
+	}
+	asked := store.AuditQuery{Type: store.AuditType(v.Type), Since: since, Cursor: cursor, Limit: shownChanges}
 	if v.Target != "" {
 		asked.Targets = []string{v.Target}
 	}
@@ -75,10 +102,10 @@ func (c *console) viewChanges(r *http.Request) (content, error) {
 	}
 	v.Entries = entries
 	if cursor != "" {
-		v.First = changesAddress(v.Target, v.Type, "")
+		v.First = filter.address("")
 	}
 	if next != "" {
-		v.Next = changesAddress(v.Target, v.Type, next)
+		v.Next = filter.address(next)
 	}
 	return content{title: "Changes", data: v}, nil
 }
@@ -88,7 +115,7 @@ func (c *console) newestChanges(ctx context.Context, _ url.Values) (any, error) 
 	entries, next, err := c.readChanges(ctx, store.AuditQuery{Limit: shownChanges})
 	v := changes{Entries: entries}
 	if next != "" {
-		v.Next = changesAddress("", "", next)
+		v.Next = changesFilter{}.address(next)
 	}
 	return v, err
 }
@@ -115,10 +142,10 @@ func auditPayload(t store.AuditText) *payload {
 	return &p
 }
 
-// changesAddress is the address of a page of the audit log.
-func changesAddress(target, kind, cursor string) string {
+// address is the address of a page of the audit log.
+func (f changesFilter) address(cursor string) string {
 	q := url.Values{}
-	for name, value := range map[string]string{"target": target, "type": kind, "cursor": cursor} {
+	for name, value := range map[string]string{"target": f.Target, "type": f.Type, "since": f.Since, "cursor": cursor} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -53,7 +53,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 	ctx, id, q := r.Context(), r.PathValue("id"), r.URL.Query()
 	d := tenantDetail{
 		ID: id, Command: q.Get("command"), User: q.Get("user"),
-		API: string(joinPath("/v1/tenants", id)), Older: changesAddress(id, "", ""),
+		API: string(joinPath("/v1/tenants", id)), Older: changesFilter{Target: id}.address(""),
 	}
 	if err := view.CheckCommand(d.Command); err != nil {
 		return content{}, err

@@ -18,6 +18,7 @@ import (
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/http/requestid"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -187,6 +188,7 @@ func (c *console) serveProblem(w http.ResponseWriter, r *http.Request, p *proble
 		_ = p.Write(w) // an error only means that the client is gone
 		return
 	}
+	p.RequestID = w.Header().Get(requestid.Header)
 	f := c.newFrame(r, p.Title, "")
 	f.Data = p
 	c.render(w, r, p.Status, "problem", f)
@@ -210,7 +212,8 @@ func (c *console) problemOf(r *http.Request, err error) *problem.Problem {
 		return problem.Malformed(field.Field, "%s", field.Reason)
 	}
 	if !errors.Is(r.Context().Err(), context.Canceled) { // if it is canceled, the client is gone
-		c.log.WarnContext(r.Context(), "a page cannot be shown", "path", r.URL.Path, "err", err)
+		c.log.WarnContext(r.Context(), "a page cannot be shown", "path", r.URL.Path,
+			"request_id", store.OriginOf(r.Context()).RequestID, "err", err)
 	}
 	return problem.New(http.StatusServiceUnavailable, "unavailable",
 		"Redis or NATS did not answer; the log says more. The page works again when they do.")

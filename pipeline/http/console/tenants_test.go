@@ -239,7 +239,7 @@ func TestChangesOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{"/changes", "/changes?target=" + url.QueryEscape(evil), "/changes?type=tenant", "/changes?target=nobody"} {
+	for _, path := range []string{"/changes", "/changes?target=" + url.QueryEscape(evil), "/changes?type=tenant", "/changes?target=nobody", "/changes?since=24h", "/changes?since=2000-01-01"} {
 		r := b.ask(t, http.MethodGet, path, "")
 		if r.status != http.StatusOK || strings.Contains(r.body, "<img") || strings.Contains(r.body, "<script>") || strings.Contains(r.body, "<b>") {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
@@ -252,6 +252,9 @@ func TestChangesOfOthers(t *testing.T) {
 	}
 	if r := b.ask(t, http.MethodGet, "/changes?type=x", ""); r.status != http.StatusBadRequest {
 		t.Errorf("an unknown kind: %d", r.status)
+	}
+	if r := b.ask(t, http.MethodGet, "/changes?since="+url.QueryEscape(evil), ""); r.status != http.StatusBadRequest || strings.Contains(r.body, "<img") {
+		t.Errorf("a time that is none: %d %s", r.status, r.body)
 	}
 	if r := b.ask(t, http.MethodGet, "/changes?cursor=x", ""); r.status != http.StatusBadRequest {
 		t.Errorf("a cursor that is none: %d", r.status)
@@ -303,5 +306,32 @@ func BenchmarkTenantsPage(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The page shows the changes of a time that is chosen, and its further pages keep to it.
+func TestChangesSince(t *testing.T) {
+	b := newBed(t)
+	for i, id := range []string{"1000-0", "1000-1", "*"} { // two are of 1970
+		values := []any{"type", "reload", "target", fmt.Sprint("comm_", i), "actor", "api:ada", "from", "192.0.2.7", "request_id", "r-17"}
+		if err := b.redis.XAdd(t.Context(), &redis.XAddArgs{Stream: "arrakis:audit", ID: id, Values: values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for since, want := range map[string]int{"": 3, "24h": 1, "30d": 1, "2000-01-01": 1, "1970-01-01": 3} {
+		r := b.ask(t, http.MethodGet, "/changes?type=reload&since="+since, "")
+		if n := strings.Count(r.body, "comm_"); n != want*2 { // each with a link
+			t.Errorf("since %q: %d changes, want %d: %s", since, n, want, r.body)
+		}
+		if !strings.Contains(r.body, `<option value="`+since+`" selected>`) {
+			t.Errorf("since %q is not chosen: %s", since, r.body)
+		}
+		if text := textOf(r.body); !strings.Contains(text, "api:ada from 192.0.2.7") || !strings.Contains(text, "request r-17") {
+			t.Errorf("nobody has made it: %s", text)
+		}
+	}
+	f := changesFilter{Target: "a", Type: "tenant", Since: "7d"}
+	if got := f.address("5-0"); got != "/changes?cursor=5-0&since=7d&target=a&type=tenant" {
+		t.Errorf("the next page is at %s", got)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"time"
 
-	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/http/requestid"
 )
 
 // call is one request and its answer.
@@ -27,8 +27,8 @@ type call struct {
 
 // begin makes a call of a request. The caller must call done.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request, k kind) *call {
-	c := &call{h: h, w: w, r: r, arrived: time.Now(), requestID: ingress.RequestID(r), kind: k, ended: endGone}
-	w.Header().Set("X-Request-Id", c.requestID)
+	c := &call{h: h, w: w, r: r, arrived: time.Now(), requestID: requestid.Of(r), kind: k, ended: endGone}
+	w.Header().Set(requestid.Header, c.requestID)
 	return c
 }
 

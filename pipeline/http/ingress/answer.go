@@ -9,6 +9,7 @@ import (
 
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/http/requestid"
 	"arrakis/tenant"
 )
 
@@ -111,7 +112,7 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	var err error
 	switch {
 	case a.problem != nil:
-		a.problem.RequestID = h.Get("X-Request-Id")
+		a.problem.RequestID = h.Get(requestid.Header)
 		a.status = a.problem.Status
 		err = a.problem.Write(w)
 	case a.status >= 400:
@@ -129,7 +130,7 @@ func (in *Ingress) write(w http.ResponseWriter, r *http.Request, a answer) int {
 	}
 	if a.status == 0 || err != nil {
 		in.metrics.clientGone.Inc()
-		in.log.Debug("the client is gone", "path", r.URL.Path, "request_id", h.Get("X-Request-Id"))
+		in.log.Debug("the client is gone", "path", r.URL.Path, "request_id", h.Get(requestid.Header))
 		return statusClientGone
 	}
 	return a.status

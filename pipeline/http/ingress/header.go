@@ -1,44 +1,16 @@
 package ingress
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/tracing"
 )
-
-// RequestID returns the ID of a request, which its answer and its message carry: the header X-Request-Id, if that is 1 to
-// 128 visible ASCII characters, or else a new one.
-func RequestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); contract.ValidEventID(id) {
-		return id
-	}
-	return newUUID()
-}
-
-// newUUID makes a random UUID (RFC 9562, version 4).
-func newUUID() string {
-	var u [16]byte
-	rand.Read(u[:]) // never fails
-	return formatUUID(u, 4)
-}
-
-func formatUUID(u [16]byte, version byte) string {
-	u[6] = u[6]&0x0f | version<<4
-	u[8] = u[8]&0x3f | 0x80
-	var s [36]byte
-	hex.Encode(s[0:], u[0:4])
-	hex.Encode(s[9:], u[4:6])
-	hex.Encode(s[14:], u[6:8])
-	hex.Encode(s[19:], u[8:10])
-	hex.Encode(s[24:], u[10:])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
-}
 
 // madeUpVersion is the version of event IDs that the ingress makes up: a UUID of a form of our own (RFC 9562, version
 // 8). Its last 48 bits are a checksum of the others, which are random.
@@ -47,9 +19,9 @@ const madeUpVersion = 8
 // makeEventID makes up the event ID of a message whose client gave none. Such an ID is told to the client, but the
 // client cannot use it for a further message: the ID holds a permit already, so the message would not be charged.
 func makeEventID() string {
-	var u [16]byte
-	rand.Read(u[:]) // never fails
-	id := formatUUID(u, madeUpVersion)
+	u := uuid.New()
+	u[6] = u[6]&0x0f | madeUpVersion<<4
+	id := u.String()
 	return id[:checksumAt] + checksum(id)
 }
 

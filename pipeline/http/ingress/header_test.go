@@ -3,7 +3,6 @@ package ingress
 import (
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"testing"
 )
 
@@ -39,17 +38,5 @@ func TestPrefersAsync(t *testing.T) {
 		if got := prefersAsync(tt.values); got != tt.want {
 			t.Errorf("prefersAsync(%q) = %v", tt.values, got)
 		}
-	}
-}
-
-func TestNewUUID(t *testing.T) {
-	want := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
-	seen := map[string]bool{}
-	for range 1_000 {
-		u := newUUID()
-		if !want.MatchString(u) || seen[u] {
-			t.Fatalf("%q is no new UUID", u)
-		}
-		seen[u] = true
 	}
 }

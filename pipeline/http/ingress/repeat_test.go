@@ -19,6 +19,7 @@ import (
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/idempotency"
+	"arrakis/pipeline/http/requestid"
 )
 
 // remembering makes a bed's ingress remember event IDs in the Redis at addr.
@@ -291,7 +292,7 @@ func TestF6MadeUpEventID(t *testing.T) {
 			t.Errorf("%s: %d %s", field, again.code, again.body)
 		}
 	}
-	for _, other := range []string{newUUID(), "00000000-0000-8000-8000-000000000000", id[:35] + "g", strings.ToUpper(id), id + "0"} {
+	for _, other := range []string{requestid.New(), "00000000-0000-8000-8000-000000000000", id[:35] + "g", strings.ToUpper(id), id + "0"} {
 		if madeEventID(other) && other != id {
 			t.Errorf("%s counts as made up", other)
 		}

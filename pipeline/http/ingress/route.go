@@ -12,6 +12,7 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/http/requestid"
 	"arrakis/pipeline/tracing"
 )
 
@@ -67,7 +68,7 @@ func (in *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 	if !served {
 		rt = in.routes[pathOther]
 	}
-	w.Header().Set("X-Request-Id", RequestID(r))
+	w.Header().Set(requestid.Header, requestid.Of(r))
 
 	var a answer
 	if served {
@@ -104,7 +105,7 @@ func (in *Ingress) respond(w http.ResponseWriter, r *http.Request, rt *route) an
 		return answer{problem: forMessage(refused(h, errCommunityBusy), m.envelope)}
 	}
 	defer in.releaseShare(m.envelope.TenantKey)
-	m.setHeader(contract.HeaderRequestID, h.Get("X-Request-Id"))
+	m.setHeader(contract.HeaderRequestID, h.Get(requestid.Header))
 	preferAsync := prefersAsync(r.Header.Values("Prefer"))
 	waits := rt.Waits && !preferAsync
 	var a answer

@@ -16,6 +16,8 @@ import (
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/openapi"
 	"arrakis/pipeline/http/problem"
+	"arrakis/pipeline/http/requestid"
+	"arrakis/tenant/store"
 )
 
 // Options are the settings of [Handler].
@@ -84,9 +86,10 @@ func (o *Options) metrics() http.Handler {
 	return h
 }
 
-// local refuses requests for foreign hosts and from foreign web pages.
+// local refuses requests for foreign hosts and from foreign web pages. The answer to a request has its ID.
 func (o *Options) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(requestid.Header, requestid.Of(r))
 		p := o.Hosts.CheckHost(r)
 		if p == nil {
 			p = o.Hosts.CheckOrigin(r)
@@ -100,7 +103,8 @@ func (o *Options) local(next http.Handler) http.Handler {
 	})
 }
 
-// guarded passes local requests on to next that have the role needed. The request's context carries the role.
+// guarded passes local requests on to next that have the role needed. The request's context carries the role, and the
+// origin of what it changes.
 func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Role) http.Handler {
 	return o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		grant := o.Access.Grant(r, time.Now())
@@ -110,7 +114,7 @@ func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Rol
 		}
 		ctx, cancel := auth.WithGrant(r.Context(), grant)
 		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(w, r.WithContext(store.WithOrigin(ctx, origin(w.Header(), r, grant))))
 	}))
 }
 

@@ -7,6 +7,7 @@ package problem
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"arrakis/pipeline/contract"
+	"arrakis/pipeline/http/requestid"
 )
 
 // TypePrefix begins the type of every problem.
@@ -92,8 +94,10 @@ func (p *Problem) Encode() ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// Write writes the problem as the answer. An error means that the client is gone.
+// Write writes the problem as the answer. If it has no RequestID, it gets that of the answer's header. An error means that
+// the client is gone.
 func (p *Problem) Write(w http.ResponseWriter) error {
+	p.RequestID = cmp.Or(p.RequestID, w.Header().Get(requestid.Header))
 	body, err := p.Encode()
 	if err != nil {
 		return err
