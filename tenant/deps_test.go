@@ -15,7 +15,7 @@ func TestDeps(t *testing.T) {
 			t.Errorf("tenant imports %s: the model does no I/O and knows nothing else of arrakis", dep)
 		}
 	}
-	for _, self := range []string{"arrakis/tenant/store", "arrakis/tenant/watch"} {
+	for _, self := range []string{"arrakis/tenant/store", "arrakis/tenant/watch", "arrakis/tenant/record"} {
 		for _, dep := range goList(t, "-deps", self) {
 			if isAny(dep, "github.com/nats-io") || isAny(dep, "arrakis") && !isAny(dep, "arrakis/tenant") {
 				t.Errorf("%s imports %s: only pipeline and cmd know NATS, and imports point to tenant", self, dep)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/tenant"
@@ -66,6 +67,25 @@ type AuditEntry struct {
 type AuditText struct {
 	Text string // in a page of the log, the first MaxAudited bytes
 	Size int    // bytes of the whole document
+}
+
+// Clip returns what a page has of the document.
+func (t AuditText) Clip() AuditText {
+	c := clipped(t.Text)
+	c.Size = max(c.Size, t.Size)
+	return c
+}
+
+// JSON is the document, or a string if it is not valid JSON or a part of it is missing; "" if there is none.
+func (t AuditText) JSON() string {
+	if t.Text == "" || !t.Clipped() && jsontext.Value(t.Text).IsValid() {
+		return t.Text
+	}
+	quoted, err := jsontext.AppendQuote(nil, strings.ToValidUTF8(t.Text, ""))
+	if err != nil {
+		return `""` // AppendQuote refuses only what is not UTF-8
+	}
+	return string(quoted)
 }
 
 // Clipped reports whether a part of the document is missing.

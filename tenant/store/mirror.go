@@ -5,6 +5,8 @@ import (
 	_ "embed" // apply.lua
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +24,9 @@ const (
 	// deletedKept is how long Redis remembers the number of a deleted document. A writer that was frozen for longer than
 	// that could bring the document back, until documents are compared.
 	deletedKept = 24 * time.Hour
+
+	// clusterWrite is more than a write takes on a Cluster.
+	clusterWrite = 5 * time.Second
 )
 
 // elsewhere returns ErrElsewhere if the reply to a GET of RecordKey says that Redis is not the system of record.
@@ -40,7 +45,7 @@ func elsewhere(reply *redis.StringCmd) error {
 }
 
 // IsMoving reports whether a value of RecordKey says that documents are being moved.
-func IsMoving(owner string) bool { return len(owner) >= len(Moving) && owner[:len(Moving)] == Moving }
+func IsMoving(owner string) bool { return strings.HasPrefix(owner, Moving) }
 
 // Mirror is Redis as a copy of a system of record. It is safe for concurrent use.
 type Mirror struct{ store *Store }
@@ -136,4 +141,203 @@ func (m Mirror) Announce(ctx context.Context, copies []Copy) error {
 		return fmt.Errorf("announce %d changes: %w", len(copies), err)
 	}
 	return nil
+}
+
+// Owner returns the value of [RecordKey], "" if there is none.
+func (m Mirror) Owner(ctx context.Context) (string, error) {
+	owner, err := m.store.rdb.Get(ctx, RecordKey).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	return owner, err
+}
+
+// SetOwner sets the value of [RecordKey] if it is was, where "" means that there is none, and reports whether it did. An
+// empty owner removes it. If last is not 0, the key ends after that time.
+func (m Mirror) SetOwner(ctx context.Context, was, owner string, last time.Duration) (bool, error) {
+	err := m.store.rdb.Watch(ctx, func(tx *redis.Tx) error {
+		now, err := tx.Get(ctx, RecordKey).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+		if now != was {
+			return redis.TxFailedErr
+		}
+		_, err = tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			if owner == "" {
+				return pipe.Del(ctx, RecordKey).Err()
+			}
+			return pipe.Set(ctx, RecordKey, owner, last).Err()
+		})
+		return err
+	}, RecordKey)
+	if errors.Is(err, redis.TxFailedErr) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Servers are the IDs of the servers of Redis, sorted. A server that was started again, and one that took over, has
+// another ID.
+func (m Mirror) Servers(ctx context.Context) ([]string, error) {
+	nodes, err := m.store.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		info, err := n.rdb.Info(ctx, "server").Result()
+		if err != nil {
+			return nil, err
+		}
+		_, id, _ := strings.Cut(info, "run_id:")
+		id, _, _ = strings.Cut(id, "\r\n")
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// Stored returns what Redis has of the documents, in the same order.
+func (m Mirror) Stored(ctx context.Context, names []Name) ([]Stored, error) {
+	cmds := make([]*redis.StringCmd, len(names))
+	_, _ = m.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { // the error of each is checked below
+		for i, n := range names {
+			cmds[i] = n.location().get(ctx, pipe)
+		}
+		return nil
+	})
+	stored := make([]Stored, len(names))
+	for i, cmd := range cmds {
+		text, err := cmd.Result()
+		switch {
+		case err == nil:
+			stored[i] = storedIn(text)
+		case redis.HasErrorPrefix(err, wrongType):
+			stored[i] = Stored{Text: wrongType, Version: wrongType}
+		case !errors.Is(err, redis.Nil):
+			return nil, fmt.Errorf("read %d documents of Redis: %w", len(names), err)
+		}
+	}
+	return stored, nil
+}
+
+// Walk calls f with the names of all documents that Redis has, a part at a time. A name may come twice, and documents that
+// are added or deleted meanwhile may come or not.
+func (m Mirror) Walk(ctx context.Context, f func([]Name) error) error {
+	for _, fixed := range []func(context.Context) ([]Name, error){m.flagNames, m.tiersNames} {
+		names, err := fixed(ctx)
+		if err == nil && len(names) > 0 {
+			err = f(names)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	nodes, err := m.store.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			var keys []string
+			if keys, cursor, err = n.rdb.Scan(ctx, cursor, configPrefix+"*", walkCount).Result(); err != nil {
+				return err
+			}
+			names := make([]Name, 0, len(keys))
+			for _, key := range keys {
+				if id := strings.TrimPrefix(key, configPrefix); tenant.ValidID(id) {
+					names = append(names, Name{KindTenant, id})
+				}
+			}
+			if len(names) == 0 {
+				continue
+			}
+			if err := f(names); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m Mirror) flagNames(ctx context.Context) ([]Name, error) {
+	ids, err := m.store.rdb.HKeys(ctx, flagsKey).Result()
+	if redis.HasErrorPrefix(err, wrongType) {
+		return nil, nil
+	}
+	names := make([]Name, 0, len(ids))
+	for _, id := range ids {
+		if tenant.ValidFlagID(id) {
+			names = append(names, Name{KindFlag, id})
+		}
+	}
+	return names, err
+}
+
+func (m Mirror) tiersNames(ctx context.Context) ([]Name, error) {
+	n, err := m.store.rdb.Exists(ctx, tiersKey).Result()
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return []Name{{Kind: KindTiers}}, nil
+}
+
+// BufferedAudit returns up to n entries of the audit log that wait in Redis, the oldest first. They are of changes that are
+// not documents'.
+func (m Mirror) BufferedAudit(ctx context.Context, n int64) ([]AuditEntry, error) {
+	found, err := m.store.rdb.XRangeN(ctx, AuditKey, "-", "+", n).Result()
+	if redis.HasErrorPrefix(err, wrongType) {
+		return nil, nil
+	}
+	entries := make([]AuditEntry, len(found))
+	for i, message := range found {
+		entries[i] = auditEntry(message)
+	}
+	return entries, err
+}
+
+// DropAudit removes entries that wait no longer.
+func (m Mirror) DropAudit(ctx context.Context, entries []AuditEntry) error {
+	ids := make([]string, len(entries))
+	for i := range entries {
+		ids[i] = entries[i].ID
+	}
+	return m.store.rdb.XDel(ctx, AuditKey, ids...).Err()
+}
+
+// ReloadAll makes every process read all documents again.
+func (m Mirror) ReloadAll(ctx context.Context) error {
+	return m.store.appendChanges(ctx, m.store.rdb, tenant.Event{Type: tenant.GlobalChanged})
+}
+
+//go:embed replace.lua
+var replaceText string
+
+// Replace gives Redis the document c in place of what it was seen to have, whatever their numbers, and returns 1. If
+// Redis has something else by now, it returns 0.
+func (m Mirror) Replace(ctx context.Context, seen Stored, c Copy) (replaced int, err error) {
+	loc, text := c.Name.location(), ""
+	if c.Text != "" {
+		text = withNumber(c.Text, c.Number)
+	}
+	n, err := m.store.rdb.Eval(ctx, replaceText, []string{loc.key}, loc.field, seen.raw, text).Int()
+	if err != nil {
+		return 0, fmt.Errorf("replace %s in Redis: %w", c.Name, err)
+	}
+	return n, nil
+}
+
+// AwaitWriters waits until writers have ended that have read [RecordKey] before it was set. A transaction of a single
+// server fails when the key changes; on a Cluster nothing watches it, and a write is given time to end.
+func (m Mirror) AwaitWriters(ctx context.Context) error {
+	if !m.store.cluster {
+		return nil
+	}
+	select {
+	case <-time.After(clusterWrite):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

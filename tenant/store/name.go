@@ -127,7 +127,7 @@ func get[T document](ctx context.Context, s *Store, n Name) (T, Version, error) 
 func (s *Store) stored(ctx context.Context, n Name) (Stored, error) {
 	if s.system != nil {
 		stored, err := s.system.Read(ctx, n)
-		if !errors.Is(err, ErrAway) {
+		if !errors.Is(err, ErrAway) && !errors.Is(err, ErrElsewhere) {
 			return stored, err
 		}
 	}

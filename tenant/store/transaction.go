@@ -37,29 +37,37 @@ const maxAttempts = 100
 // returns the version of the text. Without a system of record it does all of it in one transaction of Redis, but on
 // Cluster one after the other.
 func (s *Store) write(ctx context.Context, n Name, decide Decision) (Version, error) {
+	for attempt := range maxAttempts {
+		v, err := s.try(ctx, n, decide)
+		if !errors.Is(err, ErrRaced) {
+			return v, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
+}
+
+// try writes once. It returns ErrRaced if another writer was faster.
+func (s *Store) try(ctx context.Context, n Name, decide Decision) (Version, error) {
 	if s.system != nil {
 		return s.system.Write(ctx, Change{Name: n, Decide: decide, Entry: func(before, after string) AuditEntry {
 			return s.signed(ctx, n.entry(before, after))
 		}})
 	}
-	for attempt := range maxAttempts {
-		before, after, err := s.attempt(ctx, n, decide)
-		switch {
-		case errors.Is(err, redis.TxFailedErr):
-			if err := pause(ctx, attempt); err != nil {
-				return "", err
-			}
-			continue
-		case err != nil:
-			return "", err
-		case s.cluster:
-			if err := s.tell(ctx, n.entry(before, after), n.event()); err != nil {
-				return "", fmt.Errorf("the document is stored, but other processes do not know it yet, or the audit log does not have it; run a reload: %w", err)
-			}
+	before, after, err := s.attempt(ctx, n, decide)
+	switch {
+	case errors.Is(err, redis.TxFailedErr):
+		return "", ErrRaced
+	case err != nil:
+		return "", err
+	case s.cluster:
+		if err := s.tell(ctx, n.entry(before, after), n.event()); err != nil {
+			return "", fmt.Errorf("the document is stored, but other processes do not know it yet, or the audit log does not have it; run a reload: %w", err)
 		}
-		return versionOf(after), nil
 	}
-	return "", fmt.Errorf("%w: %d times in a row; try again", ErrConflict, maxAttempts)
+	return versionOf(after), nil
 }
 
 // attempt is one transaction of write. It returns the texts of the document before and after. Redis refuses the

@@ -19,6 +19,8 @@ func NumberedVersion(n int64) Version { return Version(strconv.FormatInt(n, 10))
 type Stored struct {
 	Text    string  // the document as JSON; "": there is none
 	Version Version // "" if there is no document
+
+	raw string // the text as Redis has it
 }
 
 // Exists reports whether there is a document.
@@ -45,13 +47,13 @@ func storedIn(text string) Stored {
 		number := Version(rest[:digits])
 		switch rest = rest[digits:]; rest[0] {
 		case ',':
-			return Stored{Text: "{" + rest[1:], Version: number}
+			return Stored{Text: "{" + rest[1:], Version: number, raw: text}
 		case '}':
-			return Stored{Text: "{" + rest, Version: number}
+			return Stored{Text: "{" + rest, Version: number, raw: text}
 		}
 	}
 	sum := sha256.Sum256([]byte(text))
-	return Stored{Text: text, Version: Version(hex.EncodeToString(sum[:16]))}
+	return Stored{Text: text, Version: Version(hex.EncodeToString(sum[:16])), raw: text}
 }
 
 // versionOf is the version of a text that Redis has.

@@ -1,0 +1,132 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"arrakis/tenant/store"
+)
+
+const (
+	// maxConnections is how many connections a process opens, unless the URL says it (pool_max_conns).
+	maxConnections = 8
+	// answerTimeout bounds the wait for an answer of PostgreSQL to a writer or reader.
+	answerTimeout = 5 * time.Second
+	// relayWait bounds how long a writer waits until Redis has its document.
+	relayWait = time.Second
+)
+
+// DefaultAuditRetention is how long entries of the audit log are kept by default: a year and a month.
+const DefaultAuditRetention = 400 * 24 * time.Hour
+
+// Options are the settings of a DB.
+type Options struct {
+	// URL is where PostgreSQL is: postgres://user:password@host:port/database, with what pgx understands behind a
+	// question mark, such as sslmode and pool_max_conns. Required.
+	URL string
+	// AuditRetention is how long entries of the audit log are kept. Defaults to [DefaultAuditRetention].
+	AuditRetention time.Duration
+	// Logger logs when PostgreSQL goes away and comes back, drift, and rebuilds. Defaults to none.
+	Logger *slog.Logger
+	// Registerer receives the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+}
+
+// DB is the system of record in a database of PostgreSQL. It is safe for concurrent use.
+type DB struct {
+	// Set by Open, read-only.
+	pool      *pgxpool.Pool
+	retention time.Duration
+	log       *slog.Logger
+	metrics   *metrics
+
+	ready   atomic.Bool   // the tables are there, as far as this process knows
+	running atomic.Bool   // Run runs
+	away    atomic.Bool   // the last call failed because PostgreSQL is away
+	wake    chan struct{} // holds one item while writers wait for the relay
+
+	mu      sync.Mutex // protects the field below
+	waiting *carried   // what writers wait for that have come since the relay last began
+}
+
+// carried is closed when the relay has carried over all that was in the outbox when it began.
+type carried struct{ done chan struct{} }
+
+var _ store.SystemOfRecord = (*DB)(nil)
+
+// Open makes a DB. It connects when it is first used, and again whenever it must; the error is one of the URL, without
+// the password. The caller closes the DB.
+func Open(o Options) (*DB, error) {
+	config, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		return nil, badURL(err)
+	}
+	if !strings.Contains(o.URL, "pool_max_conns") {
+		config.MaxConns = maxConnections
+	}
+	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > answerTimeout {
+		config.ConnConfig.ConnectTimeout = answerTimeout
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "arrakis"
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config) // the context is that of nothing that lasts
+	if err != nil {
+		return nil, badURL(err)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &DB{
+		pool: pool, retention: cmp.Or(o.AuditRetention, DefaultAuditRetention),
+		log:  o.Logger.With("component", "record"),
+		wake: make(chan struct{}, 1), waiting: newCarried(),
+	}
+	d.metrics = newMetrics(o.Registerer)
+	return d, nil
+}
+
+// CheckURL returns an error, without the password, if url cannot be that of PostgreSQL.
+func CheckURL(url string) error {
+	if _, err := pgxpool.ParseConfig(url); err != nil {
+		return badURL(err)
+	}
+	return nil
+}
+
+// badURL says what is wrong with a URL. The error of pgx repeats the URL, with a password that it hides only where it
+// finds one; so only what it wraps is told.
+func badURL(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return fmt.Errorf("expected a URL such as postgres://user:password@host:5432/database: %w", withoutURL(err))
+}
+
+func newCarried() *carried { return &carried{done: make(chan struct{})} }
+
+// Close closes all connections. Run must have ended.
+func (d *DB) Close() { d.pool.Close() }
+
+// Address is where PostgreSQL is, without user and password.
+func (d *DB) Address() string {
+	c := d.pool.Config().ConnConfig
+	return fmt.Sprintf("%s:%d/%s", c.Host, c.Port, c.Database)
+}
+
+// Ping returns nil if PostgreSQL answers.
+func (d *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.readError(ctx, d.pool.Ping(ctx))
+}

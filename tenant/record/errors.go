@@ -1,0 +1,90 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"arrakis/tenant"
+	"arrakis/tenant/store"
+)
+
+// readError is the error of a call that changes nothing.
+func (d *DB) readError(ctx context.Context, err error) error {
+	return d.callError(ctx, err, store.ErrAway)
+}
+
+// writeError is the error of a statement that changes something. If it was sent, and the connection was lost before
+// PostgreSQL answered, nobody knows whether it was carried out.
+func (d *DB) writeError(ctx context.Context, err error) error {
+	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || pgconn.SafeToRetry(err) {
+		return d.callError(ctx, err, store.ErrAway)
+	}
+	return d.callError(ctx, err, store.ErrUncertain)
+}
+
+// callError makes the error of a call of PostgreSQL. lost is the error if the connection was lost.
+func (d *DB) callError(ctx context.Context, err, lost error) error {
+	if err == nil {
+		d.back(ctx)
+		return nil
+	}
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return d.answerError(ctx, answer, lost)
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	d.gone(ctx, err)
+	return fmt.Errorf("%w: %w", lost, withoutURL(err))
+}
+
+// answerError makes the error of an answer of PostgreSQL, by its class. The classes are those of appendix A of its manual.
+func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error) error {
+	switch code := answer.Code; {
+	case strings.HasPrefix(code, "57P"): // it shuts down, starts, or has crashed
+		d.gone(ctx, answer)
+		return fmt.Errorf("%w: %s", lost, answer.Message)
+	case code == "42P01" || code == "3F000" || code == "42703":
+		d.ready.Store(false)
+		return fmt.Errorf("%w: its tables are missing or of another version: run `arrakis migrate up`", store.ErrAway)
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "28"), strings.HasPrefix(code, "53"), code == "3D000",
+		code == "25006", code == "42501":
+		// No connection, wrong user, no room, no such database, a standby, missing rights: until somebody acts.
+		d.gone(ctx, answer)
+		return fmt.Errorf("%w: %s", store.ErrAway, answer.Message)
+	case strings.HasPrefix(code, "22"): // data that it cannot keep
+		return &tenant.FieldError{Reason: "cannot be kept by PostgreSQL: " + answer.Message}
+	default:
+		return fmt.Errorf("PostgreSQL: %s (%s)", answer.Message, code)
+	}
+}
+
+// gone records that PostgreSQL is away, and logs it once.
+func (d *DB) gone(ctx context.Context, err error) {
+	d.metrics.errors.Inc()
+	if !d.away.Swap(true) {
+		d.log.WarnContext(ctx, "PostgreSQL is away: tenants cannot be changed until it is back", "err", withoutURL(err))
+	}
+	d.metrics.up.Set(0)
+}
+
+// back records that PostgreSQL answers.
+func (d *DB) back(ctx context.Context) {
+	if d.away.Swap(false) {
+		d.log.InfoContext(ctx, "PostgreSQL is back")
+	}
+	d.metrics.up.Set(1)
+}
+
+// withoutURL removes the URL, which may hold a password, from an error of package url.
+func withoutURL(err error) error {
+	if bad, ok := errors.AsType[*url.Error](err); ok {
+		return bad.Err
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"arrakis/tenant/store"
+)
+
+const (
+	// keepEvery is the time between two looks at whether Redis still has the copies.
+	keepEvery = time.Second
+	// compareEvery is the time between two comparisons of all documents, and between two looks for old audit entries.
+	compareEvery = time.Hour
+	// rebuildLock is the ID of the advisory lock that a process holds while it fills Redis or compares.
+	rebuildLock = 0x6172726b_00000003
+)
+
+// Run carries changes to Redis, and keeps Redis as it must be, until ctx ends; then it returns nil. While PostgreSQL or
+// Redis is away, it tries again. Call Run once.
+func (d *DB) Run(ctx context.Context, m store.Mirror) error {
+	d.running.Store(true)
+	defer d.running.Store(false)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.relay(ctx, m) })
+	wg.Go(func() { d.keep(ctx, m) })
+	wg.Wait()
+	return nil
+}
+
+// keeper is what keep knows. Only the goroutine of keep uses it.
+type keeper struct {
+	db      *DB
+	mirror  store.Mirror
+	servers []string  // of Redis, when they were last looked at
+	next    time.Time // when everything is compared again
+	told    string    // the last error, which is logged once
+}
+
+// keep looks after Redis until ctx ends.
+func (d *DB) keep(ctx context.Context, m store.Mirror) {
+	k := keeper{db: d, mirror: m}
+	for ; ctx.Err() == nil; d.pass(ctx, keepEvery) {
+		err := k.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			k.told = ""
+		case err.Error() != k.told:
+			k.told = err.Error()
+			d.log.WarnContext(ctx, "the copies of Redis cannot be looked after", "err", err)
+		}
+	}
+}
+
+// look does what is due.
+func (k *keeper) look(ctx context.Context) error {
+	if err := k.db.ensureTables(ctx); err != nil {
+		return err
+	}
+	owner, err := k.mirror.Owner(ctx)
+	if err != nil {
+		return err
+	}
+	id, state, err := k.db.identity(ctx)
+	switch {
+	case err != nil:
+		return err
+	case state == stateNew && (owner == "" || owner == id):
+		return k.db.adopt(ctx, k.mirror, owner, id)
+	case state != stateActive:
+		return inactive(state)
+	case owner == "":
+		return k.rebuild(ctx)
+	case owner != id:
+		return foreign(owner, id)
+	}
+	return k.compare(ctx)
+}
+
+// adopt makes a database that has never been used the system of record, if Redis has no documents that would be lost
+// from sight.
+func (d *DB) adopt(ctx context.Context, m store.Mirror, owner, id string) error {
+	// First, so that from now on nobody changes documents in Redis.
+	if set, err := m.SetOwner(ctx, owner, id, 0); err != nil || !set {
+		return err
+	}
+	empty := true
+	err := m.Walk(ctx, func(names []store.Name) error { empty = empty && len(names) == 0; return nil })
+	if err != nil || !empty {
+		_, undo := m.SetOwner(context.WithoutCancel(ctx), id, "", 0)
+		if err == nil && undo == nil {
+			err = fmt.Errorf("%w: Redis has documents that PostgreSQL does not have: run `arrakis tenant move --from redis --to postgres`", store.ErrElsewhere)
+		}
+		return err
+	}
+	tag, err := d.pool.Exec(ctx, `UPDATE arrakis.record SET state = 'active', since = clock_timestamp() WHERE state = 'new'`)
+	if err == nil && tag.RowsAffected() > 0 {
+		d.log.InfoContext(ctx, "PostgreSQL is the system of record from now on", "database", id)
+	}
+	return d.writeError(ctx, err)
+}
+
+// rebuild fills a Redis that has lost its copies, if no other process does.
+func (k *keeper) rebuild(ctx context.Context) error {
+	return k.db.alone(ctx, func() error {
+		if owner, err := k.mirror.Owner(ctx); err != nil || owner != "" {
+			return err // another process has filled it meanwhile
+		}
+		k.db.log.WarnContext(ctx, "Redis has lost its documents: filling it from PostgreSQL")
+		began, said := time.Now(), time.Now()
+		n, err := k.db.fill(ctx, k.mirror, func(done, all int) {
+			if time.Since(said) > 5*time.Second {
+				said = time.Now()
+				k.db.log.InfoContext(ctx, "filling Redis", "done", done, "all", all)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		k.db.metrics.rebuilds.Inc()
+		k.db.log.InfoContext(ctx, "Redis is filled", "documents", n, "seconds", time.Since(began).Seconds())
+		return nil
+	})
+}
+
+// compare compares everything when a server of Redis is not the one that it was, and each hour.
+func (k *keeper) compare(ctx context.Context) error {
+	servers, err := k.mirror.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	other := k.servers != nil && !slices.Equal(k.servers, servers)
+	if !other && time.Now().Before(k.next) {
+		k.servers = servers
+		return nil
+	}
+	if k.servers == nil { // processes that start together do not all compare; and nothing has been seen to change
+		k.servers, k.next = servers, time.Now().Add(compareEvery/12)
+		return nil
+	}
+	return k.db.alone(ctx, func() error {
+		_, err := k.db.Compare(ctx, k.mirror, CompareOptions{Repair: RepairBehind})
+		if err != nil {
+			return err
+		}
+		k.servers, k.next = servers, time.Now().Add(compareEvery)
+		return k.db.prune(ctx)
+	})
+}
+
+// alone runs f if no other process fills Redis or compares, and otherwise does nothing.
+func (d *DB) alone(ctx context.Context, f func() error) error {
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		var got bool
+		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(rebuildLock)).Scan(&got)
+		if err != nil || !got {
+			return d.readError(ctx, err)
+		}
+		return f()
+	})
+}

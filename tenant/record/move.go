@@ -1,0 +1,152 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"arrakis/tenant/store"
+)
+
+// movingLast is how long Redis says that documents are moved after the process that moves them has died.
+const movingLast = 30 * time.Second
+
+// MoveOptions are the options of a move.
+type MoveOptions struct {
+	// DryRun reads everything, and says what would be moved; nothing is changed.
+	DryRun bool
+	// Progress is told how many documents are done. May be nil.
+	Progress Progress
+}
+
+// Moved is the result of a move.
+type Moved struct {
+	Documents map[store.Kind]int `json:"documents"` // that the source has
+	Changed   int                `json:"changed"`   // of them, those that the destination did not have like this
+	Deleted   int                `json:"deleted"`   // documents of the destination that the source does not have
+	Unusable  []string           `json:"unusable"`  // some of those that are not JSON objects, and cannot be moved
+	Verified  bool               `json:"verified"`  // both sides were compared, and are the same
+}
+
+// MoveFromRedis makes this database the system of record: it gets all documents that Redis has. Meanwhile nobody can
+// change documents; what is in force stays. Afterwards they are changed in PostgreSQL alone. If a move fails, Redis stays
+// the system of record. If its process dies, documents cannot be changed for half a minute; then repeat the move.
+func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
+	mv := newMove(d, m, o)
+	if err := d.ensureTables(ctx); err != nil {
+		return mv.moved, err
+	}
+	id, state, err := d.identity(ctx)
+	if err != nil {
+		return mv.moved, err
+	}
+	owner, err := m.Owner(ctx)
+	switch {
+	case err != nil:
+		return mv.moved, err
+	case state == stateActive:
+		return mv.moved, fmt.Errorf("%w: PostgreSQL has the tenants already; `arrakis tenant reconcile` compares Redis with it", store.ErrElsewhere)
+	case state == stateMovingOut:
+		return mv.moved, inactive(state)
+	case owner != "" && owner != id:
+		return mv.moved, foreign(owner, id)
+	case o.DryRun:
+		return mv.moved, mv.in(ctx)
+	}
+	ctx, release, err := hold(ctx, m, owner, store.Moving+":"+id)
+	if err != nil {
+		return mv.moved, err
+	}
+	// A database in this state is used by nobody, and taken over by no worker that starts.
+	if err = d.setState(ctx, stateMovingIn); err == nil {
+		err = mv.in(ctx)
+	}
+	if err != nil {
+		return mv.moved, errors.Join(err, release(owner))
+	}
+	if err := release(id); err != nil { // first, so that there is no moment at which both can be changed
+		return mv.moved, err
+	}
+	return mv.moved, d.setState(ctx, stateActive)
+}
+
+// MoveToRedis makes Redis the system of record again. Meanwhile nobody can change documents; what is in force stays. The
+// audit log stays in PostgreSQL. If a move fails, PostgreSQL stays the system of record. If its process dies,
+// repeat the move.
+func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
+	mv := newMove(d, m, o)
+	id, state, err := d.identity(ctx)
+	if err != nil {
+		return mv.moved, err
+	}
+	owner, err := m.Owner(ctx)
+	switch {
+	case err != nil:
+		return mv.moved, err
+	case owner != "" && owner != id:
+		return mv.moved, foreign(owner, id)
+	case state == stateMoved && owner == "":
+		return mv.moved, fmt.Errorf("%w: the tenants are in Redis already", store.ErrElsewhere)
+	case state != stateActive && state != stateMoved && state != stateMovingOut:
+		return mv.moved, inactive(state)
+	case o.DryRun:
+		return mv.moved, mv.verify(ctx, RepairNone)
+	}
+	if err := mv.out(ctx, state); err != nil {
+		return mv.moved, err
+	}
+	if set, err := m.SetOwner(ctx, owner, "", 0); err != nil || !set {
+		return mv.moved, errors.Join(errors.New("the tenants are moved, but Redis does not say so yet: repeat the move"), err)
+	}
+	return mv.moved, nil
+}
+
+// hold sees to it that nobody changes documents in Redis until release is called, which says what Redis says then. The
+// context ends when Redis does not say so any more.
+func hold(ctx context.Context, m store.Mirror, owner, moving string) (held context.Context, release func(owner string) error, err error) {
+	if set, err := m.SetOwner(ctx, owner, moving, movingLast); err != nil {
+		return nil, nil, err
+	} else if !set {
+		return nil, nil, fmt.Errorf("%w: another move has just begun", store.ErrElsewhere)
+	}
+	held, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		for begun := time.Now(); time.Since(begun) < movingLast/2; {
+			select {
+			case <-held.Done():
+				return
+			case <-time.After(movingLast / 6):
+			}
+			if set, err := m.SetOwner(held, moving, moving, movingLast); err == nil && set {
+				begun = time.Now()
+			}
+		}
+	})
+	release = func(owner string) error {
+		cancel()
+		wg.Wait()
+		ctx := context.WithoutCancel(ctx)
+		set, err := m.SetOwner(ctx, moving, owner, 0)
+		if err == nil && !set {
+			err = errors.New("it was taken from this process")
+		}
+		if err != nil {
+			return fmt.Errorf("tell in Redis that the move has ended (%s): %w; repeat the move", store.RecordKey, err)
+		}
+		return nil
+	}
+	return held, release, nil
+}
+
+// setState says whether documents are changed in this database.
+func (d *DB) setState(ctx context.Context, state string) error {
+	_, err := d.pool.Exec(context.WithoutCancel(ctx), `UPDATE arrakis.record SET state = $1, since = clock_timestamp()`, state)
+	if err := d.writeError(ctx, err); err != nil {
+		return fmt.Errorf("say in PostgreSQL that the tenants are %s: %w; repeat the move", state, err)
+	}
+	return nil
+}

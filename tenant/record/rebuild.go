@@ -1,0 +1,136 @@
+package record
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"arrakis/tenant/store"
+)
+
+const (
+	// fillBatch is how many documents are read and given to Redis at a time.
+	fillBatch = 2000
+	// fillers is how many parts are given to Redis at the same time.
+	fillers = 2
+)
+
+// Progress is told how many documents of all are done. It returns soon.
+type Progress func(done, all int)
+
+// Rebuild gives Redis all documents that it lacks or has an older version of, and returns how many PostgreSQL has. Then
+// every process reads all documents again. Documents may be changed meanwhile. It waits while another process fills Redis.
+func (d *DB) Rebuild(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
+	if err := d.usable(ctx, m); err != nil {
+		return 0, err
+	}
+	return d.fill(ctx, m, progress)
+}
+
+// usable returns nil if this database is the system of record, and Redis may have its documents.
+func (d *DB) usable(ctx context.Context, m store.Mirror) error {
+	if err := d.ensureTables(ctx); err != nil {
+		return err
+	}
+	_, state, err := d.identity(ctx)
+	if err == nil {
+		err = inactive(state)
+	}
+	if err != nil {
+		return err
+	}
+	return d.owns(ctx, m)
+}
+
+// fill gives Redis all documents, says that it has them, and tells every process.
+func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
+	id, _, err := d.identity(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if documents, err = d.applyAll(ctx, m, progress); err != nil {
+		return 0, err
+	}
+	owner, err := m.Owner(ctx)
+	if err == nil && owner != id {
+		_, err = m.SetOwner(ctx, owner, id, 0)
+	}
+	if err == nil {
+		err = m.ReloadAll(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("fill Redis: %w", err)
+	}
+	return documents, nil
+}
+
+// applyAll gives Redis all documents that are newer than what it has.
+func (d *DB) applyAll(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
+	all, err := d.count(ctx)
+	if err != nil {
+		return 0, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	parts := make(chan []store.Copy) // walk sends and closes
+	g.Go(func() error {
+		defer close(parts)
+		return d.walk(gctx, func(copies []store.Copy) error {
+			select {
+			case parts <- copies:
+				documents += len(copies)
+				progress.tell(documents, all)
+				return nil
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+		})
+	})
+	for range fillers {
+		g.Go(func() error {
+			for copies := range parts {
+				if _, err := m.Apply(gctx, copies); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return documents, g.Wait()
+}
+
+func (p Progress) tell(done, all int) {
+	if p != nil {
+		p(done, max(done, all))
+	}
+}
+
+// count is how many documents there are.
+func (d *DB) count(ctx context.Context) (n int, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT count(*) FROM arrakis.documents WHERE doc IS NOT NULL`).Scan(&n)
+	return n, d.readError(ctx, err)
+}
+
+// walk calls f with all documents, a part at a time, by kind and ID.
+func (d *DB) walk(ctx context.Context, f func([]store.Copy) error) error {
+	var last store.Name
+	for {
+		rows, _ := d.pool.Query(ctx, `SELECT kind, id, doc::text, version FROM arrakis.documents
+			WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL ORDER BY kind, id LIMIT $3`, string(last.Kind), last.ID, fillBatch) // CollectRows returns the error
+		copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c store.Copy, err error) {
+			err = r.Scan(&c.Name.Kind, &c.Name.ID, &c.Text, &c.Number)
+			return c, err
+		})
+		if err := d.readError(ctx, err); err != nil {
+			return err
+		}
+		if len(copies) == 0 {
+			return nil
+		}
+		last = copies[len(copies)-1].Name
+		if err := f(copies); err != nil {
+			return err
+		}
+	}
+}
