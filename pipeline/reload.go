@@ -96,7 +96,10 @@ func (c *liveConfig) keepFresh(ctx context.Context) {
 				c.refreshLate(ctx)
 			}
 			if unusable[store.Tenants].Count > 0 {
-				c.recheckTenants(ctx)
+				c.recheck(ctx, tenant.TenantChanged, c.store.RecheckTenants)
+			}
+			if unusable[store.Accounts].Count > 0 {
+				c.recheck(ctx, tenant.AccountChanged, c.store.RecheckAccounts)
 			}
 		}
 	}
@@ -111,15 +114,15 @@ func (c *liveConfig) refreshLate(ctx context.Context) {
 	}
 }
 
-// recheckTenants tells of tenants that have a usable config again.
-func (c *liveConfig) recheckTenants(ctx context.Context) {
+// recheck tells of documents that can be used again.
+func (c *liveConfig) recheck(ctx context.Context, change tenant.EventType, read func(context.Context) ([]string, error)) {
 	var mended []string
 	_ = c.health.Do(ctx, func(ctx context.Context) (err error) { // after an error the next tick tries again
-		mended, err = c.store.RecheckTenants(ctx)
+		mended, err = read(ctx)
 		return err
 	})
 	for _, id := range mended {
-		_ = c.tell(ctx, tenant.Event{Type: tenant.TenantChanged, TargetID: id}) // an error is ctx's
+		_ = c.tell(ctx, tenant.Event{Type: change, TargetID: id}) // an error is ctx's
 	}
 }
 

@@ -75,7 +75,7 @@ func TestF1UnusableDocuments(t *testing.T) {
 	d.want("bad", "2000", "a")
 	d.want("other", "1000", "a")
 
-	// Each of the three kinds goes bad. A new flag still takes effect.
+	// Each kind goes bad. A new flag still takes effect.
 	d.set("arrakis:tiers", `{"free":{"rateLimits":{"commandsPerMinute":"20"}}}`)
 	d.set("tenant:config:bad", `{"rateLimits":`)
 	d.redis.HSet("arrakis:flags", "a", "{")
@@ -84,7 +84,10 @@ func TestF1UnusableDocuments(t *testing.T) {
 	d.reload(tenant.Event{Type: tenant.TenantChanged, TargetID: "bad"})
 	d.want("bad", "2000", "a", "b")
 	d.want("other", "1000", "a", "b")
-	for _, key := range []string{"arrakis:tiers", "tenant:config:bad", `"arrakis:flags a"`} {
+	d.set("tenant:config:member", `{"tier":"free","account":"acme"}`)
+	d.set("account:config:acme", `{"tier":"gold"}`)
+	d.want("member", "1000", "a", "b") // as its own config says
+	for _, key := range []string{"arrakis:tiers", "tenant:config:bad", "account:config:acme", `"arrakis:flags a"`} {
 		if got := d.log.Count("key=" + key); got != 1 {
 			t.Errorf("%s is named %d times, want 1:\n%s", key, got, d.log.String())
 		}
@@ -106,7 +109,9 @@ func TestF1UnusableDocuments(t *testing.T) {
 	d.redis.Del("arrakis:flags")
 	d.flag("c")
 	d.set("tenant:config:bad", `{"tier":"free","rateLimits":{"commandsPerMinute":4000}}`)
+	d.set("account:config:acme", `{"tier":"free","rateLimits":{"commandsPerMinute":5000}}`)
 	d.want("bad", "4000", "c")
+	d.want("member", "5000", "c")
 	testserver.Eventually(t, "nothing is unusable", func() bool {
 		for _, u := range d.store.Unusable() {
 			if u.Count > 0 {

@@ -35,11 +35,14 @@ type weights struct {
 	queue  *fairQueue
 
 	mu      sync.Mutex           // protects changed
-	changed map[string]time.Time // when, by tenant key; allTenants is a key too
+	changed map[string]time.Time // when, by tenant key or account; allTenants is a key too
 }
 
 // allTenants stands for every tenant key. It is none itself.
 const allTenants = ""
+
+// changedAccount stands for the tenant keys in an account. It is none itself.
+func changedAccount(id string) string { return tenant.AccountLimitID(id) }
 
 func newWeights(tenants *store.Store, health *redishealth.Health, queue *fairQueue) *weights {
 	return &weights{store: tenants, health: health, queue: queue, changed: make(map[string]time.Time)}
@@ -51,6 +54,8 @@ func (w *weights) note(e tenant.Event, now time.Time) {
 	switch e.Type {
 	case tenant.TenantChanged:
 		key = e.TargetID
+	case tenant.AccountChanged:
+		key = changedAccount(e.TargetID)
 	case tenant.GlobalChanged:
 		key = allTenants
 	case tenant.FlagChanged, tenant.LimitReset: // no weight changes
@@ -86,15 +91,19 @@ func (w *weights) apply(ctx context.Context, now time.Time) {
 		return
 	}
 	_, all := changed[allTenants]
-	keys := w.queue.waitingKeys(func(key string) bool {
-		_, ok := changed[key]
-		return ok || all
+	keys := w.queue.waitingKeys(func(d *delivery) bool {
+		_, own := changed[d.TenantKey]
+		ofAccount := false
+		if d.Tenant.Account != nil {
+			_, ofAccount = changed[changedAccount(d.Tenant.Account.ID)]
+		}
+		return own || ofAccount || all
 	})
 	for batch := range slices.Chunk(keys, weighedAtOnce) {
 		var tenants []*tenant.Tenant
 		_ = w.health.Do(ctx, func(ctx context.Context) error { // who cannot be read keeps the former weight
 			var errs []error
-			tenants, errs = w.store.LoadEach(ctx, batch)
+			tenants, errs = w.store.LoadEach(ctx, batch, nil)
 			return cmp.Or(errs...)
 		})
 		w.queue.weigh(batch, tenants)
@@ -112,14 +121,14 @@ func (w *weights) take(now time.Time) map[string]time.Time {
 
 // waitingKeys returns the tenant keys by which communities whose messages wait have their weights, if they concern the
 // caller. Several keys can belong to one community: its weight is by the key of the message that came last.
-func (q *fairQueue) waitingKeys(concerns func(key string) bool) (keys []string) {
+func (q *fairQueue) waitingKeys(concerns func(*delivery) bool) (keys []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.waiting == 0 {
 		return nil
 	}
 	for _, b := range q.communities {
-		if b.last != nil && concerns(b.last.TenantKey) {
+		if b.last != nil && concerns(b.last) {
 			keys = append(keys, b.last.TenantKey)
 		}
 	}

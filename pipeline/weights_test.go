@@ -39,6 +39,14 @@ func TestChangedWeightConcernsWhatWaits(t *testing.T) {
 			},
 			event: tenant.Event{Type: tenant.TenantChanged, TargetID: "guild"},
 		},
+		"account": {
+			key: "c", stored: tenant.Config{Tier: tenant.Free, Account: "acme"},
+			change: func(ctx context.Context, s *store.Store) error {
+				_, _, err := s.UpdateAccount(ctx, "acme", func(a *tenant.Account) error { a.Weight = &four; return nil })
+				return err
+			},
+			event: tenant.Event{Type: tenant.AccountChanged, TargetID: "acme"},
+		},
 		"tiers": {
 			key: "c", stored: tenant.Config{Tier: tenant.Free},
 			change: func(ctx context.Context, s *store.Store) error {
@@ -53,6 +61,9 @@ func TestChangedWeightConcernsWhatWaits(t *testing.T) {
 			end := make(chan struct{})
 			b.handlers.Command("slow", func(context.Context, *Message) (any, error) { <-end; return true, nil })
 			b.options = func(o *Options) { o.HandlerConcurrency = 9 }
+			if _, _, err := b.store.PutAccount(t.Context(), "acme", tenant.Account{Tier: tenant.Free}, store.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
 			if _, _, err := b.store.Put(t.Context(), tt.key, tt.stored, store.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}

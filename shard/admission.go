@@ -51,15 +51,16 @@ type Admission struct {
 }
 
 // permitID is the ID under which the message is charged. Event IDs are unique for a tenant key. The permits of a tenant
-// with several keys are told apart, so that nobody sends one event ID under each of them for one permit. A tenant key
-// has no slash, so an ID with a slash gets a key in any case: else guild/e of the tenant would be e of the guild. A
-// reservation is the message's own, so that messages published under one event ID do not share one and all wait.
+// with several keys are told apart, and those of an account whose communities are counted together, so that nobody sends
+// one event ID under each of them for one permit. A tenant key has no slash, so an ID with a slash gets a key in any case:
+// else guild/e of the tenant would be e of the guild. A reservation is the message's own, so that messages published under
+// one event ID do not share one and all wait.
 func (a *Admission) permitID() string { return a.permitOf(a.Reservation) }
 
 // permitOf is the ID of the message's own permit, or of the one reserved for it under the name.
 func (a *Admission) permitOf(reservation string) string {
 	id := a.ID
-	if a.TenantKey != a.Tenant.ID || strings.Contains(a.ID, "/") {
+	if a.TenantKey != a.Tenant.LimitID(a.Action) || strings.Contains(a.ID, "/") {
 		id = a.TenantKey + " " + a.ID // no event ID has a space
 	}
 	if reservation != "" {

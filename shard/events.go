@@ -26,6 +26,12 @@ func (s *shard[M]) apply(e *tenant.Event) {
 		if entry, ok := s.cache.Peek(e.TargetID); ok {
 			entry.expires = time.Time{}
 		}
+	case tenant.AccountChanged:
+		for _, entry := range s.cache.Values() {
+			if entry.tenant != nil && entry.tenant.Account != nil && entry.tenant.Account.ID == e.TargetID {
+				entry.expires = time.Time{}
+			}
+		}
 	case configWritten:
 		if entry, ok := s.cache.Peek(e.TargetID); ok && e.At.UnixMilli() > entry.since {
 			entry.since, entry.expires = e.At.UnixMilli(), time.Time{}
@@ -45,16 +51,19 @@ func (s *shard[M]) apply(e *tenant.Event) {
 	}
 }
 
-// reset drops the windows of a community. Several tenant keys can belong to one community, so every shard looks for the
-// community's entries.
+// reset drops the windows of a community, or of an account. Several tenant keys can belong to one community, and several
+// communities to one account, so every shard looks for their entries.
 func (s *shard[M]) reset(e *tenant.Event) {
-	community, actions, ok := e.Reset()
+	limitID, actions, ok := e.Reset()
 	if !ok {
 		return
 	}
 	for _, entry := range s.cache.Values() {
-		if entry.tenant != nil && entry.tenant.ID == community {
-			for _, a := range actions {
+		if entry.tenant == nil {
+			continue
+		}
+		for _, a := range actions {
+			if entry.tenant.LimitID(a) == limitID {
 				entry.windows[a] = nil
 			}
 		}
@@ -63,19 +72,19 @@ func (s *shard[M]) reset(e *tenant.Event) {
 		return
 	}
 	for _, key := range s.users.Keys() {
-		if key.community == community {
+		if key.community == limitID {
 			s.users.Remove(key)
 		}
 	}
 }
 
-// forgetLocal makes this process's limiter forget actions of a community that another process has reset.
-func forgetLocal(l *limiter.Limiter, community string, actions []tenant.Action) {
+// forgetLocal makes this process's limiter forget actions that another process has reset.
+func forgetLocal(l *limiter.Limiter, limitID string, actions []tenant.Action) {
 	for _, a := range actions {
 		if a == tenant.UserCommand {
-			l.ForgetLocalPrefix(UserKey(community, ""))
+			l.ForgetLocalPrefix(UserKey(limitID, ""))
 		} else {
-			l.ForgetLocal(Key(community, a))
+			l.ForgetLocal(Key(limitID, a))
 		}
 	}
 }

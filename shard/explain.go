@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ type Explanation struct {
 	StoredAs  string      `json:"stored_as"` // the ID that messages carry
 	Stored    bool        `json:"stored"`    // there is a config; otherwise the community has the free tier
 	Tier      tenant.Tier `json:"tier"`
-	// TierSetting says who decided the tier: an entitlement, or an operator, who set it by hand in the config.
+	// Account is the one that the community is in. If it counts together, the limits are used by all its communities.
+	Account *tenant.Membership `json:"account,omitempty"`
+	// TierSetting says who decided the tier: the account, an entitlement, or an operator, who set it by hand in the config.
 	TierSetting tenant.Setting[tenant.Tier] `json:"tier_setting"`
 	// Entitlement is the one that gives a tier, also if that is not in force; nil: none does.
 	Entitlement *ExplainedEntitlement       `json:"entitlement,omitempty"`
@@ -102,21 +105,23 @@ type LimitUse struct {
 
 // Explain explains what the community that the tenant key id belongs to may do now, and what a command of the user would
 // get; "" is a command without a user. It charges nothing and writes nothing. It asks Redis once; once more if the config
-// names another community, or if more permits of a limit are taken than it has, or a boost may end before one is free.
+// names an account; and once more if it names another community, or if more permits of a limit are taken than it has, or a
+// boost may end before one is free.
 // Errors: [*tenant.FieldError] for a bad id or user, [redishealth.ErrAway].
 func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, error) {
 	if err := errors.Join(tenant.CheckID(id), CheckUser(user)); err != nil {
 		return Explanation{}, err
 	}
-	docs, looks, err := l.look(ctx, id, user)
+	docs, found, err := l.look(ctx, id, user)
 	if err != nil {
 		return Explanation{}, fmt.Errorf("explain %q: %w", id, err)
 	}
-	of := tenant.Explain(id, tenant.Documents{Config: docs.Config, Tiers: docs.Tiers}, docs.Flags, time.Now())
-	answers, known := under(looks, of.Tenant)
-	if !known || of.Tenant.ID != id {
+	of := tenant.Explain(id, docs.Documents, docs.Flags, time.Now())
+	keys := explainedKeys(of.Tenant, user)
+	answers, known := found.under(of.Tenant, keys)
+	if !known {
 		queries := make([]limiter.Query, tenant.NumActions)
-		for a, key := range explainedKeys(of.Tenant.ID, user) {
+		for a, key := range keys {
 			queries[a] = limiter.Query{Key: key, Limit: limitOf(of.Tenant, tenant.Action(a))}
 		}
 		if answers, err = l.Limiter.Answers(ctx, queries); err != nil {
@@ -125,6 +130,7 @@ func (l *Limits) Explain(ctx context.Context, id, user string) (Explanation, err
 	}
 	e := Explanation{
 		Community: of.Tenant.ID, StoredAs: id, Stored: of.Tenant.Stored, Tier: of.Tenant.Tier, Mode: of.Mode, Weight: of.Weight,
+		Account:     of.Tenant.Account,
 		TierSetting: of.Tier, Entitlement: NewExplainedEntitlement(of.Bought),
 		Features: of.Features, Flags: of.Flags, Unusable: docs.Unusable,
 		Verdict: verdictOf(of.Tenant, user, answers),
@@ -145,54 +151,93 @@ func CheckUser(user string) error {
 }
 
 // explainedKeys are the limiter's keys of a community and one of its users, by action.
-func explainedKeys(community, user string) (keys [tenant.NumActions]string) {
+func explainedKeys(t *tenant.Tenant, user string) (keys [tenant.NumActions]string) {
 	for _, a := range counted {
-		keys[a] = Key(community, a)
+		keys[a] = limitKey(t, a)
 	}
-	keys[tenant.UserCommand] = UserKey(community, user)
+	keys[tenant.UserCommand] = UserKey(t.ID, user)
 	return keys
 }
 
-// look reads the documents of id, and how its limits stand, in one round trip.
-func (l *Limits) look(ctx context.Context, id, user string) (store.Documents, []*limiter.Look, error) {
+// looks are how keys stand, by key.
+type looks map[string]*limiter.Look
+
+// look adds how the keys of a tenant and one of its users stand. What the calls read comes in the same round trip.
+func (s looks) look(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant, user string, calls ...*redisscript.Call) error {
+	var windows [tenant.NumActions]time.Duration
+	for a := range windows {
+		windows[a] = tenant.Action(a).Window()
+	}
+	keys := explainedKeys(t, user)
+	found, err := l.Look(ctx, keys[:], windows[:], calls...)
+	if err != nil {
+		return err
+	}
+	for i, look := range found {
+		s[keys[i]] = look
+	}
+	for _, c := range calls {
+		if c.Cmd == nil {
+			return redishealth.ErrAway
+		}
+	}
+	return nil
+}
+
+// under returns how the limits of a tenant stand, of which keys are the keys, or false if Redis must be asked for that.
+func (s looks) under(t *tenant.Tenant, keys [tenant.NumActions]string) (answers []limiter.Answer, known bool) {
+	answers = make([]limiter.Answer, len(keys))
+	for a, key := range keys {
+		look := s[key]
+		if look == nil {
+			return nil, false
+		}
+		if answers[a], known = look.Under(limitOf(t, tenant.Action(a))); !known {
+			return nil, false
+		}
+	}
+	return answers, true
+}
+
+// look reads the documents of id, and how its limits stand, in one round trip; if the config names an account, that
+// account, and how its limits stand, in a second one.
+func (l *Limits) look(ctx context.Context, id, user string) (store.Documents, looks, error) {
 	reads := store.DocumentReads(id)
 	calls := make([]*redisscript.Call, len(reads))
 	for i, read := range reads {
 		calls[i] = new(redisscript.Call)
 		calls[i].Command(read.Command, read.Key)
 	}
-	windows := make([]time.Duration, tenant.NumActions)
-	for a := range windows {
-		windows[a] = tenant.Action(a).Window()
-	}
-	keys := explainedKeys(id, user)
-	looks, err := l.Limiter.Look(ctx, keys[:], windows, calls...)
-	if err != nil {
+	found := make(looks)
+	if err := found.look(ctx, l.Limiter, &tenant.Tenant{ID: id}, user, calls...); err != nil {
 		return store.Documents{}, nil, err
 	}
 	var replies [len(reads)]*redis.Cmd
 	for i, c := range calls {
-		if c.Cmd == nil {
-			return store.Documents{}, nil, redishealth.ErrAway
-		}
 		replies[i] = c.Cmd
 	}
 	docs, err := l.Tenants.Documents(ctx, id, replies)
+	if err == nil && docs.Config != nil && docs.Config.Account != "" {
+		err = l.lookAccount(ctx, id, user, &docs, found)
+	}
 	if redishealth.ServerFailed(err) {
 		err = fmt.Errorf("%w: %w", redishealth.ErrAway, err)
 	}
-	return docs, looks, err
+	return docs, found, err
 }
 
-// under returns how the limits of a tenant stand, or false if Redis must be asked for that.
-func under(looks []*limiter.Look, t *tenant.Tenant) (answers []limiter.Answer, known bool) {
-	answers = make([]limiter.Answer, len(looks))
-	for a, look := range looks {
-		if answers[a], known = look.Under(limitOf(t, tenant.Action(a))); !known {
-			return nil, false
-		}
+// lookAccount adds the account that the config of id names to its documents.
+func (l *Limits) lookAccount(ctx context.Context, id, user string, docs *store.Documents, found looks) error {
+	read := new(redisscript.Call)
+	read.Command("get", store.AccountKey(docs.Config.Account))
+	together := &tenant.Tenant{
+		ID:      cmp.Or(docs.Config.CommunityID, id),
+		Account: &tenant.Membership{ID: docs.Config.Account, Counted: tenant.Together}, // if it is so, these keys count
 	}
-	return answers, true
+	if err := found.look(ctx, l.Limiter, together, user, read); err != nil {
+		return err
+	}
+	return l.Tenants.SetAccount(ctx, docs, read.Cmd)
 }
 
 // verdictOf is what one more command gets, by the rules of decide.

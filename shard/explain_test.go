@@ -29,6 +29,7 @@ type explained struct {
 
 	id      string         // that messages carry
 	config  map[string]any // as Redis has it; nil: there is none
+	account map[string]any // the same of the account that the config may name
 	tiers   map[string]any
 	flags   *tenant.Flags
 	serial  int // of the last message
@@ -52,9 +53,11 @@ func TestExplain(t *testing.T) {
 		x.changeTiers(t)
 		x.changeFlags(t)
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			switch rapid.IntRange(0, 10).Draw(t, "step") {
 			case 0, 1:
 				x.changeConfig(t)
+			case 10:
+				x.changeAccount(t)
 			case 2:
 				x.changeTiers(t)
 			case 3:
@@ -80,8 +83,8 @@ func (x *explained) pass(t *rapid.T, d time.Duration) {
 	x.now = x.now.Add(d)
 	x.redis.SetTime(x.now)
 	x.since = time.Now()
-	for _, community := range []string{x.id, "other-" + x.id} {
-		x.notify(t, tenant.Event{Type: tenant.LimitReset, TargetID: community})
+	for _, limitID := range []string{x.id, "other-" + x.id, tenant.AccountLimitID(x.accountID())} {
+		x.notify(t, tenant.Event{Type: tenant.LimitReset, TargetID: limitID})
 	}
 }
 
@@ -127,6 +130,7 @@ func (x *explained) changeConfig(t *rapid.T) {
 			optional(t, boosts, limit, map[string]any{"add": 2, "until": until.UTC().Format(time.RFC3339)})
 		}
 		x.config["boosts"] = boosts
+		optional(t, x.config, "account", x.accountID())
 		if x.renamed = rapid.IntRange(0, 4).Draw(t, "name") == 0; x.renamed {
 			x.config["communityId"] = "other-" + x.id
 		}
@@ -137,6 +141,23 @@ func (x *explained) changeConfig(t *rapid.T) {
 		x.set(t, "tenant:config:"+x.id, x.config)
 	}
 	x.notify(t, tenant.Event{Type: tenant.TenantChanged, TargetID: x.id})
+}
+
+func (x *explained) accountID() string { return "of-" + x.id }
+
+// changeAccount changes the account that the config may name. It tells only of that: the shard knows who is in it.
+func (x *explained) changeAccount(t *rapid.T) {
+	t.Helper()
+	key := store.AccountKey(x.accountID())
+	if x.account = nil; rapid.IntRange(0, 4).Draw(t, "account") == 0 {
+		x.redis.Del(key)
+	} else {
+		x.account = overrides(t)
+		x.account["tier"] = rapid.SampledFrom([]string{"free", "pro", "enterprise"}).Draw(t, "tier of the account")
+		optional(t, x.account, "counted", "together", "together", "each")
+		x.set(t, key, x.account)
+	}
+	x.notify(t, tenant.Event{Type: tenant.AccountChanged, TargetID: x.accountID()})
 }
 
 func (x *explained) changeTiers(t *rapid.T) {
@@ -262,6 +283,9 @@ func (x *explained) sendTo(t *rapid.T, n *note) {
 // checkTenant compares an explanation with the tenant that the shard has resolved, and with what handlers see.
 func (x *explained) checkTenant(t *rapid.T, e *Explanation, of *tenant.Tenant) {
 	t.Helper()
+	if diff := cmp.Diff(of.Account, e.Account); diff != "" {
+		t.Fatalf("account (-of the tenant +explained):\n%s", diff)
+	}
 	if e.Community != of.ID || e.Tier != of.Tier || e.Stored != of.Stored || int(e.Weight.Value) != of.Weight || (e.Mode.Value == tenant.Shadow) != of.Shadow {
 		t.Fatalf("explained %+v, the tenant is %+v", e, of)
 	}
@@ -300,11 +324,18 @@ func (x *explained) checkTenant(t *rapid.T, e *Explanation, of *tenant.Tenant) {
 func (x *explained) checkSources(t *rapid.T, e *Explanation) {
 	t.Helper()
 	tiers, _ := x.tiers[string(e.Tier)].(map[string]any)
+	account := x.account
+	if x.config["account"] == nil {
+		account = nil
+	}
+	if wantTier := account["tier"]; (wantTier != nil) != (e.TierSetting.Source == tenant.FromAccount) || wantTier != nil && wantTier != string(e.Tier) {
+		t.Fatalf("the tier of the account is %v, explained %+v", wantTier, e.TierSetting)
+	}
 	said := func(object, member string) (sources []tenant.Source, values []any) {
 		for _, d := range []struct {
 			source tenant.Source
 			doc    map[string]any
-		}{{tenant.FromTenant, x.config}, {tenant.FromTiers, tiers}} {
+		}{{tenant.FromTenant, x.config}, {tenant.FromAccount, account}, {tenant.FromTiers, tiers}} {
 			in := d.doc
 			if object != "" {
 				in, _ = d.doc[object].(map[string]any)
@@ -369,7 +400,7 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 // TestExplainAsksOnce: an explanation costs one round trip, also for a community that has used its limit up. Only where that
-// is not enough, it costs another one.
+// is not enough, as in an account, it costs another one.
 func TestExplainAsksOnce(t *testing.T) {
 	b := setup(t, Options{Shards: 1})
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr()})
@@ -382,11 +413,14 @@ func TestExplainAsksOnce(t *testing.T) {
 	counter := new(trips)
 	for community, config := range map[string]string{
 		"pro":   `{"tier":"pro","rateLimits":{"commandsPerMinute":3},"boosts":{"syncRequestsPerDay":{"add":1,"until":"2099-01-01T00:00:00Z"}}}`,
-		"guild": `{"communityId":"pro","tier":"free"}`, "lowered": `{"tier":"free"}`, "unlimited": `{"tier":"enterprise"}`,
+		"guild": `{"communityId":"pro","tier":"free"}`, "member": `{"tier":"free","account":"acme"}`, "lowered": `{"tier":"free"}`, "unlimited": `{"tier":"enterprise"}`,
 	} {
 		if err := b.redis.Set("tenant:config:"+community, config); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := b.redis.Set("account:config:acme", `{"tier":"pro","counted":"together"}`); err != nil {
+		t.Fatal(err)
 	}
 	b.send(commands("pro", 0, 5)...)
 	b.send(commands("none", 0, 5)...)
@@ -402,7 +436,7 @@ func TestExplainAsksOnce(t *testing.T) {
 		community string
 		decision  Decision
 		trips     int64
-	}{{"none", Allowed, 1}, {"unlimited", Allowed, 1}, {"pro", RateLimited, 1}, {"guild", Allowed, 2}, {"lowered", RateLimited, 2}} {
+	}{{"none", Allowed, 1}, {"unlimited", Allowed, 1}, {"pro", RateLimited, 1}, {"guild", Allowed, 2}, {"member", Allowed, 2}, {"lowered", RateLimited, 2}} {
 		counter.n.Store(0)
 		e, err := asked.Explain(t.Context(), tt.community, "ann")
 		if err != nil {

@@ -124,8 +124,8 @@ func (p *Pool[M]) Close() {
 // the admissions in its memory. Then it puts the event into the mailboxes of the shards. It blocks while a mailbox is
 // full.
 func (p *Pool[M]) Notify(ctx context.Context, e tenant.Event) error {
-	if community, actions, ok := e.Reset(); ok {
-		forgetLocal(p.limits, community, actions)
+	if limitID, actions, ok := e.Reset(); ok {
+		forgetLocal(p.limits, limitID, actions)
 	}
 	return p.tell(ctx, e)
 }

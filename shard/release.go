@@ -14,9 +14,9 @@ func (a *Admission) Charged() bool {
 
 // permit is one that is given back.
 type permit struct {
-	key, id   string // as the limiter knows them
-	community string
-	action    tenant.Action
+	key, id string // as the limiter knows them
+	limitID string
+	action  tenant.Action
 }
 
 // Permit is the ID of the permit that the message took of its community, or "" if it took none.
@@ -43,12 +43,12 @@ func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	for _, a := range admissions {
 		if !a.Verdict.Allowed || a.Shadowed {
 			if a.Reservation != "" {
-				permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.permitID(), a.Tenant.ID, a.Action})
+				permits = append(permits, permit{limitKey(a.Tenant, a.Action), a.permitID(), a.Tenant.LimitID(a.Action), a.Action})
 			}
 			continue
 		}
 		if a.Verdict.Charged {
-			permits = append(permits, permit{Key(a.Tenant.ID, a.Action), a.request.ID, a.Tenant.ID, a.Action})
+			permits = append(permits, permit{limitKey(a.Tenant, a.Action), a.request.ID, a.Tenant.LimitID(a.Action), a.Action})
 		}
 		if a.user != nil && a.user.Verdict.Charged {
 			permits = append(permits, permit{a.user.Window.Key(), a.user.ID, a.Tenant.ID, tenant.UserCommand})
@@ -58,7 +58,7 @@ func (p *Pool[M]) Release(ctx context.Context, admissions []*Admission) error {
 	targets := make(map[string]struct{})
 	for _, t := range permits {
 		batch = append(batch, &limiter.Request{Window: limiter.NewWindow(t.key), ID: t.id})
-		targets[t.community+":"+t.action.String()] = struct{}{}
+		targets[Key(t.limitID, t.action)] = struct{}{}
 	}
 	if err := p.limits.ReleaseBatch(ctx, batch); err != nil {
 		return err

@@ -46,7 +46,7 @@ func (s *shard[M]) findReservations(ctx context.Context) error {
 			continue // it is unlimited, or admits nothing
 		}
 		asks = append(asks, &limiter.Reservation{
-			Key: Key(a.Tenant.ID, a.Action), Limit: limit, ID: a.permitOf(a.MayBeReserved), Most: 0, Longest: math.MaxInt64,
+			Key: limitKey(a.Tenant, a.Action), Limit: limit, ID: a.permitOf(a.MayBeReserved), Most: 0, Longest: math.MaxInt64,
 		})
 		asking = append(asking, a)
 	}
@@ -72,7 +72,7 @@ func (p *Pool[M]) Reserve(ctx context.Context, batch []*Reservation) error {
 	for i, r := range batch {
 		a := r.Admission
 		asks[i] = &limiter.Reservation{
-			Key: Key(a.Tenant.ID, a.Action), Limit: limitOf(a.Tenant, a.Action), ID: a.permitOf(r.Name), Again: r.Again,
+			Key: limitKey(a.Tenant, a.Action), Limit: limitOf(a.Tenant, a.Action), ID: a.permitOf(r.Name), Again: r.Again,
 			Most: a.Tenant.MaxDelayed[a.Action], Longest: r.Longest,
 		}
 	}

@@ -156,8 +156,8 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 		e.stale = false
 		switch t := tenants[i]; {
 		case t != nil:
-			if e.tenant != nil && e.tenant.ID != t.ID {
-				clear(e.windows[:]) // the windows are another community's
+			if e.tenant != nil && (e.tenant.ID != t.ID || limitKey(e.tenant, tenant.Command) != limitKey(t, tenant.Command)) {
+				clear(e.windows[:]) // the windows are another community's, or another account's
 			}
 			e.tenant, e.since = t, max(e.since, t.UpdatedMS)
 			// Up to a tenth early, so that tenants that were read together are not read together again.
@@ -177,13 +177,16 @@ func (s *shard[M]) read(ctx context.Context, now time.Time) {
 // window returns the entry's window for a.
 func (e *entry) window(a tenant.Action) *limiter.Window {
 	if e.windows[a] == nil {
-		e.windows[a] = limiter.NewWindow(Key(e.tenant.ID, a))
+		e.windows[a] = limiter.NewWindow(limitKey(e.tenant, a))
 	}
 	return e.windows[a]
 }
 
-// Key is the limiter's key for an action of a community.
-func Key(community string, a tenant.Action) string { return community + ":" + a.String() }
+// Key is the limiter's key for an action that is counted under a [tenant.Tenant.LimitID].
+func Key(limitID string, a tenant.Action) string { return limitID + ":" + a.String() }
+
+// limitKey is the limiter's key for an action of a tenant.
+func limitKey(t *tenant.Tenant, a tenant.Action) string { return Key(t.LimitID(a), a) }
 
 // UserKey is the limiter's key for the commands of one user in a community. No community ID holds a slash, so a UserKey
 // is never another community's Key.

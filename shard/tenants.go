@@ -3,6 +3,7 @@ package shard
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -65,10 +66,10 @@ func (r *tenantReader) loadOnce(ctx context.Context, ids []string, tenants []*te
 		return false, failed
 	}
 	err := r.health.Trip(ctx, func(ctx context.Context, t *redishealth.Trip) {
-		loaded, errs := r.store.LoadEach(ctx, ask)
+		loaded, errs := r.store.LoadEach(ctx, ask, r.skip)
 		for i, err := range errs {
 			tenants[places[i]] = loaded[i]
-			if t.Note(store.ConfigKey(ask[i]), err) {
+			if noted(t, ask[i], err) {
 				again = true
 			}
 			failed = cmp.Or(err, failed)
@@ -78,6 +79,24 @@ func (r *tenantReader) loadOnce(ctx context.Context, ids []string, tenants []*te
 		return false, err
 	}
 	return again, failed
+}
+
+// skip keeps the accounts from being read whose node is away.
+func (r *tenantReader) skip(key string) error {
+	if r.health.KeyAway(key) {
+		return redishealth.ErrAway
+	}
+	return nil
+}
+
+// noted notes how reading the tenant id went, for the nodes that were asked. It reports whether to ask again.
+func noted(t *redishealth.Trip, id string, err error) (again bool) {
+	account, ofAccount := errors.AsType[*store.AccountError](err)
+	if !ofAccount {
+		return t.Note(store.ConfigKey(id), err)
+	}
+	t.Note(store.ConfigKey(id), nil)
+	return !errors.Is(account, redishealth.ErrAway) && t.Note(account.Key, account.Err)
 }
 
 // free is the free tenant that is used while a tenant cannot be read.

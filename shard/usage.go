@@ -24,6 +24,8 @@ type Limits struct {
 type Usage struct {
 	Community string      `json:"community_id"`
 	Tier      tenant.Tier `json:"tier"`
+	// Account is the one that the community is in. If it counts together, the usage is that of all its communities.
+	Account *tenant.Membership `json:"account,omitempty"`
 	// Mode says whether the limits are enforced.
 	Mode    tenant.Mode   `json:"mode"`
 	Actions []ActionUsage `json:"actions"`
@@ -64,13 +66,13 @@ func (l *Limits) Usage(ctx context.Context, id string) (Usage, error) {
 func UsageOf(ctx context.Context, l *limiter.Limiter, t *tenant.Tenant) (Usage, error) {
 	queries := make([]limiter.Query, len(counted))
 	for i, a := range counted {
-		queries[i] = limiter.Query{Key: Key(t.ID, a), Limit: limitOf(t, a)}
+		queries[i] = limiter.Query{Key: limitKey(t, a), Limit: limitOf(t, a)}
 	}
 	usages, err := l.Usages(ctx, queries)
 	if err != nil {
 		return Usage{}, fmt.Errorf("usage of %q: %w", t.ID, err)
 	}
-	out := Usage{Community: t.ID, Tier: t.Tier, Mode: t.Mode()}
+	out := Usage{Community: t.ID, Tier: t.Tier, Account: t.Account, Mode: t.Mode()}
 	for i, u := range usages {
 		out.Degraded = out.Degraded || u.Degraded
 		action := ActionUsage{

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -105,3 +106,6 @@ const accountMark = "@"
 
 // AccountLimitID is the ID under which the admissions of an account's communities are counted together.
 func AccountLimitID(account string) string { return accountMark + account }
+
+// CheckLimitID returns a [*FieldError] if id cannot be a [Tenant.LimitID].
+func CheckLimitID(id string) error { return CheckID(strings.TrimPrefix(id, accountMark)) }

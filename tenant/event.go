@@ -113,7 +113,7 @@ func (e Event) validate() error {
 		ok = ValidFlagID(e.TargetID)
 	case LimitReset:
 		id, _, _ := e.Reset()
-		ok = ValidID(strings.TrimPrefix(id, accountMark))
+		ok = CheckLimitID(id) == nil
 	default:
 		return fmt.Errorf("event has the unknown type %q", shorten(string(e.Type)))
 	}

@@ -58,7 +58,7 @@ func (e *AuditEntry) Changes() []string {
 
 // stored reports whether the entry is about a stored document.
 func (e *AuditEntry) stored() bool {
-	return e.Type == store.AuditTenant || e.Type == store.AuditFlag || e.Type == store.AuditTiers
+	return e.Type == store.AuditTenant || e.Type == store.AuditAccount || e.Type == store.AuditFlag || e.Type == store.AuditTiers
 }
 
 // event describes an entry without a document.

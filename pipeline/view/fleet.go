@@ -86,7 +86,7 @@ type FleetDeadLetters struct {
 
 // Change is a change of configuration that has reached the process that tells it.
 type Change struct {
-	Type   string    `json:"type"`             // tenant_config, global_config, feature_flag or limit_reset
+	Type   string    `json:"type"`             // tenant_config, account_config, global_config, feature_flag or limit_reset
 	Target string    `json:"target_id"`        // community or flag; "" for everything
 	At     time.Time `json:"at"`               // by the clock of Redis
 	Source string    `json:"source,omitempty"` // the process that made the change; "" if it is not known

@@ -36,26 +36,27 @@ const (
 // AuditType says what kind of change an entry is about.
 type AuditType string
 
-// The kinds of changes. The first five are made by a [Store], which records them itself.
+// The kinds of changes. All but the last two are made by a [Store], which records them itself.
 const (
-	AuditTenant AuditType = "tenant"
-	AuditFlag   AuditType = "flag"
-	AuditTiers  AuditType = "tiers"
-	AuditReset  AuditType = "reset"  // of used limits
-	AuditReload AuditType = "reload" // every process was told to read again
-	AuditReplay AuditType = "replay" // of dead letters
-	AuditPurge  AuditType = "purge"  // of dead letters
+	AuditTenant  AuditType = "tenant"
+	AuditAccount AuditType = "account"
+	AuditFlag    AuditType = "flag"
+	AuditTiers   AuditType = "tiers"
+	AuditReset   AuditType = "reset"  // of used limits
+	AuditReload  AuditType = "reload" // every process was told to read again
+	AuditReplay  AuditType = "replay" // of dead letters
+	AuditPurge   AuditType = "purge"  // of dead letters
 )
 
 // AuditTypes are all kinds.
-var AuditTypes = []AuditType{AuditTenant, AuditFlag, AuditTiers, AuditReset, AuditReload, AuditReplay, AuditPurge}
+var AuditTypes = []AuditType{AuditTenant, AuditAccount, AuditFlag, AuditTiers, AuditReset, AuditReload, AuditReplay, AuditPurge}
 
 // AuditEntry says who has changed what. The documents are without the members of other writers.
 type AuditEntry struct {
 	ID     string    // place in the log, set by Record
 	At     time.Time // by the clock of Redis, set by Record
 	Type   AuditType
-	Target string // ID of the tenant, the flag or the dead letter; may be empty
+	Target string // ID of the tenant, the account, the flag or the dead letter; of a reset, that of the limits; may be empty
 	Origin        // of the context; its Actor is the Source if the context has none; set by Record
 	Source string // of the store that made the change; set by Record
 	Before AuditText

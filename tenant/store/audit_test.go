@@ -45,6 +45,13 @@ var audited = []struct {
 	{`tenant a by ada: {"communityId":"a","tier":"free","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$} → `, func(ctx context.Context, s *store.Store) error {
 		return s.Delete(ctx, "a", "")
 	}},
+	{`account acme by ada:  → {"name":"Acme","tier":"pro","counted":"together","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$}`, func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.PutAccount(ctx, "acme", tenant.Account{Name: "Acme", Tier: tenant.Pro, Counted: tenant.Together}, store.PutOptions{})
+		return err
+	}},
+	{`account acme by ada: {"name":"Acme","tier":"pro","counted":"together","features":{},"rateLimits":{},"createdAt":$,"updatedAt":$} → `, func(ctx context.Context, s *store.Store) error {
+		return s.DeleteAccount(ctx, "acme", "")
+	}},
 	{`flag f by ada:  → {"id":"f","enabled":true,"communities":{"include":["a"]}}`, func(ctx context.Context, s *store.Store) error {
 		_, _, err := s.PutFlag(ctx, tenant.Flag{ID: "f", Enabled: true, Communities: tenant.FlagCommunities{Include: []string{"a"}}}, store.PutOptions{})
 		return err

@@ -30,46 +30,46 @@ const (
 //go:embed changes.lua
 var changesScript string
 
-// NotifyReset tells every process that admissions of a community have been deleted from Redis, so that no process
-// continues to reject from its local state, and adds the reset to the audit log. Without actions, all actions were
-// reset. The caller must have deleted the admissions before.
-func (s *Store) NotifyReset(ctx context.Context, community string, actions ...tenant.Action) error {
-	return s.notifyReset(ctx, community, actions, true)
+// NotifyReset tells every process that the admissions under a [tenant.Tenant.LimitID] have been deleted from Redis, so that
+// no process continues to reject from its local state, and adds the reset to the audit log. Without actions, all actions
+// were reset. The caller must have deleted the admissions before.
+func (s *Store) NotifyReset(ctx context.Context, limitID string, actions ...tenant.Action) error {
+	return s.notifyReset(ctx, limitID, actions, true)
 }
 
 // NotifyResetAgain is NotifyReset for a further part of a reset that is in the audit log already.
-func (s *Store) NotifyResetAgain(ctx context.Context, community string, actions ...tenant.Action) error {
-	return s.notifyReset(ctx, community, actions, false)
+func (s *Store) NotifyResetAgain(ctx context.Context, limitID string, actions ...tenant.Action) error {
+	return s.notifyReset(ctx, limitID, actions, false)
 }
 
-func (s *Store) notifyReset(ctx context.Context, community string, actions []tenant.Action, record bool) error {
-	if err := tenant.CheckID(community); err != nil {
+func (s *Store) notifyReset(ctx context.Context, limitID string, actions []tenant.Action, record bool) error {
+	if err := tenant.CheckLimitID(limitID); err != nil {
 		return err
 	}
-	events, err := resetEvents(community, actions)
+	events, err := resetEvents(limitID, actions)
 	if err != nil {
 		return err
 	}
 	if record {
-		err = s.tell(ctx, resetEntry(community, actions), events...)
+		err = s.tell(ctx, resetEntry(limitID, actions), events...)
 	} else {
 		err = s.appendChanges(ctx, s.rdb, events...)
 	}
 	if err != nil {
-		return fmt.Errorf("notify reset of %q: %w", community, err)
+		return fmt.Errorf("notify reset of %q: %w", limitID, err)
 	}
 	return nil
 }
 
 // resetEntry says which actions were reset.
-func resetEntry(community string, actions []tenant.Action) AuditEntry {
+func resetEntry(limitID string, actions []tenant.Action) AuditEntry {
 	names := make([]string, 0, tenant.NumActions)
 	for a := range tenant.Action(tenant.NumActions) {
 		if len(actions) == 0 || slices.Contains(actions, a) {
 			names = append(names, a.String())
 		}
 	}
-	return AuditEntry{Type: AuditReset, Target: community, After: NewAuditText(map[string][]string{"reset": names})}
+	return AuditEntry{Type: AuditReset, Target: limitID, After: NewAuditText(map[string][]string{"reset": names})}
 }
 
 // NotifyReload makes every process read a community's config again. If community is "", the processes read all tiers,

@@ -30,6 +30,11 @@ var writes = []struct {
 		return err
 	}},
 	{"tenant_config:a", func(ctx context.Context, s *store.Store) error { return s.Delete(ctx, "a", "") }},
+	{"account_config:acme", func(ctx context.Context, s *store.Store) error {
+		_, _, err := s.PutAccount(ctx, "acme", tenant.Account{Tier: tenant.Pro}, store.PutOptions{})
+		return err
+	}},
+	{"account_config:acme", func(ctx context.Context, s *store.Store) error { return s.DeleteAccount(ctx, "acme", "") }},
 	{"feature_flag:f", func(ctx context.Context, s *store.Store) error {
 		_, _, err := s.PutFlag(ctx, tenant.Flag{ID: "f"}, store.PutOptions{})
 		return err
@@ -42,6 +47,9 @@ var writes = []struct {
 	{"tenant_config:b:c", func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "b:c") }},
 	{"global_config:", func(ctx context.Context, s *store.Store) error { return s.NotifyReload(ctx, "") }},
 	{"limit_reset:b:c", func(ctx context.Context, s *store.Store) error { return s.NotifyReset(ctx, "b:c") }},
+	{"limit_reset:@acme:command", func(ctx context.Context, s *store.Store) error {
+		return s.NotifyReset(ctx, "@acme", tenant.Command)
+	}},
 	{"limit_reset:b:command", func(ctx context.Context, s *store.Store) error {
 		return s.NotifyReset(ctx, "b", tenant.Command)
 	}},

@@ -259,7 +259,7 @@ func (d *Directory) apply(ctx context.Context) {
 	d.mu.Unlock()
 	stored := make(map[string]bool, len(ids))
 	for part := range slices.Chunk(ids, MaxListLimit) {
-		texts, err := d.store.texts(ctx, part)
+		texts, err := d.store.texts(ctx, keysOf(configPrefix, part))
 		if err != nil {
 			d.readAgain()
 			return

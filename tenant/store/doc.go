@@ -1,9 +1,10 @@
-// Package store keeps configs, tiers and feature flags in Redis, announces their changes, and records who made them. Its
+// Package store keeps configs, accounts, tiers and feature flags in Redis, announces their changes, and records who made them. Its
 // [Directory] searches the configs by their IDs.
 //
 // # What is written where
 //
 //	tenant:config:<id>       string      a [tenant.Config] as JSON, under the ID that messages carry
+//	account:config:<id>      string      a [tenant.Account] as JSON
 //	arrakis:tiers            string      a [tenant.Tiers] as JSON: global overrides of tier defaults, what SKUs give
 //	arrakis:flags            hash        flag ID to [tenant.Flag] as JSON
 //	arrakis:audit            stream      an [AuditEntry] for each change
@@ -11,8 +12,8 @@
 //	arrakis:config:reload    pub/sub     a [tenant.Event] as JSON
 //
 // Reading never writes. Other writers may use these keys too; members that arrakis does not know survive the writes of
-// arrakis. A document that arrakis cannot use affects only what it is about, a tenant, a flag or the tiers, which has
-// the last usable document that this store has seen, or its default if there was none. [Store.Unusable] names its key.
+// arrakis. A document that arrakis cannot use affects only what it is about, a tenant, an account, a flag or the tiers,
+// which has the last usable document that this store has seen, or its default if there was none. [Store.Unusable] names its key.
 //
 // # Consistency
 //

@@ -13,19 +13,18 @@ import (
 
 // Documents are the documents that say what one community may do. They are shared and must not be changed.
 type Documents struct {
-	Config *tenant.Config // nil: there is none
-	Tiers  *tenant.Tiers
-	Flags  *tenant.Flags
+	tenant.Documents
+	Flags *tenant.Flags
 	// Unusable are the keys of documents that cannot be used. In their place are the last usable ones that this store has
 	// seen, or none.
 	Unusable []string
 }
 
-// numReads is the number of commands that read the documents of one community.
+// numReads is the number of commands that read the documents of one community, but for its account.
 const numReads = 3
 
 // DocumentReads are the commands that read the documents of the community id, each with its key, for a caller that sends
-// them in a round trip of its own.
+// them in a round trip of its own. The account is not among them: the config names it, see [Store.SetAccount].
 func DocumentReads(id string) [numReads]struct{ Command, Key string } {
 	return [...]struct{ Command, Key string }{{"get", configPrefix + id}, {"get", tiersKey}, {"hgetall", flagsKey}}
 }

@@ -42,6 +42,7 @@ type ListOptions struct {
 type Entry struct {
 	ID      string // ID under which the config is stored
 	Config  tenant.Config
+	Account *tenant.Account // that the config names, as it is in force; nil: it names none, or there is none
 	Version Version
 	Err     error // a *StoredError when the document cannot be used
 }
@@ -66,37 +67,46 @@ type listCursor struct {
 // found or not. A config may be found on two pages. Each page is a bounded part of the walk, so a page may be short, or
 // even empty, although more pages follow. Errors: [ErrCursor].
 func (s *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
+	ids, cursor, err := s.ids(ctx, configPrefix, opts)
+	if err != nil {
+		return Page{}, fmt.Errorf("list tenants: %w", err)
+	}
+	entries, err := s.entries(ctx, ids)
+	if err != nil {
+		return Page{}, fmt.Errorf("list tenants: %w", err)
+	}
+	return Page{entries, cursor}, nil
+}
+
+// ids returns a page of the IDs that follow prefix in the keys of Redis, sorted, and the cursor of the next page.
+func (s *Store) ids(ctx context.Context, prefix string, opts ListOptions) (ids []string, cursor string, err error) {
 	at, err := parseCursor(opts.Cursor)
 	if err != nil {
-		return Page{}, err
+		return nil, "", err
 	}
 	nodes, err := s.nodes(ctx)
 	if err != nil {
-		return Page{}, fmt.Errorf("list tenants: %w", err)
+		return nil, "", err
 	}
-	w := walk{nodes: nodes, at: at, limit: min(cmp.Or(max(opts.Limit, 0), 100), MaxListLimit)}
+	w := walk{nodes: nodes, prefix: prefix, at: at, limit: min(cmp.Or(max(opts.Limit, 0), 100), MaxListLimit)}
 	if err := w.run(ctx); err != nil {
-		return Page{}, fmt.Errorf("list tenants: %w", err)
+		return nil, "", err
 	}
-	page := Page{}
-	if page.Entries, err = s.entries(ctx, w.ids); err != nil {
-		return Page{}, fmt.Errorf("list tenants: %w", err)
-	}
+	slices.Sort(w.ids)
 	if w.at.more() {
-		page.Cursor, err = w.at.encode()
+		cursor, err = w.at.encode()
 	}
-	return page, err
+	return slices.Compact(w.ids), cursor, err
 }
 
-// entries reads the configs of ids. It leaves out configs that no longer exist.
+// entries reads the configs of ids, which are sorted, and their accounts. It leaves out configs that no longer exist.
 func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	texts, err := s.texts(ctx, ids)
+	texts, err := s.texts(ctx, keysOf(configPrefix, ids))
 	if err != nil {
 		return nil, err
 	}
 	entries := make([]Entry, 0, len(ids))
+	configs := make([]*tenant.Config, 0, len(ids))
 	for i, text := range texts {
 		if text == nil {
 			continue
@@ -108,7 +118,15 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 		} else {
 			e.Config = c
 		}
-		entries = append(entries, e)
+		entries, configs = append(entries, e), append(configs, &e.Config)
+	}
+	accounts := s.accountsOf(ctx, configs, nil)
+	for i := range entries {
+		read := accounts[entries[i].Config.Account]
+		if read.err != nil {
+			return nil, read.err
+		}
+		entries[i].Account = read.account
 	}
 	return entries, nil
 }
@@ -139,10 +157,11 @@ func (s *Store) nodes(ctx context.Context) ([]node, error) {
 
 // walk collects the IDs of one page.
 type walk struct {
-	nodes []node
-	at    listCursor // where the walk continues
-	limit int
-	ids   []string
+	nodes  []node
+	prefix string     // of the keys
+	at     listCursor // where the walk continues
+	limit  int
+	ids    []string
 }
 
 // run fills the page. It scans one node after the other.
@@ -188,12 +207,12 @@ func (w *walk) take(ids []string) {
 // the IDs up to After.
 func (w *walk) scan(ctx context.Context, rdb redis.Cmdable) (ids []string, next uint64, err error) {
 	count := max(w.limit-len(w.ids), minCount)
-	keys, next, err := rdb.Scan(ctx, w.at.Scan, configPrefix+"*", int64(count)).Result()
+	keys, next, err := rdb.Scan(ctx, w.at.Scan, w.prefix+"*", int64(count)).Result()
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, key := range keys {
-		id := strings.TrimPrefix(key, configPrefix)
+		id := strings.TrimPrefix(key, w.prefix)
 		if tenant.ValidID(id) && id > w.at.After {
 			ids = append(ids, id)
 		}

@@ -15,9 +15,10 @@ type Kind string
 
 // The kinds.
 const (
-	KindTenant Kind = "tenant" // a [tenant.Config], by the ID that messages carry
-	KindFlag   Kind = "flag"   // a [tenant.Flag]
-	KindTiers  Kind = "tiers"  // the [tenant.Tiers], of which there is one, with the ID ""
+	KindTenant  Kind = "tenant"  // a [tenant.Config], by the ID that messages carry
+	KindAccount Kind = "account" // a [tenant.Account]
+	KindFlag    Kind = "flag"    // a [tenant.Flag]
+	KindTiers   Kind = "tiers"   // the [tenant.Tiers], of which there is one, with the ID ""
 )
 
 // Name names a document.
@@ -38,6 +39,8 @@ func (n Name) location() location {
 	switch n.Kind {
 	case KindTenant:
 		return location{key: configPrefix + n.ID}
+	case KindAccount:
+		return location{key: accountPrefix + n.ID}
 	case KindFlag:
 		return location{key: flagsKey, field: n.ID}
 	case KindTiers:
@@ -52,6 +55,8 @@ func (n Name) event() tenant.Event {
 	switch n.Kind {
 	case KindTenant:
 		return tenant.Event{Type: tenant.TenantChanged, TargetID: n.ID}
+	case KindAccount:
+		return tenant.Event{Type: tenant.AccountChanged, TargetID: n.ID}
 	case KindFlag:
 		return tenant.Event{Type: tenant.FlagChanged, TargetID: n.ID}
 	default:
@@ -64,6 +69,8 @@ func (n Name) shown(text string) AuditText {
 	switch n.Kind {
 	case KindTenant:
 		return shown(text, (*tenant.Config).Known)
+	case KindAccount:
+		return shown(text, (*tenant.Account).Known)
 	case KindFlag:
 		return shown(text, (*tenant.Flag).Known)
 	default:

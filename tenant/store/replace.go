@@ -10,7 +10,7 @@ import (
 
 // document is a document that a store keeps.
 type document interface {
-	tenant.Config | tenant.Flag | tenant.Tiers
+	tenant.Config | tenant.Account | tenant.Flag | tenant.Tiers
 }
 
 // replace makes the new document: next, with the members of other writers, which the author of next does not know.

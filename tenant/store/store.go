@@ -47,9 +47,9 @@ func (e *StoredError) Unwrap() error { return e.Err }
 type Options struct {
 	// Source names this process in the events that it publishes. Defaults to "arrakis".
 	Source string
-	// LastGood is how many configs the store remembers, at about 500 bytes each. If a config in Redis becomes unusable,
-	// the remembered config is served. An unchanged config is not parsed again. A further config replaces the least
-	// recently loaded one. Defaults to 100,000.
+	// LastGood is how many configs the store remembers, and how many accounts, at about 500 bytes each. If a document in
+	// Redis becomes unusable, the remembered one is served. An unchanged document is not parsed again. A further one
+	// replaces the least recently loaded one. Defaults to 100,000.
 	LastGood int
 	// SystemOfRecord is where documents are changed; Redis gets copies. Defaults to none: Redis itself.
 	SystemOfRecord SystemOfRecord
@@ -61,12 +61,13 @@ type Options struct {
 // Store reads and writes configs, tiers and flags in Redis. It is safe for concurrent use.
 type Store struct {
 	// Set by New, read-only.
-	rdb     redis.UniversalClient
-	cluster bool           // no transaction spans keys of different slots
-	system  SystemOfRecord // nil: Redis itself
-	source  string
-	configs *memory[tenant.Config]
-	flags   *memory[tenant.Flag] // also of flagsKey: the hash as a whole
+	rdb      redis.UniversalClient
+	cluster  bool           // no transaction spans keys of different slots
+	system   SystemOfRecord // nil: Redis itself
+	source   string
+	configs  *memory[tenant.Config]
+	accounts *memory[tenant.Account]
+	flags    *memory[tenant.Flag] // also of flagsKey: the hash as a whole
 
 	tierDocuments *memory[tenant.Tiers] // of one key
 	noTiers       *tenant.Tiers         // the defaults of the contract
@@ -90,12 +91,13 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	log := opts.Logger.With("component", "tenant")
 	_, cluster := rdb.(*redis.ClusterClient)
 	s := &Store{
-		rdb:     rdb,
-		cluster: cluster,
-		system:  opts.SystemOfRecord,
-		source:  fmt.Sprintf("%.64s", opts.Source),
-		configs: newMemory[tenant.Config](opts.LastGood, log),
-		flags:   newMemory[tenant.Flag](MaxFlags+1, log),
+		rdb:      rdb,
+		cluster:  cluster,
+		system:   opts.SystemOfRecord,
+		source:   fmt.Sprintf("%.64s", opts.Source),
+		configs:  newMemory[tenant.Config](opts.LastGood, log),
+		accounts: newMemory[tenant.Account](opts.LastGood, log),
+		flags:    newMemory[tenant.Flag](MaxFlags+1, log),
 
 		tierDocuments: newMemory[tenant.Tiers](1, log),
 		noTiers:       new(tenant.Tiers),
@@ -105,11 +107,11 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	return s
 }
 
-// Load returns the tenants of ids, in the same order, with one round trip to Redis: an MGET, or on Cluster a pipeline.
-// A community without a config is a free tenant. A config that cannot be used is logged; its tenant has the last usable
+// Load returns the tenants of ids, in the same order, with one round trip to Redis: an MGET, or on Cluster a pipeline;
+// with one more if a config names an account. A community without a config is a free tenant. A config that cannot be used is logged; its tenant has the last usable
 // config that this store has seen, or is a free tenant if there was none. An error is Redis's or ctx's.
 func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error) {
-	tenants, errs := s.LoadEach(ctx, ids)
+	tenants, errs := s.LoadEach(ctx, ids, nil)
 	for _, err := range errs {
 		if err != nil {
 			return nil, fmt.Errorf("load %d tenants: %w", len(ids), err)
@@ -119,15 +121,28 @@ func (s *Store) Load(ctx context.Context, ids []string) ([]*tenant.Tenant, error
 }
 
 // LoadEach is Load with an error for each id, because on a Cluster a part of the tenants may be readable. A tenant is
-// nil if there is an error for its id.
-func (s *Store) LoadEach(ctx context.Context, ids []string) ([]*tenant.Tenant, []error) {
-	texts, errs := s.textsEach(ctx, ids)
+// nil if there is an error for its id, which is an [*AccountError] if the tenant's account could not be read. skip, if it
+// is not nil, says of the key of an account why it must not be read.
+func (s *Store) LoadEach(ctx context.Context, ids []string, skip func(key string) error) ([]*tenant.Tenant, []error) {
+	keys := keysOf(configPrefix, ids)
+	texts, errs := s.textsEach(ctx, keys)
+	configs := make([]*tenant.Config, len(ids))
+	for i, key := range keys {
+		if errs[i] == nil {
+			configs[i], _ = s.configs.read(ctx, key, texts[i])
+		}
+	}
+	accounts := s.accountsOf(ctx, configs, skip)
 	tiers, now := s.Tiers(), time.Now()
 	tenants := make([]*tenant.Tenant, len(ids))
 	for i, id := range ids {
+		d := tenant.Documents{Config: configs[i], Tiers: tiers}
+		if d.Config != nil && d.Config.Account != "" {
+			a := accounts[d.Config.Account]
+			d.Account, errs[i] = a.account, a.err
+		}
 		if errs[i] == nil {
-			config, _ := s.configs.read(ctx, configPrefix+id, texts[i])
-			tenants[i] = tenant.Resolve(id, tenant.Documents{Config: config, Tiers: tiers}, now)
+			tenants[i] = tenant.Resolve(id, d, now)
 		}
 	}
 	return tenants, errs
@@ -136,10 +151,18 @@ func (s *Store) LoadEach(ctx context.Context, ids []string) ([]*tenant.Tenant, [
 // ConfigKey returns the key in Redis of the config that is stored under id.
 func ConfigKey(id string) string { return configPrefix + id }
 
-// texts reads the stored texts of the configs of ids. The text is nil for an absent key, and for a key that does not
-// hold a string.
-func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
-	texts, errs := s.textsEach(ctx, ids)
+// keysOf are the keys of documents.
+func keysOf(prefix string, ids []string) []string {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = prefix + id
+	}
+	return keys
+}
+
+// texts reads the texts of keys. The text is nil for an absent key, and for a key that does not hold a string.
+func (s *Store) texts(ctx context.Context, keys []string) ([]*string, error) {
+	texts, errs := s.textsEach(ctx, keys)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -148,15 +171,15 @@ func (s *Store) texts(ctx context.Context, ids []string) ([]*string, error) {
 	return texts, nil
 }
 
-// textsEach is texts with an error for each id.
-func (s *Store) textsEach(ctx context.Context, ids []string) ([]*string, []error) {
-	texts, errs := make([]*string, len(ids)), make([]error, len(ids))
+// textsEach is texts with an error for each key.
+func (s *Store) textsEach(ctx context.Context, keys []string) ([]*string, []error) {
+	texts, errs := make([]*string, len(keys)), make([]error, len(keys))
 	switch {
-	case len(ids) == 0:
+	case len(keys) == 0:
 	case s.cluster:
-		s.textsBySlot(ctx, ids, texts, errs)
+		s.textsBySlot(ctx, keys, texts, errs)
 	default:
-		if err := s.textsAtOnce(ctx, ids, texts); err != nil {
+		if err := s.textsAtOnce(ctx, keys, texts); err != nil {
 			for i := range errs {
 				errs[i] = err
 			}
@@ -165,11 +188,7 @@ func (s *Store) textsEach(ctx context.Context, ids []string) ([]*string, []error
 	return texts, errs
 }
 
-func (s *Store) textsAtOnce(ctx context.Context, ids []string, texts []*string) error {
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i] = configPrefix + id
-	}
+func (s *Store) textsAtOnce(ctx context.Context, keys []string, texts []*string) error {
 	values, err := s.rdb.MGet(ctx, keys...).Result()
 	if err != nil {
 		return err
@@ -185,12 +204,12 @@ func (s *Store) textsAtOnce(ctx context.Context, ids []string, texts []*string) 
 	return nil
 }
 
-func (s *Store) textsBySlot(ctx context.Context, ids []string, texts []*string, errs []error) {
-	cmds := make([]*redis.StringCmd, len(ids))
+func (s *Store) textsBySlot(ctx context.Context, keys []string, texts []*string, errs []error) {
+	cmds := make([]*redis.StringCmd, len(keys))
 	// Pipelined returns the first error of any command. The error of each command is checked below.
 	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			cmds[i] = p.Get(ctx, configPrefix+id)
+		for i, key := range keys {
+			cmds[i] = p.Get(ctx, key)
 		}
 		return nil
 	})

@@ -180,6 +180,9 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current St
 			if err = c.Validate(); err != nil {
 				return "", err
 			}
+			if err = s.checkAccount(ctx, c.Account, current); err != nil {
+				return "", err
+			}
 			c.DropEndedBoosts(now)
 			return encode(&c)
 		})

@@ -26,7 +26,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	// Every series exists from the start, with value 0.
-	for _, t := range []tenant.EventType{tenant.TenantChanged, tenant.GlobalChanged, tenant.FlagChanged, tenant.LimitReset} {
+	for _, t := range []tenant.EventType{
+		tenant.TenantChanged, tenant.AccountChanged, tenant.GlobalChanged, tenant.FlagChanged, tenant.LimitReset,
+	} {
 		for _, way := range []Way{PubSub, Poll} {
 			m.reloads.WithLabelValues(string(t), string(way))
 		}

@@ -94,13 +94,19 @@ func TestInvariantLivePubSub(t *testing.T) {
 		if _, _, err := s.PutFlag(t.Context(), tenant.Flag{ID: "f"}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		if _, _, err := s.PutAccount(t.Context(), "acme", tenant.Account{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.NotifyReset(t.Context(), "@acme", tenant.Command); err != nil {
+			t.Fatal(err)
+		}
 		if err := s.NotifyReset(t.Context(), "a:command"); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.NotifyReload(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"feature_flag:f", "limit_reset:a:command:sync_request", "global_config:"} {
+		for _, want := range []string{"feature_flag:f", "account_config:acme", "limit_reset:@acme:command", "limit_reset:a:command:sync_request", "global_config:"} {
 			testserver.Eventually(t, want, func() bool { return r.count(want, watch.PubSub) == 1 })
 		}
 		testserver.Eventually(t, "the event is counted", func() bool {
@@ -138,6 +144,8 @@ func TestMetrics(t *testing.T) {
 	want := `# arrakis_config_reload_errors_total Config events that were malformed, and polls of the change log that failed.
 arrakis_config_reload_errors_total{} 0
 # arrakis_config_reloads_total Config events delivered, by type and by the way they came: pubsub or poll.
+arrakis_config_reloads_total{type="account_config",way="poll"} 0
+arrakis_config_reloads_total{type="account_config",way="pubsub"} 0
 arrakis_config_reloads_total{type="feature_flag",way="poll"} 0
 arrakis_config_reloads_total{type="feature_flag",way="pubsub"} 0
 arrakis_config_reloads_total{type="global_config",way="poll"} 0
@@ -159,7 +167,7 @@ func TestInvariantLivePoll(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		r := follow(t, rdb, watch.Options{PollInterval: 5 * time.Millisecond, Registerer: reg})
 		now := rdb.Time(t.Context()).Val().UnixMilli()
-		members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a"}
+		members := []string{"tenant_config:a:b", "global_config:all", "feature_flag:f", "limit_reset:a:command", "limit_reset:a", "account_config:acme", "limit_reset:@acme"}
 		for _, member := range append(members, "nonsense", "tenant_config:a b", "odd_type:x") {
 			if err := rdb.ZAdd(t.Context(), "arrakis:config:changes", redis.Z{Member: member, Score: float64(now)}).Err(); err != nil {
 				t.Fatal(err)
