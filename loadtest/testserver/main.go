@@ -10,14 +10,15 @@ import (
 )
 
 // M runs a package's tests, for goleak.VerifyTestMain(testserver.M{M: m}). go-redis logs nothing while they run,
-// because tests cause outages on purpose. After the tests, and before goleak checks, M ends the shared cluster. A
-// package that uses EveryRedis needs M.
+// because tests cause outages on purpose. After the tests, and before goleak checks, M ends the servers that the tests
+// have shared. A package that uses EveryRedis or PostgresDatabase needs M.
 type M struct{ *testing.M }
 
 // Run runs the tests and returns the exit code.
 func (m M) Run() int {
 	redis.SetLogger(quiet{})
 	defer shared.close()
+	defer databases.close()
 	return m.M.Run()
 }
 

@@ -3,13 +3,19 @@ package testserver
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
-// Program is the path of an installed program. Where it is missing, the test is skipped on a developer's machine and
-// fails with CI set.
-func Program(tb testing.TB, name string) string {
+// Program is the path of an installed program, from the first of the directories that has it, or else from the PATH.
+// Where it is missing, the test is skipped on a developer's machine and fails with CI set.
+func Program(tb testing.TB, name string, dirs ...string) string {
 	tb.Helper()
+	for _, dir := range dirs {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
 	path, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("CI") != "" {

@@ -1,7 +1,6 @@
 package testserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,10 +20,7 @@ type RedisServer struct {
 	addr string
 	argv []string
 
-	// State of the running process; nil while no process runs.
-	cmd   *exec.Cmd
-	log   *bytes.Buffer // the process's output; read after the process has ended
-	ended chan struct{} // closed when the process has ended
+	process *process // nil while none runs
 }
 
 // Redis starts a redis-server and kills it when the test ends. The settings are arguments of the program, such as
@@ -109,54 +105,26 @@ func (s *RedisServer) Start() {
 
 // Kill ends the process at once, as a crash does. It does nothing if no process runs.
 func (s *RedisServer) Kill() {
-	if s.cmd == nil {
-		return
+	if s.process != nil {
+		s.process.kill()
+		s.process = nil
 	}
-	_ = s.cmd.Process.Kill() // the process may have ended by itself
-	<-s.ended
-	s.cmd = nil
 }
 
 // start starts the process and waits until it answers. No process runs after an error.
-func (s *RedisServer) start() error {
-	cmd, ended := exec.Command(s.argv[0], s.argv[1:]...), make(chan struct{})
-	s.log = &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = s.log, s.log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	go func() { // ends after Kill
-		_ = cmd.Wait() // the error says "killed"
-		close(ended)
-	}()
-	s.cmd, s.ended = cmd, ended
-	if err := s.answers(); err != nil {
-		s.Kill()
-		return fmt.Errorf("redis-server at %s: %w\n%s", s.addr, err, s.log)
+func (s *RedisServer) start() (err error) {
+	c := redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
+	defer c.Close() //nolint:errcheck // nothing is pending
+	s.process, err = startProcess(exec.Command(s.argv[0], s.argv[1:]...), func(pid int) error { return s.ask(c, pid) })
+	if err != nil {
+		return fmt.Errorf("at %s: %w", s.addr, err)
 	}
 	return nil
 }
 
-// answers waits until the process answers.
-func (s *RedisServer) answers() (err error) {
-	c := redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
-	defer c.Close() //nolint:errcheck // nothing is pending
-	poll(func() bool {
-		select {
-		case <-s.ended:
-			err = errors.New("the process has ended")
-			return true
-		default:
-			err = s.ask(c)
-			return err == nil
-		}
-	})
-	return err
-}
-
-// ask returns nil if this process answers. Where the port is not held, another process may have got the same port and
+// ask returns nil if the process answers. Where the port is not held, another process may have got the same port and
 // answer. PING, unlike INFO, is refused while the process loads its files.
-func (s *RedisServer) ask(c *redis.Client) error {
+func (s *RedisServer) ask(c *redis.Client, pid int) error {
 	conn, err := net.Dial("tcp", s.addr) // first, because the client would log a failed connection
 	if err != nil {
 		return err
@@ -166,7 +134,7 @@ func (s *RedisServer) ask(c *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(info, fmt.Sprintf("\r\nprocess_id:%d\r\n", s.cmd.Process.Pid)) {
+	if !strings.Contains(info, fmt.Sprintf("\r\nprocess_id:%d\r\n", pid)) {
 		return errors.New("another process answers")
 	}
 	return c.Ping(context.Background()).Err()

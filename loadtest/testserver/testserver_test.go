@@ -2,7 +2,9 @@ package testserver_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -67,6 +69,20 @@ func TestMissingProgram(t *testing.T) {
 	t.Setenv("CI", "true")
 	if r := try(t, start); r.skipped != "" || !strings.Contains(r.failed, "redis-server is not installed") {
 		t.Errorf("with CI: failed with %q, skipped with %q", r.failed, r.skipped)
+	}
+}
+
+// TestProgramOffThePath: Debian has the programs of PostgreSQL in a directory that is not on the PATH.
+func TestProgramOffThePath(t *testing.T) {
+	none, one, other := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, dir := range []string{one, other} {
+		if err := os.WriteFile(filepath.Join(dir, "postgres"), nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", other)
+	if got, want := testserver.Program(t, "postgres", none, one, other), filepath.Join(one, "postgres"); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
