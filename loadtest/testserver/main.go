@@ -11,7 +11,7 @@ import (
 
 // M runs a package's tests, for goleak.VerifyTestMain(testserver.M{M: m}). go-redis logs nothing while they run,
 // because tests cause outages on purpose. After the tests, and before goleak checks, M ends the servers that the tests
-// have shared. A package that uses EveryRedis or PostgresDatabase needs M.
+// have shared. A package that uses EveryRedis, PostgresDatabase or SharedRabbitMQ needs M.
 type M struct{ *testing.M }
 
 // Run runs the tests and returns the exit code.
@@ -19,6 +19,7 @@ func (m M) Run() int {
 	redis.SetLogger(quiet{})
 	defer shared.close()
 	defer databases.close()
+	defer sharedRabbit.close()
 	return m.M.Run()
 }
 
