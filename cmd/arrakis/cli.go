@@ -28,12 +28,13 @@ type commands struct {
 	Usage   usageCmd   `cmd:"" help:"Show what a community has used of its limits, and what waits in its lanes." set:"nats_url=${local_nats}"`
 	Explain explainCmd `cmd:"" help:"Say what a command of a community would get now, and which document decided that."`
 
-	Tenant tenantCmd `cmd:"" help:"Read and change tenants."`
-	Tiers  tiersCmd  `cmd:"" help:"Read and change what tiers may do."`
-	Flag   flagCmd   `cmd:"" help:"Read and change feature flags."`
-	Reset  resetCmd  `cmd:"" help:"Forget what a community has used of its limits."`
-	Reload reloadCmd `cmd:"" help:"Make every worker read its configuration again."`
-	Audit  auditCmd  `cmd:"" help:"Show who has changed what."`
+	Tenant  tenantCmd  `cmd:"" help:"Read and change tenants."`
+	Account accountCmd `cmd:"" help:"Read and change accounts, which several communities share."`
+	Tiers   tiersCmd   `cmd:"" help:"Read and change what tiers may do."`
+	Flag    flagCmd    `cmd:"" help:"Read and change feature flags."`
+	Reset   resetCmd   `cmd:"" help:"Forget what a community has used of its limits."`
+	Reload  reloadCmd  `cmd:"" help:"Make every worker read its configuration again."`
+	Audit   auditCmd   `cmd:"" help:"Show who has changed what."`
 
 	Discord discordCmd `cmd:"" help:"Set up a bot on Discord."`
 

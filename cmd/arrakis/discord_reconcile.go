@@ -23,7 +23,7 @@ type discordReconcileCmd struct {
 func (*discordReconcileCmd) Help() string {
 	return `Interactions and events of Discord say who has bought what; this is for what was missed while no worker ran. A difference is one of these. ` +
 		`missing: Discord lists an entitlement that is not in force here. ended: Discord does not list it any more. changed: it ends at another time. ` +
-		`held: a lower tier was set by hand, which counts until "arrakis tenant set <community> --tier auto". unusable: the config cannot be used. ` +
+		`held: a lower tier counts, which was set by hand, until "arrakis tenant set <community> --tier auto", or is that of the account. unusable: the config cannot be used. ` +
 		`The exit code is 1 if there are differences that are not mended, but for what is held.`
 }
 

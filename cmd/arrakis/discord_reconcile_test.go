@@ -132,3 +132,29 @@ func TestDiscordReconcileFails(t *testing.T) {
 		t.Errorf("with nothing: %+v", r)
 	}
 }
+
+// What was bought for a community is held while its account has a lower tier, and only then.
+func TestReconcileInAnAccount(t *testing.T) {
+	t.Parallel()
+	s, m := newDiscordSite(t), testserver.Miniredis(t)
+	env := maps.Clone(s.env)
+	env["REDIS_URL"] = "redis://" + m.Addr()
+	s.fake.Grant(fakediscord.Entitlement{ID: "1", SKU: "77", Guild: "101"})
+	const config = `{"tier":"free","account":"acme","tierFrom":"entitlement","entitlements":{"1":{"sku":"77","at":"2026-01-01T00:00:00Z"}}}`
+	if err := m.Set("tenant:config:101", config); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ command, want string }{
+		{"discord sku set 77 pro", ""},
+		{"account set acme --tier free", ""},
+		{"discord reconcile", "101        held        1            pro\n"},
+		{"tenant get 101", "free from the account acme, over pro from an entitlement: SKU"},
+		{"account set acme --tier enterprise", ""},
+		{"discord reconcile", "1 tenant compared, 0 differences\n"},
+		{"tenant get 101", "enterprise from the account acme\n"},
+	} {
+		if r := arrakis(t, env, strings.Fields(tt.command)...); r.code != exitDone || !strings.Contains(r.stdout, tt.want) {
+			t.Errorf("%s: %+v, want %s", tt.command, r, tt.want)
+		}
+	}
+}

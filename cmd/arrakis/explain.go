@@ -47,8 +47,9 @@ func explainTable(t *table, e *view.Explanation) {
 	if e.Community != e.StoredAs {
 		t.row("stored as", e.StoredAs)
 	}
+	accountRow(t, e.Account)
 	if e.Stored {
-		t.words(strings.Fields(view.TierText(e.TierSetting, e.Entitlement)), "tier")
+		t.words(strings.Fields(view.TierText(e.TierSetting, e.Account, e.Entitlement)), "tier")
 	}
 	t.words(strings.Fields(e.Summary), "command")
 	t.row("mode", settingText(e.Mode))

@@ -110,7 +110,7 @@ COMMUNITY            TIER        COMMANDS/MIN  CHECKS/H   SYNCS/DAY  FEATURES
 comm_001             pro         100           1000       10         2 of 4
 comm_002             cannot be used: see `+"`arrakis tenant get comm_002`"+`
 `)
-	one := laidOut(func(t *table) { tenantTable(t, "g", &own, tiers) })
+	one := laidOut(func(t *table) { tenantTable(t, "g", tenant.Documents{Config: &own, Tiers: tiers}) })
 	checkFits(t, one)
 	all := laidOut(func(t *table) { tiersTable(t, tiers) })
 	checkFits(t, all)
@@ -134,7 +134,7 @@ unlimitedCommands  off         off          on
 		t.Errorf("tiers:\n%swant %s", all, want)
 	}
 	pro := tenant.Config{Tier: tenant.Pro}
-	one = laidOut(func(t *table) { tenantTable(t, "g", &pro, tiers) })
+	one = laidOut(func(t *table) { tenantTable(t, "g", tenant.Documents{Config: &pro, Tiers: tiers}) })
 	if want := "eligibility_check delayed  up to 100\n"; !strings.Contains(one, want) {
 		t.Errorf("tenant:\n%swant %s", one, want)
 	}

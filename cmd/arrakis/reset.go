@@ -35,6 +35,9 @@ func (c *resetCmd) Run(ctx context.Context, p process) error {
 		}
 		return c.print(p.stdout, done, func(t *table) {
 			t.row("reset " + strings.Join(done.Actions, ", ") + " of " + done.Community)
+			if done.Account != "" {
+				t.row("It counts together with all communities of the account " + done.Account + ": they are reset too, but for user_command.")
+			}
 		})
 	})
 }

@@ -52,11 +52,14 @@ func repair(err error) error {
 		return err
 	}
 	community, ofTenant := strings.CutPrefix(bad.Key, store.ConfigKey(""))
+	account, ofAccount := strings.CutPrefix(bad.Key, store.AccountKey(""))
 	_, flag, ofFlag := strings.Cut(bad.Key, " ")
 	var command string
 	switch {
 	case ofTenant:
 		command = "arrakis tenant delete " + community
+	case ofAccount:
+		command = "arrakis account delete --force " + account
 	case ofFlag:
 		command = "arrakis flag delete " + flag
 	case bad.Key == "arrakis:tiers":
@@ -74,6 +77,9 @@ func warnUnusable(stderr io.Writer, tenants *store.Store) {
 	unusable := tenants.Unusable()
 	for _, key := range unusable[store.Tiers].Keys {
 		_, _ = fmt.Fprintf(stderr, line, key, "the default tiers", "tiers get")
+	}
+	for _, key := range unusable[store.Accounts].Keys {
+		_, _ = fmt.Fprintf(stderr, line, key, "what configs say themselves", "account get "+strings.TrimPrefix(key, store.AccountKey("")))
 	}
 	for _, key := range unusable[store.Tenants].Keys {
 		_, _ = fmt.Fprintf(stderr, line, key, "the free tier", "tenant get "+strings.TrimPrefix(key, store.ConfigKey("")))

@@ -40,6 +40,7 @@ func (c *usageCmd) Run(ctx context.Context, p process) error {
 		used := view.Usage{Usage: limits, Lanes: c.lanes(ctx, limits.Community)}
 		return c.print(p.stdout, used, func(t *table) {
 			t.row("community", used.Community+" ("+string(used.Tier)+")")
+			accountRow(t, used.Account)
 			if used.Mode == tenant.Shadow {
 				t.row("mode", shadowText)
 			}

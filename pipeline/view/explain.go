@@ -69,7 +69,7 @@ func (e *Explanation) limit(action string) *shard.ExplainedLimit {
 
 // used says that a limit is used up.
 func (e *Explanation) used() string {
-	whose := "community"
+	whose := e.counted()
 	if e.Verdict.Limit == tenant.UserCommand.String() {
 		whose = "user"
 	}
@@ -80,16 +80,24 @@ func (e *Explanation) used() string {
 	return fmt.Sprintf("the %s has used %d of %d commands of the last minute", whose, l.Use.Used, l.Limit.Value)
 }
 
+// counted says who uses a limit up that is not a user's.
+func (e *Explanation) counted() string {
+	if e.Account != nil && e.Account.Counted == tenant.Together {
+		return "account"
+	}
+	return "community"
+}
+
 // room says how much of a limit is left.
 func (e *Explanation) room() string {
 	l := e.limit(tenant.Command.String())
 	if l.Limit.Value < 0 {
-		return "the community's commands are unlimited"
+		return "the " + e.counted() + "'s commands are unlimited"
 	}
 	if l.Use == nil {
 		return "its limit has room"
 	}
-	return fmt.Sprintf("%d of the community's %d commands of the last minute are used", l.Use.Used, l.Limit.Value)
+	return fmt.Sprintf("%d of the %s's %d commands of the last minute are used", l.Use.Used, e.counted(), l.Limit.Value)
 }
 
 // waitText is a time in ms for people, rounded up to whole seconds.

@@ -9,6 +9,23 @@ import (
 	"arrakis/tenant"
 )
 
+// In an account that counts together, it is the account that uses a limit up.
+func TestSummaryOfAnAccount(t *testing.T) {
+	e := shard.Explanation{
+		Account: &tenant.Membership{ID: "acme", Counted: tenant.Together},
+		Limits:  []shard.ExplainedLimit{{Action: "command", Limit: tenant.Setting[int64]{Value: 10}, Use: &shard.LimitUse{Used: 10}}},
+	}
+	for decision, want := range map[shard.Decision]string{
+		shard.Allowed:     "10 of the account's 10 commands of the last minute are used",
+		shard.RateLimited: "the account has used 10 of 10 commands of the last minute",
+	} {
+		e.Verdict = shard.ExplainedVerdict{Decision: decision, Limit: "command"}
+		if got := view.NewExplanation(e, "ping", "").Summary; !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", decision, got, want)
+		}
+	}
+}
+
 // The summary says the verdict in a sentence.
 func TestSummary(t *testing.T) {
 	limit := func(action string, value, used int64) shard.ExplainedLimit {

@@ -1,4 +1,4 @@
-// Package view has the JSON documents that show tenants, feature flags and dead letters. The command line prints these
+// Package view has the JSON documents that show tenants, accounts, feature flags and dead letters. The command line prints these
 // documents with --json and the admin API answers with them, so that a program can read either. Therefore the package
 // knows neither HTTP nor command-line flags. It is not a part of package tenant, whose documents are as Redis holds
 // them, with the members of other writers, and which does not know dead letters.
@@ -14,6 +14,9 @@ import (
 
 // Tenant is a config without the members of other writers, because a PUT with these members would be refused.
 func Tenant(c tenant.Config) *tenant.Config { return c.Known() }
+
+// Account is an account without the members of other writers.
+func Account(a tenant.Account) *tenant.Account { return a.Known() }
 
 // Flag is a flag without the members of other writers.
 func Flag(f tenant.Flag) *tenant.Flag { return f.Known() }
@@ -64,6 +67,22 @@ type FoundTenants struct {
 // NewFoundTenants makes the document of a page. next is the cursor of the next page, "" for none.
 func NewFoundTenants(p store.DirectoryPage, next string) FoundTenants {
 	return FoundTenants{Tenants: NewTenants(p.Entries, next), Matches: p.Matches, Incomplete: p.More}
+}
+
+// Accounts are a page of the list of accounts.
+type Accounts struct {
+	Accounts []Entry[tenant.Account] `json:"accounts"`
+	Next     string                  `json:"next,omitempty"`
+}
+
+// NewAccounts makes a page of entries. next is the cursor of the next page, "" for none.
+func NewAccounts(entries []store.AccountEntry, next string) Accounts {
+	page := Accounts{Next: next}
+	for i := range entries {
+		e := &entries[i]
+		page.Accounts = append(page.Accounts, newEntry(e.ID, e.Version, Account(e.Account), e.Err))
+	}
+	return page
 }
 
 // Flags are a page of the list of feature flags.

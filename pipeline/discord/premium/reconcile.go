@@ -22,7 +22,7 @@ const (
 	Missing  Kind = "missing"  // Discord lists an entitlement that the store does not know, or knows as ended
 	Ended    Kind = "ended"    // Discord does not list an entitlement that is in force in the store
 	Changed  Kind = "changed"  // both have it, with different ends
-	Held     Kind = "held"     // a lower tier than the one that was bought was set by hand, which counts
+	Held     Kind = "held"     // a lower tier than the one that was bought counts: it was set by hand, or is that of the account
 	Unusable Kind = "unusable" // the config cannot be used
 )
 
@@ -139,25 +139,31 @@ func (c *comparison) compareAll(ctx context.Context) error {
 			if e.Err != nil {
 				add(e.ID, nil, []Difference{{Community: e.ID, Kind: Unusable}})
 			} else {
-				add(e.ID, &e.Config, c.compare(e.ID, &e.Config))
+				add(e.ID, &e.Config, c.compare(e.ID, &e.Config, e.Account))
 			}
 		}
 		cursor = page.Cursor
 	}
 	for community := range c.listed {
 		if !compared[community] {
-			add(community, nil, c.compare(community, new(tenant.Config{TierFrom: tenant.FromEntitlement})))
+			add(community, nil, c.compare(community, new(tenant.Config{TierFrom: tenant.FromEntitlement}), nil))
 		}
 	}
 	c.report.Communities = len(compared)
 	return nil
 }
 
-// compare compares one community.
-func (c *comparison) compare(community string, config *tenant.Config) []Difference {
+// compare compares one community, with its account, which may be nil.
+func (c *comparison) compare(community string, config *tenant.Config, account *tenant.Account) []Difference {
 	var differences []Difference
 	add := func(kind Kind, id, sku string) {
 		differences = append(differences, Difference{community, kind, id, sku, c.tiers.SKUs[sku]})
+	}
+	held := func(bought tenant.Tier) bool {
+		if account != nil {
+			return bought.Above(account.Tier)
+		}
+		return config.TierFrom == "" && bought.Above(config.Tier)
 	}
 	listed := c.listed[community]
 	for id, seen := range listed {
@@ -170,7 +176,7 @@ func (c *comparison) compare(community string, config *tenant.Config) []Differen
 		case !e.EndsAt.Equal(seen.EndsAt):
 			add(Changed, id, seen.SKU)
 		}
-		if gives && config.TierFrom == "" && c.tiers.SKUs[seen.SKU].Above(config.Tier) {
+		if gives && held(c.tiers.SKUs[seen.SKU]) {
 			add(Held, id, seen.SKU)
 		}
 	}
@@ -199,7 +205,7 @@ func (c *comparison) mend(ctx context.Context, community string) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	c.report.Mended += was - countMendable(c.compare(community, &config))
+	c.report.Mended += was - countMendable(c.compare(community, &config, nil)) // what the account holds cannot be mended
 	return nil
 }
 

@@ -66,7 +66,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 		return content{}, err
 	}
 	d.Tenant, d.Settings = &explained, settingsOf(&explained)
-	d.Tier = view.TierText(explained.TierSetting, explained.Entitlement)
+	d.Tier = view.TierText(explained.TierSetting, explained.Account, explained.Entitlement)
 	d.Form, d.Boosts = c.newTenantForm(&d), boostsOf(d.Config)
 	if d.Flags, err = c.flagsOf(ctx, &explained); err != nil {
 		return content{}, err
