@@ -34,8 +34,8 @@ func putMember(t *testing.T, s *store.Store, id, account string) {
 
 func TestPutAccount(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		ctx := t.Context()
 		if _, _, err := s.GetAccount(ctx, "acme"); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("GetAccount = %v, want ErrNotFound", err)
@@ -74,9 +74,9 @@ func TestPutAccount(t *testing.T) {
 // No concurrent update of an account is lost, and what other writers have added stays.
 func TestUpdateAccount(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		set(t, rdb, "account:config:acme", `{"tier":"pro","billing":{"plan":7},"features":{"x":1},"rateLimits":{"y":2},"createdAt":"2026-01-31T12:00:00Z"}`)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		h.setAccount(t, "acme", `{"tier":"pro","billing":{"plan":7},"features":{"x":1},"rateLimits":{"y":2},"createdAt":"2026-01-31T12:00:00Z"}`)
 		const writers = 10
 		var wg sync.WaitGroup
 		for range writers {
@@ -102,7 +102,7 @@ func TestUpdateAccount(t *testing.T) {
 		if err != nil || string(a.Unknown) != `{"billing":{"plan":7}}` || a.Features.Unknown == nil || a.RateLimits.Unknown == nil || a.CreatedAt.Year() != 2026 {
 			t.Errorf("members of other writers: %+v, %v", a, err)
 		}
-		set(t, rdb, "account:config:bad", `{}`)
+		h.setAccount(t, "bad", `{}`)
 		_, _, err = s.UpdateAccount(t.Context(), "bad", func(*tenant.Account) error { return nil })
 		if stored, ok := errors.AsType[*store.StoredError](err); !ok || stored.Key != "account:config:bad" {
 			t.Errorf("UpdateAccount of one that cannot be used = %v", err)
@@ -116,15 +116,16 @@ func TestUpdateAccount(t *testing.T) {
 // A community has what its account says; that is read in one more round trip, and only for those that are in one.
 func TestLoadAccounts(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		putAccount(t, s, "acme", tenant.Account{Tier: tenant.Pro, Counted: tenant.Together})
 		putAccount(t, s, "globex", tenant.Account{Tier: tenant.Enterprise})
 		for id, account := range map[string]string{"a1": "acme", "a2": "acme", "g": "globex"} {
 			putMember(t, s, id, account)
 		}
-		set(t, rdb, "tenant:config:gone", `{"tier":"pro","account":"nobody"}`)
-		set(t, rdb, "tenant:config:own", `{"tier":"pro"}`)
+		h.setTenant(t, "gone", `{"tier":"pro","account":"nobody"}`)
+		h.setTenant(t, "own", `{"tier":"pro"}`)
+		h.settle(t)
 		got, err := s.Load(t.Context(), []string{"a1", "g", "own", "none", "a2", "gone"})
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +142,7 @@ func TestLoadAccounts(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		putAccount(t, s, "acme", tenant.Account{Tier: tenant.Enterprise})
-		if got := load(t, s, "a1"); got.Tier != tenant.Enterprise || got.LimitID(tenant.Command) != "a1" {
+		if got := h.load(t, s, "a1"); got.Tier != tenant.Enterprise || got.LimitID(tenant.Command) != "a1" {
 			t.Errorf("after a change of the account: %+v", got)
 		}
 	})
@@ -269,8 +270,8 @@ func TestUnusableAccounts(t *testing.T) {
 // A config cannot name an account that is not there, unless it does already.
 func TestAccountMustExist(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		join := func(id, account string) error {
 			_, _, err := s.Update(t.Context(), id, func(c *tenant.Config) error {
 				c.Account = account
@@ -298,7 +299,7 @@ func TestAccountMustExist(t *testing.T) {
 		if err := join("a", ""); err != nil {
 			t.Errorf("out of it: %v", err)
 		}
-		set(t, rdb, "account:config:bad", `{`)
+		h.setAccount(t, "bad", `{"tier":"gold"}`)
 		if err := join("a", "bad"); err != nil {
 			t.Errorf("into one that is there and cannot be used now: %v", err)
 		}
@@ -307,17 +308,19 @@ func TestAccountMustExist(t *testing.T) {
 
 func TestDeleteAccountInUse(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		putRaw(t, rdb, 1500)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		putRaw(t, h.rdb, 1500)
 		putAccount(t, s, "acme", tenant.Account{Tier: tenant.Pro})
 		putMember(t, s, "comm_1499", "acme")
+		h.settle(t)
 		if err := s.DeleteAccount(t.Context(), "acme", ""); !errors.Is(err, store.ErrAccountUsed) || !strings.Contains(err.Error(), "comm_1499") {
 			t.Errorf("DeleteAccount = %v, want ErrAccountUsed with a community", err)
 		}
 		if err := s.Delete(t.Context(), "comm_1499", ""); err != nil {
 			t.Fatal(err)
 		}
+		h.settle(t)
 		if err := s.DeleteAccount(t.Context(), "acme", ""); err != nil {
 			t.Error(err)
 		}
@@ -406,11 +409,12 @@ func TestAccountCommunities(t *testing.T) {
 // The tenants that are listed come with their accounts.
 func TestListHasAccounts(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		putAccount(t, s, "acme", tenant.Account{Tier: tenant.Pro, Unknown: jsontext.Value(`{"x":1}`)})
 		putMember(t, s, "a", "acme")
 		putMember(t, s, "b", "")
+		h.settle(t)
 		page, err := s.List(t.Context(), store.ListOptions{})
 		if err != nil || len(page.Entries) != 2 || page.Entries[0].Account == nil || page.Entries[0].Account.Tier != tenant.Pro || page.Entries[1].Account != nil {
 			t.Errorf("List = %+v, %v", page, err)

@@ -5,9 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
-	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
 )
@@ -21,19 +18,19 @@ func boostOf(t *testing.T, document string) tenant.BoostRequest {
 	return r
 }
 
-// A boost ends so long after the time at which Redis has stored it, whatever the clock of the process says.
+// A boost ends so long after the time at which it was stored, whatever the clock of the process says.
 func TestBoost(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		ctx := t.Context()
 		commands := boostOf(t, `{"rateLimits":{"commandsPerMinute":5},"for":"2h"}`)
-		before := rdb.Time(ctx).Val().Truncate(time.Millisecond)
+		before := h.rdb.Time(ctx).Val().Truncate(time.Millisecond)
 		made, v1, err := s.Boost(ctx, "a", commands, store.PutOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := rdb.Time(ctx).Val()
+		after := h.rdb.Time(ctx).Val()
 		b := made.Boosts.CommandsPerMinute
 		if begun := b.Until.Add(-2 * time.Hour); b.Add != 5 || begun.Before(before) || begun.After(after) || made.Tier != tenant.Free {
 			t.Errorf("%+v, want a boost of 5 for 2 h from a time between %v and %v", made, before, after)

@@ -59,9 +59,9 @@ var writes = []struct {
 // time. F16: only of the same target, because writes of one millisecond push each other's targets ahead.
 func TestWriteAnnounces(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		hear := subscribe(t, rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		hear := subscribe(t, h.rdb)
 		last := map[string]int64{}
 		for _, w := range writes {
 			if err := w.write(t.Context(), s); err != nil {
@@ -71,7 +71,7 @@ func TestWriteAnnounces(t *testing.T) {
 			if ev.Member() != w.member || ev.Source != "test" {
 				t.Errorf("event %+v, want one of %s by test", ev, w.member)
 			}
-			score := changes(t.Context(), t, rdb)[w.member]
+			score := changes(t.Context(), t, h.rdb)[w.member]
 			if score != ev.At.UnixMilli() || score <= last[w.member] {
 				t.Errorf("%s: score %d, event at %d, its change before at %d", w.member, score, ev.At.UnixMilli(), last[w.member])
 			}
@@ -122,13 +122,13 @@ func changes(ctx context.Context, t *testing.T, rdb redis.UniversalClient) map[s
 // A write that is refused announces nothing.
 func TestWriteRefusedAnnouncesNothing(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		_, _, err := s.Update(t.Context(), "a", func(*tenant.Config) error { return context.Canceled })
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Update = %v, want the error of edit", err)
 		}
-		if got := changes(t.Context(), t, rdb); len(got) != 0 {
+		if got := changes(t.Context(), t, h.rdb); len(got) != 0 {
 			t.Errorf("change log %v, want none", got)
 		}
 	})

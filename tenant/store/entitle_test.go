@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"arrakis/loadtest/testserver"
@@ -17,9 +16,9 @@ import (
 )
 
 // newPremiumStore is a store whose tiers say what SKUs give.
-func newPremiumStore(t *testing.T, rdb redis.UniversalClient) *store.Store {
+func newPremiumStore(t *testing.T, h home) *store.Store {
 	t.Helper()
-	s, _ := newStore(rdb)
+	s, _ := h.store()
 	skus := tenant.Tiers{SKUs: map[string]tenant.Tier{"1": tenant.Pro, "2": tenant.Enterprise}}
 	if _, err := s.PutTiers(t.Context(), skus, store.PutOptions{}); err != nil {
 		t.Fatal(err)
@@ -38,9 +37,9 @@ func bought(at time.Time, skus ...string) tenant.Observation {
 
 func TestEntitle(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, ctx := newPremiumStore(t, rdb), t.Context()
-		start := rdb.Time(ctx).Val()
+	everyHome(t, func(t *testing.T, h home) {
+		s, ctx := newPremiumStore(t, h), t.Context()
+		start := h.rdb.Time(ctx).Val()
 		entitle := func(o tenant.Observation, wantChanged bool) {
 			t.Helper()
 			updatedAt, changed, err := s.Entitle(store.WithOrigin(ctx, store.Origin{Actor: "discord"}), "g", o)
@@ -54,7 +53,7 @@ func TestEntitle(t *testing.T) {
 		tier := func(want tenant.Tier) {
 			t.Helper()
 			c, _, err := s.Get(ctx, "g")
-			if got := load(t, s, "g"); err != nil || got.Tier != want || got.UpdatedMS != c.UpdatedAt.UnixMilli() {
+			if got := h.load(t, s, "g"); err != nil || got.Tier != want || got.UpdatedMS != c.UpdatedAt.UnixMilli() {
 				t.Errorf("%+v, %v, want %s", got, err, want)
 			}
 			if c.TierFrom == tenant.FromEntitlement && c.Tier != want {
@@ -106,7 +105,7 @@ func TestEntitle(t *testing.T) {
 func TestEntitleAnnounces(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
-	s := newPremiumStore(t, rdb)
+	s := newPremiumStore(t, home{rdb: rdb})
 	changes := func() int64 { return rdb.ZCard(t.Context(), store.ChangesKey).Val() }
 	before := changes()
 	for i, want := range []int64{1, 1} {
@@ -122,7 +121,7 @@ func TestEntitleAnnounces(t *testing.T) {
 // An entitlement ends without a write, an event or a new look at Redis's document.
 func TestEntitlementEnds(t *testing.T) {
 	t.Parallel()
-	s := newPremiumStore(t, testserver.ConnectRedis(t, testserver.Miniredis(t).Addr()))
+	s := newPremiumStore(t, home{rdb: testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())})
 	ends := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	put := func(ends time.Time) {
 		t.Helper()
@@ -144,8 +143,8 @@ func TestEntitlementEnds(t *testing.T) {
 // Processes that learn of different entitlements at the same time lose none.
 func TestEntitleAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, now := newPremiumStore(t, rdb), time.Now()
+	everyHome(t, func(t *testing.T, h home) {
+		s, now := newPremiumStore(t, h), time.Now()
 		g, ctx := errgroup.WithContext(t.Context())
 		for i := range 12 {
 			g.Go(func() error {
@@ -166,20 +165,21 @@ func TestEntitleAtTheSameTime(t *testing.T) {
 
 func TestEntitleRefuses(t *testing.T) {
 	t.Parallel()
-	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
-	s := newPremiumStore(t, rdb)
-	set(t, rdb, store.ConfigKey("bad"), `{"tier":"gold"}`)
-	if _, _, err := s.Entitle(t.Context(), "bad", bought(time.Now(), "1")); err == nil || !errors.As(err, new(*store.StoredError)) {
-		t.Errorf("a config that cannot be used: %v", err)
-	}
-	if _, _, err := s.Entitle(t.Context(), "a b", bought(time.Now(), "1")); err == nil || !errors.As(err, new(*tenant.FieldError)) {
-		t.Errorf("a bad ID: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, _, err := s.Entitle(ctx, "g", bought(time.Now(), "1")); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end of the context: %v", err)
-	}
+	everyHome(t, func(t *testing.T, h home) {
+		s := newPremiumStore(t, h)
+		h.setTenant(t, "bad", `{"tier":"gold"}`)
+		if _, _, err := s.Entitle(t.Context(), "bad", bought(time.Now(), "1")); err == nil || !errors.As(err, new(*store.StoredError)) {
+			t.Errorf("a config that cannot be used: %v", err)
+		}
+		if _, _, err := s.Entitle(t.Context(), "a b", bought(time.Now(), "1")); err == nil || !errors.As(err, new(*tenant.FieldError)) {
+			t.Errorf("a bad ID: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := s.Entitle(ctx, "g", bought(time.Now(), "1")); !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end of the context: %v", err)
+		}
+	})
 }
 
 // A change that says nothing of the tier leaves it to entitlements, where SKUs give tiers.
@@ -189,7 +189,7 @@ func TestNewConfigLeavesTheTier(t *testing.T) {
 		rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
 		s, _ := newStore(rdb)
 		if skus {
-			s = newPremiumStore(t, rdb)
+			s = newPremiumStore(t, home{rdb: rdb})
 		}
 		c, _, err := s.Update(t.Context(), "g", func(c *tenant.Config) error { c.GuildID = "1"; return nil })
 		if err != nil || c.Tier != tenant.Free || (c.TierFrom == tenant.FromEntitlement) != skus {
@@ -201,30 +201,31 @@ func TestNewConfigLeavesTheTier(t *testing.T) {
 // Members that others have added to entitlements survive, and SKUs survive a write that says nothing of them.
 func TestWritesKeepWhatTheyDoNotName(t *testing.T) {
 	t.Parallel()
-	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
-	s := newPremiumStore(t, rdb)
-	set(t, rdb, store.ConfigKey("g"), `{"tier":"free","entitlements":{"9":{"sku":"1","at":"2026-01-01T00:00:00Z","x":1}}}`)
-	if _, _, err := s.Put(t.Context(), "g", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	c, _, err := s.Update(t.Context(), "g", func(c *tenant.Config) error {
-		return c.Merge([]byte(`{"entitlements":{"9":{"sku":"2"},"8":{"sku":"1","at":"2026-01-01T00:00:00Z"}}}`))
-	})
-	if e := c.Entitlements["9"]; err != nil || len(c.Entitlements) != 2 || e.SKU != "2" || string(e.Unknown) != `{"x":1}` {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if known := c.Known(); known.Entitlements["9"].Unknown != nil || c.Entitlements["9"].Unknown == nil {
-		t.Errorf("shown as %+v, stored as %+v", known, c)
-	}
-	for _, tt := range []struct {
-		skus map[string]tenant.Tier
-		want int
-	}{{nil, 2}, {map[string]tenant.Tier{"3": tenant.Pro}, 1}, {map[string]tenant.Tier{}, 0}} {
-		if _, err := s.PutTiers(t.Context(), tenant.Tiers{SKUs: tt.skus}, store.PutOptions{}); err != nil {
+	everyHome(t, func(t *testing.T, h home) {
+		s := newPremiumStore(t, h)
+		h.setTenant(t, "g", `{"tier":"free","entitlements":{"9":{"sku":"1","at":"2026-01-01T00:00:00Z","x":1}}}`)
+		if _, _, err := s.Put(t.Context(), "g", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if got := len(s.Tiers().SKUs); got != tt.want {
-			t.Errorf("after %v there are %d SKUs, want %d", tt.skus, got, tt.want)
+		c, _, err := s.Update(t.Context(), "g", func(c *tenant.Config) error {
+			return c.Merge([]byte(`{"entitlements":{"9":{"sku":"2"},"8":{"sku":"1","at":"2026-01-01T00:00:00Z"}}}`))
+		})
+		if e := c.Entitlements["9"]; err != nil || len(c.Entitlements) != 2 || e.SKU != "2" || string(e.Unknown) != `{"x":1}` {
+			t.Errorf("%+v, %v", c, err)
 		}
-	}
+		if known := c.Known(); known.Entitlements["9"].Unknown != nil || c.Entitlements["9"].Unknown == nil {
+			t.Errorf("shown as %+v, stored as %+v", known, c)
+		}
+		for _, tt := range []struct {
+			skus map[string]tenant.Tier
+			want int
+		}{{nil, 2}, {map[string]tenant.Tier{"3": tenant.Pro}, 1}, {map[string]tenant.Tier{}, 0}} {
+			if _, err := s.PutTiers(t.Context(), tenant.Tiers{SKUs: tt.skus}, store.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(s.Tiers().SKUs); got != tt.want {
+				t.Errorf("after %v there are %d SKUs, want %d", tt.skus, got, tt.want)
+			}
+		}
+	})
 }

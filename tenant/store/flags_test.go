@@ -41,11 +41,12 @@ func checkEnabled(t *testing.T, s *store.Store, want ...string) {
 
 func TestFlagVersions(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		ctx := t.Context()
 		checkEnabled(t, s)
 		other := putFlags(t, s, "b", "a", "off", "broken")
+		h.settle(t)
 		checkEnabled(t, s, "a", "b", "broken")
 		if _, _, err := s.PutFlag(ctx, tenant.Flag{ID: "a"}, store.PutOptions{IfMatch: other}); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("PutFlag with a version of another = %v, want ErrConflict", err)

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"bytes"
-	"log/slog"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -15,14 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
 
-// newStore makes a store that logs to the returned buffer, for one goroutine.
-func newStore(rdb redis.UniversalClient) (*store.Store, *bytes.Buffer) {
-	var log bytes.Buffer
-	return store.New(rdb, store.Options{
-		Source: "test",
-		Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	}), &log
-}
+// newStore makes a store on Redis alone that logs to the returned buffer, for one goroutine.
+func newStore(rdb redis.UniversalClient) (*store.Store, *bytes.Buffer) { return home{rdb: rdb}.store() }
 
 func set(t *testing.T, rdb redis.UniversalClient, key, text string) {
 	t.Helper()

@@ -91,9 +91,9 @@ func TestLoadRedisAway(t *testing.T) {
 
 func TestTiers(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		other, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		other, _ := h.store()
 		if err := other.RefreshTiers(t.Context()); err != nil {
 			t.Fatalf("no document: %v", err)
 		}
@@ -108,12 +108,13 @@ func TestTiers(t *testing.T) {
 		if _, got, err := s.GetTiers(t.Context()); err != nil || got != v {
 			t.Errorf("GetTiers = version %q, %v, want %q", got, err, v)
 		}
+		h.settle(t)
 		if err := other.RefreshTiers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		want := tenant.TierDefaults{Features: tenant.CustomBranding, Max: [tenant.NumActions]int64{5, 100, 1, -1}, Weight: 1}
 		for _, s := range []*store.Store{s, other} {
-			got := load(t, s, "a")
+			got := h.load(t, s, "a")
 			if diff := cmp.Diff(want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight}); diff != "" {
 				t.Errorf("free tenant (-want +got):\n%s", diff)
 			}

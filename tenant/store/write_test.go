@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
@@ -18,8 +17,8 @@ import (
 
 func TestPut(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		ctx := t.Context()
 		if _, _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("Get = %v, want ErrNotFound", err)
@@ -78,16 +77,14 @@ func TestPutRefuses(t *testing.T) {
 	}
 }
 
-// A write drops the boosts that have ended by Redis's clock, and keeps all other boosts, with the members of other writers.
+// A write drops the boosts that have ended by the clock of its home, and keeps all other boosts, with the members of other writers.
 func TestWriteDropsEndedBoosts(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
 		const boosts = `{"tier":"free","boosts":{"commandsPerMinute":{"add":5,"until":"9000-01-01T00:00:00Z","x":1},` +
 			`"syncRequestsPerDay":{"add":5,"until":"2001-01-01T00:00:00Z","x":1}}}`
-		if err := rdb.Set(t.Context(), store.ConfigKey("a"), boosts, 0).Err(); err != nil {
-			t.Fatal(err)
-		}
+		h.setTenant(t, "a", boosts)
 		next := tenant.Config{Tier: tenant.Pro}
 		lasting := tenant.BoostOverride{Add: 7, Until: time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)}
 		ended := tenant.BoostOverride{Add: 7, Until: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}
@@ -106,12 +103,12 @@ func TestWriteDropsEndedBoosts(t *testing.T) {
 // Eight writers that update one tenant lose no update.
 func TestUpdateConcurrently(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+	everyHome(t, func(t *testing.T, h home) {
 		const writers, updates = 8, 5
 		var wg sync.WaitGroup
 		for range writers {
 			wg.Go(func() {
-				s, _ := newStore(rdb)
+				s, _ := h.store()
 				for range updates {
 					if _, _, err := s.Update(t.Context(), "a", countUp); err != nil {
 						t.Errorf("Update: %v", err)
@@ -120,8 +117,8 @@ func TestUpdateConcurrently(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s, _ := newStore(rdb)
-		if got := load(t, s, "a").Max[tenant.Command]; got != writers*updates {
+		s, _ := h.store()
+		if got := h.load(t, s, "a").Max[tenant.Command]; got != writers*updates {
 			t.Errorf("after %d updates the count is %d", writers*updates, got)
 		}
 	})
@@ -139,27 +136,28 @@ func countUp(c *tenant.Config) error {
 
 func TestUpdateOfBadDocument(t *testing.T) {
 	t.Parallel()
-	rdb := testserver.ConnectRedis(t, testserver.Miniredis(t).Addr())
-	s, _ := newStore(rdb)
-	set(t, rdb, "tenant:config:a", "[]")
-	var stored *store.StoredError
-	if _, _, err := s.UpgradeTier(t.Context(), "a", tenant.Pro); !errors.As(err, &stored) || stored.Key != "tenant:config:a" {
-		t.Errorf("UpgradeTier = %v, want a StoredError that names the key", err)
-	}
-	_, v, err := s.Get(t.Context(), "a")
-	if !errors.As(err, &stored) || v == "" {
-		t.Errorf("Get = %q, %v, want a StoredError and the version", v, err)
-	}
-	if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfMatch: v}); err != nil {
-		t.Errorf("Put, which repairs it: %v", err)
-	}
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		h.setTenant(t, "a", `{"tier":"gold"}`)
+		var stored *store.StoredError
+		if _, _, err := s.UpgradeTier(t.Context(), "a", tenant.Pro); !errors.As(err, &stored) || stored.Key != "tenant:config:a" {
+			t.Errorf("UpgradeTier = %v, want a StoredError that names the key", err)
+		}
+		_, v, err := s.Get(t.Context(), "a")
+		if !errors.As(err, &stored) || v == "" {
+			t.Errorf("Get = %q, %v, want a StoredError and the version", v, err)
+		}
+		if _, _, err := s.Put(t.Context(), "a", tenant.Config{Tier: tenant.Pro}, store.PutOptions{IfMatch: v}); err != nil {
+			t.Errorf("Put, which repairs it: %v", err)
+		}
+	})
 }
 
 func TestUpgradeTier(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		set(t, rdb, "tenant:config:a", `{"tier":"free","features":{"prioritySupport":true,"theirs":1},"rateLimits":{"commandsPerMinute":3}}`)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		h.setTenant(t, "a", `{"tier":"free","features":{"prioritySupport":true,"theirs":1},"rateLimits":{"commandsPerMinute":3}}`)
 		upgrades := []struct {
 			tier tenant.Tier
 			opts []store.UpgradeOption
@@ -176,12 +174,12 @@ func TestUpgradeTier(t *testing.T) {
 			if _, _, err := s.UpgradeTier(t.Context(), "a", u.tier, u.opts...); err != nil {
 				t.Fatal(err)
 			}
-			got := load(t, s, "a")
+			got := h.load(t, s, "a")
 			if diff := cmp.Diff(u.want, tenant.TierDefaults{Features: got.Features, Max: got.Max, Weight: got.Weight, MaxDelayed: u.want.MaxDelayed}); diff != "" || got.Tier != u.tier {
 				t.Errorf("after the change to %s (-want +got):\n%s", u.tier, diff)
 			}
 		}
-		if text := rdb.Get(t.Context(), "tenant:config:a").Val(); !strings.Contains(text, `"theirs":1`) {
+		if text := h.rdb.Get(t.Context(), "tenant:config:a").Val(); !strings.Contains(text, `"theirs":1`) {
 			t.Errorf("the member of another writer is gone: %s", text)
 		}
 		if _, _, err := s.UpgradeTier(t.Context(), "a", "gold"); err == nil {
@@ -193,12 +191,13 @@ func TestUpgradeTier(t *testing.T) {
 // Members of other writers survive updates and replacements by a store.
 func TestUnknownMembersSurvive(t *testing.T) {
 	t.Parallel()
-	testserver.EveryRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s, _ := newStore(rdb)
-		set(t, rdb, "tenant:config:a", `{"tier":"free","billing":{"plan":[1,2.50]},"rateLimits":{"perDay":9},"note":"ünï\"code"}`)
+	everyHome(t, func(t *testing.T, h home) {
+		s, _ := h.store()
+		h.setTenant(t, "a", `{"tier":"free","billing":{"plan":[1,2.50]},"rateLimits":{"perDay":9},"note":"ünï\"code"}`)
 		check := func() {
 			t.Helper()
-			text := rdb.Get(t.Context(), "tenant:config:a").Val()
+			h.settle(t)
+			text := h.rdb.Get(t.Context(), "tenant:config:a").Val()
 			for _, want := range []string{`"billing":{"plan":[1,2.50]}`, `"perDay":9`, `"note":"ünï\"code"`} {
 				if !strings.Contains(text, want) {
 					t.Errorf("%s is gone from %s", want, text)
