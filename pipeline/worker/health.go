@@ -14,7 +14,7 @@ import (
 
 // newHealth makes the health checks of the worker.
 func (w *Worker) newHealth() *ops.Health {
-	return ops.NewHealth(map[string]ops.Check{
+	checks := map[string]ops.Check{
 		"nats": func(context.Context) ops.Result {
 			if w.o.NATS.IsClosed() {
 				return ops.Result{Status: ops.Failed, Detail: "the connection is closed"}
@@ -32,7 +32,19 @@ func (w *Worker) newHealth() *ops.Health {
 			}
 			return ops.Result{Status: ops.OK}
 		},
-	})
+	}
+	if w.o.Record != nil {
+		checks["postgres"] = w.checkRecord
+	}
+	return ops.NewHealth(checks)
+}
+
+// checkRecord reports degraded while PostgreSQL is away: workers do not need it.
+func (w *Worker) checkRecord(ctx context.Context) ops.Result {
+	if w.o.Record.Ping(ctx) != nil {
+		return ops.Result{Status: ops.Degraded, Detail: "PostgreSQL does not answer: tenants, tiers and flags cannot be changed; what is in force stays"}
+	}
+	return ops.Result{Status: ops.OK}
 }
 
 // withoutRedis is what happens to messages while Redis is away.

@@ -21,6 +21,7 @@ import (
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/streams"
 	"arrakis/pipeline/tracing"
+	"arrakis/tenant/record"
 )
 
 // Options configures a [Worker]. A field that is zero has its default. NATS and Redis are required.
@@ -32,6 +33,10 @@ type Options struct {
 	// PoolSize to RedisConnections. The caller closes it after Run. The client writes to standard error by itself;
 	// redis.SetLogger changes that.
 	Redis redis.UniversalClient
+
+	// Record is the system of record: tenants, tiers and flags are changed there, and Redis gets copies. The worker runs
+	// it; the caller closes it after Run. Defaults to nil: Redis itself.
+	Record *record.DB
 
 	// Handlers are the Go functions that handle messages. Messages without such a function go to NATS micro services.
 	// Defaults to none.

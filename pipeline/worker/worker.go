@@ -68,7 +68,11 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.tenants = store.New(o.Redis, store.Options{Source: o.Name, Logger: o.Logger})
+	so := store.Options{Source: o.Name, Logger: o.Logger}
+	if o.Record != nil {
+		so.SystemOfRecord = o.Record
+	}
+	w.tenants = store.New(o.Redis, so)
 	w.directory = store.NewDirectory(w.tenants)
 	w.tracer = tracing.New(o.Traces, o.Registry)
 	po := w.pipelineOptions()
@@ -174,6 +178,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	part("nats", func() error { return w.watchConnection(back) }, stopFront)
 	part("limiter", func() error { return w.limiter.Run(back) }, stopFront)
 	part("reload", func() error { return w.watcher.Run(back) }, stopFront)
+	if w.o.Record != nil {
+		part("record", func() error { return w.o.Record.Run(back, w.tenants.Mirror()) }, stopFront)
+	}
 	part("fleet", func() error { return w.heart.publish(back) }, func() {})
 	if w.opsServer != nil {
 		part("directory", func() error { return w.directory.Run(back) }, stopFront)

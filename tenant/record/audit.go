@@ -29,7 +29,7 @@ func (d *DB) Audit(ctx context.Context, q store.AuditQuery) (store.AuditPage, er
 	if err != nil {
 		return store.AuditPage{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := timed(ctx)
 	defer cancel()
 	limit := min(cmp.Or(max(q.Limit, 0), 100), store.MaxListLimit)
 	targets := q.Targets

@@ -22,6 +22,9 @@ const (
 	maxConnections = 8
 	// answerTimeout bounds the wait for an answer of PostgreSQL to a writer or reader.
 	answerTimeout = 5 * time.Second
+	// awayFor is for how long after a failure PostgreSQL counts as away without being asked, so that whoever has little
+	// time learns it at once.
+	awayFor = 500 * time.Millisecond
 	// relayWait bounds how long a writer waits until Redis has its document.
 	relayWait = time.Second
 )
@@ -53,6 +56,7 @@ type DB struct {
 	ready   atomic.Bool   // the tables are there, as far as this process knows
 	running atomic.Bool   // Run runs
 	away    atomic.Bool   // the last call failed because PostgreSQL is away
+	again   atomic.Int64  // unix ns from which on it is asked again
 	wake    chan struct{} // holds one item while writers wait for the relay
 
 	mu      sync.Mutex // protects the field below
@@ -126,7 +130,15 @@ func (d *DB) Address() string {
 
 // Ping returns nil if PostgreSQL answers.
 func (d *DB) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := timed(ctx)
 	defer cancel()
 	return d.readError(ctx, d.pool.Ping(ctx))
+}
+
+// errSlow is why a context of timed has ended that its caller did not end.
+var errSlow = errors.New("no answer within " + answerTimeout.String())
+
+// timed is a context for one answer of PostgreSQL.
+func timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, answerTimeout, errSlow)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -36,8 +37,11 @@ func (d *DB) callError(ctx context.Context, err, lost error) error {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return d.answerError(ctx, answer, lost)
 	}
-	if errors.Is(ctx.Err(), context.Canceled) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
+	case ctx.Err() != nil && !errors.Is(cause, errSlow): // the caller's time is over, which says little of PostgreSQL
+		return fmt.Errorf("%w: %w", lost, cause)
 	}
 	d.gone(ctx, err)
 	return fmt.Errorf("%w: %w", lost, withoutURL(err))
@@ -67,6 +71,7 @@ func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error
 // gone records that PostgreSQL is away, and logs it once.
 func (d *DB) gone(ctx context.Context, err error) {
 	d.metrics.errors.Inc()
+	d.again.Store(time.Now().Add(awayFor).UnixNano())
 	if !d.away.Swap(true) {
 		d.log.WarnContext(ctx, "PostgreSQL is away: tenants cannot be changed until it is back", "err", withoutURL(err))
 	}
@@ -75,6 +80,7 @@ func (d *DB) gone(ctx context.Context, err error) {
 
 // back records that PostgreSQL answers.
 func (d *DB) back(ctx context.Context) {
+	d.again.Store(0)
 	if d.away.Swap(false) {
 		d.log.InfoContext(ctx, "PostgreSQL is back")
 	}

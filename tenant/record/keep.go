@@ -22,14 +22,20 @@ const (
 )
 
 // Run carries changes to Redis, and keeps Redis as it must be, until ctx ends; then it returns nil. While PostgreSQL or
-// Redis is away, it tries again. Call Run once.
+// Redis is away, it tries again. Call Run or Relay once.
 func (d *DB) Run(ctx context.Context, m store.Mirror) error {
-	d.running.Store(true)
-	defer d.running.Store(false)
 	var wg sync.WaitGroup
-	wg.Go(func() { d.relay(ctx, m) })
+	wg.Go(func() { _ = d.Relay(ctx, m) }) // it is nil
 	wg.Go(func() { d.keep(ctx, m) })
 	wg.Wait()
+	return nil
+}
+
+// Relay is Run for a process that ends soon: it only carries changes to Redis.
+func (d *DB) Relay(ctx context.Context, m store.Mirror) error {
+	d.running.Store(true)
+	defer d.running.Store(false)
+	d.relay(ctx, m)
 	return nil
 }
 

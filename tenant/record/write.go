@@ -34,6 +34,9 @@ FROM arrakis.record r LEFT JOIN arrakis.documents d ON d.kind = $1 AND d.id = $2
 
 func (d *DB) row(ctx context.Context, n store.Name) (row, error) {
 	var r row
+	if time.Now().UnixNano() < d.again.Load() {
+		return row{}, store.ErrAway
+	}
 	err := d.pool.QueryRow(ctx, readRow, string(n.Kind), n.ID).Scan(&r.state, &r.now, &r.text, &r.number)
 	if err := d.readError(ctx, err); err != nil {
 		return row{}, err
@@ -66,7 +69,7 @@ func (r *row) stored() store.Stored {
 
 // Read returns what is stored of a document. Errors: [store.ErrAway], [store.ErrElsewhere], and that of ctx.
 func (d *DB) Read(ctx context.Context, n store.Name) (store.Stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := timed(ctx)
 	defer cancel()
 	r, err := d.row(ctx, n)
 	if err != nil {
@@ -107,7 +110,7 @@ func (d *DB) Write(ctx context.Context, c store.Change) (store.Version, error) {
 
 // write makes a change, and returns the number of the new version.
 func (d *DB) write(ctx context.Context, c store.Change) (number int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := timed(ctx)
 	defer cancel()
 	was, err := d.row(ctx, c.Name)
 	if err != nil {

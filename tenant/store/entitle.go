@@ -19,7 +19,7 @@ func (s *Store) Entitle(ctx context.Context, id string, o tenant.Observation) (u
 	if err := tenant.CheckID(id); err != nil {
 		return time.Time{}, false, err
 	}
-	c, _, err := s.Get(ctx, id)
+	c, err := s.inForce(ctx, id)
 	stored := &c
 	if errors.Is(err, ErrNotFound) {
 		stored, err = nil, nil
@@ -49,4 +49,14 @@ func (s *Store) Entitle(ctx context.Context, id string, o tenant.Observation) (u
 		return updatedAt, false, nil
 	}
 	return c.UpdatedAt, err == nil, err
+}
+
+// inForce reads the config in Redis, which is in force, whatever the system of record has. Its errors are those of Get.
+func (s *Store) inForce(ctx context.Context, id string) (tenant.Config, error) {
+	stored, err := s.mirrored(ctx, Name{KindTenant, id})
+	if err != nil {
+		return tenant.Config{}, err
+	}
+	c, _, err := parse[tenant.Config](Name{KindTenant, id}, stored)
+	return c, err
 }

@@ -114,17 +114,22 @@ func (l location) set(ctx context.Context, pipe redis.Pipeliner, text string) {
 // get reads the document n. It returns ErrNotFound if there is no document, and a *StoredError together with the version
 // if the document cannot be used.
 func get[T document](ctx context.Context, s *Store, n Name) (T, Version, error) {
-	var zero T
 	stored, err := s.stored(ctx, n)
 	if err != nil {
-		return zero, "", fmt.Errorf("read %s: %w", n, err)
+		var none T
+		return none, "", err
 	}
+	return parse[T](n, stored)
+}
+
+func parse[T document](n Name, stored Stored) (T, Version, error) {
+	var none T
 	if !stored.Exists() {
-		return zero, "", ErrNotFound
+		return none, "", ErrNotFound
 	}
 	doc, err := tenant.ParseStored[T]([]byte(stored.Text))
 	if err != nil {
-		return zero, stored.Version, &StoredError{Key: n.String(), Err: err}
+		return none, stored.Version, &StoredError{Key: n.String(), Err: err}
 	}
 	return doc, stored.Version, nil
 }
@@ -138,12 +143,17 @@ func (s *Store) stored(ctx context.Context, n Name) (Stored, error) {
 			return stored, err
 		}
 	}
+	return s.mirrored(ctx, n)
+}
+
+// mirrored reads what Redis has of the document n.
+func (s *Store) mirrored(ctx context.Context, n Name) (Stored, error) {
 	text, err := n.location().get(ctx, s.rdb).Result()
 	if errors.Is(err, redis.Nil) {
 		return Stored{}, nil
 	}
 	if err != nil {
-		return Stored{}, err
+		return Stored{}, fmt.Errorf("read %s: %w", n, err)
 	}
 	return storedIn(text), nil
 }

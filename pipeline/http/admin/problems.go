@@ -40,6 +40,11 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
 	case errors.Is(err, store.ErrConflict):
 		return conflict(r)
+	case errors.Is(err, store.ErrAway), errors.Is(err, store.ErrUncertain):
+		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		return problem.New(http.StatusServiceUnavailable, recordAway(err), "%s.", sentence(told(err).Error())).RetryAfter(retryAfter)
+	case errors.Is(err, store.ErrElsewhere):
+		return problem.New(http.StatusServiceUnavailable, "kept-elsewhere", "%s.", sentence(err.Error()))
 	case errors.Is(err, store.ErrCursor):
 		return malformed([]error{fault("cursor", "is not one that a list has returned; list again from the start")})
 	case errors.As(err, &asked):
@@ -112,4 +117,20 @@ func malformed(faults []error) *problem.Problem {
 func sentence(s string) string {
 	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// recordAway is the type of the problem that the system of record is away.
+func recordAway(err error) string {
+	if errors.Is(err, store.ErrUncertain) {
+		return "uncertain"
+	}
+	return "postgres-away"
+}
+
+// told is what a client is told of an error of the system of record: not which host or user failed, which the log says.
+func told(err error) error {
+	if errors.Is(err, store.ErrUncertain) {
+		return store.ErrUncertain
+	}
+	return store.ErrAway
 }
