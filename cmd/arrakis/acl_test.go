@@ -122,7 +122,7 @@ func TestRedisUser(t *testing.T) {
 			url, all := servers(t)
 			natsServer := testserver.NATS(t)
 			env := serveEnv(natsServer.URL(), "")
-			env["REDIS_URL"] = url
+			env["REDIS_URL"], env["POSTGRES_URL"] = url, testserver.PostgresDatabase(t)
 			_, err := natsServer.Connect(t).Subscribe("handlers.command.work", func(m *nats.Msg) { _ = m.Respond([]byte("{}")) })
 			if err != nil {
 				t.Fatal(err)

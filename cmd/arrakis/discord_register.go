@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"arrakis/pipeline/discord"
 	"arrakis/pipeline/discord/appcommands"
@@ -77,17 +76,11 @@ func (c *discordRegisterCmd) Run(ctx context.Context, p process) error {
 }
 
 func (c *discordRegisterCmd) read(p process) ([]byte, error) {
-	in := p.stdin
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close() //nolint:errcheck // only read
-		in = f
-	} else if in == nil {
-		return nil, errors.New("there is no standard input")
+	in, err := p.openInput(c.File)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close() //nolint:errcheck // only read
 	text, err := io.ReadAll(io.LimitReader(in, maxCommandsFile+1))
 	if err == nil && len(text) > maxCommandsFile {
 		err = fmt.Errorf("%s is larger than %d MiB: it is no file of commands", c.File, maxCommandsFile>>20)

@@ -182,9 +182,6 @@ func (b *bulkTotal) failed() error {
 	return errors.Join(errs...)
 }
 
-// progressEvery is how often a long run says how far it has come.
-const progressEvery = 2 * time.Second
-
 // runAll makes a run, part by part. It returns what was done also beside an error.
 func (s *deadLetterSelection) runAll(ctx context.Context, p process, store *deadletter.Store, run deadletter.Bulk) (total bulkTotal, err error) {
 	for said := time.Now(); ; {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,6 +41,18 @@ type process struct {
 	stdout    io.Writer
 	stderr    io.Writer
 	ask       func(question string) (yes bool, err error) // nil: nobody can be asked
+}
+
+// openInput opens a file, or standard input for -. The caller closes it.
+func (p process) openInput(file string) (io.ReadCloser, error) {
+	switch {
+	case file != "-":
+		return os.Open(file) //nolint:gosec // whoever runs the command names the file
+	case p.stdin == nil:
+		return nil, errors.New("there is no standard input")
+	default:
+		return io.NopCloser(p.stdin), nil
+	}
 }
 
 // sameSignal is the time within which a signal of the kind of the first is the first, sent twice. timeout(1) signals

@@ -29,6 +29,13 @@ var commandLines = map[string][]string{
 	"tenant boost":        {"comm_1 --commands=+5 --for=1h", "comm_1 --commands=many", "comm_1 --end", "nobody --end"},
 	"tenant upgrade":      {"comm_1 enterprise", "comm_1 gold"},
 	"tenant delete":       {"comm_2", "comm_1"},
+	"tenant import":       {"testdata/no-such-file", "-"},
+	"tenant rebuild":      {"", "--json"},
+	"tenant reconcile":    {"", "--json --repair", "--force"},
+	"tenant move":         {"--from redis --to postgres", "--from postgres --to redis --dry-run --json", "--from redis --to redis"},
+	"migrate up":          {"", "--json"},
+	"migrate status":      {"", "--json"},
+	"migrate down":        {""},
 	"account get":         {"acme", "acme --json", "nobody"},
 	"account list":        {"", "--json", "--limit 1"},
 	"account set":         {"acme --tier pro --counted together", "acme --commands=many", `acme --data {"tear":1}`},
@@ -252,6 +259,9 @@ func (s *site) refusals(t *testing.T) {
 		{"INGRESS_TOKEN": markWrong + " b", "ADMIN_TOKEN": markWrong + ",,", "VIEW_TOKEN": markWrong + "é"},
 		{"INGRESS_TOKEN": "x", "ADMIN_TOKEN": markWrong, "VIEW_TOKEN": markWrong},
 		{"INGRESS_AUTH": markWrong},
+		{"POSTGRES_URL": markWrong},
+		{"POSTGRES_URL": "postgres://u:" + markWrong + "@127.0.0.1:1/x"},
+		{"POSTGRES_URL": "postgres://u:" + markWrong + "@:x:/%zz?sslmode=" + markWrong},
 		{"HTTP_TLS_KEY": "-----BEGIN PRIVATE KEY-----\n" + markWrong, "HTTP_TLS_CERT": os.Args[0]},
 	} {
 		env := maps.Clone(wrong)
@@ -260,6 +270,7 @@ func (s *site) refusals(t *testing.T) {
 		s.env = env
 		s.command(t, "usage", "comm_1")
 		s.command(t, "provision")
+		s.command(t, "migrate", "status")
 		if len(change) > 0 {
 			s.command(t, "serve")
 		}

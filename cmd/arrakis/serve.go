@@ -13,6 +13,7 @@ import (
 type serveCmd struct {
 	natsSettings
 	redisSettings
+	recordSettings
 	httpSettings
 	discordSettings
 	workerSettings
@@ -41,7 +42,7 @@ func (c *serveCmd) validate(p process) error {
 		errs = append(errs, fmt.Errorf("serve needs %s; to try arrakis without settings, run `arrakis dev`",
 			strings.Join(missing, " and ")))
 	}
-	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.httpSettings.validate(), c.discordSettings.validate(),
+	return errors.Join(append(errs, c.natsSettings.validate(), c.redisSettings.validate(), c.recordSettings.validate(), c.httpSettings.validate(), c.discordSettings.validate(),
 		c.traceSettings.validate(p))...)
 }
 
@@ -67,6 +68,13 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 	defer func() { _ = rdb.Close() }() // all users of rdb have ended
 	o := workerOptions(&c.httpSettings, &c.workerSettings, &c.tenantSettings)
 	o.NATS, o.Redis, o.Logger, o.Streams, o.Discord = nc, rdb, log, c.streamSettings.options(), c.discordOptions()
+	if o.Record, err = c.open(ctx, log, o.Registry); err != nil {
+		return err
+	}
+	if o.Record != nil {
+		defer o.Record.Close()
+		log.InfoContext(ctx, "PostgreSQL is the system of record", "postgres", o.Record.Address())
+	}
 	stopTraces, err := c.exportTraces(ctx, p, &o)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/worker"
+	"arrakis/tenant/record"
 )
 
 // localNATS is the default address of NATS for the command line, and the one that `arrakis dev` uses.
@@ -30,6 +31,7 @@ const localNATS = "nats://127.0.0.1:4222"
 var settingGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "nats", Title: "NATS:"},
 	{Key: "redis", Title: "Redis:"},
+	{Key: "postgres", Title: "PostgreSQL:"},
 	{Key: "http", Title: "HTTP:"},
 	{Key: "discord", Title: "Discord:"},
 	{Key: "worker", Title: "Worker:"},
@@ -125,6 +127,7 @@ func defaults() kong.Vars {
 		"reload_poll_interval": short(o.ReloadPollInterval), "limit_on_redis_down": o.OnRedisDown.String(),
 		"discord_api_url":     o.Discord.APIURL,
 		"metrics_max_tenants": strconv.Itoa(o.MetricsMaxTenants),
+		"audit_retention":     short(record.DefaultAuditRetention),
 		"traces_per_second":   strconv.Itoa(o.Traces.PerSecond),
 		"max_ack_pending":     strconv.Itoa(o.Streams.MaxAckPending),
 		"stream_storage":      strings.ToLower(o.Streams.Storage.String()), "stream_replicas": strconv.Itoa(o.Streams.Replicas),

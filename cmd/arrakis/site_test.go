@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -28,6 +29,7 @@ const (
 	markAdmin   = "MARKadmintoken"
 	markView    = "MARKviewtoken"
 	markRedis   = "MARKredispassword"
+	markSQL     = "MARKpostgrespassword"
 	markWrong   = "MARKwrongtoken" // sent by a client that mistook one secret for another
 	// markBody is a user's interaction token. It is in the messages, and so in the bodies of dead letters, which are kept
 	// and shown as they came; nothing else may hold it.
@@ -59,9 +61,10 @@ type site struct {
 func newSite(t *testing.T, id identity) *site {
 	t.Helper()
 	s := &site{nats: testserver.NATS(t, id.server), redis: testserver.Redis(t, redisUser(t, markRedis)...)}
-	s.secrets = append([]string{markIngress, markNext, markAdmin, markView, markRedis, markWrong, "PRIVATE KEY"}, id.secrets...)
+	s.secrets = append([]string{markIngress, markNext, markAdmin, markView, markRedis, markSQL, markWrong, "PRIVATE KEY"}, id.secrets...)
 	s.env = id.with(s.nats)
 	s.env["REDIS_URL"] = "redis://arrakis:" + markRedis + "@" + s.redis.Addr()
+	s.env["POSTGRES_URL"] = postgresAs(t, markSQL)
 	var err error
 	settings := natsSettings{URL: s.env["NATS_URL"], Creds: s.env["NATS_CREDS"], NKey: s.env["NATS_NKEY"], Token: s.env["NATS_TOKEN"]}
 	s.nc = testserver.ConnectNATS(t, settings.URL, append(settings.options(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
@@ -98,6 +101,17 @@ func newSite(t *testing.T, id identity) *site {
 	})
 	s.awaitReady(t)
 	return s
+}
+
+// postgresAs is the URL of a new database, with a password, which the server does not look at.
+func postgresAs(t *testing.T, password string) string {
+	t.Helper()
+	u, err := url.Parse(testserver.PostgresDatabase(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(u.User.Username(), password)
+	return u.String()
 }
 
 // awaitReady waits until the process listens, and is ready.

@@ -16,6 +16,7 @@ import (
 type storeFlags struct {
 	outputFlags
 	redisSettings
+	postgresSettings
 }
 
 // withStore runs f with the store of tenants in Redis.
@@ -41,7 +42,16 @@ func (s *storeFlags) withRedis(ctx context.Context, f func(redis.UniversalClient
 		return err
 	}
 	defer func() { _ = rdb.Close() }() // nothing is pending
-	return repair(f(rdb, store.New(rdb, store.Options{Source: "cli"})))
+	db, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if db == nil {
+		return repair(f(rdb, store.New(rdb, store.Options{Source: "cli"})))
+	}
+	defer db.Close()
+	tenants := store.New(rdb, store.Options{Source: "cli", SystemOfRecord: db})
+	return repair(relayed(ctx, func(ctx context.Context) { _ = db.Relay(ctx, tenants.Mirror()) }, func() error { return f(rdb, tenants) })) // Relay returns nil
 }
 
 // repair adds to the error of a stored document that cannot be used which command replaces or deletes it. What is wrong

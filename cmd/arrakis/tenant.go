@@ -23,6 +23,11 @@ type tenantCmd struct {
 	Boost   tenantBoostCmd   `cmd:"" help:"Raise limits of a tenant for a time."`
 	Upgrade tenantUpgradeCmd `cmd:"" help:"Move a tenant to another tier, up or down."`
 	Delete  tenantDeleteCmd  `cmd:"" help:"Delete a tenant. Its community then has the free tier."`
+
+	Import    tenantImportCmd    `cmd:"" help:"Store the tenants of a list that was printed as JSON."`
+	Move      tenantMoveCmd      `cmd:"" help:"Move all tenants, tiers and flags between Redis and PostgreSQL."`
+	Rebuild   tenantRebuildCmd   `cmd:"" help:"Fill a Redis that was lost from PostgreSQL."`
+	Reconcile tenantReconcileCmd `cmd:"" help:"Compare Redis with PostgreSQL, and repair what differs."`
 }
 
 type tenantGetCmd struct {

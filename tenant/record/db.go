@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -68,9 +69,9 @@ type carried struct{ done chan struct{} }
 
 var _ store.SystemOfRecord = (*DB)(nil)
 
-// Open makes a DB. It connects when it is first used, and again whenever it must; the error is one of the URL, without
+// Open makes a DB, which does not depend on ctx any more. It connects when it is first used, and again whenever it must; the error is one of the URL, without
 // the password. The caller closes the DB.
-func Open(o Options) (*DB, error) {
+func Open(ctx context.Context, o Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {
 		return nil, badURL(err)
@@ -84,7 +85,7 @@ func Open(o Options) (*DB, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "arrakis"
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), config) // the context is that of nothing that lasts
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, badURL(err)
 	}
@@ -111,10 +112,11 @@ func CheckURL(url string) error {
 // badURL says what is wrong with a URL. The error of pgx repeats the URL, with a password that it hides only where it
 // finds one; so only what it wraps is told.
 func badURL(err error) error {
-	if inner := errors.Unwrap(err); inner != nil {
-		err = inner
+	reason := "it cannot be read"
+	if bad, ok := errors.AsType[*pgconn.ParseConfigError](err); ok && bad.Unwrap() != nil {
+		reason = oneLine(bad.Unwrap())
 	}
-	return fmt.Errorf("expected a URL such as postgres://user:password@host:5432/database: %w", withoutURL(err))
+	return fmt.Errorf("expected a URL such as postgres://user:password@host:5432/database: %s", reason)
 }
 
 func newCarried() *carried { return &carried{done: make(chan struct{})} }
@@ -132,7 +134,11 @@ func (d *DB) Address() string {
 func (d *DB) Ping(ctx context.Context) error {
 	ctx, cancel := timed(ctx)
 	defer cancel()
-	return d.readError(ctx, d.pool.Ping(ctx))
+	err := d.pool.Ping(ctx)
+	if d.readError(ctx, err) != nil {
+		return errors.New(oneLine(err))
+	}
+	return nil
 }
 
 // errSlow is why a context of timed has ended that its caller did not end.

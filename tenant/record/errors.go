@@ -37,14 +37,14 @@ func (d *DB) callError(ctx context.Context, err, lost error) error {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return d.answerError(ctx, answer, lost)
 	}
-	switch cause := context.Cause(ctx); {
+	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
-	case ctx.Err() != nil && !errors.Is(cause, errSlow): // the caller's time is over, which says little of PostgreSQL
-		return fmt.Errorf("%w: %w", lost, cause)
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSlow): // the caller's time is over, which says little of PostgreSQL
+		return fmt.Errorf("%w: %w", lost, ctx.Err())
 	}
 	d.gone(ctx, err)
-	return fmt.Errorf("%w: %w", lost, withoutURL(err))
+	return fmt.Errorf("%w: %s", lost, oneLine(err))
 }
 
 // answerError makes the error of an answer of PostgreSQL, by its class. The classes are those of appendix A of its manual.
@@ -73,7 +73,7 @@ func (d *DB) gone(ctx context.Context, err error) {
 	d.metrics.errors.Inc()
 	d.again.Store(time.Now().Add(awayFor).UnixNano())
 	if !d.away.Swap(true) {
-		d.log.WarnContext(ctx, "PostgreSQL is away: tenants cannot be changed until it is back", "err", withoutURL(err))
+		d.log.WarnContext(ctx, "PostgreSQL is away: tenants cannot be changed until it is back", "err", oneLine(err))
 	}
 	d.metrics.up.Set(0)
 }
@@ -87,10 +87,11 @@ func (d *DB) back(ctx context.Context) {
 	d.metrics.up.Set(1)
 }
 
-// withoutURL removes the URL, which may hold a password, from an error of package url.
-func withoutURL(err error) error {
+// oneLine is the text of an error on one line, without the URL that an error of package url has, which may hold a
+// password.
+func oneLine(err error) string {
 	if bad, ok := errors.AsType[*url.Error](err); ok {
-		return bad.Err
+		err = bad.Err
 	}
-	return err
+	return strings.Join(strings.Fields(err.Error()), " ")
 }

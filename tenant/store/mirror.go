@@ -234,20 +234,31 @@ func (m Mirror) Walk(ctx context.Context, f func([]Name) error) error {
 			return err
 		}
 	}
+	for _, kind := range []Kind{KindTenant, KindAccount} {
+		if err := m.walkKeys(ctx, kind, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkKeys is Walk for documents of a kind that have a key each.
+func (m Mirror) walkKeys(ctx context.Context, kind Kind, f func([]Name) error) error {
 	nodes, err := m.store.nodes(ctx)
 	if err != nil {
 		return err
 	}
+	prefix := Name{Kind: kind}.location().key
 	for _, n := range nodes {
 		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 			var keys []string
-			if keys, cursor, err = n.rdb.Scan(ctx, cursor, configPrefix+"*", walkCount).Result(); err != nil {
+			if keys, cursor, err = n.rdb.Scan(ctx, cursor, prefix+"*", walkCount).Result(); err != nil {
 				return err
 			}
 			names := make([]Name, 0, len(keys))
 			for _, key := range keys {
-				if id := strings.TrimPrefix(key, configPrefix); tenant.ValidID(id) {
-					names = append(names, Name{KindTenant, id})
+				if id := strings.TrimPrefix(key, prefix); tenant.ValidID(id) {
+					names = append(names, Name{kind, id})
 				}
 			}
 			if len(names) == 0 {

@@ -9,7 +9,7 @@ CREATE TABLE arrakis.record (
 );
 INSERT INTO arrakis.record DEFAULT VALUES;
 
--- Tenants, flags and tiers. A deleted document stays as a row, so that its version goes on when it is created again.
+-- Tenants, accounts, flags and tiers. A deleted document stays as a row, so that its version goes on when it is created again.
 CREATE TABLE arrakis.documents (
 	kind       text NOT NULL,
 	id         text COLLATE "C" NOT NULL,

@@ -1,0 +1,68 @@
+package record_test
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"arrakis/loadtest/testserver"
+	"arrakis/tenant/record"
+	"arrakis/tenant/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+
+// open makes a DB on a database.
+func open(t *testing.T, url string) *record.DB {
+	t.Helper()
+	d, err := record.Open(t.Context(), record.Options{URL: url, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// newStore makes a store that changes documents in d.
+func newStore(rdb redis.UniversalClient, d *record.DB) *store.Store {
+	return store.New(rdb, store.Options{Source: "test", SystemOfRecord: d})
+}
+
+// run runs d until the test ends.
+func run(t *testing.T, d *record.DB, m store.Mirror) {
+	t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = d.Run(t.Context(), m) }) // it is nil
+	t.Cleanup(wg.Wait)
+}
+
+// awaitUse waits until documents can be changed in d.
+func awaitUse(t *testing.T, d *record.DB) {
+	t.Helper()
+	testserver.Eventually(t, "documents can be changed in PostgreSQL", func() bool {
+		_, err := d.Read(t.Context(), store.Name{Kind: store.KindTiers})
+		return err == nil
+	})
+}
+
+// newRunning makes a store on a new database that is in use.
+func newRunning(t *testing.T, rdb redis.UniversalClient) (*store.Store, *record.DB) {
+	t.Helper()
+	d := open(t, testserver.PostgresDatabase(t))
+	s := newStore(rdb, d)
+	run(t, d, s.Mirror())
+	awaitUse(t, d)
+	return s, d
+}
+
+// wantNoDrift fails the test if Redis does not have what PostgreSQL has.
+func wantNoDrift(t *testing.T, d *record.DB, m store.Mirror) {
+	t.Helper()
+	report, err := d.Compare(t.Context(), m, record.CompareOptions{})
+	if err != nil || report.Total() != 0 || report.Pending != 0 {
+		t.Fatalf("drift: %+v, %v", report, err)
+	}
+}
