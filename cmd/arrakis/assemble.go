@@ -13,7 +13,7 @@ import (
 // workerOptions makes the worker's options from the settings of `dev` and `serve`.
 func workerOptions(h *httpSettings, w *workerSettings, t *tenantSettings) worker.Options {
 	o := worker.Options{
-		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), ViewTokens: commaList(h.ViewToken),
+		IngressTokens: commaList(h.IngressToken), AdminTokens: commaList(h.AdminToken), ViewTokens: commaList(h.ViewToken), NamedTokens: h.namedTokens(),
 		OpsHosts: h.opsHosts(),
 		Shards:   w.Shards, ShardMailbox: w.ShardMailbox,
 		HandlerConcurrency: w.HandlerConcurrency, TenantConcurrency: w.TenantConcurrency, HandlerTimeout: w.HandlerTimeout,

@@ -44,7 +44,7 @@ func TestEverySettingOfTheContract(t *testing.T) {
 		"NATS_URL": "", "NATS_CREDS": "", "NATS_NKEY": "", "NATS_TOKEN": "", "NATS_TLS_CA": "", "NATS_TLS_CERT": "", "NATS_TLS_KEY": "",
 		"REDIS_URL": `"redis://localhost:6379"`,
 		"HTTP_ADDR": `":8080"`, "OPS_ADDR": `"127.0.0.1:8081"`,
-		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "VIEW_TOKEN": "", "OPS_HOSTS": "",
+		"INGRESS_TOKEN": "", "INGRESS_AUTH": "", "ADMIN_TOKEN": "", "ADMIN_TOKENS": "", "VIEW_TOKEN": "", "OPS_HOSTS": "",
 		"DISCORD_PUBLIC_KEY": "", "DISCORD_APPLICATION_ID": "", "DISCORD_API_URL": `"https://discord.com/api/v10"`, "DISCORD_EPHEMERAL": "",
 		"HTTP_TLS_CERT": "", "HTTP_TLS_KEY": "", "HTTP_TLS_CLIENT_CA": "", "OPS_TLS_CERT": "", "OPS_TLS_KEY": "", "OPS_TLS_CLIENT_CA": "",
 		"SHARDS": "64", "SHARD_MAILBOX": "1024", "HANDLER_CONCURRENCY": "256", "TENANT_CONCURRENCY": "0", "HANDLER_TIMEOUT": "15s",
@@ -161,7 +161,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		"TENANT_CACHE_TTL": "0s", "RELOAD_POLL_INTERVAL": "1ms", "LIMIT_ON_REDIS_DOWN": "Local",
 		"METRICS_MAX_TENANTS": "x", "STREAM_STORAGE": "disk", "STREAM_REPLICAS": "6", "SHUTDOWN_TIMEOUT": "0s",
 		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "INGRESS_AUTH": "maybe", "INGRESS_TOKEN": "two words",
-		"ADMIN_TOKEN": "tab\there", "VIEW_TOKEN": "a,,b", "HTTP_ADDR": "8080", "OPS_ADDR": "localhost:http",
+		"ADMIN_TOKEN": "tab\there", "ADMIN_TOKENS": "ada=root:hunter2", "VIEW_TOKEN": "a,,b", "HTTP_ADDR": "8080", "OPS_ADDR": "localhost:http",
 		"DISCORD_PUBLIC_KEY": "hunter2", "DISCORD_APPLICATION_ID": "hunter2", "DISCORD_API_URL": "https://:hunter2@proxy", "DISCORD_EPHEMERAL": "Usage", "REDIS_URL": "http://redis:hunter2@r",
 		"NATS_URL": "nats://u:hunter2@", "NATS_TLS_CERT": "/no/such/file",
 	}, "serve", "--shards=5000")
@@ -172,7 +172,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		"SHARDS", "SHARD_MAILBOX", "HANDLER_CONCURRENCY", "TENANT_CONCURRENCY", "HANDLER_TIMEOUT", "MAX_ATTEMPTS", "RETRY_BACKOFF", "RETRY_UNTIL", "COMMAND_TTL", "OVERLOAD_AGE",
 		"TENANT_CACHE_SIZE", "TENANT_CACHE_TTL", "RELOAD_POLL_INTERVAL", "LIMIT_ON_REDIS_DOWN", "METRICS_MAX_TENANTS",
 		"STREAM_STORAGE", "STREAM_REPLICAS", "SHUTDOWN_TIMEOUT", "LOG_LEVEL", "LOG_FORMAT", "INGRESS_AUTH", "INGRESS_TOKEN",
-		"ADMIN_TOKEN", "VIEW_TOKEN", "HTTP_ADDR", "OPS_ADDR", "DISCORD_PUBLIC_KEY", "DISCORD_APPLICATION_ID", "DISCORD_API_URL", "DISCORD_EPHEMERAL", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",
+		"ADMIN_TOKEN", "ADMIN_TOKENS", "VIEW_TOKEN", "HTTP_ADDR", "OPS_ADDR", "DISCORD_PUBLIC_KEY", "DISCORD_APPLICATION_ID", "DISCORD_API_URL", "DISCORD_EPHEMERAL", "REDIS_URL", "NATS_URL", "NATS_TLS_KEY", "/no/such/file",
 	} {
 		if n := strings.Count(r.stderr, "arrakis: "+name+" "); n != 1 && !strings.Contains(r.stderr, name) {
 			t.Errorf("%s is not named once, but %d times", name, n)

@@ -88,6 +88,8 @@ func FuzzSettings(f *testing.F) {
 		{"LIMIT_ON_REDIS_DOWN", "closed", "STREAM_STORAGE", "disk"},
 		{"REDIS_URL", "redis://:" + fuzzedSecret + "@h:port", "INGRESS_TOKEN", fuzzedSecret + "\x00"},
 		{"NATS_URL", "nats://" + fuzzedSecret, "ADMIN_TOKEN", "a,é" + fuzzedSecret},
+		{"ADMIN_TOKENS", "ada=all:" + fuzzedSecret, "ADMIN_TOKENS", "ada=all:" + fuzzedSecret + ",bob=limits+view:" + fuzzedSecret},
+		{"ADMIN_TOKENS", fuzzedSecret, "ADMIN_TOKENS", fuzzedSecret + "=view:x"},
 		{"HTTP_ADDR", ":8080", "OPS_ADDR", "nowhere"},
 		{"LOG_LEVEL", "debug\nx", "MAX_ATTEMPTS", "9999999999999999999"},
 		{"STREAM_REPLICAS", "6", "INGRESS_AUTH", "none"},
@@ -143,7 +145,7 @@ func secretIn(env environment) (secret string) {
 		scheme, _, isURL := strings.Cut(value, "://")
 		switch {
 		case !strings.Contains(value, fuzzedSecret):
-		case strings.HasSuffix(name, "_TOKEN"), strings.HasSuffix(name, "_URL") && isURL && !strings.Contains(scheme, fuzzedSecret):
+		case strings.HasSuffix(name, "_TOKEN"), name == "ADMIN_TOKENS", strings.HasSuffix(name, "_URL") && isURL && !strings.Contains(scheme, fuzzedSecret):
 			secret = fuzzedSecret
 		default:
 			return ""

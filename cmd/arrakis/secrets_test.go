@@ -109,7 +109,7 @@ func (s *site) useIngress(t *testing.T) {
 		}
 		s.request(t, http.MethodPost, url, bodies[0], "Authorization", "Bearer "+markIngress, "Content-Type", "text/plain")
 		s.request(t, http.MethodGet, url, "", "Authorization", "Bearer "+markIngress)
-		for _, token := range []string{"", "Bearer " + markWrong, "Basic " + markIngress, "Bearer " + markAdmin, "Bearer " + markView} {
+		for _, token := range []string{"", "Bearer " + markWrong, "Basic " + markIngress, "Bearer " + markAdmin, "Bearer " + markView, "Bearer " + markNamed} {
 			if code := s.request(t, http.MethodPost, url, bodies[0], "Authorization", token); code != http.StatusUnauthorized {
 				t.Errorf("%s with %q: %d", url, token, code)
 			}
@@ -148,6 +148,7 @@ func (s *site) useOps(t *testing.T) {
 			t.Errorf("%s with the token: %d", request, code)
 		}
 		s.request(t, method, url, `{"x":1`, "Authorization", "Bearer "+markAdmin)
+		s.request(t, method, url, body, "Authorization", "Bearer "+markNamed)
 		guarded := strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/debug/pprof/")
 		for _, token := range []string{"", "Bearer " + markWrong, "Bearer " + markIngress} {
 			if code := s.request(t, method, url, body, "Authorization", token); guarded && code != http.StatusUnauthorized {
@@ -258,6 +259,9 @@ func (s *site) refusals(t *testing.T) {
 		{"NATS_URL": "http://u:" + markWrong + "@h:x"},
 		{"INGRESS_TOKEN": markWrong + " b", "ADMIN_TOKEN": markWrong + ",,", "VIEW_TOKEN": markWrong + "é"},
 		{"INGRESS_TOKEN": "x", "ADMIN_TOKEN": markWrong, "VIEW_TOKEN": markWrong},
+		{"INGRESS_TOKEN": "x", "ADMIN_TOKENS": "ada=all:" + markWrong + ",bob=all:" + markWrong},
+		{"INGRESS_TOKEN": "x", "ADMIN_TOKENS": markWrong},
+		{"INGRESS_TOKEN": "x", "ADMIN_TOKENS": "ada=" + markWrong + ":all"},
 		{"INGRESS_AUTH": markWrong},
 		{"POSTGRES_URL": markWrong},
 		{"POSTGRES_URL": "postgres://u:" + markWrong + "@127.0.0.1:1/x"},

@@ -60,7 +60,8 @@ type httpSettings struct {
 	OpsAddr      string `name:"ops-addr" group:"http" default:"127.0.0.1:8081" help:"Address of the console, metrics, health, the admin API and pprof."`
 	IngressToken string `name:"ingress-token" group:"http" placeholder:"TOKEN" help:"Bearer token that the ingress asks for, or several, comma-separated, while one is rotated."`
 	IngressAuth  choice `name:"ingress-auth" group:"http" oneof:"none" unquoted:"" default:"" placeholder:"none" help:"none accepts requests without a token; serve needs this setting or a token."`
-	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Token of the admin API, pprof and the console's log-in, or several, comma-separated. Without this one and VIEW_TOKEN they answer only on a loopback address."`
+	AdminToken   string `name:"admin-token" group:"http" placeholder:"TOKEN" help:"Token of the admin API, pprof and the console's log-in, or several, comma-separated. Without this one, ADMIN_TOKENS and VIEW_TOKEN they answer only on a loopback address."`
+	AdminTokens  string `name:"admin-tokens" group:"http" placeholder:"NAME=SCOPES:TOKEN,..." help:"Tokens with names, which the audit log has, and with scopes, joined by +: view (to look; the others include it), limits, tiers, deadletters, all. For example ada=all:TOKEN,support=limits+deadletters:TOKEN."`
 	ViewToken    string `name:"view-token" group:"http" placeholder:"TOKEN" help:"Token that may only look at the admin API and the console, or several, comma-separated."`
 	OpsHosts     string `name:"ops-hosts" group:"http" placeholder:"NAME,..." help:"Host names by which the ops address may be asked, such as ops.example.com or *.example.com. Always allowed: localhost, IP addresses and the host of OPS_ADDR."`
 	tlsSettings
@@ -259,21 +260,39 @@ func (s *httpSettings) validate() error {
 	if _, err := auth.NewBearer(commaList(s.IngressToken)...); err != nil {
 		errs = append(errs, fmt.Errorf("INGRESS_TOKEN (--ingress-token) %w", err))
 	}
-	admin, err := auth.NewBearer(commaList(s.AdminToken)...)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token) %w", err))
-	}
-	view, err := auth.NewBearer(commaList(s.ViewToken)...)
-	if err == nil {
-		_, err = auth.NewAccess(admin, view, false)
-	}
-	if err != nil {
-		errs = append(errs, fmt.Errorf("VIEW_TOKEN (--view-token) %w", err))
-	}
+	errs = append(errs, s.validateTokens())
 	if _, err := auth.NewHosts(commaList(s.OpsHosts)...); err != nil {
 		errs = append(errs, fmt.Errorf("OPS_HOSTS (--ops-hosts) %w", err))
 	}
 	return errors.Join(append(errs, s.tlsSettings.validate())...)
+}
+
+// validateTokens checks the tokens of the ops address.
+func (s *httpSettings) validateTokens() error {
+	var errs []error
+	access := auth.NewAccess(false)
+	if err := access.Add(auth.Admin, commaList(s.AdminToken)...); err != nil {
+		errs = append(errs, fmt.Errorf("ADMIN_TOKEN (--admin-token) %w", err))
+	}
+	if err := access.Add(auth.Viewer, commaList(s.ViewToken)...); err != nil {
+		errs = append(errs, fmt.Errorf("VIEW_TOKEN (--view-token) %w", err))
+	}
+	named, err := auth.ParseNamedTokens(commaList(s.AdminTokens))
+	if err != nil {
+		errs = append(errs, fmt.Errorf("ADMIN_TOKENS (--admin-tokens) %w", err))
+	}
+	for i, t := range named {
+		if err := access.Add(t.Grant, t.Token); err != nil {
+			errs = append(errs, fmt.Errorf("ADMIN_TOKENS (--admin-tokens) entry %d %w", i+1, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// namedTokens are the tokens of ADMIN_TOKENS, which validate has checked.
+func (s *httpSettings) namedTokens() []auth.NamedToken {
+	named, _ := auth.ParseNamedTokens(commaList(s.AdminTokens))
+	return named
 }
 
 // opsHosts are the names by which the ops address may be asked: those of OPS_HOSTS, and that of OPS_ADDR if it is one.

@@ -28,6 +28,7 @@ const (
 	markNext    = "MARKnexttoken"
 	markAdmin   = "MARKadmintoken"
 	markView    = "MARKviewtoken"
+	markNamed   = "MARKnamedtoken"
 	markRedis   = "MARKredispassword"
 	markSQL     = "MARKpostgrespassword"
 	markWrong   = "MARKwrongtoken" // sent by a client that mistook one secret for another
@@ -61,7 +62,7 @@ type site struct {
 func newSite(t *testing.T, id identity) *site {
 	t.Helper()
 	s := &site{nats: testserver.NATS(t, id.server), redis: testserver.Redis(t, redisUser(t, markRedis)...)}
-	s.secrets = append([]string{markIngress, markNext, markAdmin, markView, markRedis, markSQL, markWrong, "PRIVATE KEY"}, id.secrets...)
+	s.secrets = append([]string{markIngress, markNext, markAdmin, markView, markNamed, markRedis, markSQL, markWrong, "PRIVATE KEY"}, id.secrets...)
 	s.env = id.with(s.nats)
 	s.env["REDIS_URL"] = "redis://arrakis:" + markRedis + "@" + s.redis.Addr()
 	s.env["POSTGRES_URL"] = postgresAs(t, markSQL)
@@ -79,7 +80,7 @@ func newSite(t *testing.T, id identity) *site {
 	s.client = tlsClient(t, ca, ca.Client("client"))
 	args := []string{
 		"serve", "--http-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--ingress-token=" + markIngress + "," + markNext, "--admin-token=" + markAdmin,
-		"--view-token=" + markView,
+		"--view-token=" + markView, "--admin-tokens=ada=limits:" + markNamed,
 		"--http-tls-cert=" + cert, "--http-tls-key=" + key, "--ops-tls-cert=" + cert, "--ops-tls-key=" + key, "--ops-tls-client-ca=" + ca.File,
 		"--log-level=debug", "--max-attempts=1",
 	}

@@ -84,8 +84,8 @@ func (w *Worker) addOps() error {
 	if err != nil {
 		return err
 	}
-	if len(w.o.ViewTokens) > 0 && len(w.o.AdminTokens) == 0 {
-		w.o.Logger.Warn("nobody may change anything by the ops address: there are tokens that may look (VIEW_TOKEN), but none that may do more (ADMIN_TOKEN)")
+	if !access.Closed() && !access.CanChange() {
+		w.o.Logger.Warn("nobody may change anything by the ops address: there are tokens that may look (VIEW_TOKEN), but none that may do more (ADMIN_TOKEN, ADMIN_TOKENS)")
 	}
 	pages, err := console.Handler(console.Options{
 		Fleet: w.hub, Limits: limits, Directory: w.directory, DeadLetters: letters, Lanes: inLanes,

@@ -55,12 +55,16 @@ type Options struct {
 	// it. Defaults to nil: there is no ops address.
 	Ops net.Listener
 	// AdminTokens are the bearer tokens of the admin API, pprof and the console's log-in, as IngressTokens are those of
-	// the ingress. Defaults to none: if there are no ViewTokens either, everybody may do everything if Ops is bound to a
-	// loopback address, and nobody may do anything otherwise.
+	// the ingress. Their name is "admin". Defaults to none: if there are no ViewTokens and NamedTokens either, everybody may
+	// do everything if Ops is bound to a loopback address, and nobody may do anything otherwise.
 	AdminTokens []string
-	// ViewTokens are tokens that may only look: read the admin API and the console. None may be among AdminTokens.
-	// Defaults to none.
+	// ViewTokens are tokens that may only look: read the admin API and the console. Their name is "view". None may be among
+	// AdminTokens. Defaults to none.
 	ViewTokens []string
+	// NamedTokens are further tokens, each with the name that the audit log has of its changes, and with what it may do.
+	// Several may have one name while one is rotated. None may be given for another name or other scopes too. The worker
+	// keeps only their digests. Up to 64, together with AdminTokens and ViewTokens. Defaults to none.
+	NamedTokens []auth.NamedToken
 	// OpsHosts are the host names by which Ops may be asked, such as ops.example.com, or *.example.com for all names
 	// below it. localhost and IP addresses are always allowed. Defaults to none. See [auth.Hosts].
 	OpsHosts []string
@@ -192,17 +196,17 @@ func (o Options) withDefaults() Options {
 
 // access says who may do what on the ops address.
 func (o *Options) access(loopback bool) (auth.Access, error) {
-	admin, err := auth.NewBearer(o.AdminTokens...)
-	if err != nil {
+	access := auth.NewAccess(loopback)
+	if err := access.Add(auth.Admin, o.AdminTokens...); err != nil {
 		return auth.Access{}, fmt.Errorf("AdminTokens %w", err)
 	}
-	view, err := auth.NewBearer(o.ViewTokens...)
-	if err != nil {
+	if err := access.Add(auth.Viewer, o.ViewTokens...); err != nil {
 		return auth.Access{}, fmt.Errorf("ViewTokens %w", err)
 	}
-	access, err := auth.NewAccess(admin, view, loopback)
-	if err != nil {
-		return auth.Access{}, fmt.Errorf("ViewTokens %w", err)
+	for i := range o.NamedTokens {
+		if err := access.Add(o.NamedTokens[i].Grant, o.NamedTokens[i].Token); err != nil {
+			return auth.Access{}, fmt.Errorf("NamedTokens[%d] %w", i, err)
+		}
 	}
 	return access, nil
 }

@@ -102,7 +102,7 @@ func New(o Options) (*Worker, error) {
 			return nil, err
 		}
 	}
-	w.o.IngressTokens, w.o.AdminTokens, w.o.ViewTokens = nil, nil, nil // only their digests are kept
+	w.o.IngressTokens, w.o.AdminTokens, w.o.ViewTokens, w.o.NamedTokens = nil, nil, nil, nil // only their digests are kept
 	return w, nil
 }
 

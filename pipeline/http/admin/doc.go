@@ -20,7 +20,9 @@
 //	GET                      /v1/stream                       server-sent events
 //
 // Every path with GET but /v1/stream also serves HEAD. The API itself asks for no token: package ops checks the token
-// before it passes a request on.
+// before it passes a request on, and says what it gives ([auth.GrantOf]). Whoever may look may send GET and HEAD; each change
+// needs a scope, which the table of routes says. A PATCH of a tenant with the scope limits alone may have only the members
+// that are about limits.
 //
 // # Documents
 //

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/body"
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
@@ -107,6 +109,9 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
+	if err := checkPatch(r, patch); err != nil {
+		return answer{}, err
+	}
 	given, err := parseConditions(r)
 	if err != nil {
 		return answer{}, err
@@ -119,6 +124,27 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 		stored, v, err = a.patchVersion(r, patch, given)
 	}
 	return answer{body: view.Tenant(stored), etag: v}, err
+}
+
+// limitMembers are the members of a tenant that the scope limits may change.
+var limitMembers = []string{"rateLimits", "onLimit", "maxDelayed", "mode", "weight", "boosts"}
+
+// checkPatch refuses a patch of other members than limitMembers, unless the scope tiers is given.
+func checkPatch(r *http.Request, patch []byte) error {
+	grant := auth.GrantOf(r.Context())
+	if grant.Allows(auth.Tiers) {
+		return nil
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(patch, &members); err != nil {
+		return fault("body", "must be a JSON object")
+	}
+	for name := range members {
+		if !slices.Contains(limitMembers, name) {
+			return &problemError{grant.Check(auth.Tiers).About(fmt.Sprintf("%.64s", name))}
+		}
+	}
+	return nil
 }
 
 // patchVersion applies the patch to a config that meets the conditions of the request. The write fails if the config

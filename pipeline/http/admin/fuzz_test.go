@@ -21,6 +21,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/deadletter"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/http/live"
 	"arrakis/pipeline/lanes"
 	"arrakis/shard"
@@ -185,7 +186,11 @@ func storeHandler(tb testing.TB, rdb redis.UniversalClient) http.Handler {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return h
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := auth.WithGrant(r.Context(), auth.Admin, time.Time{})
+		defer cancel()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // endedHub is a hub whose process shuts down: nothing waits for it.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -102,83 +101,6 @@ type answer struct {
 	body   any           // nil: no body
 	etag   store.Version // "": no ETag
 	next   string        // address of the next page of a list; "": no further page
-}
-
-// resource is one path with its methods.
-type resource struct {
-	methods    map[string]endpoint
-	parameters []string // of the query
-}
-
-// resources are all resources, by path.
-func (a *api) resources() map[string]resource {
-	const get, put, patch, post, remove = http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete
-	tenants, flags := tenants(a.tenants), flags(a.tenants)
-	pages := []string{"limit", "cursor"}
-	return map[string]resource{
-		"/v1/tenants": {methods: map[string]endpoint{get: list(a.tenantPage)}, parameters: append(pages, "q")},
-		"/v1/tenants/{id}": {methods: map[string]endpoint{
-			get: tenants.serveGet, put: tenants.servePut, patch: a.patchTenant, remove: tenants.serveDelete,
-		}},
-		"/v1/tenants/{id}/boost":          {methods: map[string]endpoint{post: a.boost, remove: a.endBoosts}},
-		"/v1/tenants/{id}/explain":        {methods: map[string]endpoint{get: a.explain}, parameters: []string{"command", "user"}},
-		"/v1/tenants/{id}/usage":          {methods: map[string]endpoint{get: a.usage, remove: a.reset}},
-		"/v1/tenants/{id}/usage/{action}": {methods: map[string]endpoint{remove: a.reset}},
-		"/v1/flags":                       {methods: map[string]endpoint{get: list(a.flagPage)}, parameters: pages},
-		"/v1/flags/{id}":                  {methods: map[string]endpoint{get: flags.serveGet, put: flags.servePut, remove: flags.serveDelete}},
-		"/v1/audit": {
-			methods: map[string]endpoint{get: list(a.auditPage)}, parameters: append(pages, "target", "type", "since"),
-		},
-		"/v1/reload": {methods: map[string]endpoint{post: a.reload}, parameters: []string{"community"}},
-		"/v1/fleet":  {methods: map[string]endpoint{get: a.fleet}},
-		"/v1/deadletters": {
-			methods: map[string]endpoint{get: list(a.deadLetterPage)}, parameters: append(pages, "stream", "reason", "community", "order"),
-		},
-		"/v1/deadletters/{seq}":        {methods: map[string]endpoint{get: a.deadLetter, remove: a.deleteDeadLetter}},
-		"/v1/deadletters/{seq}/replay": {methods: map[string]endpoint{post: a.replay}},
-		"/v1/deadletters/replay":       {methods: map[string]endpoint{post: a.bulk(deadletter.ActionReplay)}},
-		"/v1/deadletters/purge":        {methods: map[string]endpoint{post: a.bulk(deadletter.ActionPurge)}},
-	}
-}
-
-// mux routes by path alone. The handlers check the method, because a ServeMux would not answer with a problem.
-func (a *api) mux() http.Handler {
-	mux := http.NewServeMux()
-	for path, res := range a.resources() {
-		if get, ok := res.methods[http.MethodGet]; ok {
-			res.methods[http.MethodHead] = get
-		}
-		allow := allowed(res.methods)
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			e, ok := res.methods[r.Method]
-			if !ok {
-				a.refuse(w, r, problem.MethodNotAllowed(w.Header(), r, allow))
-				return
-			}
-			a.serve(w, r, func(w http.ResponseWriter, r *http.Request) (answer, error) {
-				if err := checkQuery(r, res.parameters); err != nil {
-					return answer{}, err
-				}
-				return e(w, r)
-			})
-		})
-	}
-	mux.HandleFunc("/v1/stream", a.stream)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.refuse(w, r, problem.NotFound(r)) })
-	return mux
-}
-
-// allowed lists methods for the header Allow, in a fixed order.
-func allowed[T any](methods map[string]T) string {
-	var names []string
-	for _, m := range []string{
-		http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete,
-	} {
-		if _, ok := methods[m]; ok {
-			names = append(names, m)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // serve runs e and writes its answer, or the problem for its error.

@@ -49,6 +49,9 @@ type bed struct {
 
 const token = "s3cret"
 
+// tokenOf is a token that gives one scope.
+func tokenOf(s auth.Scope) string { return "s3cret-of-" + string(s) }
+
 func newBed(tb testing.TB) *bed {
 	tb.Helper()
 	mini := testserver.Miniredis(tb)
@@ -83,13 +86,14 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	bearer, err := auth.NewBearer(token)
-	if err != nil {
+	access := auth.NewAccess(false)
+	if err := access.Add(auth.Admin, token); err != nil {
 		tb.Fatal(err)
 	}
-	access, err := auth.NewAccess(bearer, auth.Bearer{}, false)
-	if err != nil {
-		tb.Fatal(err)
+	for _, s := range auth.Scopes {
+		if err := access.Add(auth.Grant{Name: "only-" + string(s), Scopes: []auth.Scope{s}}, tokenOf(s)); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	h, err = ops.Handler(ops.Options{Health: ops.NewHealth(nil), Admin: h, Access: access})
 	if err != nil {

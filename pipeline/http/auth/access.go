@@ -2,126 +2,133 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"arrakis/pipeline/http/problem"
 )
 
-// Role is what a request may do on the ops address. A higher role may do all that a lower one may.
-type Role int
-
-// The roles.
-const (
-	None  Role = iota // may not even look
-	View              // may look: send GET and HEAD
-	Admin             // may do everything
-)
-
-// String is the role's name, as sessions have it.
-func (r Role) String() string {
-	switch r {
-	case View:
-		return "view"
-	case Admin:
-		return "admin"
-	default:
-		return "none"
-	}
-}
-
-// Needed is the role that a request needs where looking is enough for requests that only read. A method that is not
-// known to only read needs Admin.
-func Needed(r *http.Request) Role {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return View
-	}
-	return Admin
-}
-
-// Access gives requests their roles. The zero value gives every request None. It is safe for concurrent use.
+// Access gives requests their grants by their tokens. The zero value gives every request none. It is safe for concurrent
+// use once all tokens are added. It keeps digests of the tokens, not the tokens themselves.
 type Access struct {
-	admin, view Bearer
-	open        bool // every request is Admin
+	tokens   []grantedToken
+	loopback bool
 }
 
-// NewAccess makes an Access: a token of admin gives Admin, one of view gives View. If there are no tokens at all, every
-// request on a loopback address is Admin, because whoever can send it has an account on this machine, and no request on
-// another address is. The error says that a token is in both.
-func NewAccess(admin, view Bearer, loopback bool) (Access, error) {
-	for _, digest := range view.digests {
-		for i := range admin.digests {
-			if digest == admin.digests[i] {
-				return Access{}, errors.New("has a token that is an admin token too, so it would not be view-only: use different tokens")
+// grantedToken is a token, and what it gives.
+type grantedToken struct {
+	digest [sha256.Size]byte
+	Grant
+}
+
+// maxGranted bounds the tokens of an Access, because each request is compared with all of them.
+const maxGranted = 64
+
+// NewAccess makes an Access without tokens. As long as it has none, every request on a loopback address may do everything,
+// because whoever can send it has an account on this machine, and no request on another address may do anything.
+func NewAccess(loopback bool) Access { return Access{loopback: loopback} }
+
+// Add adds tokens that give g: several are valid while one is rotated. There may be 16 of them, and 64 in all. The error says
+// what is wrong with them, or that one was added for another grant already; then none is added.
+func (a *Access) Add(g Grant, tokens ...string) error {
+	if err := g.validate(); err != nil {
+		return err
+	}
+	g.Scopes = slices.Compact(slices.Sorted(slices.Values(g.Scopes)))
+	bearer, err := NewBearer(tokens...)
+	if err != nil {
+		return err
+	}
+	added := slices.Clone(a.tokens)
+	for _, digest := range bearer.digests {
+		for i := range a.tokens {
+			if t := &a.tokens[i]; t.digest == digest && (t.Name != g.Name || !slices.Equal(t.Scopes, g.Scopes)) {
+				return errors.New("has a token that is given with another name or with other scopes too: use different tokens")
 			}
 		}
+		added = append(added, grantedToken{digest, g})
 	}
-	return Access{admin: admin, view: view, open: loopback && !admin.Required() && !view.Required()}, nil
+	if len(added) > maxGranted {
+		return fmt.Errorf("has too many tokens, want at most %d in all: remove those that nobody uses any more", maxGranted)
+	}
+	a.tokens = added
+	return nil
 }
 
-// Open reports whether every request is Admin, without a token.
-func (a Access) Open() bool { return a.open }
+// Open reports whether every request may do everything, without a token.
+func (a Access) Open() bool { return a.loopback && len(a.tokens) == 0 }
 
-// Closed reports whether no request can have a role, because there are no tokens and the address is not loopback.
-func (a Access) Closed() bool { return !a.open && !a.admin.Required() && !a.view.Required() }
+// Closed reports whether no request may do anything, because there are no tokens and the address is not loopback.
+func (a Access) Closed() bool { return !a.loopback && len(a.tokens) == 0 }
 
-// Grant is the role of a request. It ends at Until, which is zero for a role that does not end.
-type Grant struct {
-	Role  Role
-	Until time.Time
+// CanChange reports whether anybody may do more than look.
+func (a Access) CanChange() bool {
+	return a.Open() || slices.ContainsFunc(a.tokens, func(t grantedToken) bool {
+		return slices.ContainsFunc(t.Scopes, func(s Scope) bool { return s != View })
+	})
 }
 
-// Grant returns what the request may do at the time now. If it has a header Authorization, its cookies do not count.
-func (a Access) Grant(r *http.Request, now time.Time) Grant {
-	if a.open {
-		return Grant{Role: Admin}
+// Grant returns what the request may do at the time now, and when that ends: zero if it does not. If the request has a header
+// Authorization, its cookies do not count.
+func (a Access) Grant(r *http.Request, now time.Time) (g Grant, until time.Time) {
+	if a.Open() {
+		return local, time.Time{}
 	}
 	if r.Header.Get("Authorization") == "" {
 		return a.session(r, now)
 	}
 	token, ok := bearerToken(r)
-	isAdmin, isView := a.admin.find(token) >= 0, a.view.find(token) >= 0 // both, so that the time says nothing
-	switch {
-	case ok && isAdmin:
-		return Grant{Role: Admin}
-	case ok && isView:
-		return Grant{Role: View}
-	default:
-		return Grant{}
+	if t := a.find(token); ok && t != nil {
+		return t.Grant, time.Time{}
 	}
+	return Grant{}, time.Time{}
 }
 
-// Check returns nil if g is at least needed. Otherwise it returns a problem: 401, with the header WWW-Authenticate set
-// in h, or 403 if another token would be needed or there is none.
-func (a Access) Check(h http.Header, g Grant, needed Role) *problem.Problem {
-	switch {
-	case g.Role >= needed:
+// find returns the token, or nil. It takes the same time for every token of a length, right or wrong.
+func (a Access) find(token string) *grantedToken {
+	digest, found := sha256.Sum256([]byte(token)), -1
+	for i := range a.tokens {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], a.tokens[i].digest[:]), i, found)
+	}
+	if found < 0 {
 		return nil
+	}
+	return &a.tokens[found]
+}
+
+// Check returns nil if g has the scope needed. Otherwise it returns a problem: 401, with the header WWW-Authenticate set in
+// h, or 403 if another token would be needed or there is none.
+func (a Access) Check(h http.Header, g Grant, needed Scope) *problem.Problem {
+	switch {
 	case a.Closed():
 		return problem.New(http.StatusForbidden, "admin-token-needed",
 			"This address can be reached from other machines, so this path needs a token. Start arrakis with ADMIN_TOKEN, or bind OPS_ADDR to 127.0.0.1.")
-	case g.Role == None:
+	case !g.Allows(View):
 		return unauthorized(h)
 	default:
-		return problem.New(http.StatusForbidden, "view-only",
-			"The token or session may only look: it was made with VIEW_TOKEN. For this, use a token of ADMIN_TOKEN.")
+		return g.Check(needed)
 	}
 }
 
 type grantKey struct{}
 
-// WithGrant returns a context that carries g. It ends when g does: so does an answer that goes on for long.
-func WithGrant(ctx context.Context, g Grant) (context.Context, context.CancelFunc) {
+// WithGrant returns a context that carries g, and ends at until if that is not zero: so does an answer that goes on for
+// long.
+func WithGrant(ctx context.Context, g Grant, until time.Time) (context.Context, context.CancelFunc) {
 	ctx = context.WithValue(ctx, grantKey{}, g)
-	if g.Until.IsZero() {
+	if until.IsZero() {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadline(ctx, g.Until)
+	return context.WithDeadline(ctx, until)
 }
 
-// RoleOf returns the role that ctx carries, or None.
-func RoleOf(ctx context.Context) Role {
+// GrantOf returns the grant that ctx carries, or one that may do nothing.
+func GrantOf(ctx context.Context) Grant {
 	g, _ := ctx.Value(grantKey{}).(Grant)
-	return g.Role
+	return g
 }

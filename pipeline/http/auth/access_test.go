@@ -1,31 +1,41 @@
 package auth
 
 import (
-	"crypto/tls"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-func access(t *testing.T, admin, view string, loopback bool) Access {
+// access has the tokens of ADMIN_TOKEN, VIEW_TOKEN and ADMIN_TOKENS.
+func access(t *testing.T, admin, view, named string, loopback bool) Access {
 	t.Helper()
-	bearer := func(tokens string) Bearer {
+	list := func(tokens string) []string {
 		if tokens == "" {
-			return Bearer{}
+			return nil
 		}
-		b, err := NewBearer(strings.Split(tokens, ",")...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+		return strings.Split(tokens, ",")
 	}
-	a, err := NewAccess(bearer(admin), bearer(view), loopback)
+	a := NewAccess(loopback)
+	tokens, err := ParseNamedTokens(list(named))
+	err = errors.Join(err, a.Add(Admin, list(admin)...), a.Add(Viewer, list(view)...))
+	for _, n := range tokens {
+		err = errors.Join(err, a.Add(n.Grant, n.Token))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// grant is what a request may do, as one line.
+func grant(a Access, r *http.Request, now time.Time) string {
+	g, _ := a.Grant(r, now)
+	return strings.TrimSpace(g.Name + " " + join(g.Scopes, "+"))
 }
 
 func request(authorization string, cookies ...*http.Cookie) *http.Request {
@@ -41,50 +51,122 @@ func request(authorization string, cookies ...*http.Cookie) *http.Request {
 
 func TestGrantByToken(t *testing.T) {
 	for _, tt := range []struct {
-		admin, view string
-		loopback    bool
-		sent        string
-		want        Role
+		admin, view, named string
+		loopback           bool
+		sent               string
+		want               string // name and scopes; "" for none
 	}{
-		{"", "", true, "", Admin},
-		{"", "", false, "", None},
-		{"", "", false, "Bearer ", None},
-		{"a,b", "v,w", false, "Bearer b", Admin},
-		{"a,b", "v,w", false, "bearer w", View},
-		{"a,b", "v,w", false, "Bearer x", None},
-		{"a,b", "v,w", false, "Basic a", None},
-		{"a,b", "v,w", true, "", None}, // a token is asked for on loopback too
-		{"", "v", true, "", None},      // nobody is admin where only VIEW_TOKEN is set
-		{"", "v", true, "Bearer v", View},
-		{"", "v", true, "Bearer ", None},
+		{"", "", "", true, "", "local all"},
+		{"", "", "", false, "", ""},
+		{"", "", "", false, "Bearer ", ""},
+		{"a,b", "v,w", "", false, "Bearer b", "admin all"},
+		{"a,b", "v,w", "", false, "bearer w", "view view"},
+		{"a,b", "v,w", "", false, "Bearer x", ""},
+		{"a,b", "v,w", "", false, "Basic a", ""},
+		{"a,b", "v,w", "", true, "", ""}, // a token is asked for on loopback too
+		{"", "v", "", true, "", ""},      // nobody may change anything where only VIEW_TOKEN is set
+		{"", "v", "", true, "Bearer v", "view view"},
+		{"", "v", "", true, "Bearer ", ""},
+		{"a", "v", "ada=all:x,bob=limits+view:y", false, "Bearer a", "admin all"},
+		{"a", "v", "ada=all:x,bob=limits+view:y", false, "Bearer x", "ada all"},
+		{"a", "v", "ada=all:x,bob=limits+view:y", false, "Bearer y", "bob limits+view"},
+		{"", "", "bob=tiers:y", true, "", ""},
+		{"", "", "bob=tiers:old,bob=tiers:new", true, "Bearer new", "bob tiers"},
+		{"", "", "bob=tiers:a:b=c", true, "Bearer a:b=c", "bob tiers"},
 	} {
-		a := access(t, tt.admin, tt.view, tt.loopback)
-		if got := a.Grant(request(tt.sent), time.Now()).Role; got != tt.want {
-			t.Errorf("admin %q, view %q, loopback %v, sent %q: %v, want %v", tt.admin, tt.view, tt.loopback, tt.sent, got, tt.want)
+		a := access(t, tt.admin, tt.view, tt.named, tt.loopback)
+		if got := grant(a, request(tt.sent), time.Now()); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
 		}
 	}
 }
 
-func TestTokenInBoth(t *testing.T) {
-	b, err := NewBearer("one", "two")
-	if err != nil {
-		t.Fatal(err)
+// Each scope gives itself and looking, and nothing else, but for the one that gives all.
+func TestScopes(t *testing.T) {
+	for _, given := range append([]Scope{""}, Scopes...) {
+		g := Grant{Name: "ada"}
+		if given != "" {
+			g.Scopes = []Scope{given}
+		}
+		for _, needed := range Scopes {
+			want := given == needed || given == All || needed == View && given != ""
+			if g.Allows(needed) != want || (g.Check(needed) == nil) != want || g.Check(needed, needed) == nil != want {
+				t.Errorf("%q gives %q: %t, want %t", given, needed, !want, want)
+			}
+		}
+		if g.Allows("") != (given == All) || g.Check() == nil {
+			t.Errorf("%q gives what needs an unknown scope, or none", given)
+		}
 	}
-	if _, err := NewAccess(b, b, false); err == nil {
-		t.Error("no error")
+	g := Grant{Name: "ada", Scopes: []Scope{Limits, DeadLetters}}
+	if g.Check(Tiers, Limits) != nil || g.Check(Limits, Tiers) != nil {
+		t.Error("one of two scopes is not enough")
+	}
+	p := g.Check(Tiers)
+	if p.Status != http.StatusForbidden || p.Type != "urn:arrakis:problem:scope-needed" || !strings.Contains(p.Detail, `the scope tiers; the token "ada" has limits, deadletters`) {
+		t.Errorf("%+v", p)
 	}
 }
 
-func TestCheckRole(t *testing.T) {
-	a := access(t, "a", "v", false)
+// A token has one grant. Tokens that cannot be used change nothing.
+func TestAdd(t *testing.T) {
+	limited := Grant{Name: "ada", Scopes: []Scope{Limits, View}}
 	for _, tt := range []struct {
-		has, needed Role
-		status      int // 0: passes
+		Grant
+		tokens []string
+		ok     bool
 	}{
-		{None, View, 401}, {None, Admin, 401}, {View, View, 0}, {View, Admin, 403}, {Admin, View, 0}, {Admin, Admin, 0},
+		{limited, []string{"mine", "new"}, true},
+		{Grant{"ada", []Scope{View, Limits, View}}, []string{"mine"}, true}, // the same
+		{Grant{"ada", []Scope{Limits}}, []string{"mine"}, false},
+		{Grant{"bob", []Scope{Limits, View}}, []string{"mine"}, false},
+		{Admin, []string{"new", "mine"}, false},
+		{Admin, []string{""}, false},
+		{Admin, slices.Repeat([]string{"t"}, maxTokens+1), false},
+		{Grant{"", []Scope{All}}, []string{"new"}, false},
+		{Grant{"Ada", []Scope{All}}, []string{"new"}, false},
+		{Grant{"a b", []Scope{All}}, []string{"new"}, false},
+		{Grant{strings.Repeat("a", 33), []Scope{All}}, []string{"new"}, false},
+		{Grant{strings.Repeat("a", 32), []Scope{All}}, []string{"new"}, true},
+		{Grant{"a.b-c_9", []Scope{All}}, []string{"new"}, true},
+		{Grant{"ada", nil}, []string{"new"}, false},
+		{Grant{"ada", []Scope{"root"}}, []string{"new"}, false},
+		{Grant{"ada", []Scope{All, ""}}, []string{"new"}, false},
+	} {
+		a := NewAccess(false)
+		if err := a.Add(limited, "mine"); err != nil {
+			t.Fatal(err)
+		}
+		err := a.Add(tt.Grant, tt.tokens...)
+		if (err == nil) != tt.ok || err != nil && strings.Contains(err.Error(), "mine") {
+			t.Errorf("%+v with %.20q: %v", tt.Grant, tt.tokens, err)
+		}
+		if got := grant(a, request("Bearer new"), time.Now()); (got == "") == (tt.ok && slices.Contains(tt.tokens, "new")) {
+			t.Errorf("%+v with %.20q: the token gives %q", tt.Grant, tt.tokens, got)
+		}
+	}
+	a := NewAccess(false)
+	for i := range maxGranted {
+		if err := a.Add(Admin, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Add(Admin, "one-more"); err == nil {
+		t.Error("more tokens than an access may have")
+	}
+}
+
+func TestCheckAccess(t *testing.T) {
+	a := access(t, "a", "v", "", false)
+	for _, tt := range []struct {
+		has    Grant
+		needed Scope
+		status int // 0: passes
+	}{
+		{Grant{}, View, 401}, {Grant{}, All, 401}, {Viewer, View, 0}, {Viewer, All, 403}, {Admin, View, 0}, {Admin, All, 0},
 	} {
 		h := http.Header{}
-		p := a.Check(h, Grant{Role: tt.has}, tt.needed)
+		p := a.Check(h, tt.has, tt.needed)
 		got := 0
 		if p != nil {
 			got = p.Status
@@ -93,144 +175,37 @@ func TestCheckRole(t *testing.T) {
 			t.Errorf("%v for %v: %d, want %d; %v", tt.has, tt.needed, got, tt.status, h)
 		}
 	}
-	if p := access(t, "", "", false).Check(http.Header{}, Grant{}, View); p == nil || p.Status != http.StatusForbidden {
+	closed := NewAccess(false)
+	if p := closed.Check(http.Header{}, Grant{}, View); p == nil || p.Status != http.StatusForbidden {
 		t.Errorf("without tokens: %+v", p)
 	}
 }
 
-func TestSession(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	a := access(t, "first-admin,second-admin", "the-viewer", false)
-	for token, want := range map[string]Role{"first-admin": Admin, "second-admin": Admin, "the-viewer": View} {
-		c := a.LogIn(request(""), token, now)
-		if c == nil {
-			t.Fatalf("%s: no session", token)
-		}
-		if strings.Contains(c.Value, token) {
-			t.Errorf("the cookie holds the token: %s", c.Value)
-		}
-		g := a.Grant(request("", c), now)
-		if g.Role != want || !g.Until.Equal(now.Add(sessionTime)) {
-			t.Errorf("%s: %+v", token, g)
-		}
-		if g := a.Grant(request("", c), now.Add(sessionTime)); g.Role != None {
-			t.Errorf("%s: after its end: %+v", token, g)
-		}
-		if g := a.Grant(request("Bearer wrong", c), now); g.Role != None {
-			t.Errorf("%s: with a wrong bearer token beside it: %+v", token, g)
-		}
-		// A process with the same token takes it, one without does not: rotation ends sessions.
-		if g := access(t, "new,"+token, "", false).Grant(request("", c), now); want == Admin && g.Role != Admin {
-			t.Errorf("%s: another process: %+v", token, g)
-		}
-		if g := access(t, "new", "newer", false).Grant(request("", c), now); g.Role != None {
-			t.Errorf("%s: after rotation: %+v", token, g)
-		}
-	}
-	for _, token := range []string{"", "x", "first-admin,second-admin", "first-admin "} {
-		if c := a.LogIn(request(""), token, now); c != nil {
-			t.Errorf("%q: a session", token)
-		}
-	}
-}
-
-// A token that was ADMIN_TOKEN and is VIEW_TOKEN now gives its old sessions nothing.
-func TestSessionOfDemotedToken(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	c := access(t, "a", "", false).LogIn(request(""), "a", now)
-	if g := access(t, "b", "a", false).Grant(request("", c), now); g.Role != None {
-		t.Errorf("%+v", g)
-	}
-}
-
-// A browser may send several sessions: the one that gives the most counts, wherever it stands among a few.
-func TestSeveralSessions(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	a := access(t, "a", "v", false)
-	admin, view := a.LogIn(request(""), "a", now), a.LogIn(request(""), "v", now)
-	old := a.LogIn(request(""), "a", now.Add(-sessionTime))
+func TestCanChange(t *testing.T) {
 	for _, tt := range []struct {
-		sent []*http.Cookie
-		want Role
+		admin, view, named string
+		loopback, want     bool
 	}{
-		{[]*http.Cookie{old, admin}, Admin},
-		{[]*http.Cookie{admin, old}, Admin},
-		{[]*http.Cookie{view, old, admin}, Admin},
-		{[]*http.Cookie{old, view}, View},
-		{[]*http.Cookie{old, old}, None},
-		{[]*http.Cookie{old, old, old, old, admin}, None}, // too many to look at
+		{"", "", "", true, true},
+		{"", "", "", false, false},
+		{"a", "", "", false, true},
+		{"", "v", "", true, false},
+		{"", "v", "ada=view:x", true, false},
+		{"", "v", "ada=deadletters:x", false, true},
 	} {
-		if g := a.Grant(request("", tt.sent...), now); g.Role != tt.want {
-			t.Errorf("%v: %v, want %v", tt.sent, g.Role, tt.want)
+		if got := access(t, tt.admin, tt.view, tt.named, tt.loopback).CanChange(); got != tt.want {
+			t.Errorf("%+v: %t", tt, got)
 		}
-	}
-}
-
-func TestForgedSession(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	a := access(t, "a", "v", false)
-	c := a.LogIn(request(""), "v", now)
-	parts := strings.Split(c.Value, ".")
-	for name, value := range map[string]string{
-		"role":    "admin." + strings.Join(parts[1:], "."),
-		"end":     parts[0] + ".1900000000." + parts[2] + "." + parts[3],
-		"nonce":   parts[0] + "." + parts[1] + ".X." + parts[3],
-		"no MAC":  strings.Join(parts[:3], ".") + ".",
-		"bad MAC": strings.Join(parts[:3], ".") + ".%",
-		"short":   "view",
-		"empty":   "",
-		"longer":  c.Value + ".x",
-		"role x":  "none." + strings.Join(parts[1:], "."),
-	} {
-		if g := a.Grant(request("", &http.Cookie{Name: sessionCookie, Value: value}), now); g.Role != None {
-			t.Errorf("%s: %+v", name, g)
-		}
-	}
-}
-
-func TestCookieAttributes(t *testing.T) {
-	a := access(t, "a", "", false)
-	plain, secure := request(""), request("")
-	secure.TLS = &tls.ConnectionState{}
-	for _, r := range []*http.Request{plain, secure} {
-		for _, c := range []*http.Cookie{a.LogIn(r, "a", time.Now()), LogOut(r)} {
-			if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.Secure != (r.TLS != nil) {
-				t.Errorf("TLS %v: %s", r.TLS != nil, c)
-			}
-		}
-	}
-}
-
-func TestAttempts(t *testing.T) {
-	a, now := NewAttempts(), time.Unix(1_800_000_000, 0)
-	fails, succeeds := func() bool { return false }, func() bool { return true }
-	for i := range 2 * failuresPerMinute {
-		if wait := a.Try(now, succeeds); wait != 0 {
-			t.Fatalf("success %d waits %v: only failures count", i, wait)
-		}
-	}
-	for i := range failuresPerMinute {
-		if wait := a.Try(now, fails); wait != 0 {
-			t.Fatalf("failure %d waits %v", i, wait)
-		}
-	}
-	tried := false
-	wait := a.Try(now, func() bool { tried = true; return true })
-	if wait != time.Minute/failuresPerMinute || tried {
-		t.Errorf("one more waits %v, tried %v: it must not even learn whether its token is right", wait, tried)
-	}
-	if wait := a.Try(now.Add(wait), succeeds); wait != 0 {
-		t.Errorf("after the wait: %v", wait)
 	}
 }
 
 func TestWithGrant(t *testing.T) {
-	ctx, cancel := WithGrant(t.Context(), Grant{View, time.Now().Add(-time.Second)})
+	ctx, cancel := WithGrant(t.Context(), Viewer, time.Now().Add(-time.Second))
 	defer cancel()
-	if RoleOf(ctx) != View || ctx.Err() == nil {
-		t.Errorf("role %v, %v: a context ends with its session", RoleOf(ctx), ctx.Err())
+	if GrantOf(ctx).Name != "view" || ctx.Err() == nil {
+		t.Errorf("grant %v, %v: a context ends with its session", GrantOf(ctx), ctx.Err())
 	}
-	if RoleOf(t.Context()) != None {
-		t.Error("a context without a role has one")
+	if GrantOf(t.Context()).Allows(View) {
+		t.Error("a context without a grant has one")
 	}
 }

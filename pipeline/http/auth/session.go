@@ -23,19 +23,12 @@ const (
 
 // LogIn makes the cookie of a session for a token. It returns nil if the token is wrong.
 func (a Access) LogIn(r *http.Request, token string, now time.Time) *http.Cookie {
-	admin, view := a.admin.find(token), a.view.find(token) // both, so that the time says nothing
-	role := Admin
-	var digest [sha256.Size]byte
-	switch {
-	case admin >= 0:
-		digest = a.admin.digests[admin]
-	case view >= 0:
-		role, digest = View, a.view.digests[view]
-	default:
+	t := a.find(token)
+	if t == nil {
 		return nil
 	}
-	signed := role.String() + "." + strconv.FormatInt(now.Add(sessionTime).Unix(), 10) + "." + rand.Text()
-	c := cookie(r, signed+"."+base64.RawURLEncoding.EncodeToString(sign(digest, signed))) //nolint:gosec // see cookie
+	signed := t.Name + "." + strconv.FormatInt(now.Add(sessionTime).Unix(), 10) + "." + rand.Text()
+	c := cookie(r, signed+"."+base64.RawURLEncoding.EncodeToString(sign(t.digest, signed))) //nolint:gosec // see cookie
 	c.MaxAge = int(sessionTime.Seconds())
 	return c
 }
@@ -55,43 +48,60 @@ func cookie(r *http.Request, value string) *http.Cookie {
 	}
 }
 
-// session returns what the request may do by its cookies: the most that one of them gives. A browser sends an old one too
-// if it has a narrower path, and in front of the new one.
-func (a Access) session(r *http.Request, now time.Time) Grant {
+// session returns what the request may do by its cookies, and until when: by the one that gives most scopes. A browser sends
+// an old one too if it has a narrower path, and in front of the new one.
+func (a Access) session(r *http.Request, now time.Time) (best Grant, until time.Time) {
 	cookies := r.CookiesNamed(sessionCookie)
-	best := Grant{}
 	for _, c := range cookies[:min(len(cookies), maxSessions)] {
-		if g := a.grantOf(c.Value, now); g.Role > best.Role {
-			best = g
+		if g, end := a.grantOf(c.Value, now); g.breadth() > best.breadth() {
+			best, until = g, end
 		}
 	}
-	return best
+	return best, until
 }
 
-// grantOf returns what a session gives.
-func (a Access) grantOf(session string, now time.Time) Grant {
-	// role "." end in unix seconds "." nonce "." MAC of all before it
-	parts := strings.Split(session, ".")
-	if len(parts) != 4 {
-		return Grant{}
+// breadth is higher for a grant that gives more scopes.
+func (g Grant) breadth() int {
+	n := 0
+	for _, s := range Scopes {
+		if g.Allows(s) {
+			n++
+		}
 	}
-	role, tokens := View, a.view
-	if parts[0] == Admin.String() {
-		role, tokens = Admin, a.admin
+	return n
+}
+
+// grantOf returns what a session gives, and when it ends.
+func (a Access) grantOf(session string, now time.Time) (Grant, time.Time) {
+	// name of the token "." end in unix seconds "." nonce "." MAC of all before it; a name may have dots
+	signed, sum, _ := cutLast(session)
+	named, _, _ := cutLast(signed)
+	name, ends, ok := cutLast(named)
+	mac, err := base64.RawURLEncoding.DecodeString(sum)
+	if !ok || err != nil {
+		return Grant{}, time.Time{}
 	}
-	mac, err := base64.RawURLEncoding.DecodeString(parts[3])
-	if err != nil {
-		return Grant{}
+	end, err := strconv.ParseInt(ends, 10, 64)
+	until := time.Unix(end, 0)
+	if err != nil || !now.Before(until) {
+		return Grant{}, time.Time{}
 	}
-	signed, valid := strings.Join(parts[:3], "."), false
-	for _, digest := range tokens.digests {
-		valid = hmac.Equal(mac, sign(digest, signed)) || valid
+	var g Grant
+	for i := range a.tokens {
+		if t := &a.tokens[i]; t.Name == name && hmac.Equal(mac, sign(t.digest, signed)) {
+			g = t.Grant
+		}
 	}
-	end, err := strconv.ParseInt(parts[1], 10, 64)
-	if until := time.Unix(end, 0); valid && err == nil && now.Before(until) {
-		return Grant{Role: role, Until: until}
+	return g, until
+}
+
+// cutLast cuts s at its last dot.
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return s, "", false
 	}
-	return Grant{}
+	return s[:i], s[i+1:], true
 }
 
 // sign is the MAC of a session under a key that only a process with the token can derive.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"arrakis/pipeline/fleet"
-	"arrakis/pipeline/http/auth"
 )
 
 // samplePaths are addresses of all pages, with an ID for what is in their patterns.
@@ -124,7 +123,7 @@ func TestViewOnly(t *testing.T) {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
-			if r := b.ask(t, method, path, "{}", as...); r.status != http.StatusForbidden || !strings.Contains(r.body, "view-only") {
+			if r := b.ask(t, method, path, "{}", as...); r.status != http.StatusForbidden || !strings.Contains(r.body, "scope-needed") {
 				t.Errorf("%s %s: %d %s", method, path, r.status, r.body)
 			}
 			if r := b.ask(t, method, path, "{}", "Origin", "https://evil.example"); r.status != http.StatusForbidden || !strings.Contains(r.body, "foreign-origin") {
@@ -146,14 +145,14 @@ func TestLogIn(t *testing.T) {
 	if form.status != http.StatusOK || !strings.Contains(form.body, `name="next" value="/waiting?x=1"`) {
 		t.Errorf("the form: %d %s", form.status, form.body)
 	}
-	for token, role := range map[string]auth.Role{adminToken: auth.Admin, viewToken: auth.View} {
+	for token, name := range map[string]string{adminToken: "admin", viewToken: "view", limitsToken: "support"} {
 		r := b.logIn(t, token, "/waiting?x=1", "Origin", b.url, "Sec-Fetch-Site", "same-origin")
 		c := r.cookie
 		if r.status != http.StatusSeeOther || r.header.Get("Location") != "/waiting?x=1" || c == nil || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*60*60 {
 			t.Fatalf("%s: %d %+v", token, r.status, c)
 		}
 		as := []string{"Authorization", "", "Cookie", c.Name + "=" + c.Value}
-		if r := b.ask(t, http.MethodGet, "/waiting", "", as...); r.status != http.StatusOK || strings.Contains(r.body, "View only") != (role == auth.View) {
+		if r := b.ask(t, http.MethodGet, "/waiting", "", as...); r.status != http.StatusOK || strings.Contains(r.body, "View only") != (name == "view") || !strings.Contains(r.body, "by the token "+name+`"`) {
 			t.Errorf("%s: %d", token, r.status)
 		}
 		if r := b.ask(t, http.MethodGet, "/login", "", as...); r.status != http.StatusSeeOther || r.header.Get("Location") != "/" {

@@ -28,7 +28,7 @@ func (c *console) serveLogIn(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		next := ownPath(r.URL.Query().Get("next"))
-		if c.access.Grant(r, time.Now()).Role > auth.None {
+		if grant, _ := c.access.Grant(r, time.Now()); grant.Allows(auth.View) {
 			http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // a path here: ownPath
 			return
 		}

@@ -85,17 +85,16 @@ func (c *console) navigation() []entry {
 
 // frame is what the template of a page gets.
 type frame struct {
-	Title     string
-	Nav       []entry
-	Current   string // path of the entry of Nav that the page belongs to
-	Charts    bool
-	Style     string
-	Script    string
-	CanChange bool // the reader may change something
-	Role      auth.Role
-	Session   bool // there is a session to log out of
-	Version   string
-	Data      any
+	Title   string
+	Nav     []entry
+	Current string // path of the entry of Nav that the page belongs to
+	Charts  bool
+	Style   string
+	Script  string
+	Grant   auth.Grant
+	Session bool // there is a session to log out of
+	Version string
+	Data    any
 
 	ctx     context.Context //nolint:containedctx // of one request; the frame lives as long as it
 	console *console
@@ -103,6 +102,36 @@ type frame struct {
 	looked   bool           // snapshot is set; it is the same for all parts of the page, which wait for it once
 	snapshot *live.Snapshot // nil if the fleet is not known
 }
+
+// May reports whether the reader has one of the scopes. The error is for a scope that there is not.
+func (f *frame) May(scopes ...auth.Scope) (bool, error) {
+	for _, s := range scopes {
+		if !slices.Contains(auth.Scopes, s) {
+			return false, fmt.Errorf("there is no scope %q", s)
+		}
+	}
+	return slices.ContainsFunc(scopes, f.Grant.Allows), nil
+}
+
+// Bounds says what the reader may change, if that is not everything.
+func (f *frame) Bounds() string {
+	var may []string
+	for _, s := range []auth.Scope{auth.Limits, auth.Tiers, auth.DeadLetters} {
+		if f.Grant.Allows(s) {
+			may = append(may, scopeNames[s])
+		}
+	}
+	switch {
+	case f.Grant.Allows(auth.All):
+		return ""
+	case len(may) == 0:
+		return "View only"
+	}
+	return "Only " + strings.Join(may, ", ")
+}
+
+// scopeNames say for people what may be changed.
+var scopeNames = map[auth.Scope]string{auth.Limits: "limits", auth.Tiers: "tenants and flags", auth.DeadLetters: "dead letters"}
 
 // Live renders a live part where it stands. pairs are the names and values of its parameters.
 func (f *frame) Live(name string, pairs ...string) (template.HTML, error) {
@@ -156,9 +185,9 @@ func (c *console) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 const pageTimeout = 10 * time.Second
 
 func (c *console) newFrame(r *http.Request, title, current string) *frame {
-	role := auth.RoleOf(r.Context())
+	grant := auth.GrantOf(r.Context())
 	return &frame{
-		Title: title, Nav: c.navigation(), Current: current, Role: role, CanChange: role >= auth.Admin, Session: role > auth.None && !c.access.Open(),
+		Title: title, Nav: c.navigation(), Current: current, Grant: grant, Session: grant.Allows(auth.View) && !c.access.Open(),
 		Version: c.version, ctx: r.Context(), console: c,
 	}
 }

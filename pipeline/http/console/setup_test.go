@@ -47,6 +47,10 @@ type bed struct {
 const (
 	adminToken = "admin-token"
 	viewToken  = "view-token"
+
+	limitsToken  = "limits-token"
+	tiersToken   = "tiers-token"
+	lettersToken = "letters-token"
 )
 
 func newBed(tb testing.TB) *bed {
@@ -69,16 +73,14 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		tb.Fatal(err)
 	}
 	b.storeLetter(tb, map[string]string{contract.HeaderSubject: evil, contract.HeaderError: evil, contract.HeaderStream: evil, contract.HeaderReason: evil, "X-Evil": evil}, evil)
-	bearer := func(token string) auth.Bearer {
-		b, err := auth.NewBearer(token)
-		if err != nil {
+	access := auth.NewAccess(true)
+	for token, g := range map[string]auth.Grant{
+		adminToken: auth.Admin, viewToken: auth.Viewer, limitsToken: {Name: "support", Scopes: []auth.Scope{auth.Limits}},
+		tiersToken: {Name: "sales", Scopes: []auth.Scope{auth.Tiers}}, lettersToken: {Name: "oncall", Scopes: []auth.Scope{auth.DeadLetters}},
+	} {
+		if err := access.Add(g, token); err != nil {
 			tb.Fatal(err)
 		}
-		return b
-	}
-	access, err := auth.NewAccess(bearer(adminToken), bearer(viewToken), true)
-	if err != nil {
-		tb.Fatal(err)
 	}
 	b.access = access
 	h, err := Handler(Options{

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,19 +9,20 @@ import (
 	"time"
 
 	"arrakis/pipeline/http/auth"
+	"arrakis/tenant/store"
 )
 
-// guardedHandler is an ops address with an API and a console that answer with the role of the request.
+// guardedHandler is an ops address with an API and a console that answer with the origin of the request, and its scopes.
 func guardedHandler(t *testing.T, a auth.Access) http.Handler {
 	t.Helper()
-	role := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(auth.RoleOf(r.Context()).String()))
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%v %v", store.OriginOf(r.Context()), auth.GrantOf(r.Context()).Scopes)
 	})
-	return handler(t, Options{Health: NewHealth(nil), Admin: role, Console: role, Access: a})
+	return handler(t, Options{Health: NewHealth(nil), Admin: who, Console: who, Access: a})
 }
 
-// TestViewOnly: a request that may only look gets what GET and HEAD give, and is refused everything else, by whatever
-// way it says who it is.
+// TestViewOnly: a request that may only look gets what GET and HEAD of pages give, and is refused everything else, by
+// whatever way it says who it is. What it asks of the API the API refuses.
 func TestViewOnly(t *testing.T) {
 	a := access(t, "admin-token", "view-token", false)
 	h := guardedHandler(t, a)
@@ -35,7 +37,7 @@ func TestViewOnly(t *testing.T) {
 		name  string
 		by    func(*http.Request)
 		reads int // status of GET and HEAD
-		all   int // status of the rest, and of pprof
+		all   int // status of the rest, and of pprof, but not of the API
 	}{
 		{"view token", bearer("view-token"), 200, 403},
 		{"view session", session("view-token"), 200, 403},
@@ -47,7 +49,7 @@ func TestViewOnly(t *testing.T) {
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 			http.MethodOptions, http.MethodTrace, "get", "QUERY",
 		} {
-			for path, want := range map[string]int{"/v1/tenants": tt.reads, "/": tt.reads, "/tenants/x": tt.reads, "/debug/pprof/cmdline": tt.all} {
+			for path, want := range map[string]int{"/": tt.reads, "/tenants/x": tt.reads, "/debug/pprof/cmdline": tt.all} {
 				if method != http.MethodGet && method != http.MethodHead {
 					want = tt.all
 				}
@@ -58,10 +60,43 @@ func TestViewOnly(t *testing.T) {
 				if w.Code != want {
 					t.Errorf("%s: %s %s: %d, want %d: %s", tt.name, method, path, w.Code, want, w.Body)
 				}
-				if w.Code == http.StatusForbidden && !strings.Contains(w.Body.String(), "view-only") {
+				if w.Code == http.StatusForbidden && !strings.Contains(w.Body.String(), "scope-needed") {
 					t.Errorf("%s: %s %s: %s", tt.name, method, path, w.Body)
 				}
 			}
+		}
+	}
+}
+
+// TestOrigin: changes are of the token by whose bearer or session they are asked for, of the address that sends them, and
+// of the request.
+func TestOrigin(t *testing.T) {
+	a := access(t, "admin-token", "", false)
+	if err := a.Add(auth.Grant{Name: "ada", Scopes: []auth.Scope{auth.Limits, auth.DeadLetters}}, "ada-token"); err != nil {
+		t.Fatal(err)
+	}
+	h := guardedHandler(t, a)
+	cookie := a.LogIn(httptest.NewRequest(http.MethodPost, "http://localhost:8081/login", http.NoBody), "ada-token", time.Now())
+	for _, tt := range []struct {
+		headers []string
+		remote  string
+		want    string
+	}{
+		{[]string{"Authorization", "Bearer admin-token"}, "192.0.2.7:4711", "{api:admin 192.0.2.7 r-1} [all]"},
+		{[]string{"Authorization", "Bearer ada-token"}, "[2001:db8::7]:4711", "{api:ada 2001:db8::7 r-1} [deadletters limits]"},
+		{[]string{"Cookie", cookie.String(), "Sec-Fetch-Site", "same-origin"}, "192.0.2.7:4711", "{console:ada 192.0.2.7 r-1} [deadletters limits]"},
+		{[]string{"Authorization", "Bearer ada-token"}, "@", "{api:ada @ r-1} [deadletters limits]"}, // a socket without an address
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost:8081/v1/tenants", http.NoBody)
+		r.RemoteAddr = tt.remote
+		r.Header.Set("X-Request-Id", "r-1")
+		for i := 0; i < len(tt.headers); i += 2 {
+			r.Header.Set(tt.headers[i], tt.headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Body.String() != tt.want || w.Header().Get("X-Request-Id") != "r-1" {
+			t.Errorf("%v: %s, want %s", tt.headers, w.Body, tt.want)
 		}
 	}
 }
@@ -95,7 +130,7 @@ func TestPagesLeadToLogIn(t *testing.T) {
 		t.Errorf("a link on another site: %d %s", w.Code, w.Body)
 	}
 	for _, path := range []string{"/login", "/logout", "/assets/x/app.css"} {
-		if w := ask(path); w.Code != http.StatusOK || w.Body.String() != "none" {
+		if w := ask(path); w.Code != http.StatusOK || w.Body.String() != "{  } []" {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

@@ -5,14 +5,14 @@
 //	GET /readyz, /ready     200 ready or degraded, 503 not_ready or draining, with every check
 //	GET /openapi.json       what both addresses serve, for everybody
 //	GET /metrics            Prometheus or OpenMetrics
-//	    /debug/pprof/       for admins; cmdline has no arguments, because they may hold secrets
-//	    /v1/                the admin API: GET and HEAD for whoever may look, the rest for admins
+//	    /debug/pprof/       for the scope all; cmdline has no arguments, because they may hold secrets
+//	    /v1/                the admin API, for whoever may look; it says which scope a change needs
 //	    /                   the console; /login, /logout and /assets/ are for everybody
 //
-// [auth.Access] says who may look and who is an admin: by a token, by a session, or, where no token is set, by asking on
-// a loopback address. Here alone is it decided, by method and path, before the API or the console sees a request: a role
-// that may only look is refused whatever page or program sends the request. A browser without a session that asks for a
-// page is sent to the log-in.
+// [auth.Access] says what a request may do: by a token, by a session, or, where no token is set, by asking on a loopback
+// address. Nothing but what is listed as for everybody sees a request that may not even look. What else a request to the API
+// may do is in the API's table of routes, so a scope is needed whatever page or program sends the request. A browser without
+// a session that asks for a page is sent to the log-in.
 //
 // Requests for a foreign host, and those that a browser sends for a page of another site, are refused with 403, with or
 // without a token; see [auth.Hosts]. Two kinds of paths are excepted: health, which the ingress serves to everybody,

@@ -26,12 +26,13 @@ type Options struct {
 	Health *Health
 	// Gatherer collects the metrics. Defaults to none: /metrics answers 404.
 	Gatherer prometheus.Gatherer
-	// Admin serves all paths under /v1/. Defaults to none: they answer 404.
+	// Admin serves all paths under /v1/. It is asked by requests that may look, and must check whether they may change what
+	// they ask it to. Defaults to none: they answer 404.
 	Admin http.Handler
 	// Console serves the pages. It is asked for all other paths by requests that may look, and by every request for
 	// /login, /logout and /assets/. Defaults to none: they answer 404.
 	Console http.Handler
-	// Access gives requests for /v1/, /debug/pprof/ and the console their roles, which [auth.RoleOf] returns. Defaults
+	// Access gives requests for /v1/, /debug/pprof/ and the console their grants, which [auth.GrantOf] returns. Defaults
 	// to one that refuses all of them.
 	Access auth.Access
 	// Hosts are the hosts that requests may name, and with them the web pages that may send requests. Defaults to
@@ -54,12 +55,12 @@ func Handler(o Options) (http.Handler, error) {
 		mux.Handle("/metrics", o.metrics())
 	}
 	if o.Admin != nil {
-		mux.Handle("/v1/", o.guarded(o.Admin, auth.Needed))
+		mux.Handle("/v1/", o.guarded(o.Admin, func(*http.Request) auth.Scope { return auth.View }))
 	}
 	for path, h := range map[string]http.HandlerFunc{
 		"": pprof.Index, "cmdline": commandLine, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
 	} {
-		mux.Handle("/debug/pprof/"+path, o.guarded(h, func(*http.Request) auth.Role { return auth.Admin }))
+		mux.Handle("/debug/pprof/"+path, o.guarded(h, func(*http.Request) auth.Scope { return auth.All }))
 	}
 	if o.Console == nil {
 		o.Console = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { deny(w, problem.NotFound(r)) })
@@ -69,7 +70,7 @@ func Handler(o Options) (http.Handler, error) {
 	for _, path := range []string{"/login", "/logout", "/assets/"} {
 		mux.Handle(path, o.local(o.Console))
 	}
-	mux.Handle("/", o.page(o.guarded(o.Console, auth.Needed)))
+	mux.Handle("/", o.page(o.guarded(o.Console, forPage)))
 	return mux, nil
 }
 
@@ -103,16 +104,24 @@ func (o *Options) local(next http.Handler) http.Handler {
 	})
 }
 
-// guarded passes local requests on to next that have the role needed. The request's context carries the role, and the
+// forPage is the scope that a request to the console needs.
+func forPage(r *http.Request) auth.Scope {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return auth.View
+	}
+	return auth.All
+}
+
+// guarded passes local requests on to next that have the scope needed. The request's context carries its grant, and the
 // origin of what it changes.
-func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Role) http.Handler {
+func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Scope) http.Handler {
 	return o.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		grant := o.Access.Grant(r, time.Now())
+		grant, until := o.Access.Grant(r, time.Now())
 		if p := o.Access.Check(w.Header(), grant, needed(r)); p != nil {
 			deny(w, p)
 			return
 		}
-		ctx, cancel := auth.WithGrant(r.Context(), grant)
+		ctx, cancel := auth.WithGrant(r.Context(), grant, until)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(store.WithOrigin(ctx, origin(w.Header(), r, grant))))
 	}))
@@ -122,10 +131,11 @@ func (o *Options) guarded(next http.Handler, needed func(*http.Request) auth.Rol
 func (o *Options) page(next http.Handler) http.Handler {
 	toLogIn := o.local(http.HandlerFunc(logIn))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		wantsPage := auth.Needed(r) == auth.View && strings.Contains(r.Header.Get("Accept"), "text/html")
-		if wantsPage && o.Access.Grant(r, time.Now()).Role == auth.None {
-			toLogIn.ServeHTTP(w, r)
-			return
+		if forPage(r) == auth.View && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			if grant, _ := o.Access.Grant(r, time.Now()); !grant.Allows(auth.View) {
+				toLogIn.ServeHTTP(w, r)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -192,19 +192,14 @@ func TestSlowCheck(t *testing.T) {
 
 func access(t *testing.T, admin, view string, loopback bool) auth.Access {
 	t.Helper()
-	bearer := func(token string) auth.Bearer {
+	a := auth.NewAccess(loopback)
+	for token, g := range map[string]auth.Grant{admin: auth.Admin, view: auth.Viewer} {
 		if token == "" {
-			return auth.Bearer{}
+			continue
 		}
-		b, err := auth.NewBearer(token)
-		if err != nil {
+		if err := a.Add(g, token); err != nil {
 			t.Fatal(err)
 		}
-		return b
-	}
-	a, err := auth.NewAccess(bearer(admin), bearer(view), loopback)
-	if err != nil {
-		t.Fatal(err)
 	}
 	return a
 }

@@ -20,5 +20,5 @@ func origin(h http.Header, r *http.Request, g auth.Grant) store.Origin {
 	if err != nil {
 		from = r.RemoteAddr
 	}
-	return store.Origin{Actor: by + ":" + g.Role.String(), From: from, RequestID: h.Get(requestid.Header)}
+	return store.Origin{Actor: by + ":" + g.Name, From: from, RequestID: h.Get(requestid.Header)}
 }
