@@ -22,6 +22,9 @@ const MaxCause = 512
 
 // Record is a message that becomes a dead letter.
 type Record struct {
+	// ID tells the record from all others, so that it is stored once though written twice. "" is for a message of a stream:
+	// its place there does so.
+	ID       string
 	Stream   string    // stream of the message
 	Sequence uint64    // in Stream
 	Stored   time.Time // when the message was stored in Stream, by JetStream's clock
@@ -137,9 +140,12 @@ func (r *Record) message(limit int64) *nats.Msg {
 
 // reasons are the headers of the dead letter itself.
 func (r *Record) reasons() nats.Header {
+	id := r.ID
+	if id == "" { // the time makes it unique, also after the stream was deleted and counts from 1 again
+		id = fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano())
+	}
 	return nats.Header{
-		// The time makes the ID unique, also after the stream was deleted and counts from 1 again.
-		jetstream.MsgIDHeader:   {fmt.Sprintf("%s:%d:%d", r.Stream, r.Sequence, r.Stored.UnixNano())},
+		jetstream.MsgIDHeader:   {id},
 		contract.HeaderReason:   {string(r.Reason)},
 		contract.HeaderError:    {contract.Clip(r.Cause, MaxCause)},
 		contract.HeaderStream:   {r.Stream},

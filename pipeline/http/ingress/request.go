@@ -1,12 +1,9 @@
 package ingress
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -63,12 +60,12 @@ func newMessage(r *http.Request, rt *route, data []byte) (_ *message, p *problem
 		return nil, forMessage(problem.Malformed("event_type", "is missing: expected a type such as member.join"), e)
 	}
 	idField := "event_id"
-	var missing []byte // members to add, each followed by a comma
+	var missing contract.Missing
 	if e.EventID == "" {
 		if e.EventID, idField, p = eventID(r.Header.Values(idempotencyKey)); p != nil {
 			return nil, forMessage(p, e)
 		}
-		missing = fmt.Appendf(missing, `"event_id":%q,`, e.EventID) // visible ASCII; Go quotes it as JSON does
+		missing.EventID = e.EventID
 	}
 	if idField != "" && madeEventID(e.EventID) {
 		return nil, forMessage(problem.New(http.StatusUnprocessableEntity, keyReused,
@@ -76,15 +73,11 @@ func newMessage(r *http.Request, rt *route, data []byte) (_ *message, p *problem
 	}
 	if e.EventType == "" {
 		e.EventType = rt.EventType
-		missing = fmt.Appendf(missing, `"event_type":%q,`, e.EventType)
-	}
-	if len(missing) > 0 { // the envelope has other members, so the comma may stay
-		start := bytes.IndexByte(data, '{') + 1
-		data = slices.Concat(data[:start], missing, data[start:])
+		missing.EventType = e.EventType
 	}
 	m := &message{
 		envelope: e, kind: rt.Kind, idField: idField,
-		msg: &nats.Msg{Subject: rt.SubjectFor(&e), Header: make(nats.Header, 3), Data: data},
+		msg: &nats.Msg{Subject: rt.SubjectFor(&e), Header: make(nats.Header, 3), Data: missing.Add(data)},
 	}
 	m.copyTrace(r.Header)
 	m.trusted = r.TLS != nil && len(r.TLS.VerifiedChains) > 0
