@@ -44,7 +44,7 @@ type keeper struct {
 	db      *DB
 	mirror  store.Mirror
 	servers []string  // of Redis, when they were last looked at
-	next    time.Time // when everything is compared again
+	due     time.Time // by PostgreSQL's clock: when one of the servers was found to be another; zero if all was compared since
 	told    string    // the last error, which is logged once
 }
 
@@ -73,20 +73,20 @@ func (k *keeper) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id, state, err := k.db.identity(ctx)
+	self, err := k.db.self(ctx)
 	switch {
 	case err != nil:
 		return err
-	case state == stateNew && (owner == "" || owner == id):
-		return k.db.adopt(ctx, k.mirror, owner, id)
-	case state != stateActive:
-		return inactive(state)
+	case self.state == stateNew && (owner == "" || owner == self.id):
+		return k.db.adopt(ctx, k.mirror, owner, self.id)
+	case self.state != stateActive:
+		return inactive(self.state)
 	case owner == "":
 		return k.rebuild(ctx)
-	case owner != id:
-		return foreign(owner, id)
+	case owner != self.id:
+		return foreign(owner, self.id)
 	}
-	return k.compare(ctx)
+	return k.compare(ctx, &self)
 }
 
 // adopt makes a database that has never been used the system of record, if Redis has no documents that would be lost
@@ -135,34 +135,54 @@ func (k *keeper) rebuild(ctx context.Context) error {
 	})
 }
 
-// compare compares everything when a server of Redis is not the one that it was, and each hour.
-func (k *keeper) compare(ctx context.Context) error {
+// compare compares everything when a server of Redis is not the one that it was, because it may have lost the last
+// changes, and each hour. One process does it for all.
+func (k *keeper) compare(ctx context.Context, self *self) error {
 	servers, err := k.mirror.Servers(ctx)
 	if err != nil {
 		return err
 	}
-	other := k.servers != nil && !slices.Equal(k.servers, servers)
-	if !other && time.Now().Before(k.next) {
-		k.servers = servers
-		return nil
+	if k.servers != nil && !slices.Equal(k.servers, servers) {
+		k.due = self.now
 	}
-	if k.servers == nil { // processes that start together do not all compare; and nothing has been seen to change
-		k.servers, k.next = servers, time.Now().Add(compareEvery/12)
+	k.servers = servers
+	if k.due.IsZero() && self.now.Sub(self.compared) < compareEvery {
 		return nil
 	}
 	return k.db.alone(ctx, func() error {
-		_, err := k.db.Compare(ctx, k.mirror, CompareOptions{Repair: RepairBehind})
+		now, err := k.db.self(ctx)
 		if err != nil {
 			return err
 		}
-		k.servers, k.next = servers, time.Now().Add(compareEvery)
-		return k.db.prune(ctx)
+		if !now.compared.After(self.compared) || now.compared.Before(k.due) { // no other process was faster
+			if err := k.compareNow(ctx, now.now); err != nil {
+				return err
+			}
+		}
+		k.due = time.Time{}
+		return nil
 	})
+}
+
+// compareNow compares everything, and tells the other processes since when that is done.
+func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
+	if _, err := k.db.Compare(ctx, k.mirror, CompareOptions{Repair: RepairBehind}); err != nil {
+		return err
+	}
+	_, err := k.db.pool.Exec(ctx, `UPDATE arrakis.record SET compared = $1`, began)
+	if err := k.db.writeError(ctx, err); err != nil {
+		return err
+	}
+	return k.db.prune(ctx)
 }
 
 // alone runs f if no other process fills Redis or compares, and otherwise does nothing.
 func (d *DB) alone(ctx context.Context, f func() error) error {
 	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		// A process that is frozen does not keep the others from it for ever.
+		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10min'`); err != nil {
+			return d.readError(ctx, err)
+		}
 		var got bool
 		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(rebuildLock)).Scan(&got)
 		if err != nil || !got {

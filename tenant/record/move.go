@@ -38,10 +38,11 @@ func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (
 	if err := d.ensureTables(ctx); err != nil {
 		return mv.moved, err
 	}
-	id, state, err := d.identity(ctx)
+	self, err := d.self(ctx)
 	if err != nil {
 		return mv.moved, err
 	}
+	id, state := self.id, self.state
 	owner, err := m.Owner(ctx)
 	switch {
 	case err != nil:
@@ -77,10 +78,11 @@ func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (
 // repeat the move.
 func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
-	id, state, err := d.identity(ctx)
+	self, err := d.self(ctx)
 	if err != nil {
 		return mv.moved, err
 	}
+	id, state := self.id, self.state
 	owner, err := m.Owner(ctx)
 	switch {
 	case err != nil:

@@ -12,7 +12,7 @@ import (
 
 const (
 	// fillBatch is how many documents are read and given to Redis at a time.
-	fillBatch = 2000
+	fillBatch = 1000
 	// fillers is how many parts are given to Redis at the same time.
 	fillers = 2
 )
@@ -34,19 +34,19 @@ func (d *DB) usable(ctx context.Context, m store.Mirror) error {
 	if err := d.ensureTables(ctx); err != nil {
 		return err
 	}
-	_, state, err := d.identity(ctx)
+	self, err := d.self(ctx)
 	if err == nil {
-		err = inactive(state)
+		err = inactive(self.state)
 	}
 	if err != nil {
 		return err
 	}
-	return d.owns(ctx, m)
+	return d.owns(ctx, m, self.id)
 }
 
 // fill gives Redis all documents, says that it has them, and tells every process.
 func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
-	id, _, err := d.identity(ctx)
+	self, err := d.self(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -54,8 +54,8 @@ func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (docum
 		return 0, err
 	}
 	owner, err := m.Owner(ctx)
-	if err == nil && owner != id {
-		_, err = m.SetOwner(ctx, owner, id, 0)
+	if err == nil && owner != self.id {
+		_, err = m.SetOwner(ctx, owner, self.id, 0)
 	}
 	if err == nil {
 		err = m.ReloadAll(ctx)

@@ -88,32 +88,31 @@ func (d *DB) drain(ctx context.Context, m store.Mirror) error {
 	if err := d.ensureTables(ctx); err != nil {
 		return err
 	}
-	if err := d.owns(ctx, m); err != nil {
+	self, err := d.self(ctx)
+	if err != nil || self.state != stateActive && self.state != stateMovingOut { // otherwise Redis has its own log
 		return err
 	}
-	for {
+	if err := d.owns(ctx, m, self.id); err != nil {
+		return err
+	}
+	for more := self.queued; more; {
 		rows, err := d.carry(ctx, m)
 		if err != nil {
 			return err
 		}
-		if rows < relayBatch {
-			break
-		}
+		more = rows == relayBatch
 	}
 	return d.takeAudit(ctx, m)
 }
 
 // readOutbox reads rows of the outbox with the documents as they are now.
-const readOutbox = `SELECT o.seq, o.kind, o.id, o.source, coalesce(d.doc::text, ''), d.version, extract(epoch FROM clock_timestamp() - o.at)::float8
-FROM arrakis.outbox o JOIN arrakis.documents d USING (kind, id) ORDER BY o.seq LIMIT $1`
+const readOutbox = `SELECT o.seq, o.kind, o.id, o.source, coalesce(d.doc::text, ''), coalesce(d.version, 0), extract(epoch FROM clock_timestamp() - o.at)::float8
+FROM arrakis.outbox o LEFT JOIN arrakis.documents d USING (kind, id) ORDER BY o.seq LIMIT $1`
 
 // carry carries up to relayBatch rows over, and returns how many.
 func (d *DB) carry(ctx context.Context, m store.Mirror) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if empty, err := d.outboxEmpty(ctx); err != nil || empty {
-		return 0, err
-	}
 	var away error // an error of Redis: not PostgreSQL's
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if err := lockRelay(ctx, tx); err != nil {
@@ -138,12 +137,6 @@ func (d *DB) carry(ctx context.Context, m store.Mirror) (n int, err error) {
 	}
 	d.metrics.carried.Add(float64(n))
 	return n, nil
-}
-
-func (d *DB) outboxEmpty(ctx context.Context) (bool, error) {
-	var there bool
-	err := d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM arrakis.outbox)`).Scan(&there)
-	return !there, d.readError(ctx, err)
 }
 
 // lockRelay waits until no other relay is in its transaction. A relay that is frozen there loses it, and what it does
@@ -199,27 +192,31 @@ func foreign(owner, id string) error {
 		store.ErrElsewhere, store.RecordKey, owner, id)
 }
 
-// owns returns nil if Redis may have this database's documents. Whether it must be filled is for keep to find out.
-func (d *DB) owns(ctx context.Context, m store.Mirror) error {
+// owns returns nil if Redis may have the documents of the database id. Whether it must be filled is for keep to find out.
+func (d *DB) owns(ctx context.Context, m store.Mirror, id string) error {
 	owner, err := m.Owner(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("read %s in Redis: %w", store.RecordKey, err)
-	}
-	if owner == "" {
-		return nil
-	}
-	id, _, err := d.identity(ctx)
-	if err != nil {
-		return err
-	}
-	if owner != id {
+	case owner != "" && owner != id:
 		return foreign(owner, id)
 	}
 	return nil
 }
 
-// identity returns the ID of the database, and its state.
-func (d *DB) identity(ctx context.Context) (id, state string, err error) {
-	err = d.pool.QueryRow(ctx, `SELECT id::text, state FROM arrakis.record`).Scan(&id, &state)
-	return id, state, d.readError(ctx, err)
+// self is what a database says of itself.
+type self struct {
+	id       string
+	state    string
+	now      time.Time
+	compared time.Time // when all documents were last compared
+	queued   bool      // there are rows in the outbox
+}
+
+func (d *DB) self(ctx context.Context) (s self, err error) {
+	ctx, cancel := timed(ctx)
+	defer cancel()
+	err = d.pool.QueryRow(ctx, `SELECT id::text, state, clock_timestamp(), compared, EXISTS (SELECT FROM arrakis.outbox)
+		FROM arrakis.record`).Scan(&s.id, &s.state, &s.now, &s.compared, &s.queued)
+	return s, d.readError(ctx, err)
 }

@@ -5,7 +5,8 @@ CREATE TABLE arrakis.record (
 	one   boolean PRIMARY KEY DEFAULT true CHECK (one),
 	id    uuid NOT NULL DEFAULT gen_random_uuid(), -- Redis has it too, as the owner of its copies
 	state text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'active', 'moved', 'moving_in', 'moving_out')),
-	since timestamptz NOT NULL DEFAULT clock_timestamp()
+	since timestamptz NOT NULL DEFAULT clock_timestamp(),
+	compared timestamptz NOT NULL DEFAULT clock_timestamp() -- when all documents were last compared with those of Redis
 );
 INSERT INTO arrakis.record DEFAULT VALUES;
 
