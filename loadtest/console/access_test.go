@@ -7,13 +7,17 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/worker"
+	"arrakis/tenant"
+	"arrakis/tenant/store"
 )
 
-const adminToken, viewToken = "admin-s3cret", "view-s3cret"
+const adminToken, viewToken, supportToken = "admin-s3cret", "view-s3cret", "support-s3cret"
 
 func withTokens(o *worker.Options) {
 	o.AdminTokens, o.ViewTokens = []string{adminToken}, []string{viewToken}
+	o.NamedTokens = []auth.NamedToken{{Grant: auth.Grant{Name: "support", Scopes: []auth.Scope{auth.Limits}}, Token: supportToken}}
 }
 
 // logIn logs in with a token.
@@ -107,6 +111,41 @@ func TestViewOnly(t *testing.T) {
 	}
 	if got := eval[int](b, `(async () => (await fetch("/debug/pprof/cmdline")).status)()`); got != http.StatusForbidden {
 		t.Errorf("pprof: %d", got)
+	}
+}
+
+// A session with the scope limits has the controls of limits, and they work, whether a config is stored or not. The changes
+// name the token.
+func TestLimitsOnly(t *testing.T) {
+	s := newSite(t, withTokens)
+	if _, _, err := s.store().Put(t.Context(), "comm_1", tenant.Config{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b := newTab(t, s.ops, wide, height)
+	b.open("/tenants/comm_1")
+	b.logIn(supportToken)
+	b.eventually("the page is shown", `location.pathname === "/tenants/comm_1" && document.readyState === "complete"`)
+	b.shows("Only limits")
+	if n := eval[int](b, `document.querySelectorAll("[name=tier], [data-flag], #delete").length`); n != 0 {
+		t.Errorf("%d controls of other scopes are shown", n)
+	}
+	for community, tier := range map[string]tenant.Tier{"comm_1": tenant.Pro, "comm_2": tenant.Free} {
+		b.open("/tenants/" + community)
+		b.fill(`form[data-api^="PATCH"] input[name="rateLimits.commandsPerMinute"]`, "7")
+		b.fill(`select[name="mode"]`, "shadow")
+		b.reloads("Saved.", func() { b.click("button", "Save") })
+		b.fill(`form[data-api$="/boost"] input[name="rateLimits.commandsPerMinute"]`, "500")
+		b.reloads("The boost is in force.", func() { b.click("button", "Boost") })
+		b.reloads("The boost has ended.", func() { b.click("button", "End") })
+		c, _, err := s.store().Get(t.Context(), community)
+		if own := c.RateLimits.CommandsPerMinute; err != nil || c.Tier != tier || own == nil || *own != 7 || c.Mode == nil {
+			t.Errorf("%s: %+v, %v", community, c, err)
+		}
+	}
+	b.open("/changes?target=comm_2&since=24h")
+	b.shows("console:support")
+	if n := eval[int](b, `document.querySelectorAll("tbody tr").length`); n != 3 {
+		t.Errorf("%d changes are shown, want 3", n)
 	}
 }
 
