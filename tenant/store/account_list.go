@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"arrakis/tenant"
 )
@@ -63,15 +64,10 @@ func (s *Store) AccountCommunities(ctx context.Context, id string, opts ListOpti
 	limit := min(cmp.Or(max(opts.Limit, 0), 100), MaxListLimit)
 	page, size := Page{Cursor: opts.Cursor}, MaxListLimit
 	for range maxRead / MaxListLimit {
-		ids, next, err := s.ids(ctx, configPrefix, ListOptions{Cursor: page.Cursor, Limit: size})
+		entries, next, err := s.members(ctx, id, ListOptions{Cursor: page.Cursor, Limit: size})
 		if err != nil {
 			return Page{}, fmt.Errorf("list communities of account %q: %w", id, err)
 		}
-		entries, err := s.entries(ctx, ids)
-		if err != nil {
-			return Page{}, fmt.Errorf("list communities of account %q: %w", id, err)
-		}
-		entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Config.Account != id })
 		if room := limit - len(page.Entries); len(entries) > room {
 			size = room // the same once more, with no more configs than there is room for
 			continue
@@ -83,4 +79,31 @@ func (s *Store) AccountCommunities(ctx context.Context, id string, opts ListOpti
 	}
 	slices.SortFunc(page.Entries, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
 	return page, nil
+}
+
+// members returns those of a page of configs that name the account.
+func (s *Store) members(ctx context.Context, account string, opts ListOptions) (entries []Entry, next string, err error) {
+	ids, next, err := s.ids(ctx, configPrefix, opts)
+	if err != nil {
+		return nil, "", err
+	}
+	texts, err := s.texts(ctx, keysOf(configPrefix, ids))
+	if err != nil {
+		return nil, "", err
+	}
+	for i, text := range texts {
+		if text != nil && !mayName(*text, account) {
+			texts[i] = nil
+		}
+	}
+	if entries, err = s.entriesOf(ctx, ids, texts); err != nil {
+		return nil, "", err
+	}
+	return slices.DeleteFunc(entries, func(e Entry) bool { return e.Config.Account != account }), next, nil
+}
+
+// mayName reports whether a config can name the account, without parsing it, which takes many times longer. An ID needs no
+// escapes in JSON, but another writer may have used some.
+func mayName(config, account string) bool {
+	return strings.Contains(config, `"`+account+`"`) || strings.Contains(config, `\`)
 }

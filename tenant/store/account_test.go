@@ -371,7 +371,9 @@ func TestAccountCommunities(t *testing.T) {
 			for i := range members {
 				p.Set(t.Context(), fmt.Sprintf("tenant:config:comm_%04d", 4*i+1), `{"tier":"pro","account":"acme"}`, 0)
 				p.Set(t.Context(), fmt.Sprintf("tenant:config:comm_%04d", 4*i+2), `{"tier":"pro","account":"acme2"}`, 0)
+				p.Set(t.Context(), fmt.Sprintf("tenant:config:comm_%04d", 4*i+3), `{"tier":"pro","guildId":"acme"}`, 0)
 			}
+			p.Set(t.Context(), "tenant:config:comm_0005", `{"tier":"pro","acc\u006funt":"\u0061cme"}`, 0) // as another writer may write it
 			return nil
 		})
 		if err != nil {

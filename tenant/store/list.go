@@ -105,6 +105,11 @@ func (s *Store) entries(ctx context.Context, ids []string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.entriesOf(ctx, ids, texts)
+}
+
+// entriesOf is entries for texts that are read already, of which those of configs that no longer exist are nil.
+func (s *Store) entriesOf(ctx context.Context, ids []string, texts []*string) ([]Entry, error) {
 	entries := make([]Entry, 0, len(ids))
 	configs := make([]*tenant.Config, 0, len(ids))
 	for i, text := range texts {
