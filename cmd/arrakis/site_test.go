@@ -216,7 +216,7 @@ func adminRequests(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var requests []string
-	parameters := strings.NewReplacer("/tenants/{id}", "/tenants/comm_1", "/flags/{id}", "/flags/f1", "{seq}", "1", "[", "", "]", "", "{action}", "command")
+	parameters := strings.NewReplacer("/tenants/{id}", "/tenants/comm_1", "/accounts/{id}", "/accounts/acme", "/flags/{id}", "/flags/f1", "{seq}", "1", "[", "", "]", "", "{action}", "command")
 	for _, m := range regexp.MustCompile(`(?m)^//\t([A-Z, ]+?) +(/v1/\S+)`).FindAllSubmatch(doc, -1) {
 		if string(m[2]) == "/v1/stream" {
 			continue // it does not end; it shows what /v1/fleet does

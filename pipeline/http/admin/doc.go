@@ -1,4 +1,4 @@
-// Package admin serves the HTTP API with which operators read and change tenants, feature flags, used limits and dead
+// Package admin serves the HTTP API with which operators read and change tenants, accounts, feature flags, used limits and dead
 // letters of running workers. Package view defines the JSON documents.
 //
 //	GET, PUT, PATCH, DELETE  /v1/tenants/{id}
@@ -7,6 +7,9 @@
 //	GET                      /v1/tenants/{id}/usage
 //	GET                      /v1/tenants/{id}/explain         ?command= ?user=
 //	DELETE                   /v1/tenants/{id}/usage[/{action}]
+//	GET, PUT, PATCH, DELETE  /v1/accounts/{id}                ?force=
+//	GET                      /v1/accounts                     ?limit= ?cursor=
+//	GET                      /v1/accounts/{id}/communities    ?limit= ?cursor=
 //	GET, PUT, DELETE         /v1/flags/{id}
 //	GET                      /v1/flags                        ?limit= ?cursor=
 //	GET                      /v1/audit                        ?limit= ?cursor= ?target= ?type= ?since=
@@ -21,7 +24,7 @@
 //
 // Every path with GET but /v1/stream also serves HEAD. The API itself asks for no token: package ops checks the token
 // before it passes a request on, and says what it gives ([auth.GrantOf]). Whoever may look may send GET and HEAD; each change
-// needs a scope, which the table of routes says. A PATCH of a tenant with the scope limits alone may have only the members
+// needs a scope, which the table of routes says. A PATCH of a tenant or an account with the scope limits alone may have only the members
 // that are about limits.
 //
 // # Documents
@@ -37,6 +40,13 @@
 // patch (RFC 7396): it changes only the members that it names. If no document is stored, it starts from a free tenant.
 // So {"tier":"pro"} keeps the tenant's own limits and features, and {"tier":"pro","rateLimits":null,"features":null}
 // clears them, as `arrakis tenant upgrade` does.
+//
+// # Accounts
+//
+// A tenant whose document has an account is in it: [tenant.Account] says what follows. PUT and PATCH refuse an account that
+// is not stored, unless the tenant is in it already. DELETE of an account answers 409 while a tenant is in it, unless
+// ?force=true; to know that, it reads all tenants. The list of an account's communities has the form of the list of tenants,
+// and reads up to 10,000 tenants for a page, so one may be short, or empty, although more pages follow.
 //
 // # Boosts
 //

@@ -18,18 +18,21 @@ import (
 	"arrakis/tenant/store"
 )
 
-// collection is a kind of documents with IDs: tenants or feature flags.
+// collection is a kind of documents with IDs: tenants, accounts or feature flags.
 type collection[T any] struct {
 	get    func(ctx context.Context, id string) (T, store.Version, error)
 	parse  func(id string, body []byte) (T, error)
 	put    func(ctx context.Context, id string, document T, o store.PutOptions) (T, store.Version, error)
 	remove func(ctx context.Context, id string, ifMatch store.Version) error
 	view   func(T) *T
+	// update and merge are for PATCH; nil where there is none.
+	update func(ctx context.Context, id string, edit func(*T) error) (T, store.Version, error)
+	merge  func(document *T, patch []byte) error
 }
 
 func tenants(s *store.Store) collection[tenant.Config] {
 	return collection[tenant.Config]{
-		get: s.Get, put: s.Put, remove: s.Delete, view: view.Tenant,
+		get: s.Get, put: s.Put, remove: s.Delete, view: view.Tenant, update: s.Update, merge: (*tenant.Config).Merge,
 		parse: func(_ string, body []byte) (tenant.Config, error) { return tenant.ParseConfig(body) },
 	}
 }
@@ -101,7 +104,8 @@ func (c collection[T]) serveDelete(_ http.ResponseWriter, r *http.Request) (answ
 	return answer{}, c.remove(ctx, id, ifMatch)
 }
 
-func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error) {
+// servePatch applies a JSON merge patch.
+func (c collection[T]) servePatch(w http.ResponseWriter, r *http.Request) (answer, error) {
 	if err := noConditions(r, "If-None-Match"); err != nil {
 		return answer{}, err
 	}
@@ -116,17 +120,17 @@ func (a *api) patchTenant(w http.ResponseWriter, r *http.Request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	var stored tenant.Config
+	var stored T
 	var v store.Version
 	if given == (conditions{}) {
-		stored, v, err = a.tenants.Update(r.Context(), r.PathValue("id"), func(c *tenant.Config) error { return c.Merge(patch) })
+		stored, v, err = c.update(r.Context(), r.PathValue("id"), func(document *T) error { return c.merge(document, patch) })
 	} else {
-		stored, v, err = a.patchVersion(r, patch, given)
+		stored, v, err = c.patchVersion(r, patch, given)
 	}
-	return answer{body: view.Tenant(stored), etag: v}, err
+	return answer{body: c.view(stored), etag: v}, err
 }
 
-// limitMembers are the members of a tenant that the scope limits may change.
+// limitMembers are the members of a tenant or an account that the scope limits may change.
 var limitMembers = []string{"rateLimits", "onLimit", "maxDelayed", "mode", "weight", "boosts"}
 
 // checkPatch refuses a patch of other members than limitMembers, unless the scope tiers is given.
@@ -147,24 +151,26 @@ func checkPatch(r *http.Request, patch []byte) error {
 	return nil
 }
 
-// patchVersion applies the patch to a config that meets the conditions of the request. The write fails if the config
+// patchVersion applies the patch to a document that meets the conditions of the request. The write fails if the document
 // has changed since it was read.
-func (a *api) patchVersion(r *http.Request, patch []byte, given conditions) (tenant.Config, store.Version, error) {
-	config, v, err := a.tenants.Get(r.Context(), r.PathValue("id"))
+func (c collection[T]) patchVersion(r *http.Request, patch []byte, given conditions) (T, store.Version, error) {
+	ctx, id := r.Context(), r.PathValue("id")
+	var none T
+	document, v, err := c.get(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		err = store.ErrConflict
 	}
 	if err != nil {
-		return tenant.Config{}, "", err
+		return none, "", err
 	}
 	options, err := given.options(v)
 	if err != nil {
-		return tenant.Config{}, "", err
+		return none, "", err
 	}
-	if err := config.Merge(patch); err != nil {
-		return tenant.Config{}, "", err
+	if err := c.merge(&document, patch); err != nil {
+		return none, "", err
 	}
-	return a.tenants.Put(r.Context(), r.PathValue("id"), config, options)
+	return c.put(ctx, id, document, options)
 }
 
 // parseFlag reads a flag. The flag's id may be left out; if given, it must be the ID in the path.

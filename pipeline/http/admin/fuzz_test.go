@@ -31,7 +31,7 @@ import (
 // bodies are what the fuzzer starts from.
 var bodies = []string{
 	`{}`, `{"tier":"pro"}`, `{"tier":"gold"}`, `{"rateLimits":{"commandsPerMinute":-2}}`, `{"tier":null}`, `{"tear":"pro"}`,
-	`{"id":"f1","enabled":true,"tiers":["free"],"communities":{"include":["c1"]},"rolloutPercent":1e1}`, `{"community":"c1"}`,
+	`{"id":"f1","enabled":true,"tiers":["free"],"communities":{"include":["c1"]},"rolloutPercent":1e1}`, `{"community":"c1"}`, `{"tier":"pro","account":"acme"}`, `{"tier":"pro","counted":"together","name":"é"}`,
 	`{"tier":"pro","tier":"pro"}`, `{"a":{"b":[1,"\ud800"]}}`, "\xff", `[`, `"\u0000"`, `null`, ` `, ``,
 }
 
@@ -40,6 +40,8 @@ var requests = [...]struct{ method, path string }{
 	{http.MethodPut, "/v1/tenants/c1"},
 	{http.MethodPatch, "/v1/tenants/c1"},
 	{http.MethodPut, "/v1/flags/f1"},
+	{http.MethodPut, "/v1/accounts/acme"},
+	{http.MethodPatch, "/v1/accounts/acme"},
 	{http.MethodPost, "/v1/reload"},
 }
 
@@ -84,6 +86,7 @@ func FuzzBodies(f *testing.F) {
 var paths = [...]string{
 	"/v1/tenants", "/v1/tenants/%s", "/v1/tenants/%s/usage", "/v1/tenants/c1/usage/%s", "/v1/flags", "/v1/flags/%s", "/v1/reload",
 	"/v1/deadletters", "/v1/deadletters/%s/replay", "/v1/%s", "%s", "/v1/audit",
+	"/v1/accounts", "/v1/accounts/%s", "/v1/accounts/%s/communities",
 }
 
 var methods = [...]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete, "X"}
@@ -100,9 +103,9 @@ func FuzzRequests(f *testing.F) {
 	}
 	for _, query := range []string{
 		"limit=0", "limit=99999999999999999999", "cursor=eyJzIjoxfQ", "cursor=%zz", "stream=COMMANDS&reason=panic", "community=c1", "community=a&community=b", "x=1", ";",
-		"q=c1", "q=", "q=%3Cb%3E&limit=1&cursor=YQ", "target=c1&type=tenant&cursor=1-1", "type=x",
+		"q=c1", "q=", "q=%3Cb%3E&limit=1&cursor=YQ", "target=c1&type=tenant&cursor=1-1", "type=x", "force=true", "force=x",
 	} {
-		for _, i := range []uint8{0, 4, 6, 7, 11} {
+		for _, i := range []uint8{0, 4, 6, 7, 11, 12, 13, 14} {
 			f.Add(i, uint8(0), "", query, "", "", "")
 			f.Add(i, uint8(4), "", query, "", "", "")
 		}
@@ -151,7 +154,7 @@ func TestKeyspace(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	theirs := storeHandler(t, rdb)
 	for _, body := range bodies {
-		for _, request := range requests[:3] {
+		for _, request := range requests[:5] {
 			for _, method := range []string{request.method, http.MethodGet} {
 				got, want := send(t, ours, method, request.path, body), send(t, theirs, method, request.path, body)
 				if got.Code != want.Code || got.Body.String() != want.Body.String() {

@@ -38,6 +38,8 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 		return problem.New(http.StatusInternalServerError, "unusable-document", "%s.", sentence(stored.Error()))
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, deadletter.ErrNotFound):
 		return problem.New(http.StatusNotFound, "not-found", "%s.", sentence(err.Error()))
+	case errors.Is(err, store.ErrAccountUsed):
+		return problem.New(http.StatusConflict, "account-used", "%s. With ?force=true it is deleted all the same.", sentence(err.Error()))
 	case errors.Is(err, store.ErrConflict):
 		return conflict(r)
 	case errors.Is(err, store.ErrAway), errors.Is(err, store.ErrUncertain):

@@ -28,7 +28,7 @@ var (
 	tiers       = []auth.Scope{auth.Tiers}
 	deadLetters = []auth.Scope{auth.DeadLetters}
 	all         = []auth.Scope{auth.All}
-	// tiersOrLimits is for a change of any member of a tenant; patchTenant says for which members Limits is enough.
+	// tiersOrLimits is for a change of any member of a document; checkPatch says for which members Limits is enough.
 	tiersOrLimits = []auth.Scope{auth.Tiers, auth.Limits}
 )
 
@@ -37,27 +37,32 @@ var (
 func (a *api) resources() map[string]resource {
 	const put, patch, post, remove = http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete
 	type changes = map[string]change
-	tenants, flags := tenants(a.tenants), flags(a.tenants)
+	tenants, accounts, flags := tenants(a.tenants), accounts(a.tenants), flags(a.tenants)
 	pages := []string{"limit", "cursor"}
 	return map[string]resource{
 		"/v1/tenants": {get: list(a.tenantPage), parameters: append(pages, "q")},
 		"/v1/tenants/{id}": {get: tenants.serveGet, changes: changes{
-			put: {tiers, tenants.servePut}, patch: {tiersOrLimits, a.patchTenant}, remove: {tiers, tenants.serveDelete},
+			put: {tiers, tenants.servePut}, patch: {tiersOrLimits, tenants.servePatch}, remove: {tiers, tenants.serveDelete},
 		}},
 		"/v1/tenants/{id}/boost":          {changes: changes{post: {limits, a.boost}, remove: {limits, a.endBoosts}}},
 		"/v1/tenants/{id}/explain":        {get: a.explain, parameters: []string{"command", "user"}},
 		"/v1/tenants/{id}/usage":          {get: a.usage, changes: changes{remove: {limits, a.reset}}},
 		"/v1/tenants/{id}/usage/{action}": {changes: changes{remove: {limits, a.reset}}},
-		"/v1/flags":                       {get: list(a.flagPage), parameters: pages},
-		"/v1/flags/{id}":                  {get: flags.serveGet, changes: changes{put: {tiers, flags.servePut}, remove: {tiers, flags.serveDelete}}},
-		"/v1/audit":                       {get: list(a.auditPage), parameters: append(pages, "target", "type", "since")},
-		"/v1/reload":                      {changes: changes{post: {all, a.reload}}, parameters: []string{"community"}},
-		"/v1/fleet":                       {get: a.fleet},
-		"/v1/deadletters":                 {get: list(a.deadLetterPage), parameters: append(pages, "stream", "reason", "community", "order")},
-		"/v1/deadletters/{seq}":           {get: a.deadLetter, changes: changes{remove: {deadLetters, a.deleteDeadLetter}}},
-		"/v1/deadletters/{seq}/replay":    {changes: changes{post: {deadLetters, a.replay}}},
-		"/v1/deadletters/replay":          {changes: changes{post: {deadLetters, a.bulk(deadletter.ActionReplay)}}},
-		"/v1/deadletters/purge":           {changes: changes{post: {deadLetters, a.bulk(deadletter.ActionPurge)}}},
+		"/v1/accounts":                    {get: list(a.accountPage), parameters: pages},
+		"/v1/accounts/{id}": {get: accounts.serveGet, parameters: []string{"force"}, changes: changes{
+			put: {tiers, accounts.servePut}, patch: {tiersOrLimits, accounts.servePatch}, remove: {tiers, a.deleteAccount},
+		}},
+		"/v1/accounts/{id}/communities": {get: a.accountCommunities, parameters: pages},
+		"/v1/flags":                     {get: list(a.flagPage), parameters: pages},
+		"/v1/flags/{id}":                {get: flags.serveGet, changes: changes{put: {tiers, flags.servePut}, remove: {tiers, flags.serveDelete}}},
+		"/v1/audit":                     {get: list(a.auditPage), parameters: append(pages, "target", "type", "since")},
+		"/v1/reload":                    {changes: changes{post: {all, a.reload}}, parameters: []string{"community"}},
+		"/v1/fleet":                     {get: a.fleet},
+		"/v1/deadletters":               {get: list(a.deadLetterPage), parameters: append(pages, "stream", "reason", "community", "order")},
+		"/v1/deadletters/{seq}":         {get: a.deadLetter, changes: changes{remove: {deadLetters, a.deleteDeadLetter}}},
+		"/v1/deadletters/{seq}/replay":  {changes: changes{post: {deadLetters, a.replay}}},
+		"/v1/deadletters/replay":        {changes: changes{post: {deadLetters, a.bulk(deadletter.ActionReplay)}}},
+		"/v1/deadletters/purge":         {changes: changes{post: {deadLetters, a.bulk(deadletter.ActionPurge)}}},
 	}
 }
 

@@ -20,6 +20,9 @@ var scopesOf = map[string][]auth.Scope{
 	"PUT /v1/tenants/{id}":                   {auth.Tiers},
 	"PATCH /v1/tenants/{id}":                 {auth.Tiers, auth.Limits}, // limits by the members; see TestPatchByMembers
 	"DELETE /v1/tenants/{id}":                {auth.Tiers},
+	"PUT /v1/accounts/{id}":                  {auth.Tiers},
+	"PATCH /v1/accounts/{id}":                {auth.Tiers, auth.Limits}, // as of a tenant
+	"DELETE /v1/accounts/{id}":               {auth.Tiers},
 	"POST /v1/tenants/{id}/boost":            {auth.Limits},
 	"DELETE /v1/tenants/{id}/boost":          {auth.Limits},
 	"DELETE /v1/tenants/{id}/usage":          {auth.Limits},
@@ -113,7 +116,7 @@ func TestScopesOnEveryRoute(t *testing.T) {
 	}
 	entries, _ := b.audit(t, "?limit=1000")
 	for _, e := range entries {
-		if e.Actor == "api:only-view" || e.Actor == "api:only-limits" && e.Type != "tenant" && e.Type != "reset" {
+		if e.Actor == "api:only-view" || e.Actor == "api:only-limits" && e.Type != "tenant" && e.Type != "account" && e.Type != "reset" {
 			t.Errorf("%s has changed %s %s", e.Actor, e.Type, e.Target)
 		}
 	}
@@ -134,6 +137,7 @@ func TestPatchByMembers(t *testing.T) {
 		`{"features":{"customBranding":true}}`:    403,
 		`{"communityId":"b"}`:                     403,
 		`{"guildId":"b"}`:                         403,
+		`{"account":"acme"}`:                      403,
 		`{"texts":{}}`:                            403,
 		`{"entitlements":{}}`:                     403,
 		`{"createdAt":"2020-01-01T00:00:00Z"}`:    403,

@@ -85,7 +85,7 @@ func TestPatchIsAMergePatch(t *testing.T) {
 func TestPreconditions(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	for _, path := range []string{"/v1/tenants/there", "/v1/flags/there"} {
+	for _, path := range []string{"/v1/tenants/there", "/v1/accounts/there", "/v1/flags/there"} {
 		b.do(t, "PUT", path, documents[path[:9]]).want(t, 201)
 	}
 	stale := `"0123456789abcdef0123456789abcdef"`
@@ -104,7 +104,7 @@ func TestPreconditions(t *testing.T) {
 		{"empty", ifMatch, `""`, 400, 400},
 		{"none of one", ifNoneMatch, stale, 400, 400},
 	} {
-		for _, kind := range []string{"/v1/tenants/", "/v1/flags/"} {
+		for _, kind := range []string{"/v1/tenants/", "/v1/accounts/", "/v1/flags/"} {
 			for id, want := range map[string]int{"absent": tt.absent, "there": tt.there} {
 				value, body := tt.value, documents[kind[:9]]
 				if value == "current" {
@@ -125,21 +125,23 @@ func TestPreconditions(t *testing.T) {
 	}
 
 	// PATCH knows If-Match; what nobody keeps is refused, not passed over.
-	etag := b.do(t, "GET", "/v1/tenants/there", "").header.Get("ETag")
-	b.do(t, "PATCH", "/v1/tenants/there", `{"tier":"pro"}`, ifMatch, stale).want(t, 412)
-	b.do(t, "PATCH", "/v1/tenants/there", `{"tier":"pro"}`, ifMatch, etag).want(t, 200)
-	b.do(t, "PATCH", "/v1/tenants/there", `{"tier":"free"}`, ifMatch, etag).want(t, 412)
-	b.do(t, "PATCH", "/v1/tenants/there", `{"tier":"free"}`, ifMatch, "*").want(t, 200)
-	b.do(t, "PATCH", "/v1/tenants/absent", `{"tier":"free"}`, ifMatch, "*").want(t, 412)
-	b.do(t, "PATCH", "/v1/tenants/there", `{"tear":"free"}`, ifMatch, "*").want(t, 400)
-	b.do(t, "PATCH", "/v1/tenants/there", `{}`, ifNoneMatch, "*").want(t, 400)
+	for _, kind := range []string{"/v1/tenants/", "/v1/accounts/"} {
+		etag := b.do(t, "GET", kind+"there", "").header.Get("ETag")
+		b.do(t, "PATCH", kind+"there", `{"tier":"pro"}`, ifMatch, stale).want(t, 412)
+		b.do(t, "PATCH", kind+"there", `{"tier":"pro"}`, ifMatch, etag).want(t, 200)
+		b.do(t, "PATCH", kind+"there", `{"tier":"free"}`, ifMatch, etag).want(t, 412)
+		b.do(t, "PATCH", kind+"there", `{"tier":"free"}`, ifMatch, "*").want(t, 200)
+		b.do(t, "PATCH", kind+"absent", `{"tier":"free"}`, ifMatch, "*").want(t, 412)
+		b.do(t, "PATCH", kind+"there", `{"tear":"free"}`, ifMatch, "*").want(t, 400)
+		b.do(t, "PATCH", kind+"there", `{}`, ifNoneMatch, "*").want(t, 400)
+	}
 }
 
 // TestDeleteIfMatch: a DELETE takes away only what its client has read.
 func TestDeleteIfMatch(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	for _, kind := range []string{"/v1/tenants/", "/v1/flags/"} {
+	for _, kind := range []string{"/v1/tenants/", "/v1/accounts/", "/v1/flags/"} {
 		path, absent := kind+"there", kind+"absent"
 		old := b.do(t, "PUT", path, documents[kind[:9]]).want(t, 201).header.Get("ETag")
 		etag := b.do(t, "PUT", path, otherDocuments[kind[:9]]).want(t, 200).header.Get("ETag")
@@ -169,10 +171,10 @@ func TestDeleteIfMatch(t *testing.T) {
 }
 
 // otherDocuments are other bodies for the paths of documents.
-var otherDocuments = map[string]string{"/v1/tenan": `{"tier":"free"}`, "/v1/flags": `{"enabled":false}`}
+var otherDocuments = map[string]string{"/v1/tenan": `{"tier":"free"}`, "/v1/accou": `{"tier":"free"}`, "/v1/flags": `{"enabled":false}`}
 
 // documents are good bodies of a PUT, by the beginning of their path.
-var documents = map[string]string{"/v1/tenan": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`}
+var documents = map[string]string{"/v1/tenan": `{"tier":"pro"}`, "/v1/accou": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`}
 
 // TestWritersAtOnce: 8 writers patch one member each, again and again; none of them is lost.
 func TestWritersAtOnce(t *testing.T) {
@@ -325,15 +327,18 @@ func TestUnusableDocument(t *testing.T) {
 	if err := b.redis.HSet(t.Context(), "arrakis:flags", "f1", `{`).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for path, body := range map[string]string{"/v1/tenants": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`} {
-		id := map[string]string{"/v1/tenants": "/c1", "/v1/flags": "/f1"}[path]
+	if err := b.redis.Set(t.Context(), "account:config:acme", `{`, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for path, body := range map[string]string{"/v1/tenants": `{"tier":"pro"}`, "/v1/accounts": `{"tier":"pro"}`, "/v1/flags": `{"enabled":true}`} {
+		id := map[string]string{"/v1/tenants": "/c1", "/v1/accounts": "/acme", "/v1/flags": "/f1"}[path]
 		if p := b.do(t, "GET", path+id, "").want(t, 500).problem(t); p.Type != "urn:arrakis:problem:unusable-document" {
 			t.Errorf("%+v", p)
 		}
 		if r := b.do(t, "GET", path, "").want(t, 200); !strings.Contains(r.body, `"error":"the document in Redis at`) || strings.Contains(r.body, "communityId") {
 			t.Errorf("list: %s", r.body)
 		}
-		if path == "/v1/tenants" {
+		if path != "/v1/flags" {
 			b.do(t, "PATCH", path+id, body).want(t, 500)
 			b.do(t, "PATCH", path+id, body, ifMatch, "*").want(t, 500)
 		}
