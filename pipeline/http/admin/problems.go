@@ -43,7 +43,8 @@ func (a *api) problemOf(r *http.Request, err error) *problem.Problem {
 	case errors.Is(err, store.ErrConflict):
 		return conflict(r)
 	case errors.Is(err, store.ErrAway), errors.Is(err, store.ErrUncertain):
-		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		a.log.WarnContext(r.Context(), "an admin request failed", "method", r.Method, "path", r.URL.Path,
+			"request_id", store.OriginOf(r.Context()).RequestID, "err", err)
 		return problem.New(http.StatusServiceUnavailable, recordAway(err), "%s.", sentence(told(err).Error())).RetryAfter(retryAfter)
 	case errors.Is(err, store.ErrElsewhere):
 		return problem.New(http.StatusServiceUnavailable, "kept-elsewhere", "%s.", sentence(err.Error()))
