@@ -81,8 +81,8 @@ func (k *keeper) look(ctx context.Context) error {
 		return k.db.adopt(ctx, k.mirror, owner, self.id)
 	case self.state != stateActive:
 		return inactive(self.state)
-	case owner == "":
-		return k.rebuild(ctx)
+	case owner == "", isFilled(owner, self.id):
+		return k.rebuild(ctx, self.id)
 	case owner != self.id:
 		return foreign(owner, self.id)
 	}
@@ -113,9 +113,9 @@ func (d *DB) adopt(ctx context.Context, m store.Mirror, owner, id string) error 
 }
 
 // rebuild fills a Redis that has lost its copies, if no other process does.
-func (k *keeper) rebuild(ctx context.Context) error {
+func (k *keeper) rebuild(ctx context.Context, id string) error {
 	return k.db.alone(ctx, func() error {
-		if owner, err := k.mirror.Owner(ctx); err != nil || owner != "" {
+		if owner, err := k.mirror.Owner(ctx); err != nil || owner == id {
 			return err // another process has filled it meanwhile
 		}
 		k.db.log.WarnContext(ctx, "Redis has lost its documents: filling it from PostgreSQL")
@@ -178,13 +178,23 @@ func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
 
 // alone runs f if no other process fills Redis or compares, and otherwise does nothing.
 func (d *DB) alone(ctx context.Context, f func() error) error {
+	return d.locked(ctx, `SELECT pg_try_advisory_xact_lock($1)`, f)
+}
+
+// afterOthers runs f when no other process fills Redis or compares.
+func (d *DB) afterOthers(ctx context.Context, f func() error) error {
+	return d.locked(ctx, `SELECT true FROM pg_advisory_xact_lock($1)`, f)
+}
+
+// locked runs f if lock, a query, says that this process has the lock of those who fill Redis or compare.
+func (d *DB) locked(ctx context.Context, lock string, f func() error) error {
 	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		// A process that is frozen does not keep the others from it for ever.
 		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10min'`); err != nil {
 			return d.readError(ctx, err)
 		}
 		var got bool
-		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(rebuildLock)).Scan(&got)
+		err := tx.QueryRow(ctx, lock, int64(rebuildLock)).Scan(&got)
 		if err != nil || !got {
 			return d.readError(ctx, err)
 		}

@@ -2,7 +2,9 @@ package record
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -26,7 +28,11 @@ func (d *DB) Rebuild(ctx context.Context, m store.Mirror, progress Progress) (do
 	if err := d.usable(ctx, m); err != nil {
 		return 0, err
 	}
-	return d.fill(ctx, m, progress)
+	err = d.afterOthers(ctx, func() (err error) {
+		documents, err = d.fill(ctx, m, progress)
+		return err
+	})
+	return documents, err
 }
 
 // usable returns nil if this database is the system of record, and Redis may have its documents.
@@ -44,26 +50,49 @@ func (d *DB) usable(ctx context.Context, m store.Mirror) error {
 	return d.owns(ctx, m, self.id)
 }
 
-// fill gives Redis all documents, says that it has them, and tells every process.
+// filling begins what Redis says, in place of the ID of the database, while it is filled. What follows is the ID, and
+// which attempt that is. A Redis that loses its documents meanwhile loses this too, and so is filled again.
+const filling = "filling:"
+
+// isFilled reports whether Redis is filled from the database id, or was when the process that did so died.
+func isFilled(owner, id string) bool { return strings.HasPrefix(owner, filling+id+":") }
+
+// fill gives Redis all documents, says that it has them, and tells every process. The caller holds the lock of alone.
 func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
 	self, err := d.self(ctx)
 	if err != nil {
 		return 0, err
 	}
+	owner, err := m.Owner(ctx)
+	if err != nil {
+		return 0, err
+	}
+	attempt := filling + self.id + ":" + rand.Text()
+	if err := setOwner(ctx, m, owner, attempt); err != nil {
+		return 0, err
+	}
 	if documents, err = d.applyAll(ctx, m, progress); err != nil {
 		return 0, err
 	}
-	owner, err := m.Owner(ctx)
-	if err == nil && owner != self.id {
-		_, err = m.SetOwner(ctx, owner, self.id, 0)
+	if err := setOwner(ctx, m, attempt, self.id); err != nil {
+		return 0, err
 	}
-	if err == nil {
-		err = m.ReloadAll(ctx)
-	}
-	if err != nil {
+	if err := m.ReloadAll(ctx); err != nil {
 		return 0, fmt.Errorf("fill Redis: %w", err)
 	}
 	return documents, nil
+}
+
+// setOwner sets whose copies Redis has, if nothing else has done so meanwhile.
+func setOwner(ctx context.Context, m store.Mirror, was, owner string) error {
+	set, err := m.SetOwner(ctx, was, owner, 0)
+	if err == nil && !set {
+		err = fmt.Errorf("%s has changed meanwhile, because Redis has lost its documents again or a move has begun; a worker fills it again", store.RecordKey)
+	}
+	if err != nil {
+		return fmt.Errorf("fill Redis: %w", err)
+	}
+	return nil
 }
 
 // applyAll gives Redis all documents that are newer than what it has.

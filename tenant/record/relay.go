@@ -185,8 +185,11 @@ func give(ctx context.Context, m store.Mirror, copies []store.Copy) error {
 
 // foreign is the error for a Redis that has the copies of another system of record.
 func foreign(owner, id string) error {
-	if store.IsMoving(owner) {
+	switch {
+	case store.IsMoving(owner):
 		return fmt.Errorf("%w: tenants are being moved; a move that was interrupted ends by itself after %s", store.ErrElsewhere, movingLast)
+	case isFilled(owner, id):
+		return fmt.Errorf("%w: Redis is being filled from PostgreSQL; try again when that has ended", store.ErrElsewhere)
 	}
 	return fmt.Errorf("%w: Redis has the tenants of another database: %s is %.64q, and this database is %q; use another Redis, or the POSTGRES_URL of that database",
 		store.ErrElsewhere, store.RecordKey, owner, id)
@@ -198,7 +201,7 @@ func (d *DB) owns(ctx context.Context, m store.Mirror, id string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("read %s in Redis: %w", store.RecordKey, err)
-	case owner != "" && owner != id:
+	case owner != "" && owner != id && !isFilled(owner, id):
 		return foreign(owner, id)
 	}
 	return nil

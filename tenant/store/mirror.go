@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// RecordKey says which system of record Redis has the copies of: the ID of the database; a move says [Moving]
-	// there while it runs. Without the key, Redis itself is the system of record.
+	// RecordKey says which system of record Redis has the copies of: the ID of the database, with more around it
+	// while Redis is filled; a move says [Moving] there while it runs. Without the key, Redis itself is the system of record.
 	RecordKey = "arrakis:record"
 	// Moving is the value of RecordKey while documents are moved. It begins the value; what follows says which move.
 	Moving = "moving"
