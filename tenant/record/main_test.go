@@ -1,7 +1,9 @@
 package record_test
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 
@@ -13,7 +15,13 @@ import (
 	"arrakis/tenant/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asRelayPostgres) != "" {
+		fmt.Fprintln(os.Stderr, runAsRelay()) // this test binary is a process that a test has started
+		os.Exit(2)
+	}
+	goleak.VerifyTestMain(testserver.M{M: m})
+}
 
 // open makes a DB on a database.
 func open(t *testing.T, url string) *record.DB {
