@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,9 @@ func Drain(ctx context.Context, o Options) (Counts, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return counts, err
+	}
+	if o.NATS == nil {
+		return counts, errors.New("field NATS is required")
 	}
 	js, err := jetstream.New(o.NATS)
 	if err != nil {

@@ -147,7 +147,7 @@ func (f *flight) bury(ctx context.Context, i *item) error {
 		return f.forget(i)
 	}
 	f.later(i, err)
-	return nil
+	return nil //nolint:nilerr // it is tried again
 }
 
 func (f *flight) publish(ctx context.Context, i *item) error {

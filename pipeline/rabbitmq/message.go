@@ -18,10 +18,11 @@ import (
 
 // mapped is what a delivery becomes: a message of a stream, or a dead letter.
 type mapped struct {
-	kind     contract.Kind
-	envelope contract.Envelope
-	msg      *nats.Msg          // nil for a dead letter
-	letter   *deadletter.Record // nil for a message
+	kind          contract.Kind
+	envelope      contract.Envelope
+	fromMessageID bool               // the event ID is that of AMQP
+	msg           *nats.Msg          // nil for a dead letter
+	letter        *deadletter.Record // nil for a message
 }
 
 // mapping maps the deliveries of a queue. It is pure and safe for concurrent use.
@@ -57,7 +58,7 @@ func (m mapping) mapped(d *amqp.Delivery) mapped {
 	// Event IDs are those of a tenant key, which has no slash.
 	msg.Header[jetstream.MsgIDHeader] = []string{e.TenantKey + "/" + e.EventID}
 	msg.Header[jetstream.ExpectedStreamHeader] = []string{route.Stream}
-	return mapped{kind: kind, envelope: e, msg: msg}
+	return mapped{kind: kind, envelope: e, fromMessageID: missing.EventID != "", msg: msg}
 }
 
 // decode reads the envelope as that of the kind that it says it is. After an error the envelope holds what was read before

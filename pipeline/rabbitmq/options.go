@@ -57,7 +57,7 @@ type Server struct {
 // Options are those of [Drain] and [Look]. The zero value of a field that is not required is its default.
 type Options struct {
 	Server Server
-	NATS   *nats.Conn // required
+	NATS   *nats.Conn // required; Look does not use it
 	Queue  string     // name of the queue; required
 	To     Destination
 	// Prefetch is how many messages are held at most, 1 to 1,000. Defaults to 500.
@@ -94,9 +94,6 @@ func (o Options) withDefaults() Options {
 // validate reports all faults. It is for options with defaults.
 func (o *Options) validate() error {
 	errs := []error{o.Server.validate()}
-	if o.NATS == nil {
-		errs = append(errs, errors.New("field NATS is required"))
-	}
 	if o.Queue == "" || len(o.Queue) > 255 {
 		errs = append(errs, fmt.Errorf("field Queue has %d bytes: expected a name of 1 to 255", len(o.Queue)))
 	}

@@ -1,0 +1,138 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"arrakis/pipeline/contract"
+)
+
+// published is what RabbitMQ says of a message.
+type published uint8
+
+const (
+	unknown   published = iota // no answer: RabbitMQ may have it or not
+	confirmed                  // a queue has it, on disk if it is durable
+	returned                   // no queue takes it
+)
+
+// publisher publishes messages on a session, with mandatory and publisher confirms.
+type publisher struct {
+	*session
+	exchange, key string
+	// returns has room for a batch: the library drops what nobody takes, and a message that was returned is confirmed too.
+	returns chan amqp.Return
+}
+
+func newPublisher(s *session, exchange, key string, batch int) (*publisher, error) {
+	if err := s.ch.Confirm(false); err != nil {
+		return nil, err
+	}
+	return &publisher{session: s, exchange: exchange, key: key, returns: s.ch.NotifyReturn(make(chan amqp.Return, batch))}, nil
+}
+
+// placeHeader is the header that tells a returned message from others: its place in its stream.
+const placeHeader = "arrakis-place"
+
+// publish publishes messages and waits for RabbitMQ's answers. After an error, those that were not answered are unknown.
+func (p *publisher) publish(ctx context.Context, messages []jetstream.Msg) ([]published, error) {
+	results := make([]published, len(messages))
+	confirms := make([]*amqp.DeferredConfirmation, 0, len(messages))
+	byPlace := make(map[string]int, len(messages))
+	// While RabbitMQ is short of memory or disk it reads nothing, and publishing waits without a look at ctx.
+	detach := context.AfterFunc(ctx, func() { _ = p.conn.CloseDeadline(time.Now()) })
+	defer detach()
+	var failed error
+	for i, m := range messages {
+		place, publishing := publishingOf(m)
+		byPlace[place] = i
+		c, err := p.ch.PublishWithDeferredConfirmWithContext(ctx, p.exchange, p.key, true, false, publishing)
+		if err != nil {
+			failed = err
+			break
+		}
+		confirms = append(confirms, c)
+	}
+	for i, c := range confirms {
+		acked, err := c.WaitContext(ctx)
+		switch {
+		case acked:
+			results[i] = confirmed
+		case failed != nil:
+		case err != nil:
+			failed = fmt.Errorf("RabbitMQ has not confirmed in time: %w", err)
+		default: // refused, or the channel has ended
+			failed = p.ended()
+		}
+	}
+	// RabbitMQ returns a message before it confirms it, and the library hands over both in that order.
+	for {
+		select {
+		case r, ok := <-p.returns:
+			if !ok {
+				return results, failed
+			}
+			place, _ := r.Headers[placeHeader].(string)
+			if i, ok := byPlace[place]; ok {
+				results[i] = returned
+			}
+		default:
+			return results, failed
+		}
+	}
+}
+
+// ended is why a message was not confirmed.
+func (p *publisher) ended() error {
+	if p.ch.IsClosed() {
+		return p.lost()
+	}
+	return fmt.Errorf("RabbitMQ has not taken a message: is the queue at its bound, with x-overflow: reject-publish?")
+}
+
+// publishingOf is the message for RabbitMQ, and its place in its stream. The body is as it is. Properties that came from
+// AMQP are given back, but for what would make the message expire, or would only be taken from its first sender.
+func publishingOf(m jetstream.Msg) (place string, _ amqp.Publishing) {
+	h := m.Headers()
+	p := amqp.Publishing{
+		DeliveryMode: amqp.Persistent, ContentType: "application/json", Body: m.Data(), Headers: amqp.Table{},
+		MessageId: h.Get(headerPrefix + "Message-Id"), Type: h.Get(headerPrefix + "Type"),
+		CorrelationId: h.Get(headerPrefix + "Correlation-Id"), ReplyTo: h.Get(headerPrefix + "Reply-To"), AppId: h.Get(headerPrefix + "App-Id"),
+	}
+	if e, err := contract.DecodePartial(kindOf(m.Subject()), m.Data()); err == nil && e.EventID != "" {
+		p.MessageId = e.EventID
+	}
+	if meta, err := m.Metadata(); err == nil {
+		place = fmt.Sprintf("%s:%d", meta.Stream, meta.Sequence.Stream)
+		p.Timestamp = meta.Timestamp.Truncate(time.Second)
+	}
+	for name, values := range h {
+		if given, ok := givenBack(name); ok && len(values) > 0 {
+			p.Headers[given] = contract.Clip(values[0], maxHeaderValue)
+		}
+	}
+	p.Headers[placeHeader] = place
+	return place, p
+}
+
+// givenBack is the name of a header of NATS in AMQP. What RabbitMQ itself writes, and what is of NATS and of arrakis, is
+// not given back.
+func givenBack(name string) (string, bool) {
+	if name == contract.HeaderTraceParent || name == contract.HeaderTraceState {
+		return name, true
+	}
+	other, ok := strings.CutPrefix(name, headerOther)
+	return other, ok && len(other) <= maxHeaderName && !strings.HasPrefix(other, "x-") && other != placeHeader
+}
+
+func kindOf(subject string) contract.Kind {
+	if r, ok := contract.RouteOf(subject); ok {
+		return r.Kind
+	}
+	return contract.KindCommand
+}

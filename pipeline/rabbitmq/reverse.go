@@ -1,0 +1,233 @@
+package rabbitmq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"arrakis/pipeline/contract"
+)
+
+// ReverseOptions are those of [Reverse]. The zero value of a field that is not required is its default.
+type ReverseOptions struct {
+	Server Server
+	NATS   *nats.Conn  // required
+	From   Destination // required
+	// Exchange is where messages are published; "" is the default exchange, whose routing keys are queues.
+	Exchange string
+	// RoutingKey is that of all messages; for the default exchange the name of the queue, which is required.
+	RoutingKey string
+	// Batch is how many messages are on their way at once, 1 to 1,000. Defaults to 500.
+	Batch int
+	// Idle is for how long nothing must have come until Reverse returns, while workers that were killed may still hold
+	// messages, at least 100 ms. Defaults to 2 minutes, which is more than the ack wait of commands and checks.
+	Idle time.Duration
+	// Limit is how many messages are taken at most. 0: all.
+	Limit  int
+	Logger *slog.Logger // defaults to none
+	// Progress is called after a batch, every 2 seconds at most.
+	Progress func(ReverseCounts)
+}
+
+// ReverseCounts are what both sides have counted. Each message that was acknowledged was confirmed by RabbitMQ.
+type ReverseCounts struct {
+	Taken       uint64 `json:"taken"`        // from JetStream, again or for the first time
+	Redelivered uint64 `json:"redelivered"`  // of these, those that JetStream had delivered before, to anybody
+	Confirmed   uint64 `json:"confirmed"`    // by RabbitMQ
+	Returned    uint64 `json:"returned"`     // by RabbitMQ, because no queue takes them
+	Acked       uint64 `json:"acknowledged"` // to JetStream
+	Left        uint64 `json:"left"`         // that wait for the consumers, or that others hold unacknowledged
+	Reconnects  uint64 `json:"reconnects"`   // to RabbitMQ
+}
+
+// The errors of [Reverse] that callers may branch on.
+var (
+	// ErrWorkers means that workers read the messages.
+	ErrWorkers = errors.New("workers read these messages: stop them first")
+	// ErrReturned means that RabbitMQ has returned messages because no queue takes them. They are still in the stream.
+	ErrReturned = errors.New("no queue takes messages of this exchange and routing key")
+)
+
+func (o *ReverseOptions) validate() error {
+	errs := []error{o.Server.validate(), o.From.validate()}
+	if o.NATS == nil {
+		errs = append(errs, errors.New("field NATS is required"))
+	}
+	if o.Exchange == "" && o.RoutingKey == "" {
+		errs = append(errs, errors.New("field RoutingKey is the name of the queue, and required, unless there is an Exchange"))
+	}
+	if o.Batch < 1 || o.Batch > maxPrefetch {
+		errs = append(errs, fmt.Errorf("field Batch is %d: expected 1 to %d", o.Batch, maxPrefetch))
+	}
+	if o.Idle < leastIdle {
+		errs = append(errs, fmt.Errorf("field Idle is %v: expected at least %v", o.Idle, leastIdle))
+	}
+	if o.Limit < 0 {
+		errs = append(errs, fmt.Errorf("field Limit is %d: expected 0 for all, or more", o.Limit))
+	}
+	return errors.Join(errs...)
+}
+
+// Reverse moves what waits in a stream to RabbitMQ, through the durable consumers of the workers, which must not run: it
+// returns [ErrWorkers] if they do. So it takes nothing that a worker holds. It returns nil when nothing is left, Limit is
+// reached or ctx has ended; ReverseCounts say what is left. What waits in RETRY, and in lanes of OVERFLOW, stays there.
+// After [ErrReturned] and every other error, what was not confirmed is in the stream. A message may come to RabbitMQ twice.
+func Reverse(ctx context.Context, o ReverseOptions) (ReverseCounts, error) {
+	o.Batch, o.Idle = cmp.Or(o.Batch, 500), cmp.Or(o.Idle, 2*time.Minute)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &reverse{ReverseOptions: o}
+	if err := o.validate(); err != nil {
+		return r.counts, err
+	}
+	js, err := jetstream.New(o.NATS)
+	if err != nil {
+		return r.counts, err
+	}
+	for _, kind := range o.From.kinds() {
+		c, err := js.Consumer(ctx, kind.Route().Stream, kind.Route().Consumer)
+		if err != nil {
+			return r.counts, fmt.Errorf("consumer %s of %s: %w", kind.Route().Consumer, kind.Route().Stream, err)
+		}
+		if c.CachedInfo().NumWaiting > 0 {
+			return r.counts, fmt.Errorf("consumer %s of %s: %w", kind.Route().Consumer, kind.Route().Stream, ErrWorkers)
+		}
+		r.consumers = append(r.consumers, c)
+	}
+	work := sessions{
+		open: func(ctx context.Context) (*session, error) { return openSession(ctx, o.Server) },
+		use:  r.use, reconnects: &r.counts.Reconnects, log: o.Logger,
+	}
+	err = work.run(ctx)
+	return r.counts, errors.Join(err, r.look(context.WithoutCancel(ctx)))
+}
+
+// reverse is the work of Reverse, done by one goroutine.
+type reverse struct {
+	ReverseOptions
+	consumers []jetstream.Consumer
+	counts    ReverseCounts
+	said      time.Time // when Progress was last called
+}
+
+// look counts what is left.
+func (r *reverse) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	r.counts.Left = 0
+	for _, c := range r.consumers {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return err
+		}
+		r.counts.Left += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // a count
+	}
+	return nil
+}
+
+// use moves messages by way of a session until the work is done, which is nil, or the session is lost.
+func (r *reverse) use(ctx context.Context, s *session, worked func()) error {
+	defer s.close()
+	p, err := newPublisher(s, r.Exchange, r.RoutingKey, r.Batch)
+	if err != nil {
+		return err
+	}
+	for began := time.Now(); ; {
+		moved := 0
+		for _, c := range r.consumers {
+			n, err := r.batch(ctx, c, p)
+			if err != nil {
+				return err
+			}
+			moved += n
+		}
+		if moved > 0 {
+			worked()
+			began = time.Now()
+		}
+		if r.Limit > 0 && r.counts.Acked >= uint64(r.Limit) || ctx.Err() != nil {
+			return nil
+		}
+		if err := r.look(ctx); err != nil && ctx.Err() == nil {
+			r.Logger.WarnContext(ctx, "NATS does not answer", "err", err)
+			continue
+		}
+		if r.counts.Left == 0 || time.Since(began) > r.Idle {
+			return nil
+		}
+		if r.Progress != nil && time.Since(r.said) > progressEvery {
+			r.said = time.Now()
+			r.Progress(r.counts)
+		}
+	}
+}
+
+// fetchWait is how long a pull waits for the first message.
+const fetchWait = time.Second
+
+// batch moves a batch of messages of a consumer, and returns how many there were.
+func (r *reverse) batch(ctx context.Context, c jetstream.Consumer, p *publisher) (int, error) {
+	size := r.Batch
+	if r.Limit > 0 {
+		size = min(size, r.Limit-int(r.counts.Acked)) //nolint:gosec // at most Limit
+	}
+	if size <= 0 {
+		return 0, nil
+	}
+	fetched, err := c.Fetch(size, jetstream.FetchMaxWait(fetchWait))
+	if err != nil {
+		return 0, finalError{fmt.Errorf("fetch: %w", err)}
+	}
+	var messages []jetstream.Msg
+	for m := range fetched.Messages() {
+		messages = append(messages, m)
+	}
+	if len(messages) == 0 {
+		return 0, nil
+	}
+	r.counts.Taken += uint64(len(messages))
+	// An answer must come before JetStream gives the messages to somebody else.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.CachedInfo().Config.AckWait/2)
+	defer cancel()
+	results, err := p.publish(ctx, messages)
+	for i, m := range messages {
+		r.settle(m, results[i])
+	}
+	if flushed := r.NATS.FlushWithContext(ctx); err == nil && flushed != nil {
+		r.Logger.WarnContext(ctx, "acknowledgements may be lost: these messages come to RabbitMQ again", "err", flushed)
+	}
+	if err == nil && r.counts.Returned > 0 {
+		err = finalError{fmt.Errorf("exchange %q, routing key %q: %w", r.Exchange, r.RoutingKey, ErrReturned)}
+	}
+	return len(messages), err
+}
+
+// settle tells JetStream what has become of a message. What JetStream does not hear comes again.
+func (r *reverse) settle(m jetstream.Msg, result published) {
+	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
+		r.counts.Redelivered++
+	}
+	var err error
+	switch result {
+	case confirmed:
+		r.counts.Confirmed++
+		if err = m.Ack(); err == nil {
+			r.counts.Acked++
+		}
+	case returned:
+		r.counts.Returned++
+		err = m.Nak()
+	default:
+		err = m.Nak()
+	}
+	if err != nil {
+		r.Logger.Warn("JetStream is not told of a message: it comes again", "subject", contract.Clip(m.Subject(), 256), "err", err)
+	}
+}
