@@ -41,6 +41,7 @@ type commands struct {
 	DLQ       dlqCmd       `cmd:"" help:"List, show, replay and delete dead letters." set:"nats_url=${local_nats}"`
 	Status    statusCmd    `cmd:"" help:"Show the workers, the streams and the lanes: what is wrong, what waits, who waits." set:"nats_url=${local_nats}"`
 	Migrate   migrateCmd   `cmd:"" help:"Make or change the tables of PostgreSQL."`
+	Drain     drainCmd     `cmd:"" help:"Move messages from another broker to NATS, or back." set:"nats_url=${local_nats}"`
 	Provision provisionCmd `cmd:"" help:"Compare the JetStream streams with the settings, and update the streams." set:"nats_url=${local_nats}"`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

@@ -60,11 +60,17 @@ var commandLines = map[string][]string{
 	"dlq show":            {"1", "1 --json", "999"},
 	"dlq replay":          {"1", "999"},
 	"dlq purge":           {"", "--reason malformed --yes"},
-	"provision":           {"", "--json", "--apply"},
-	"status":              {"", "--json"},
-	"version":             {"", "--json"},
-	"dev":                 {"--http-addr=nowhere"}, // TestMarkedSecretsInDev starts it
-	"serve":               {"--http-addr=nowhere"}, // it runs all the time
+	"drain rabbitmq": {
+		"", "--queue q --to commands --dry-run --url amqp://arrakis:" + markWrong + "@127.0.0.1:1/v", "--queue q --to moon --url amqp://arrakis:" + markWrong + "/x@h",
+		"--queue q --to events --json --rabbitmq-tls-ca=no-such-file --url amqps://arrakis:" + markWrong + "@127.0.0.1:1", "--queue q --to commands --url " + markWrong,
+		"--queue q --to commands --reverse --url amqp://arrakis:" + markWrong + "@127.0.0.1:1/v", "--queue q --to commands --idle 1s --url amqp://arrakis:" + markWrong + "@127.0.0.1:1/v",
+		"--queue q --to commands --reverse --yes --url amqp://arrakis:" + markWrong + "@127.0.0.1:1/v",
+	},
+	"provision": {"", "--json", "--apply"},
+	"status":    {"", "--json"},
+	"version":   {"", "--json"},
+	"dev":       {"--http-addr=nowhere"}, // TestMarkedSecretsInDev starts it
+	"serve":     {"--http-addr=nowhere"}, // it runs all the time
 }
 
 // useCommands uses every command, well and badly.

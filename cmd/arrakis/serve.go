@@ -99,6 +99,6 @@ func (c *serveCmd) Run(ctx context.Context, p process) error {
 // reportRabbitMQ logs that the former broker RabbitMQ is not used.
 func reportRabbitMQ(p process, log *slog.Logger) {
 	if value, _ := p.lookupEnv("RABBITMQ_URL"); value != "" {
-		log.Warn("RABBITMQ_URL is set but no longer supported: NATS is the only broker; unset it")
+		log.Warn("RABBITMQ_URL is set but no longer supported: NATS is the only broker; unset it. `arrakis drain rabbitmq` moves what is in its queues")
 	}
 }

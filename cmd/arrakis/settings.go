@@ -29,6 +29,7 @@ const localNATS = "nats://127.0.0.1:4222"
 // is its name in capitals.
 
 var settingGroups = kong.ExplicitGroups([]kong.Group{
+	{Key: "rabbitmq", Title: "RabbitMQ:"},
 	{Key: "nats", Title: "NATS:"},
 	{Key: "redis", Title: "Redis:"},
 	{Key: "postgres", Title: "PostgreSQL:"},

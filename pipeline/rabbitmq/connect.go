@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -26,6 +27,12 @@ func (s Server) Address() (string, error) {
 		return "", errURL
 	}
 	return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), nil
+}
+
+// explain says whose error it is.
+func (s Server) explain(err error) error {
+	addr, _ := s.Address() // it was checked
+	return fmt.Errorf("RabbitMQ at %s: %w", addr, err)
 }
 
 func (s Server) validate() error {
@@ -64,9 +71,9 @@ func (s Server) dial(ctx context.Context) (*amqp.Connection, error) {
 	return conn, nil
 }
 
-// refused reports whether RabbitMQ has understood what was asked and does not allow it, or does not know the queue or
+// Refused reports whether RabbitMQ has understood what was asked and does not allow it, or does not know the queue or
 // exchange. While a node of a cluster is down, its queues are not found either.
-func refused(err error) bool {
+func Refused(err error) bool {
 	e, ok := errors.AsType[*amqp.Error](err)
 	return ok && slices.Contains([]int{amqp.AccessRefused, amqp.NotFound, amqp.NotAllowed, amqp.ResourceLocked, amqp.PreconditionFailed}, e.Code)
 }

@@ -47,7 +47,7 @@ func Drain(ctx context.Context, o Options) (Counts, error) {
 	d := &drain{
 		Options: o, mapping: mapping{queue: o.Queue, to: o.To}, mux: mux, letters: deadletter.New(js), counts: counts,
 	}
-	work := sessions{open: d.open, use: d.use, reconnects: &d.counts.Reconnects, log: o.Logger}
+	work := sessions{server: o.Server, open: d.open, use: d.use, reconnects: &d.counts.Reconnects, log: o.Logger}
 	err = work.run(ctx)
 	return d.counts, err
 }

@@ -138,7 +138,7 @@ func TestQueueDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-r.done
-	if r.err == nil || !refused(r.err) || r.counts.Acked != 1 {
+	if r.err == nil || !Refused(r.err) || r.counts.Acked != 1 {
 		t.Errorf("%v, %+v", r.err, r.counts)
 	}
 }

@@ -137,17 +137,16 @@ func (f *flight) store(ctx context.Context, i *item) error {
 
 // bury writes an item's dead letter.
 func (f *flight) bury(ctx context.Context, i *item) error {
-	err := f.letters.Write(context.WithoutCancel(ctx), i.letter)
-	if err == nil {
-		f.storeWorks()
-		if f.counts.DeadLettered++; f.counts.DeadLettered == 1 {
-			f.Logger.WarnContext(ctx, "a message became a dead letter; `arrakis dlq list` shows this one and those that follow",
-				"reason", i.letter.Reason, "err", i.letter.Cause)
-		}
-		return f.forget(i)
+	if err := f.letters.Write(context.WithoutCancel(ctx), i.letter); err != nil {
+		f.later(i, err)
+		return nil
 	}
-	f.later(i, err)
-	return nil //nolint:nilerr // it is tried again
+	f.storeWorks()
+	if f.counts.DeadLettered++; f.counts.DeadLettered == 1 {
+		f.Logger.WarnContext(ctx, "a message became a dead letter; `arrakis dlq list` shows this one and those that follow",
+			"reason", i.letter.Reason, "err", i.letter.Cause)
+	}
+	return f.forget(i)
 }
 
 func (f *flight) publish(ctx context.Context, i *item) error {
@@ -166,7 +165,7 @@ func (f *flight) answered(ctx context.Context, a answer) error {
 		return f.store(ctx, a.item)
 	case a.err != nil:
 		f.later(a.item, a.err)
-		return nil
+		return nil //nolint:nilerr // it is tried again
 	case a.ack.Duplicate:
 		f.counts.Duplicates++
 	default:

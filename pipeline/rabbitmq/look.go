@@ -36,28 +36,35 @@ func Look(ctx context.Context, o Options) (Preview, error) {
 	if err := o.validate(); err != nil {
 		return p, err
 	}
+	if err := p.fill(ctx, &o); err != nil {
+		return p, o.Server.explain(err)
+	}
+	return p, nil
+}
+
+func (p *Preview) fill(ctx context.Context, o *Options) error {
 	s, err := openSession(ctx, o.Server)
 	if err != nil {
-		return p, err
+		return err
 	}
 	defer s.close()
 	q, err := s.ch.QueueDeclarePassive(o.Queue, true, false, false, false, nil)
 	if err != nil {
-		return p, err
+		return err
 	}
 	p.Waiting, p.Others = q.Messages, q.Consumers
 	m := mapping{queue: o.Queue, to: o.To}
 	for range min(cmp.Or(o.Limit, 100), maxLook) {
 		d, ok, err := s.ch.Get(o.Queue, false)
 		if err != nil {
-			return p, err
+			return err
 		}
 		if !ok || ctx.Err() != nil {
 			break
 		}
 		p.Messages = append(p.Messages, looked(m.mapped(&d), len(d.Body)))
 	}
-	return p, s.ch.Close() // which gives back what was not acknowledged
+	return s.ch.Close() // which gives back what was not acknowledged
 }
 
 func looked(m mapped, size int) Looked {

@@ -25,8 +25,9 @@ type ReverseOptions struct {
 	RoutingKey string
 	// Batch is how many messages are on their way at once, 1 to 1,000. Defaults to 500.
 	Batch int
-	// Idle is for how long nothing must have come until Reverse returns, while workers that were killed may still hold
-	// messages, at least 100 ms. Defaults to 2 minutes, which is more than the ack wait of commands and checks.
+	// Idle is for how long nothing must have come until Reverse returns although workers that were killed still hold
+	// messages, at least 100 ms. JetStream gives these out after the ack wait of their kind, from 15 s to 5 min. Defaults to
+	// 1 minute.
 	Idle time.Duration
 	// Limit is how many messages are taken at most. 0: all.
 	Limit  int
@@ -79,7 +80,7 @@ func (o *ReverseOptions) validate() error {
 // reached or ctx has ended; ReverseCounts say what is left. What waits in RETRY, and in lanes of OVERFLOW, stays there.
 // After [ErrReturned] and every other error, what was not confirmed is in the stream. A message may come to RabbitMQ twice.
 func Reverse(ctx context.Context, o ReverseOptions) (ReverseCounts, error) {
-	o.Batch, o.Idle = cmp.Or(o.Batch, 500), cmp.Or(o.Idle, 2*time.Minute)
+	o.Batch, o.Idle = cmp.Or(o.Batch, 500), cmp.Or(o.Idle, time.Minute)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,8 +103,9 @@ func Reverse(ctx context.Context, o ReverseOptions) (ReverseCounts, error) {
 		r.consumers = append(r.consumers, c)
 	}
 	work := sessions{
-		open: func(ctx context.Context) (*session, error) { return openSession(ctx, o.Server) },
-		use:  r.use, reconnects: &r.counts.Reconnects, log: o.Logger,
+		server: o.Server,
+		open:   func(ctx context.Context) (*session, error) { return openSession(ctx, o.Server) },
+		use:    r.use, reconnects: &r.counts.Reconnects, log: o.Logger,
 	}
 	err = work.run(ctx)
 	return r.counts, errors.Join(err, r.look(context.WithoutCancel(ctx)))

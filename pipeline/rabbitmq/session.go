@@ -73,7 +73,8 @@ func (p *pauses) next() time.Duration {
 
 // sessions runs use with one session after the other.
 type sessions struct {
-	open func(context.Context) (*session, error)
+	server Server
+	open   func(context.Context) (*session, error)
 	// use returns nil when the work is done. It tells worked that it could do something.
 	use        func(ctx context.Context, s *session, worked func()) error
 	reconnects *uint64
@@ -95,14 +96,15 @@ func (r *sessions) run(ctx context.Context) error {
 				return err
 			}
 		}
+		err = r.server.explain(err)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // whoever stops the work does not need to know what else has ended
 		case !opened:
 			return err
-		case refused(err):
+		case Refused(err):
 			if r.refusals++; r.refusals >= maxRefusals {
-				return fmt.Errorf("RabbitMQ has refused %d times in a row: %w", r.refusals, err)
+				return fmt.Errorf("%w; it has refused %d times in a row", err, r.refusals)
 			}
 		}
 		*r.reconnects++
