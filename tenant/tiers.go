@@ -6,7 +6,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// TierDefaults are what a tenant of a tier has if its config sets nothing.
+// TierDefaults are what a tenant of a tier, or of an account, has if its config sets nothing.
 type TierDefaults struct {
 	Features Features
 	Max      [NumActions]int64 // admissions in a window by action; -1 is unlimited, 0 is none
@@ -19,15 +19,25 @@ type TierDefaults struct {
 
 // Of returns the defaults of a tier. An unknown tier has the defaults of Free.
 func (t *Tiers) Of(tier Tier) TierDefaults {
+	return defaultsOf(Documents{Config: &Config{Tier: tier}, Tiers: t})
+}
+
+// In returns what a community in the account has if its config sets nothing.
+func (t *Tiers) In(a *Account) TierDefaults {
+	member := &Config{Tier: Free, Account: "any"} // its ID does not matter
+	return defaultsOf(Documents{Config: member, Account: a, Tiers: t})
+}
+
+func defaultsOf(d Documents) TierDefaults {
 	var s settings
-	resolved := s.of("", Documents{Config: &Config{Tier: tier}, Tiers: t}, time.Time{})
-	d := TierDefaults{
+	resolved := s.of("", d, time.Time{})
+	defaults := TierDefaults{
 		Features: resolved.Features, Max: resolved.Max, MaxDelayed: s.maxDelayed.Value, Shadow: resolved.Shadow, Weight: resolved.Weight,
 	}
 	for action, n := range resolved.MaxDelayed {
-		d.Delay[action] = n > 0
+		defaults.Delay[action] = n > 0
 	}
-	return d
+	return defaults
 }
 
 // tierDefaults are the defaults of the contract for a tier.

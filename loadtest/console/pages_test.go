@@ -21,7 +21,7 @@ const (
 
 // pages are all pages, by the title that the browser shows.
 var pages = map[string]string{
-	"Overview": "/", "Tenants": "/tenants", "comm_1": "/tenants/comm_1", "Waiting": "/waiting",
+	"Overview": "/", "Tenants": "/tenants", "comm_1": "/tenants/comm_1", "Accounts": "/accounts", "acme": "/accounts/acme", "Waiting": "/waiting",
 	"Dead letters": "/deadletters", "Streams": "/streams", "Changes": "/changes",
 }
 
@@ -30,6 +30,9 @@ var pages = map[string]string{
 func TestEveryPage(t *testing.T) {
 	s := newSite(t, func(o *worker.Options) { o.MaxAttempts = 1 })
 	s.put("comm_1", `{"tier":"pro","features":{"customBranding":true}}`)
+	if got := s.send(http.MethodPut, s.ops+"/v1/accounts/acme", `{"tier":"pro","counted":"together"}`, nil); got != http.StatusCreated {
+		t.Fatalf("store an account: %d", got)
+	}
 	for range 3 {
 		s.command("comm_1", "ping")
 	}

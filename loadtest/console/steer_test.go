@@ -133,6 +133,33 @@ func TestRefusedValue(t *testing.T) {
 	b.eventually("the field is marked", `document.querySelector("[aria-invalid]")?.name === "rateLimits.commandsPerMinute"`)
 }
 
+// An account is made on its page, and communities get into it on theirs. Then they use its limit up together.
+func TestAccountIsMadeAndUsed(t *testing.T) {
+	s := newSite(t, nil)
+	b := newTab(t, s.ops, wide, height)
+	b.open("/accounts?id=acme")
+	b.open("/accounts/acme")
+	b.fill(`input[name="name"]`, "Acme")
+	b.fill(`select[name="counted"]`, "together")
+	b.fill(`input[name="rateLimits.commandsPerMinute"]`, "2")
+	b.reloads("Saved.", func() { b.click("button", "Save") })
+	for _, community := range []string{"comm_1", "comm_2"} {
+		b.open("/tenants/" + community)
+		b.fill(`input[name="account"]`, "acme")
+		b.reloads("Saved.", func() { b.click("button", "Save") })
+		b.shows("acme (Acme): limits are counted together")
+		s.answers(community, http.StatusOK, "in the account")
+	}
+	s.answers("comm_1", http.StatusTooManyRequests, "when both have sent one")
+	b.open("/accounts/acme")
+	b.shows("comm_1")
+	b.shows("comm_2")
+	b.allow("409")
+	b.click("button", "Delete account")
+	b.click("#question button[value=yes]", "Delete")
+	b.shows("communities are in it")
+}
+
 // Tenants are found by a part of their ID, in order of their IDs, page by page.
 func TestSearch(t *testing.T) {
 	s := newSite(t, nil)

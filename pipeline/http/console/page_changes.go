@@ -68,8 +68,16 @@ func (a *audited) By() bool { return a.Source != a.Actor && !strings.HasPrefix(a
 func (a *audited) Place() string {
 	switch a.Type {
 	case store.AuditTenant, store.AuditReset, store.AuditReload:
-		if tenant.ValidID(a.Target) {
+		account, together := strings.CutPrefix(a.Target, tenant.AccountLimitID(""))
+		switch {
+		case together && tenant.ValidID(account):
+			return string(joinPath("/accounts", account))
+		case tenant.ValidID(a.Target):
 			return string(joinPath("/tenants", a.Target))
+		}
+	case store.AuditAccount:
+		if tenant.ValidID(a.Target) {
+			return string(joinPath("/accounts", a.Target))
 		}
 	case store.AuditReplay, store.AuditPurge:
 		if seq, err := strconv.ParseUint(a.Target, 10, 64); err == nil {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -36,6 +37,7 @@ type tenantDetail struct {
 	Tenant   *shard.Explanation
 	Config   *tenant.Config // nil: none is stored
 	Tier     string         // which it is, and who decided that
+	Account  string         // in which it is, and what that means for limits; "" for none
 	Fault    string         // why the stored document cannot be used; then Config is nil
 	ETag     string         // of the stored document, "" for none
 	Document *payload
@@ -47,6 +49,11 @@ type tenantDetail struct {
 	Changes  []audited
 	Older    string // address of all its changes
 	API      string // its path in the API
+}
+
+// Together reports whether the limits are counted together with those of other communities.
+func (d *tenantDetail) Together() bool {
+	return d.Tenant.Account != nil && d.Tenant.Account.Counted == tenant.Together
 }
 
 func (c *console) viewTenant(r *http.Request) (content, error) {
@@ -66,13 +73,23 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 		return content{}, err
 	}
 	d.Tenant, d.Settings = &explained, settingsOf(&explained)
+	if explained.Account != nil {
+		d.Account = view.AccountText(explained.Account)
+	}
 	d.Tier = view.TierText(explained.TierSetting, explained.Account, explained.Entitlement)
-	d.Form, d.Boosts = c.newTenantForm(&d), boostsOf(d.Config)
+	account, err := c.tenants.AccountOf(ctx, cmp.Or(d.Config, new(tenant.Config)))
+	if err != nil {
+		return content{}, err
+	}
+	d.Form, d.Boosts = c.newTenantForm(&d, account), boostsOf(d.Config)
 	if d.Flags, err = c.flagsOf(ctx, &explained); err != nil {
 		return content{}, err
 	}
 	d.Letters = c.lettersOf(ctx, id)
 	targets := slices.Compact([]string{id, explained.Community})
+	if explained.Account != nil { // resets of all its communities
+		targets = append(targets, tenant.AccountLimitID(explained.Account.ID))
+	}
 	if d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: targets, Limit: fewChanges}); err != nil {
 		return content{}, err
 	}

@@ -81,8 +81,8 @@ func (c *console) listTenant(e *store.Entry) listedTenant {
 		row.Fault = e.Err.Error()
 		return row
 	}
-	row.Tenant = tenant.Resolve(e.ID, tenant.Documents{Config: &e.Config, Tiers: c.tenants.Tiers()}, time.Now())
-	row.Bought = e.Config.TierFrom == tenant.FromEntitlement && row.Tenant.Tier != tenant.Free
+	row.Tenant = tenant.Resolve(e.ID, tenant.Documents{Config: &e.Config, Account: e.Account, Tiers: c.tenants.Tiers()}, time.Now())
+	row.Bought = e.Account == nil && e.Config.TierFrom == tenant.FromEntitlement && row.Tenant.Tier != tenant.Free
 	return row
 }
 

@@ -50,6 +50,8 @@ func (c *console) allPages() []page {
 		c.overviewPage(),
 		c.tenantsPage(),
 		c.tenantPage(),
+		c.accountsPage(),
+		c.accountPage(),
 		c.waitingPage(),
 		c.deadLettersPage(),
 		c.deadLetterPage(),
@@ -69,6 +71,7 @@ type entry struct{ Path, Title string }
 var navigation = []entry{
 	{"/", "Overview"},
 	{"/tenants", "Tenants"},
+	{"/accounts", "Accounts"},
 	{"/waiting", "Waiting"},
 	{"/deadletters", "Dead letters"},
 	{"/streams", "Streams"},
@@ -131,7 +134,7 @@ func (f *frame) Bounds() string {
 }
 
 // scopeNames say for people what may be changed.
-var scopeNames = map[auth.Scope]string{auth.Limits: "limits", auth.Tiers: "tenants and flags", auth.DeadLetters: "dead letters"}
+var scopeNames = map[auth.Scope]string{auth.Limits: "limits", auth.Tiers: "tenants, accounts and flags", auth.DeadLetters: "dead letters"}
 
 // Live renders a live part where it stands. pairs are the names and values of its parameters.
 func (f *frame) Live(name string, pairs ...string) (template.HTML, error) {

@@ -43,7 +43,7 @@ func TestControlsByScope(t *testing.T) {
 	}{
 		viewToken:    {"View only", nil, nil, nil},
 		limitsToken:  {"Only limits", ofLimits, nil, nil},
-		tiersToken:   {"Only tenants and flags", ofTiers, nil, nil},
+		tiersToken:   {"Only tenants, accounts and flags", ofTiers, nil, nil},
 		lettersToken: {"Only dead letters", nil, []string{"bulk"}, ofLetter},
 		adminToken:   {"", slices.Compact(every), []string{"bulk"}, ofLetter},
 	} {

@@ -38,6 +38,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testserver.M{M: m}, testserv
 type bed struct {
 	store  *store.Store
 	redis  redis.UniversalClient
+	limits *shard.Limits
 	js     jetstream.JetStream
 	access auth.Access
 	url    string
@@ -68,6 +69,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 		tb.Fatal(err)
 	}
 	b := &bed{store: store.New(rdb, store.Options{Source: "test"}), redis: rdb, shows: make(chan *view.Fleet)}
+	b.limits = &shard.Limits{Tenants: b.store, Limiter: l}
 	b.js = testserver.JetStream(tb, testserver.NATS(tb).Connect(tb))
 	if err := streams.Ensure(tb.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler)); err != nil {
 		tb.Fatal(err)
@@ -84,7 +86,7 @@ func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	}
 	b.access = access
 	h, err := Handler(Options{
-		Fleet: b.hub(tb), Limits: &shard.Limits{Tenants: b.store, Limiter: l}, Directory: b.directory(tb), DeadLetters: deadletter.New(b.js), Access: access, Version: "v1.2.3",
+		Fleet: b.hub(tb), Limits: b.limits, Directory: b.directory(tb), DeadLetters: deadletter.New(b.js), Access: access, Version: "v1.2.3",
 		Lanes: func(ctx context.Context, community string) ([]lanes.Status, error) {
 			return lanes.Look(ctx, b.js, rdb, l.Health(), community)
 		},

@@ -92,6 +92,8 @@ func sourceText(s tenant.Source) string {
 		return "default of the tier"
 	case tenant.FromTiers:
 		return "document of all tiers"
+	case tenant.FromAccount:
+		return "account"
 	case tenant.FromTenant:
 		return "this config"
 	case tenant.FromBoost:
