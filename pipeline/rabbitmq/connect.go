@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -23,7 +25,7 @@ var errURL = errors.New("expected a URL such as amqps://user:password@host:5671/
 // one.
 func (s Server) Address() (string, error) {
 	u, err := amqp.ParseURI(s.URL)
-	if err != nil {
+	if _, notIP := netip.ParseAddr(u.Host); err != nil || notIP != nil && strings.Contains(u.Host, ":") { // without its @
 		return "", errURL
 	}
 	return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), nil

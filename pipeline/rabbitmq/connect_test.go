@@ -14,6 +14,7 @@ func TestAddress(t *testing.T) {
 		"amqp://bot:hun/ter2@rabbit":                   "",
 		"amqp://bot:hunter2@rabbit?heartbeat=hunter2":  "",
 		"http://bot:hunter2@rabbit":                    "",
+		"amqp://bot:hunter2rabbit:5672":                "",
 		"bot:hunter2@rabbit":                           "",
 		"amqp://bot:hunter2 @rabbit":                   "",
 	} {
