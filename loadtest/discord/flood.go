@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"time"
 
+	"arrakis/loadtest/program"
 	"arrakis/loadtest/testserver/fakediscord"
 )
 
 // floodResult is what the flood has shown. Its JSON is what --json prints.
 type floodResult struct {
-	Sent      int           `json:"sent"`
-	Dropped   int           `json:"dropped_starts"`
-	Took      time.Duration `json:"took_ns"`
-	Answered  int           `json:"answered"`
-	Refusals  int           `json:"refused_with_time"` // ephemeral, with the time to try again
-	RESTCalls int           `json:"rest_calls"`
-	All       latencies     `json:"first_answer"`
-	Examples  []string      `json:"examples,omitempty"` // of what was neither
+	Sent      int               `json:"sent"`
+	Dropped   int               `json:"dropped_starts"`
+	Took      time.Duration     `json:"took_ns"`
+	Answered  int               `json:"answered"`
+	Refusals  int               `json:"refused_with_time"` // ephemeral, with the time to try again
+	RESTCalls int               `json:"rest_calls"`
+	All       program.Latencies `json:"first_answer"`
+	Examples  []string          `json:"examples,omitempty"` // of what was neither
 }
 
 // runFlood sends many interactions of one free guild, within its window.

@@ -19,30 +19,23 @@ import (
 
 // report is what a run has shown, and where. Its JSON is what --json prints.
 type report struct {
-	Command string       `json:"command"`
-	Commit  string       `json:"commit"`
-	Date    time.Time    `json:"date"`
-	Machine string       `json:"machine"`
-	Busy    string       `json:"load_average"` // of the machine when the run began: what else it did
-	Targets []target     `json:"targets"`
-	Load    *loadResult  `json:"load,omitempty"`
-	Flood   *floodResult `json:"flood,omitempty"`
-	Dir     string       `json:"dir,omitempty"` // files, if they were kept
+	Command string           `json:"command"`
+	Commit  string           `json:"commit"`
+	Date    time.Time        `json:"date"`
+	Machine string           `json:"machine"`
+	Busy    string           `json:"load_average"` // of the machine when the run began: what else it did
+	Targets []program.Target `json:"targets"`
+	Load    *loadResult      `json:"load,omitempty"`
+	Flood   *floodResult     `json:"flood,omitempty"`
+	Dir     string           `json:"dir,omitempty"` // files, if they were kept
 
 	o options
 }
 
 func newReport(ctx context.Context, o options) *report {
 	return &report{
-		Command: o.line, Commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), Date: time.Now(), Machine: program.Machine(ctx), Busy: busy(), o: o,
+		Command: o.line, Commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), Date: time.Now(), Machine: program.Machine(ctx), Busy: program.Busy(), o: o,
 	}
-}
-
-// busy is the machine's load average of the last minute, "unknown" where it is not to be had.
-func busy() string {
-	text, _ := os.ReadFile("/proc/loadavg") // nothing if it is not there
-	first, _, _ := strings.Cut(string(text), " ")
-	return cmp.Or(first, "unknown")
 }
 
 // judge lists the targets.
@@ -98,7 +91,7 @@ func (r *report) write(w io.Writer) error {
 	p.Line("")
 	rows := [][]string{{"target", "want", "got", ""}}
 	for _, t := range r.Targets {
-		rows = append(rows, []string{t.Name, t.Want, t.Got, t.result()})
+		rows = append(rows, []string{t.Name, t.Want, t.Got, t.Result()})
 	}
 	p.Table(rows)
 	if r.Load != nil {
@@ -142,9 +135,9 @@ func (r *loadResult) write(p *program.Printer, o options) {
 	p.Line("")
 	p.Table([][]string{
 		{"time from when it was due", "of", "p50", "p99", "max"},
-		r.Quick.row("to the first answer, quick handlers"),
-		r.All.row("to the first answer, all"),
-		r.Edits.row("to the edited answer"),
+		r.Quick.Row("to the first answer, quick handlers"),
+		r.All.Row("to the first answer, all"),
+		r.Edits.Row("to the edited answer"),
 	})
 	complain(p, append(r.Examples, r.Crashes...))
 }
@@ -163,13 +156,8 @@ func (r *floodResult) write(p *program.Printer) {
 		{"took", r.Took.Round(100 * time.Millisecond).String()},
 	})
 	p.Line("")
-	p.Table([][]string{{"time from when it was due", "of", "p50", "p99", "max"}, r.All.row("to the answer")})
+	p.Table([][]string{{"time from when it was due", "of", "p50", "p99", "max"}, r.All.Row("to the answer")})
 	complain(p, r.Examples)
-}
-
-// row is a row of a table.
-func (l latencies) row(name string) []string {
-	return []string{name, fmt.Sprint(l.Count), milliseconds(l.P50), milliseconds(l.P99), milliseconds(l.Max)}
 }
 
 // complain lists what was not answered well.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"arrakis/loadtest/program"
 	"arrakis/loadtest/testserver/fakediscord"
 )
 
@@ -24,9 +25,9 @@ type loadResult struct {
 	Repeats        int            `json:"handler_repeats"` // runs beyond the first of an interaction
 	Lost           int            `json:"lost"`
 
-	Quick latencies `json:"first_answer_quick"` // to the first answer
-	All   latencies `json:"first_answer_all"`
-	Edits latencies `json:"edited_answer"` // to the answer, of those that were edited
+	Quick program.Latencies `json:"first_answer_quick"` // to the first answer
+	All   program.Latencies `json:"first_answer_all"`
+	Edits program.Latencies `json:"edited_answer"` // to the answer, of those that were edited
 
 	Refused     int64    `json:"connections_refused"` // the next worker took the request
 	Repeated    int64    `json:"requests_repeated"`   // by the load balancer
@@ -39,24 +40,6 @@ type loadResult struct {
 	DeadLetters uint64   `json:"dead_letters"`
 	Crashes     []string `json:"crashes,omitempty"`
 	Examples    []string `json:"examples,omitempty"` // of what was not answered well
-}
-
-// latencies are of many.
-type latencies struct {
-	Count int           `json:"count"`
-	P50   time.Duration `json:"p50_ns"`
-	P99   time.Duration `json:"p99_ns"`
-	Max   time.Duration `json:"max_ns"`
-}
-
-// newLatencies sorts all.
-func newLatencies(all []time.Duration) latencies {
-	if len(all) == 0 {
-		return latencies{}
-	}
-	slices.Sort(all)
-	at := func(share float64) time.Duration { return all[min(int(share*float64(len(all))), len(all)-1)] }
-	return latencies{len(all), at(0.5), at(0.99), all[len(all)-1]}
 }
 
 // examples is how many examples there are of each ending.
@@ -98,7 +81,7 @@ func (r *loadResult) count(l *ledger) {
 		}
 	}
 	slices.Sort(r.Examples)
-	r.Quick, r.All, r.Edits = newLatencies(quickOnes), newLatencies(all), newLatencies(edits)
+	r.Quick, r.All, r.Edits = program.NewLatencies(quickOnes), program.NewLatencies(all), program.NewLatencies(edits)
 }
 
 // judge counts what has happened since the totals before.

@@ -23,11 +23,11 @@ func TestLatencies(t *testing.T) {
 	for i := range 1000 {
 		all = append(all, time.Duration(1000-i)*time.Millisecond)
 	}
-	want := latencies{1000, 501 * time.Millisecond, 991 * time.Millisecond, time.Second}
-	if got := newLatencies(all); got != want {
+	want := program.Latencies{Count: 1000, P50: 501 * time.Millisecond, P99: 991 * time.Millisecond, Max: time.Second}
+	if got := program.NewLatencies(all); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := newLatencies(nil); got != (latencies{}) {
+	if got := program.NewLatencies(nil); got != (program.Latencies{}) {
 		t.Errorf("of none: %v", got)
 	}
 }
@@ -74,7 +74,7 @@ func TestCount(t *testing.T) {
 
 // good is a result that meets all targets.
 func good() *report {
-	l := latencies{Count: 9, P50: time.Millisecond, P99: 90 * time.Millisecond, Max: 2 * time.Second}
+	l := program.Latencies{Count: 9, P50: time.Millisecond, P99: 90 * time.Millisecond, Max: 2 * time.Second}
 	return &report{
 		o:     options{flood: 100},
 		Load:  &loadResult{Sent: 9, Quick: l, All: l, Endings: map[string]int{}},
@@ -90,7 +90,7 @@ func TestTargets(t *testing.T) {
 		"all met":                {func(*report) {}, false},
 		"slow":                   {func(r *report) { r.Load.Quick.P99 = 101 * time.Millisecond }, true},
 		"slow, and quickly told": {func(r *report) { r.Load.Quick.P99, r.o.quick = time.Second, true }, false},
-		"nothing measured":       {func(r *report) { r.Load.Quick, r.o.quick = latencies{}, true }, true},
+		"nothing measured":       {func(r *report) { r.Load.Quick, r.o.quick = program.Latencies{}, true }, true},
 		"too late":               {func(r *report) { r.Load.All.Max = 3001 * time.Millisecond }, true},
 		"lost":                   {func(r *report) { r.Load.Lost = 1 }, true},
 		"wrong":                  {func(r *report) { r.Load.Endings[endingNames[wrong]] = 1 }, true},

@@ -2,6 +2,7 @@ package program
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -79,4 +80,11 @@ func output(ctx context.Context, name string, args ...string) (first string, err
 	out, err := exec.CommandContext(ctx, name, args...).Output() //nolint:gosec // constant commands
 	first, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return first, err
+}
+
+// Busy is the machine's load average of the last minute, "unknown" where it is not to be had.
+func Busy() string {
+	text, _ := os.ReadFile("/proc/loadavg") // nothing if it is not there
+	first, _, _ := strings.Cut(string(text), " ")
+	return cmp.Or(first, "unknown")
 }
