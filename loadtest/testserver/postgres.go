@@ -1,7 +1,6 @@
 package testserver
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,11 +16,11 @@ import (
 
 // PostgresServer is a PostgreSQL cluster with files and a process of its own, and with the superuser arrakis.
 type PostgresServer struct {
-	tb   testing.TB
+	tb   testing.TB // nil: it is of no test
 	addr string
 	dir  string // has the cluster's files in data
 	argv []string
-	as   *syscall.Credential // the user that the process runs as; nil is the user of the test
+	as   *syscall.Credential // the user that the process runs as; nil is the user of this process
 
 	process *process // nil while none runs
 }
@@ -31,17 +30,35 @@ type PostgresServer struct {
 func Postgres(tb testing.TB, settings ...string) *PostgresServer {
 	tb.Helper()
 	s := newPostgres(tb, settings)
-	tb.Cleanup(s.close)
+	tb.Cleanup(s.Close)
 	return s
 }
 
-// newPostgres makes a cluster in a new directory and starts its server. The caller must close it.
+// newPostgres starts a server for a test. The caller must close it.
 func newPostgres(tb testing.TB, settings []string) *PostgresServer {
 	tb.Helper()
-	path := Program(tb, "postgres", postgresDirs()...)
-	s := &PostgresServer{tb: tb, addr: address(tb)}
-	if err := s.makeDir(); err != nil {
+	s, err := startPostgres(Program(tb, "postgres", postgresDirs()...), address(tb), settings)
+	if err != nil {
 		tb.Fatal(err)
+	}
+	s.tb = tb
+	return s
+}
+
+// StartPostgres starts a PostgreSQL server at an address for a program that is not a test, which must close it.
+func StartPostgres(addr string, settings ...string) (*PostgresServer, error) {
+	path, err := program("postgres", postgresDirs()...)
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL is not installed: `apt-get install postgresql` or `brew install postgresql`: %w", err)
+	}
+	return startPostgres(path, addr, settings)
+}
+
+// startPostgres makes a cluster in a new directory and starts its server.
+func startPostgres(path, addr string, settings []string) (*PostgresServer, error) {
+	s := &PostgresServer{addr: addr}
+	if err := s.makeDir(); err != nil {
+		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(s.addr)
 	s.argv = []string{path, "-D", filepath.Join(s.dir, "data")}
@@ -50,11 +67,15 @@ func newPostgres(tb testing.TB, settings []string) *PostgresServer {
 	}, settings) {
 		s.argv = append(s.argv, "-c", setting)
 	}
-	if err := errors.Join(s.init(), s.start()); err != nil {
-		s.close()
-		tb.Fatal(err)
+	err := s.init()
+	if err == nil {
+		err = s.start()
 	}
-	return s
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // postgresDirs are the directories of Debian's programs, the newest version first. They are not on the PATH.
@@ -122,7 +143,8 @@ func (s *PostgresServer) url(database string) string {
 	return fmt.Sprintf("postgres://arrakis@%s/%s?sslmode=disable", s.addr, database)
 }
 
-// Start starts a killed server again, at its address and with its files. It returns when the server has recovered.
+// Start starts a killed server of a test again, at its address and with its files. It returns when the server has
+// recovered.
 func (s *PostgresServer) Start() {
 	s.tb.Helper()
 	if err := s.start(); err != nil {
@@ -179,9 +201,9 @@ func (s *PostgresServer) ready(pid int) error {
 	return nil
 }
 
-// close ends the server, if it runs, and removes its files. A server that is asked to end gives back its shared memory,
+// Close ends the server, if it runs, and removes its files. A server that is asked to end gives back its shared memory,
 // unlike one that is killed.
-func (s *PostgresServer) close() {
+func (s *PostgresServer) Close() {
 	if s.process != nil {
 		_ = s.process.cmd.Process.Signal(syscall.SIGQUIT) // at once, and without a checkpoint
 		<-s.process.ended

@@ -67,6 +67,6 @@ func (d *sharedPostgres) add(tb testing.TB) (url string) {
 // close ends the server, if a test has started it.
 func (d *sharedPostgres) close() {
 	if d.server != nil {
-		d.server.close()
+		d.server.Close()
 	}
 }
