@@ -37,6 +37,11 @@ func TestValidatesAlike(t *testing.T) {
 		{"tenant set c1 --guild a.b", "PATCH /v1/tenants/c1", `{"guildId":"a.b"}`},
 		{"tenant set c1 --data {\"tier\":null}", "PATCH /v1/tenants/c1", `{"tier":null}`},
 		{"tenant set c1 --data {\"tier\":\"pro\",\"tier\":\"free\"}", "PATCH /v1/tenants/c1", `{"tier":"pro","tier":"free"}`},
+		{"account set acme --tier gold --counted both", "PATCH /v1/accounts/acme", `{"tier":"gold","counted":"both"}`},
+		{"account set acme --name a\u200bb --max-delayed 0", "PATCH /v1/accounts/acme", `{"name":"a\u200bb","maxDelayed":0}`},
+		{"account get a.b", "GET /v1/accounts/a.b", ""},
+		{"account communities a.b", "GET /v1/accounts/a.b/communities", ""},
+		{"tenant set c1 --account a.b", "PATCH /v1/tenants/c1", `{"account":"a.b"}`},
 		{"flag set f1 --tiers gold --rollout 101", "PUT /v1/flags/f1", `{"tiers":["gold"],"rolloutPercent":101}`},
 		{"flag set f1 --include a.b --exclude c.d", "PUT /v1/flags/f1", `{"communities":{"include":["a.b"],"exclude":["c.d"]}}`},
 		{"usage a.b", "GET /v1/tenants/a.b/usage", ""},
@@ -116,6 +121,15 @@ func TestAdminChangesAreInForce(t *testing.T) {
 	inForce("a limit of none", func() bool { return !admitted() })
 	api("PATCH /v1/tenants/comm_060", `{"tier":"pro","rateLimits":null}`)
 	inForce("the upgrade", admitted)
+	api("PUT /v1/accounts/acme", `{"tier":"free","counted":"together","rateLimits":{"commandsPerMinute":0}}`)
+	api("PATCH /v1/tenants/comm_060", `{"account":"acme"}`)
+	inForce("the account", func() bool { return !admitted() })
+	api("PATCH /v1/accounts/acme", `{"rateLimits":null}`)
+	inForce("a change of the account", admitted)
+	api("DELETE /v1/accounts/acme?force=true", "")
+	inForce("no account", func() bool {
+		return bytes.Contains(d.command(t, "comm_060", "stats", "{}").body, []byte(`"tier":"pro"`))
+	})
 	api("PUT /v1/flags/new-ui", `{"enabled":true}`)
 	inForce("the flag", func() bool { return bytes.Contains(d.command(t, "comm_000", "stats", "{}").body, []byte(`"new-ui"`)) })
 	api("DELETE /v1/flags/new-ui", "")

@@ -61,10 +61,15 @@ func storeForeign(t *testing.T, redisURL string) {
 	for key, document := range map[string]string{
 		"a_foreign": `{"communityId":"c1","guildId":"g1","tier":"pro","features":{"customBranding":false,"zeal":1},"rateLimits":{"commandsPerMinute":7,"x":2},"onLimit":{"command":"delay","zeal":2},"maxDelayed":5,"weight":9,"billing":{"plan":"<p>"}}`,
 		"a_bad":     `{"tier":"gold"}`,
+		"a_member":  `{"tier":"free","account":"acme","billing":1}`,
 	} {
 		if err := rdb.Set(t.Context(), "tenant:config:"+key, document, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	account := `{"name":"<b>Acme","tier":"pro","counted":"together","features":{"zeal":1},"billing":{"plan":"<p>"}}`
+	if err := rdb.Set(t.Context(), "account:config:acme", account, 0).Err(); err != nil {
+		t.Fatal(err)
 	}
 	err = rdb.HSet(t.Context(), "arrakis:flags",
 		"f.foreign", `{"id":"f.foreign","enabled":true,"tiers":["pro"],"rolloutPercent":12.5,"communities":{"include":["c1"]},"owner":"x"}`,
@@ -92,6 +97,9 @@ func TestViewsAlike(t *testing.T) {
 		"tenant get comm_000":                     "GET /v1/tenants/comm_000",
 		"tenant list --limit=3":                   "GET /v1/tenants?limit=3",
 		"tenant list":                             "GET /v1/tenants?limit=1000",
+		"account get acme":                        "GET /v1/accounts/acme",
+		"account list":                            "GET /v1/accounts",
+		"account communities acme":                "GET /v1/accounts/acme/communities",
 		"flag get f.foreign":                      "GET /v1/flags/f.foreign",
 		"flag list":                               "GET /v1/flags",
 		"dlq list --limit=1":                      "GET /v1/deadletters?limit=1",
