@@ -63,7 +63,7 @@ func named(prefix string, n int) []string {
 // with the highest boost of one of them, and no fewer. A message that is delivered again is charged once.
 func TestInvariantTogether(t *testing.T) {
 	t.Parallel()
-	const limit, boost, communities, messages = 300, 40, 12, 100
+	const limit, boost, communities, messages = int64(300), 40, 12, 100
 	addr := testserver.Redis(t).Addr()
 	var processes []*bundle
 	for range 2 {
@@ -80,14 +80,14 @@ func TestInvariantTogether(t *testing.T) {
 		processes = append(processes, start(t, b, Options{Shards: 4}))
 	}
 	ids := named("c", communities)
-	processes[0].account("acme", limit, nil)
+	processes[0].account("acme", 0, func(a *tenant.Account) { a.RateLimits.SyncRequestsPerDay = new(limit) })
 	processes[0].members("acme", ids...)
 	admitted := sendAll(t, processes, ids, messages)
 	if got := admitted.Load(); got != limit {
 		t.Errorf("%d of %d messages of %d communities are admitted, want the account's limit of %d", got, 2*communities*messages, communities, limit)
 	}
-	processes[0].boost("c0", `{"rateLimits":{"commandsPerMinute":40},"for":"1h"}`)
-	processes[0].boost("c1", `{"rateLimits":{"commandsPerMinute":9},"for":"1h"}`)
+	processes[0].boost("c0", `{"rateLimits":{"syncRequestsPerDay":40},"for":"24h"}`)
+	processes[0].boost("c1", `{"rateLimits":{"syncRequestsPerDay":9},"for":"24h"}`)
 	for _, b := range processes {
 		b.tell(tenant.Event{Type: tenant.TenantChanged, TargetID: "c0"})
 		b.tell(tenant.Event{Type: tenant.TenantChanged, TargetID: "c1"})
@@ -111,7 +111,7 @@ func sendAll(t *testing.T, processes []*bundle, ids []string, n int) *atomic.Int
 				for i := from; i < from+10; i++ {
 					for _, id := range ids {
 						note := commandOf(id, fmt.Sprintf("p%d-e%d", p, i)) // the same under each community: each is charged
-						note.admission.Repeated = true
+						note.admission.Action, note.admission.Repeated = tenant.SyncRequest, true // a day does not end meanwhile
 						notes = append(notes, note)
 					}
 				}
