@@ -110,7 +110,7 @@ func sendAll(t *testing.T, processes []*bundle, ids []string, n int) *atomic.Int
 				var notes []*note
 				for i := from; i < from+10; i++ {
 					for _, id := range ids {
-						note := commandOf(id, fmt.Sprintf("p%d-e%d", p, i)) // the same under each community: each is charged
+						note := commandOf(id, fmt.Sprintf("p%d-e%d", p, i))                       // the same under each community: each is charged
 						note.admission.Action, note.admission.Repeated = tenant.SyncRequest, true // a day does not end meanwhile
 						notes = append(notes, note)
 					}
