@@ -27,7 +27,7 @@ type auditCmd struct {
 }
 
 func (*auditCmd) Help() string {
-	return `The newest change comes first. About 10,000 are kept. WHO is the user of a command line (cli:), the token of a client of the admin API (api:) or of the console (console:), or discord, and from where: a host or an address. Long names are cut: --json has all of each change, with the documents from before and after it, and the ID of the request.`
+	return `The newest change comes first. PostgreSQL keeps them for AUDIT_RETENTION; Redis alone keeps about 10,000. WHO is the user of a command line (cli:), the token of a client of the admin API (api:) or of the console (console:), or discord, and from where: a host or an address. Long names are cut: --json has all of each change, with the documents from before and after it, and the ID of the request.`
 }
 
 func (c *auditCmd) validate(process) error {
