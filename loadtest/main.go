@@ -1,10 +1,11 @@
-// Command loadtest builds and runs the benchmark of loadtest/bench, the fault runs of loadtest/faults, or the interactions
-// of loadtest/discord. The first two are modules of their own, so that arrakis does not depend on the alternatives that it
+// Command loadtest builds and runs the benchmark of loadtest/bench, the fault runs of loadtest/faults, the interactions
+// of loadtest/discord, or the edits of loadtest/record. The first two are modules of their own, so that arrakis does not depend on the alternatives that it
 // is compared with, nor on what breaks its network:
 //
 //	go run ./loadtest bench [flags]
 //	go run ./loadtest faults [flags]
 //	go run ./loadtest discord [flags]
+//	go run ./loadtest record [flags]
 //
 // It needs Go and redis-server. It can be run in any folder of the repository.
 package main
@@ -23,19 +24,21 @@ import (
 	"syscall"
 )
 
-const usage = `usage: go run ./loadtest bench|faults|discord [flags]
+const usage = `usage: go run ./loadtest bench|faults|discord|record [flags]
 
 bench    runs arrakis and its alternatives on this machine, and prints a comparison
 faults   runs arrakis while servers, workers and network fail, and shows whether
          anything was lost or a limit exceeded
 discord  sends interactions as Discord does, while workers are killed, and shows
          how each was answered
+record   changes tenants in PostgreSQL, and shows when a change is in force on
+         every worker, and how long it takes to fill an empty Redis
 
 go run ./loadtest bench --help lists the flags, and so do the others.
 `
 
 // programs can be run, by the name of their folder.
-var programs = []string{"bench", "faults", "discord"}
+var programs = []string{"bench", "faults", "discord", "record"}
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
