@@ -51,6 +51,9 @@ func (s *storeFlags) withRedis(ctx context.Context, f func(redis.UniversalClient
 	}
 	defer db.Close()
 	tenants := store.New(rdb, store.Options{Source: "cli", SystemOfRecord: db})
+	if err := db.CheckMirror(ctx, tenants.Mirror()); err != nil {
+		return err
+	}
 	return repair(relayed(ctx, func(ctx context.Context) { _ = db.Relay(ctx, tenants.Mirror()) }, func() error { return f(rdb, tenants) })) // Relay returns nil
 }
 

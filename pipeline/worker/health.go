@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"arrakis/limiter"
 	"arrakis/limiter/redishealth"
 	"arrakis/pipeline/http/ops"
+	"arrakis/tenant/store"
 )
 
 // newHealth makes the health checks of the worker.
@@ -39,12 +41,19 @@ func (w *Worker) newHealth() *ops.Health {
 	return ops.NewHealth(checks)
 }
 
-// checkRecord reports degraded while PostgreSQL is away: workers do not need it.
+// checkRecord reports degraded while nothing can be changed, or changes do not come into force: messages do not need
+// PostgreSQL. Of the errors of others the detail says nothing, because they may name hosts and users.
 func (w *Worker) checkRecord(ctx context.Context) ops.Result {
-	if w.o.Record.Ping(ctx) != nil {
+	switch err := w.o.Record.Check(ctx); {
+	case err == nil:
+		return ops.Result{Status: ops.OK}
+	case errors.Is(err, store.ErrAway):
 		return ops.Result{Status: ops.Degraded, Detail: "PostgreSQL does not answer: tenants, tiers and flags cannot be changed; what is in force stays"}
+	case errors.Is(err, store.ErrElsewhere):
+		return ops.Result{Status: ops.Degraded, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
+	default:
+		return ops.Result{Status: ops.Degraded, Detail: "changes do not reach Redis, and are not in force yet; the log says why"}
 	}
-	return ops.Result{Status: ops.OK}
 }
 
 // withoutRedis is what happens to messages while Redis is away.

@@ -60,6 +60,8 @@ type DB struct {
 	again   atomic.Int64  // unix ns from which on it is asked again
 	wake    chan struct{} // holds one item while writers wait for the relay
 
+	trouble trouble
+
 	mu      sync.Mutex // protects the field below
 	waiting *carried   // what writers wait for that have come since the relay last began
 }

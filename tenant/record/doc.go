@@ -29,7 +29,8 @@
 // one document in the order of their commits. Documents do not depend on each other.
 //
 // NOTIFY is not used, because it takes a lock that all commits of a database wait for, and nothing is held in a session, so
-// that the connections may go through PgBouncer, in its transaction mode too.
+// that the connections may go through PgBouncer, in its transaction mode too, with default_query_exec_mode=exec in the URL
+// where it does not know prepared statements. Migrations need a connection of their own.
 //
 // # When Redis is lost
 //

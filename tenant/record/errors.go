@@ -61,6 +61,8 @@ func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error
 		// No connection, wrong user, no room, no such database, a standby, missing rights: until somebody acts.
 		d.gone(ctx, answer)
 		return fmt.Errorf("%w: %s", store.ErrAway, answer.Message)
+	case code == "26000" || code == "42P05": // a statement that was prepared on another connection
+		return fmt.Errorf("PostgreSQL: %s (%s); behind PgBouncer, add default_query_exec_mode=exec to POSTGRES_URL", answer.Message, code)
 	case strings.HasPrefix(code, "22"): // data that it cannot keep
 		return &tenant.FieldError{Reason: "cannot be kept by PostgreSQL: " + answer.Message}
 	default:

@@ -53,8 +53,11 @@ func (d *DB) keep(ctx context.Context, m store.Mirror) {
 	k := keeper{db: d, mirror: m}
 	for ; ctx.Err() == nil; d.pass(ctx, keepEvery) {
 		err := k.look(ctx)
+		if ctx.Err() != nil { // it ends, which says nothing
+			return
+		}
+		d.kept(err)
 		switch {
-		case ctx.Err() != nil:
 		case err == nil:
 			k.told = ""
 		case err.Error() != k.told:

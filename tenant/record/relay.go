@@ -55,6 +55,7 @@ func (d *DB) relay(ctx context.Context, m store.Mirror) {
 		d.mu.Unlock()
 		err := d.drain(ctx, m)
 		close(c.done)
+		d.relayed(ctx, err)
 		if failing != (err != nil) && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
@@ -191,8 +192,8 @@ func foreign(owner, id string) error {
 	case isFilled(owner, id):
 		return fmt.Errorf("%w: Redis is being filled from PostgreSQL; try again when that has ended", store.ErrElsewhere)
 	}
-	return fmt.Errorf("%w: Redis has the tenants of another database: %s is %.64q, and this database is %q; use another Redis, or the POSTGRES_URL of that database",
-		store.ErrElsewhere, store.RecordKey, owner, id)
+	return fmt.Errorf("%w: %w: %s is %.64q, and this database is %q; use another Redis, or the POSTGRES_URL of that database",
+		store.ErrElsewhere, errOther, store.RecordKey, owner, id)
 }
 
 // owns returns nil if Redis may have the documents of the database id. Whether it must be filled is for keep to find out.

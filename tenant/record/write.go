@@ -34,6 +34,9 @@ FROM arrakis.record r LEFT JOIN arrakis.documents d ON d.kind = $1 AND d.id = $2
 
 func (d *DB) row(ctx context.Context, n store.Name) (row, error) {
 	var r row
+	if err := d.misplaced(); err != nil {
+		return row{}, err
+	}
 	if time.Now().UnixNano() < d.again.Load() {
 		return row{}, store.ErrAway
 	}
