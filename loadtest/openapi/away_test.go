@@ -16,6 +16,8 @@ import (
 	"arrakis/pipeline/contract"
 	"arrakis/pipeline/http/ingress"
 	"arrakis/pipeline/worker"
+	"arrakis/tenant/record"
+	"arrakis/tenant/store"
 )
 
 // Without Redis, without NATS, and while it drains, a worker answers as the document says.
@@ -75,6 +77,57 @@ func TestAway(t *testing.T) {
 	}
 	s.nats.Start()
 	testserver.Eventually(t, "NATS is back", s.nc.IsConnected)
+}
+
+// While PostgreSQL is away, and where Redis has the copies of another database, a worker answers as the document says.
+func TestPostgresIsAway(t *testing.T) {
+	server := testserver.Postgres(t, "fsync=off")
+	db, err := record.Open(t.Context(), record.Options{URL: server.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	s := newSite(t, func(o *worker.Options) { o.Record = db })
+	testserver.Eventually(t, "documents can be changed", func() bool {
+		_, err := db.Read(t.Context(), store.Name{Kind: store.KindTiers})
+		return err == nil
+	})
+	s.ask(request{method: "PUT", path: "/v1/tenants/comm_1", body: `{"tier":"pro"}`, status: 201}) // with a number as its ETag
+	s.ask(request{method: "GET", path: "/v1/tenants/comm_1", status: 200})
+	s.ask(request{method: "GET", path: "/v1/audit", status: 200})
+	server.Kill()
+	for _, q := range append(changes, request{method: "GET", path: "/v1/audit"}) {
+		q.status = http.StatusServiceUnavailable
+		if _, text := s.ask(q); !strings.Contains(text, "postgres-away") {
+			t.Errorf("%s %s: %s", q.method, q.path, text)
+		}
+	}
+	s.ask(request{method: "GET", path: "/v1/tenants/comm_1", status: 200}) // what is in force
+	s.ask(request{method: "GET", path: "/readyz", status: 200})            // degraded
+	server.Start()
+	testserver.Eventually(t, "PostgreSQL is back", func() bool { return db.Check(t.Context()) == nil })
+
+	if err := s.redis.Set(store.RecordKey, "another"); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "the worker has seen it", func() bool { return db.Check(t.Context()) != nil })
+	for _, q := range changes {
+		q.status = http.StatusServiceUnavailable
+		if _, text := s.ask(q); !strings.Contains(text, "kept-elsewhere") {
+			t.Errorf("%s %s: %s", q.method, q.path, text)
+		}
+	}
+}
+
+// changes are requests that change a document.
+var changes = []request{
+	{method: "PUT", path: "/v1/tenants/comm_1", body: `{"tier":"pro"}`},
+	{method: "PATCH", path: "/v1/tenants/comm_1", body: `{}`},
+	{method: "DELETE", path: "/v1/tenants/comm_1"},
+	{method: "POST", path: "/v1/tenants/comm_1/boost", body: `{"rateLimits":{"commandsPerMinute":1},"for":"1h"}`},
+	{method: "DELETE", path: "/v1/tenants/comm_1/boost"},
+	{method: "PUT", path: "/v1/flags/a", body: `{}`},
+	{method: "DELETE", path: "/v1/flags/a"},
 }
 
 // Without tokens everybody on a loopback address is an admin, and the ingress asks for no token.
