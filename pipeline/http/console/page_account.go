@@ -34,8 +34,7 @@ type accountDetail struct {
 	Communities []listedTenant
 	First, Next string // addresses of the first and the next page of communities, "" for none
 
-	Changes []audited
-	Older   string // address of all its changes
+	Changes lastChanges
 	API     string // its path in the API
 }
 
@@ -57,7 +56,7 @@ type accountForm struct {
 
 func (c *console) viewAccount(r *http.Request) (content, error) {
 	ctx, id := r.Context(), r.PathValue("id")
-	d := accountDetail{ID: id, API: string(joinPath("/v1/accounts", id)), Older: changesFilter{Target: id, Type: string(store.AuditAccount)}.address("")}
+	d := accountDetail{ID: id, API: string(joinPath("/v1/accounts", id))}
 	if err := c.readAccount(ctx, &d); err != nil {
 		return content{}, err
 	}
@@ -84,7 +83,8 @@ func (c *console) viewAccount(r *http.Request) (content, error) {
 	if page.Cursor != "" {
 		d.Next = here + "?" + url.Values{"cursor": {page.Cursor}}.Encode()
 	}
-	d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: []string{id}, Type: store.AuditAccount, Limit: fewChanges})
+	all := changesFilter{Target: id, Type: string(store.AuditAccount)}
+	d.Changes, err = c.lastChanges(ctx, all, store.AuditQuery{Targets: []string{id}, Type: store.AuditAccount})
 	return content{title: id, data: &d}, err
 }
 

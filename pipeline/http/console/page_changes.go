@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -139,6 +140,27 @@ func (c *console) readChanges(ctx context.Context, q store.AuditQuery) (rows []a
 		rows = append(rows, audited{AuditEntry: *e, Before: auditPayload(page.Entries[i].Before), After: auditPayload(page.Entries[i].After)})
 	}
 	return rows, page.Cursor, nil
+}
+
+// lastChanges are the last changes of what a page is about.
+type lastChanges struct {
+	Entries []audited
+	Fault   string // why there are none here
+	All     string // address of all of them
+}
+
+// fewChanges is how many last changes a page shows.
+const fewChanges = 10
+
+func (c *console) lastChanges(ctx context.Context, all changesFilter, q store.AuditQuery) (lastChanges, error) {
+	last := lastChanges{All: all.address("")}
+	q.Limit = fewChanges
+	var err error
+	last.Entries, _, err = c.readChanges(ctx, q)
+	if errors.Is(err, store.ErrAway) {
+		last.Fault, err = "PostgreSQL does not answer: nothing can be changed until it does, and what is in force stays.", nil
+	}
+	return last, err
 }
 
 func auditPayload(t store.AuditText) *payload {

@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	fewChanges  = 10                     // the last changes that the page of a tenant shows
 	fewLetters  = 5                      // its newest dead letters
 	lettersWait = 300 * time.Millisecond // for how long they are looked for
 )
@@ -46,8 +45,7 @@ type tenantDetail struct {
 	Boosts   []boostRow
 	Flags    []tenantFlag
 	Letters  tenantLetters
-	Changes  []audited
-	Older    string // address of all its changes
+	Changes  lastChanges
 	API      string // its path in the API
 }
 
@@ -60,7 +58,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 	ctx, id, q := r.Context(), r.PathValue("id"), r.URL.Query()
 	d := tenantDetail{
 		ID: id, Command: q.Get("command"), User: q.Get("user"),
-		API: string(joinPath("/v1/tenants", id)), Older: changesFilter{Target: id}.address(""),
+		API: string(joinPath("/v1/tenants", id)),
 	}
 	if err := view.CheckCommand(d.Command); err != nil {
 		return content{}, err
@@ -90,7 +88,7 @@ func (c *console) viewTenant(r *http.Request) (content, error) {
 	if explained.Account != nil { // resets of all its communities
 		targets = append(targets, tenant.AccountLimitID(explained.Account.ID))
 	}
-	if d.Changes, _, err = c.readChanges(ctx, store.AuditQuery{Targets: targets, Limit: fewChanges}); err != nil {
+	if d.Changes, err = c.lastChanges(ctx, changesFilter{Target: id}, store.AuditQuery{Targets: targets}); err != nil {
 		return content{}, err
 	}
 	return content{title: id, data: &d}, nil

@@ -64,11 +64,16 @@ func newBed(tb testing.TB) *bed {
 
 func newBedOn(tb testing.TB, rdb redis.UniversalClient) *bed {
 	tb.Helper()
+	return newBedOf(tb, rdb, store.New(rdb, store.Options{Source: "test"}))
+}
+
+func newBedOf(tb testing.TB, rdb redis.UniversalClient, tenants *store.Store) *bed {
+	tb.Helper()
 	l, err := limiter.New(rdb, limiter.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b := &bed{store: store.New(rdb, store.Options{Source: "test"}), redis: rdb, shows: make(chan *view.Fleet)}
+	b := &bed{store: tenants, redis: rdb, shows: make(chan *view.Fleet)}
 	b.limits = &shard.Limits{Tenants: b.store, Limiter: l}
 	b.js = testserver.JetStream(tb, testserver.NATS(tb).Connect(tb))
 	if err := streams.Ensure(tb.Context(), b.js, nil, streams.Options{Storage: jetstream.MemoryStorage}, slog.New(slog.DiscardHandler)); err != nil {
