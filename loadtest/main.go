@@ -1,13 +1,14 @@
-// Command loadtest builds and runs the benchmark of loadtest/bench, the fault runs of loadtest/faults, the interactions
-// of loadtest/discord, or the edits of loadtest/record. The first two are modules of their own, so that arrakis does not depend on the alternatives that it
-// is compared with, nor on what breaks its network:
+// Command loadtest builds and runs the benchmark of loadtest/bench, the fault runs of loadtest/faults, the interactions of
+// loadtest/discord, the edits of loadtest/record, or the queue of loadtest/rabbitmq. The first two are modules of their own,
+// so that arrakis does not depend on the alternatives that it is compared with, nor on what breaks its network:
 //
 //	go run ./loadtest bench [flags]
 //	go run ./loadtest faults [flags]
 //	go run ./loadtest discord [flags]
 //	go run ./loadtest record [flags]
+//	go run ./loadtest rabbitmq [flags]
 //
-// It needs Go and redis-server. It can be run in any folder of the repository.
+// It needs Go and redis-server, and the last one rabbitmq-server. It can be run in any folder of the repository.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 	"syscall"
 )
 
-const usage = `usage: go run ./loadtest bench|faults|discord|record [flags]
+const usage = `usage: go run ./loadtest bench|faults|discord|record|rabbitmq [flags]
 
 bench    runs arrakis and its alternatives on this machine, and prints a comparison
 faults   runs arrakis while servers, workers and network fail, and shows whether
@@ -33,12 +34,14 @@ discord  sends interactions as Discord does, while workers are killed, and shows
          how each was answered
 record   changes tenants in PostgreSQL, and shows when a change is in force on
          every worker, and how long it takes to fill an empty Redis
+rabbitmq drains a queue of RabbitMQ while RabbitMQ, the bridge and NATS are
+         killed, and shows whether a message was lost or charged twice
 
 go run ./loadtest bench --help lists the flags, and so do the others.
 `
 
 // programs can be run, by the name of their folder.
-var programs = []string{"bench", "faults", "discord", "record"}
+var programs = []string{"bench", "faults", "discord", "record", "rabbitmq"}
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))

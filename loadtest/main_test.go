@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		if code := run(t.Context(), args, &stderr); code != 2 {
 			t.Errorf("%v: exit code %d, want 2", args, code)
 		}
-		if !strings.Contains(stderr.String(), "go run ./loadtest bench|faults|discord|record") {
+		if !strings.Contains(stderr.String(), "go run ./loadtest bench|faults|discord|record|rabbitmq") {
 			t.Errorf("%v: says %q", args, stderr.String())
 		}
 	}

@@ -1,4 +1,4 @@
-// Package program is what the programs of the load tests, loadtest/bench, faults, discord and record, have in
+// Package program is what the programs of the load tests, loadtest/bench, faults, discord, record and rabbitmq, have in
 // common: how they are called and end, the servers and workers that they start, what they print, and how their reports
 // name the machine and the source.
 package program

@@ -52,28 +52,12 @@ func newRabbitMQ(tb testing.TB, dir string, settings []string) *RabbitMQServer {
 	s := &RabbitMQServer{tb: tb, addr: address(tb), path: server}
 	_, distribution, _ := net.SplitHostPort(address(tb))
 	_, names, _ := net.SplitHostPort(address(tb))
-	config := append([]string{"listeners.tcp.1 = " + s.addr, "disk_free_limit.absolute = 1MB"}, settings...)
-	for name, text := range map[string]string{
-		"rabbitmq.conf": strings.Join(config, "\n") + "\n", "plugins": "[].\n", "env.conf": "",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			tb.Fatal(err)
-		}
+	env, err := RabbitMQEnv(dir, s.addr, distribution, names, settings...)
+	if err != nil {
+		tb.Fatal(err)
 	}
-	s.env = append(os.Environ(),
-		"HOME="+dir, "ERL_CRASH_DUMP="+filepath.Join(dir, "crash"), // the cookie of Erlang is in HOME
-		"ERL_EPMD_PORT="+names, "ERL_EPMD_ADDRESS=127.0.0.1",
-		"RABBITMQ_NODENAME=arrakis@localhost", "RABBITMQ_DIST_PORT="+distribution,
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
-		"RABBITMQ_CONF_ENV_FILE="+filepath.Join(dir, "env.conf"), // not the system's
-		"RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "rabbitmq.conf"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"),
-		"RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"),
-		"RABBITMQ_LOG_BASE="+filepath.Join(dir, "log"), "RABBITMQ_LOGS=-",
-		"RABBITMQ_ALLOW_INPUT=1", // so the script becomes the server, and does not wait for it as for a child
-	)
-	err := s.startNames(epmd, names)
-	if err == nil {
+	s.env = append(os.Environ(), env...)
+	if err = s.startNames(epmd, names); err == nil {
 		err = s.start()
 	}
 	if err != nil {
@@ -82,6 +66,35 @@ func newRabbitMQ(tb testing.TB, dir string, settings []string) *RabbitMQServer {
 	}
 	return s
 }
+
+// RabbitMQEnv writes the files of a rabbitmq-server into dir and returns the variables with which it, and its epmd, uses
+// them and nothing of the system. Clients reach it at addr. The ports are for other nodes of Erlang, and for epmd.
+func RabbitMQEnv(dir, addr, distributionPort, epmdPort string, settings ...string) ([]string, error) {
+	config := append([]string{"listeners.tcp.1 = " + addr, "disk_free_limit.absolute = 1MB"}, settings...)
+	for name, text := range map[string]string{
+		"rabbitmq.conf": strings.Join(config, "\n") + "\n", "plugins": "[].\n", "env.conf": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return []string{
+		"HOME=" + dir, "ERL_CRASH_DUMP=" + filepath.Join(dir, "crash"), // the cookie of Erlang is in HOME
+		"ERL_EPMD_PORT=" + epmdPort, "ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODENAME=arrakis@localhost", "RABBITMQ_DIST_PORT=" + distributionPort,
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
+		"RABBITMQ_CONF_ENV_FILE=" + filepath.Join(dir, "env.conf"), // not the system's
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq.conf"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "plugins"),
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "mnesia"),
+		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"), "RABBITMQ_LOGS=-",
+		"RABBITMQ_ALLOW_INPUT=1", // so the script becomes the server, and does not wait for it as for a child
+	}, nil
+}
+
+// RabbitMQScripts is where Debian has the server's own script, which runs as anybody. The one on the PATH is for root and
+// becomes another user.
+const RabbitMQScripts = "/usr/lib/rabbitmq/bin"
 
 // startNames starts epmd and waits until it answers, without which rabbitmq-server ends at once.
 func (s *RabbitMQServer) startNames(program, port string) (err error) {
@@ -96,11 +109,10 @@ func (s *RabbitMQServer) startNames(program, port string) (err error) {
 	return err
 }
 
-// rabbitPrograms returns the paths of rabbitmq-server and of epmd. Debian's rabbitmq-server on the PATH is a script for
-// root that becomes another user; the server's own script runs as anybody.
+// rabbitPrograms returns the paths of rabbitmq-server and of epmd.
 func rabbitPrograms(tb testing.TB) (server, epmd string) {
 	tb.Helper()
-	return Program(tb, "rabbitmq-server", "/usr/lib/rabbitmq/bin"), Program(tb, "epmd")
+	return Program(tb, "rabbitmq-server", RabbitMQScripts), Program(tb, "epmd")
 }
 
 // Addr is the server's host:port.

@@ -59,7 +59,7 @@ func TestSharedRabbitMQ(t *testing.T) {
 
 func TestRabbitMQSaysWhyItDoesNotStart(t *testing.T) {
 	t.Parallel()
-	testserver.Program(t, "rabbitmq-server", "/usr/lib/rabbitmq/bin")
+	testserver.Program(t, "rabbitmq-server", testserver.RabbitMQScripts)
 	r := try(t, func(tb testing.TB) { testserver.RabbitMQ(tb, "no.such.setting = 1") })
 	if !strings.Contains(r.failed, "the process has ended") || !strings.Contains(r.failed, "no.such.setting") {
 		t.Errorf("failed with %q", r.failed)
