@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,6 +39,7 @@ const (
 type editsResult struct {
 	Sent     int64         `json:"sent"`
 	Dropped  int64         `json:"dropped_starts"`
+	Refused  int64         `json:"refused"` // the worker served as many requests as it accepts
 	Failed   int64         `json:"failed"`
 	Took     time.Duration `json:"took_ns"`
 	Examples []string      `json:"examples,omitempty"` // of failures
@@ -53,7 +56,7 @@ type editing struct {
 	site   *site
 	client *http.Client
 
-	inFlight, sent, dropped, failed, probes atomic.Int64
+	inFlight, sent, dropped, refused, failed, probes atomic.Int64
 
 	tenants [watched]struct {
 		busy  atomic.Bool // an edit waits for its answer, so that edits of a tenant are in order
@@ -68,8 +71,12 @@ type editing struct {
 
 // runEdits makes edits at a fixed rate, whatever becomes of those before, on all workers in turn.
 func (s *site) runEdits(ctx context.Context, o options, p *program.Progress) (*editsResult, error) {
-	e := &editing{site: s, client: &http.Client{Timeout: giveUp, Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}}}
-	defer e.client.CloseIdleConnections()
+	client := &http.Client{Timeout: giveUp, Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}}
+	defer client.CloseIdleConnections()
+	if err := (&editing{site: s, client: client}).warm(ctx, 2*o.rate); err != nil {
+		return nil, err
+	}
+	e := &editing{site: s, client: client}
 	watching, stop := context.WithCancel(ctx)
 	var progress errgroup.Group
 	progress.Go(func() error {
@@ -94,11 +101,38 @@ func (s *site) runEdits(ctx context.Context, o options, p *program.Progress) (*e
 		return nil, err
 	}
 	r := &editsResult{
-		Sent: e.sent.Load(), Dropped: e.dropped.Load(), Failed: e.failed.Load(), Took: took, Examples: e.examples,
+		Sent: e.sent.Load(), Dropped: e.dropped.Load(), Refused: e.refused.Load(), Failed: e.failed.Load(), Took: took, Examples: e.examples,
 		Acked: program.NewLatencies(e.acked), InForce: program.NewLatencies(e.inForce), Never: e.never, Probes: e.probes.Load(),
 	}
 	r.Drift, err = s.drift(ctx)
 	return r, err
+}
+
+// warm makes n edits, of which few wait at a time: they open connections, and workers know the watched tenants then.
+func (e *editing) warm(ctx context.Context, n int) error {
+	var g errgroup.Group
+	g.SetLimit(8 * len(e.site.workers))
+	for i := range n {
+		at, id := e.site.workers[i%len(e.site.workers)], tenantID(i%edited)
+		g.Go(func() error {
+			if !e.edit(ctx, at, id, firstLimit) {
+				return fmt.Errorf("before the load: %s", e.example())
+			}
+			if i < watched*len(e.site.workers) {
+				_, err := e.limit(ctx, at, tenantID(i/len(e.site.workers)))
+				return err
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// example is an edit that failed.
+func (e *editing) example() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.examples[0]
 }
 
 // start starts the i-th edit.
@@ -162,7 +196,11 @@ func (e *editing) edit(ctx context.Context, at *worker, id string, limit int64) 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
-		e.failed.Add(1)
+		if errors.Is(err, errRefused) {
+			e.refused.Add(1)
+		} else {
+			e.failed.Add(1)
+		}
 		if len(e.examples) < 3 {
 			e.examples = append(e.examples, err.Error())
 		}
@@ -202,6 +240,9 @@ func (e *editing) limit(ctx context.Context, w *worker, id string) (int64, error
 	return outcome.RateLimit.Limit, err
 }
 
+// errRefused means that a worker serves as many requests as it accepts.
+var errRefused = errors.New("refused, because too many requests are being served")
+
 // ask returns the body of an answer 200 or 201.
 func (e *editing) ask(ctx context.Context, method, url, contentType, body string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -215,10 +256,14 @@ func (e *editing) ask(ctx context.Context, method, url, contentType, body string
 	}
 	defer func() { _ = resp.Body.Close() }() // it is read
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, url, resp.Status, text)
+	switch {
+	case err != nil || resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated:
+		return text, err
+	case resp.StatusCode == http.StatusServiceUnavailable && bytes.Contains(text, []byte("too-many-requests")):
+		return nil, fmt.Errorf("%w: %s %s", errRefused, method, url)
+	default:
+		return nil, fmt.Errorf("%s %s: %s: %.300s", method, url, resp.Status, text)
 	}
-	return text, err
 }
 
 // drift is what `arrakis tenant reconcile` says if Redis does not have what PostgreSQL has.
