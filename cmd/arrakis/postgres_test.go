@@ -51,7 +51,7 @@ func TestServeWithPostgres(t *testing.T) {
 		if r.status != http.StatusOK {
 			t.Errorf("/readyz: status %d, %s", r.status, r.body)
 		}
-		return strings.Contains(string(r.body), `"status":"degraded"`) && strings.Contains(string(r.body), "PostgreSQL does not answer: tenants")
+		return strings.Contains(string(r.body), `"status":"degraded"`) && strings.Contains(string(r.body), "PostgreSQL does not answer")
 	})
 	r := set("enterprise")
 	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || !strings.Contains(string(r.body), "postgres-away") {

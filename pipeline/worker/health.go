@@ -48,7 +48,7 @@ func (w *Worker) checkRecord(ctx context.Context) ops.Result {
 	case err == nil:
 		return ops.Result{Status: ops.OK}
 	case errors.Is(err, store.ErrAway):
-		return ops.Result{Status: ops.Degraded, Detail: "PostgreSQL does not answer: tenants, tiers and flags cannot be changed; what is in force stays"}
+		return ops.Result{Status: ops.Degraded, Detail: "PostgreSQL does not answer, or not as it should, and the log says why: nothing can be changed, and what is in force stays"}
 	case errors.Is(err, store.ErrElsewhere):
 		return ops.Result{Status: ops.Degraded, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	default:

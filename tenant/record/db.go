@@ -136,8 +136,8 @@ func (d *DB) Address() string {
 func (d *DB) Ping(ctx context.Context) error {
 	ctx, cancel := timed(ctx)
 	defer cancel()
-	err := d.pool.Ping(ctx)
-	if d.readError(ctx, err) != nil {
+	if err := d.pool.Ping(ctx); err != nil {
+		_ = d.readError(ctx, err) // it only records that PostgreSQL is away; that it answers does not say that it can be used
 		return errors.New(oneLine(err))
 	}
 	return nil

@@ -152,8 +152,11 @@ func (d *DB) pending(ctx context.Context) (bool, error) {
 	}
 	var there bool
 	err = d.pool.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, migrationsTable).Scan(&there)
-	if err != nil || !there {
-		return true, d.readError(ctx, err)
+	if err != nil {
+		return false, d.readError(ctx, err)
+	}
+	if !there { // which does not say that PostgreSQL can be used
+		return true, nil
 	}
 	var applied int
 	err = d.pool.QueryRow(ctx, `SELECT count(DISTINCT version_id) FROM arrakis.migrations WHERE version_id > 0 AND is_applied`).Scan(&applied)

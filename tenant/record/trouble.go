@@ -65,17 +65,13 @@ func (d *DB) kept(err error) {
 	d.metrics.elsewhere.Set(elsewhere)
 }
 
-// Check returns nil if PostgreSQL answers and, as far as Run knows, what is changed there comes into force. The error
-// is, or wraps, [store.ErrAway] or [store.ErrElsewhere], or says why changes do not reach Redis.
+// Check returns nil if PostgreSQL answers and, as far as Run has found in the last second, what is changed there comes
+// into force. The error is, or wraps, [store.ErrAway] or [store.ErrElsewhere], or says why changes do not reach Redis.
 func (d *DB) Check(ctx context.Context) error {
 	if d.Ping(ctx) != nil {
 		return store.ErrAway
 	}
-	err := d.trouble.err()
-	if errors.Is(err, store.ErrAway) { // it was; the next round finds it back
-		return nil
-	}
-	return err
+	return d.trouble.err()
 }
 
 // CheckMirror returns an error that wraps [store.ErrElsewhere] if Redis has the copies of another database, so that what

@@ -1,7 +1,9 @@
 package record_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -88,4 +90,37 @@ func value(t *testing.T, g prometheus.Gatherer, name string) float64 {
 	}
 	t.Fatalf("there is no metric %s", name)
 	return 0
+}
+
+// TestUnusableDatabase: a PostgreSQL that answers, but does not let the user do what must be done, is found, and logged once.
+func TestUnusableDatabase(t *testing.T) {
+	t.Parallel()
+	url := testserver.PostgresDatabase(t)
+	admin := testserver.ConnectPostgres(t, url)
+	user := "nobody_" + admin.Config().Database
+	if _, err := admin.Exec(t.Context(), "CREATE ROLE "+user+" LOGIN"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = admin.Exec(context.Background(), "DROP ROLE "+user) }) // it owns nothing
+	var logged testserver.Output
+	d, err := record.Open(t.Context(), record.Options{
+		URL: strings.Replace(url, "arrakis@", user+"@", 1), Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	run(t, d, newStore(testserver.Redis(t).Client(t), d).Mirror())
+	for range 3 { // rounds
+		testserver.Eventually(t, "the database cannot be used", func() bool { return errors.Is(d.Check(t.Context()), store.ErrAway) })
+		if err := d.Ping(t.Context()); err != nil {
+			t.Errorf("it does not answer: %v", err)
+		}
+		if _, err := d.Migrate(t.Context()); !errors.Is(err, store.ErrAway) || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("Migrate: %v", err)
+		}
+	}
+	if n := strings.Count(logged.String(), "PostgreSQL is away"); n != 1 {
+		t.Errorf("that it is away is logged %d times:\n%s", n, logged.String())
+	}
 }
