@@ -45,6 +45,7 @@ type keeper struct {
 	mirror  store.Mirror
 	servers []string  // of Redis, when they were last looked at
 	due     time.Time // by PostgreSQL's clock: when one of the servers was found to be another; zero if all was compared since
+	seen    time.Time // by PostgreSQL's clock: the last comparison that the metrics go by
 	told    string    // the last error, which is logged once
 }
 
@@ -149,6 +150,10 @@ func (k *keeper) compare(ctx context.Context, self *self) error {
 		k.due = self.now
 	}
 	k.servers = servers
+	if self.compared.After(k.seen) { // another process knows better
+		k.seen = self.compared
+		k.db.metrics.forgetDrift()
+	}
 	if k.due.IsZero() && self.now.Sub(self.compared) < compareEvery {
 		return nil
 	}
@@ -169,6 +174,7 @@ func (k *keeper) compare(ctx context.Context, self *self) error {
 
 // compareNow compares everything, and tells the other processes since when that is done.
 func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
+	k.seen = began
 	if _, err := k.db.Compare(ctx, k.mirror, CompareOptions{Repair: RepairBehind}); err != nil {
 		return err
 	}

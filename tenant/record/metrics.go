@@ -38,17 +38,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		drift: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "arrakis_record_drift_documents",
-			Help: "Documents of which Redis had something else than PostgreSQL when this process last compared them, by kind of drift.",
+			Help: "Documents of which Redis had something else than PostgreSQL when this process compared them, by kind of drift; 0 once another process has.",
 		}, []string{"drift"}),
 		rebuilds: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "arrakis_record_rebuilds_total", Help: "Times that this process has filled an empty Redis from PostgreSQL.",
 		}),
 	}
-	for _, drift := range drifts {
-		m.drift.WithLabelValues(string(drift)) // 0 before the first comparison, too
-	}
+	m.forgetDrift()
 	if r != nil {
 		r.MustRegister(m.up, m.errors, m.carried, m.lag, m.waiting, m.elsewhere, m.drift, m.rebuilds)
 	}
 	return m
+}
+
+// forgetDrift says that this process knows of no drift.
+func (m *metrics) forgetDrift() {
+	for _, drift := range drifts {
+		m.drift.WithLabelValues(string(drift)).Set(0)
+	}
 }
