@@ -56,7 +56,7 @@ func startWorker(t *testing.T) *bed {
 	listen := freeAddr(t)
 	b.ingress = "https://" + listen
 	env := []string{
-		"NATS_URL=" + ns.URL(), "REDIS_URL=redis://" + b.redis.Addr(), "HTTP_ADDR=" + listen, "OPS_ADDR=" + b.ops,
+		"NATS_URL=" + ns.URL(), "REDIS_URL=redis://" + b.redis.Addr(), "POSTGRES_URL=" + testserver.PostgresDatabase(t), "HTTP_ADDR=" + listen, "OPS_ADDR=" + b.ops,
 		"HTTP_TLS_CERT=" + cert, "HTTP_TLS_KEY=" + key, "INGRESS_AUTH=none", "STREAM_STORAGE=memory",
 		"COMMAND_TTL=" + commandTTL.String(), "MAX_ATTEMPTS=2", "RETRY_BACKOFF=1s", "LOG_LEVEL=error",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + freeAddr(t), // no collector: spans are lost
@@ -72,6 +72,7 @@ func startWorker(t *testing.T) *bed {
 	}
 	run("go", "-C", "../..", "build", "-o", binary, "./cmd/arrakis")
 	run(binary, "provision", "--apply")
+	run(binary, "tenant", "move", "--from=redis", "--to=postgres") // of none
 	run(binary, "tenant", "set", "shadow", "--mode=shadow", "--commands=1")
 	run(binary, "tenant", "set", "delayed", "--data", `{"onLimit":{"eligibility_check":"delay"},"rateLimits":{"eligibilityChecksPerHour":1}}`)
 	b.serveHandlers(nc)
