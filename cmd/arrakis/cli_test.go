@@ -17,7 +17,7 @@ func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "") // kong asks for the width
 	for _, command := range []string{
 		"", "dev", "serve", "send", "usage", "explain", "tenant", "tenant get", "tenant list", "tenant set", "tenant boost", "tenant upgrade",
-		"tenant delete", "account", "account get", "account list", "account set", "account communities", "account delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "audit", "discord", "discord invite", "discord register", "discord reconcile", "discord sku", "discord sku list", "discord sku set", "discord sku delete",
+		"tenant delete", "tenant move", "tenant rebuild", "tenant reconcile", "tenant import", "migrate", "migrate up", "migrate status", "migrate down", "account", "account get", "account list", "account set", "account communities", "account delete", "tiers", "tiers get", "tiers set", "flag", "flag get", "flag list", "flag set", "flag delete", "reset", "reload", "audit", "discord", "discord invite", "discord register", "discord reconcile", "discord sku", "discord sku list", "discord sku set", "discord sku delete",
 		"status", "provision", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
