@@ -39,9 +39,12 @@ func (s *recordSettings) open(ctx context.Context, log *slog.Logger, registry pr
 	if s.PostgresURL == "" {
 		return nil, nil //nolint:nilnil // none is a setting
 	}
-	db, err := record.Open(ctx, record.Options{
-		URL: s.PostgresURL, AuditRetention: s.AuditRetention, Logger: log, Registerer: registry,
-	})
+	return s.openWith(ctx, record.Options{AuditRetention: s.AuditRetention, Logger: log, Registerer: registry})
+}
+
+func (s *postgresSettings) openWith(ctx context.Context, o record.Options) (*record.DB, error) {
+	o.URL = s.PostgresURL
+	db, err := record.Open(ctx, o)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("POSTGRES_URL (--postgres-url): %w", err)}
 	}
@@ -49,9 +52,12 @@ func (s *recordSettings) open(ctx context.Context, log *slog.Logger, registry pr
 }
 
 // connect makes the system of record of a command of the CLI; nil if there is none. It does not ask PostgreSQL, because
-// what only reads may do without.
+// what only reads may do without. A change is in Redis when the command ends, unless Redis does not take it.
 func (s *postgresSettings) connect(ctx context.Context) (*record.DB, error) {
-	return (&recordSettings{postgresSettings: *s}).open(ctx, slog.New(slog.DiscardHandler), nil)
+	if s.PostgresURL == "" {
+		return nil, nil //nolint:nilnil // none is a setting
+	}
+	return s.openWith(ctx, record.Options{RelayWait: answerTimeout})
 }
 
 // need is connect for a command that cannot do without PostgreSQL. It fails at once if PostgreSQL does not answer.

@@ -26,8 +26,6 @@ const (
 	// awayFor is for how long after a failure PostgreSQL counts as away without being asked, so that whoever has little
 	// time learns it at once.
 	awayFor = 500 * time.Millisecond
-	// relayWait bounds how long a writer waits until Redis has its document.
-	relayWait = time.Second
 )
 
 // DefaultAuditRetention is how long entries of the audit log are kept by default: a year and a month.
@@ -40,6 +38,9 @@ type Options struct {
 	URL string
 	// AuditRetention is how long entries of the audit log are kept. Defaults to [DefaultAuditRetention].
 	AuditRetention time.Duration
+	// RelayWait is how long a writer waits at most until Redis has its document, so that whoever reads Redis next finds
+	// it. A relay takes some 10 ms; where many write at once, a longer wait would hold them up. Defaults to 100 ms.
+	RelayWait time.Duration
 	// Logger logs when PostgreSQL goes away and comes back, drift, and rebuilds. Defaults to none.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Defaults to none.
@@ -51,6 +52,7 @@ type DB struct {
 	// Set by Open, read-only.
 	pool      *pgxpool.Pool
 	retention time.Duration
+	relayWait time.Duration
 	log       *slog.Logger
 	metrics   *metrics
 
@@ -96,6 +98,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &DB{
 		pool: pool, retention: cmp.Or(o.AuditRetention, DefaultAuditRetention),
+		relayWait: cmp.Or(o.RelayWait, 100*time.Millisecond),
 		log:  o.Logger.With("component", "record"),
 		wake: make(chan struct{}, 1), waiting: newCarried(),
 	}

@@ -21,7 +21,7 @@
 // [DB.Run] of any process carries documents from the outbox to Redis: in one transaction under an advisory lock it reads rows of
 // the outbox with the documents as they are now, gives them to Redis, where each is stored if it is newer, announces them,
 // and deletes the rows. If it dies in between, the rows are still there, and the next relay does the same again, which does
-// no harm. A writer waits until its document has been carried over, for up to a second; what a writer that
+// no harm. A writer waits a moment for its document to be carried over; what a writer that
 // died has left is found within half a second.
 //
 // There is no position that a relay could move past a transaction that commits late: what is in the outbox is not in

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 // open makes a DB on a database.
 func open(t *testing.T, url string) *record.DB {
 	t.Helper()
-	d, err := record.Open(t.Context(), record.Options{URL: url, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	d, err := record.Open(t.Context(), record.Options{URL: url, RelayWait: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,8 +23,8 @@ const (
 	relayLock = 0x6172726b_00000002
 )
 
-// awaitRelay waits until the relay of this process has carried over what is in the outbox now, if it runs, for up to a
-// second. The document is kept in any case.
+// awaitRelay waits until the relay of this process has carried over what is in the outbox now, if it runs, for
+// relayWait at most. The document is kept in any case.
 func (d *DB) awaitRelay(ctx context.Context) {
 	if !d.running.Load() {
 		return
@@ -36,7 +36,7 @@ func (d *DB) awaitRelay(ctx context.Context) {
 	case d.wake <- struct{}{}:
 	default: // it is woken already
 	}
-	timer := time.NewTimer(relayWait)
+	timer := time.NewTimer(d.relayWait)
 	defer timer.Stop()
 	select {
 	case <-c.done:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -199,7 +200,7 @@ const (
 
 // runAsRelay relays until it is killed.
 func runAsRelay() error {
-	d, err := record.Open(context.Background(), record.Options{URL: os.Getenv(asRelayPostgres), Logger: slog.Default()})
+	d, err := record.Open(context.Background(), record.Options{URL: os.Getenv(asRelayPostgres), RelayWait: 5 * time.Second, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func postgresHome(t *testing.T) home {
 	t.Helper()
 	rdb := testserver.ConnectRedis(t, testserver.Redis(t).Addr())
 	url := testserver.PostgresDatabase(t)
-	db, err := record.Open(t.Context(), record.Options{URL: url, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	db, err := record.Open(t.Context(), record.Options{URL: url, RelayWait: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
