@@ -99,8 +99,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	d := &DB{
 		pool: pool, retention: cmp.Or(o.AuditRetention, DefaultAuditRetention),
 		relayWait: cmp.Or(o.RelayWait, 100*time.Millisecond),
-		log:  o.Logger.With("component", "record"),
-		wake: make(chan struct{}, 1), waiting: newCarried(),
+		log:       o.Logger.With("component", "record"),
+		wake:      make(chan struct{}, 1), waiting: newCarried(),
 	}
 	d.metrics = newMetrics(o.Registerer)
 	return d, nil
