@@ -56,11 +56,12 @@ type DB struct {
 	log       *slog.Logger
 	metrics   *metrics
 
-	ready   atomic.Bool   // the tables are there, as far as this process knows
-	running atomic.Bool   // Run runs
-	away    atomic.Bool   // the last call failed because PostgreSQL is away
-	again   atomic.Int64  // unix ns from which on it is asked again
-	wake    chan struct{} // holds one item while writers wait for the relay
+	ready    atomic.Bool   // the tables are there, as far as this process knows
+	running  atomic.Bool   // Run runs
+	away     atomic.Bool   // the last call failed because PostgreSQL is away
+	again    atomic.Int64  // unix ns from which on it is asked again
+	ensuring chan struct{} // holds one item while a goroutine looks for the tables
+	wake     chan struct{} // holds one item while writers wait for the relay
 
 	trouble trouble
 
@@ -100,7 +101,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		pool: pool, retention: cmp.Or(o.AuditRetention, DefaultAuditRetention),
 		relayWait: cmp.Or(o.RelayWait, 100*time.Millisecond),
 		log:       o.Logger.With("component", "record"),
-		wake:      make(chan struct{}, 1), waiting: newCarried(),
+		ensuring:  make(chan struct{}, 1), wake: make(chan struct{}, 1), waiting: newCarried(),
 	}
 	d.metrics = newMetrics(o.Registerer)
 	return d, nil

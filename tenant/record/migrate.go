@@ -131,6 +131,16 @@ func (d *DB) ensureTables(ctx context.Context) error {
 	if d.ready.Load() {
 		return nil
 	}
+	// One goroutine at a time: goose looks only each second whether another has migrated, and the relay must not wait for that.
+	select {
+	case d.ensuring <- struct{}{}:
+		defer func() { <-d.ensuring }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if d.ready.Load() {
+		return nil
+	}
 	pending, err := d.pending(ctx)
 	if err == nil && pending {
 		var done []Migration
