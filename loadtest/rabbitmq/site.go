@@ -112,10 +112,10 @@ func (s *site) startRabbitMQ(ctx context.Context, o options) error {
 		_, err := ch.QueueDeclare(queue, true, false, false, false, amqp.Table{"x-queue-type": o.queue})
 		return err
 	})
-	if err != nil || o.queue != quorum {
+	if err != nil {
 		return err
 	}
-	// A kill soon after a quorum queue was declared loses the queue: RabbitMQ 3.10 has not written its name by then.
+	// A kill soon after a queue was declared loses it: RabbitMQ 3.10 has not written its name by then.
 	if err := s.rabbit.Drain(); err != nil {
 		return err
 	}

@@ -146,14 +146,21 @@ func (s *RabbitMQServer) Start() {
 	}
 }
 
-// Kill ends the server's process at once, as a crash does. It does nothing if no process runs. RabbitMQ 3.10 forgets a
-// quorum queue, with all that is in it, if it is killed within minutes after the queue was declared and was not stopped
-// in between: it syncs the names of these queues that seldom.
+// Kill ends the server's process at once, as a crash does. It does nothing if no process runs. RabbitMQ 3.10 keeps in memory
+// for a while that a queue was declared, a quorum queue for minutes, and forgets the queue if it is killed then; killed soon
+// after its first start, it may not start again. So call Settle before.
 func (s *RabbitMQServer) Kill() {
 	if s.node != nil {
 		s.node.kill()
 		s.node = nil
 	}
+}
+
+// Settle ends the server in order and starts it again, so that all that was declared outlives a kill. Connections are lost.
+func (s *RabbitMQServer) Settle() {
+	s.tb.Helper()
+	s.Stop()
+	s.Start()
 }
 
 // Stop ends the server in order, as for an upgrade, and waits for its end.

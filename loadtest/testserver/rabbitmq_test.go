@@ -20,8 +20,7 @@ func TestRabbitMQStartsAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Stop() // see Kill
-	s.Start()
+	s.Settle()
 	for _, kind := range kinds {
 		ch := s.Channel(t)
 		if err := ch.Confirm(false); err != nil {

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,8 @@ func (d *drain) use(ctx context.Context, s *session, worked func()) error {
 	}
 	f := newFlight(d, s, worked)
 	defer f.stop()
-	if err := f.run(ctx, deliveries); err != nil {
+	finished, err := f.run(ctx, deliveries)
+	if err != nil {
 		return err
 	}
 	d.counts.Left = -1 // until RabbitMQ has taken back what was not acknowledged, and has read all acknowledgements
@@ -123,6 +125,13 @@ func (d *drain) use(ctx context.Context, s *session, worked func()) error {
 	ch, err := s.conn.Channel()
 	if err != nil {
 		return err
+	}
+	if finished {
+		// RabbitMQ does not count what it was about to deliver, and a quorum queue may have lost acknowledgements that came just
+		// before the channel was closed. So the end is that there is nothing to get.
+		if _, ok, err := ch.Get(d.Queue, false); err != nil || ok {
+			return cmp.Or(err, errMore)
+		}
 	}
 	_, err = d.look(ch)
 	return err

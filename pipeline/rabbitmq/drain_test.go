@@ -25,9 +25,10 @@ func TestDrain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Counts{Delivered: 1_200, Acked: 1_200, Stored: 1_200}
-			if diff := cmp.Diff(want, counts); diff != "" || !counts.Match() {
-				t.Errorf("counts (-want +got):\n%s", diff)
+			// A quorum queue may deliver again what was acknowledged just before the channel was closed.
+			if again := counts.Redelivered; counts.Stored != 1_200 || counts.Duplicates != again || counts.Delivered != 1_200+again ||
+				counts.Left != 0 || counts.DeadLettered != 0 || counts.Reconnects != 0 || !counts.Match() {
+				t.Errorf("%+v", counts)
 			}
 			for i, m := range b.stored(t, contract.StreamCommands) {
 				if want := fmt.Sprintf("comm_%d/e%d", i%7, i); m.Header.Get(jetstream.MsgIDHeader) != want || string(m.Data) != string(command(i).Body) {
@@ -36,7 +37,7 @@ func TestDrain(t *testing.T) {
 			}
 			// What comes again is known.
 			b.send(t, commands(3)...)
-			if counts, err = Drain(t.Context(), b.options()); err != nil || counts.Duplicates != 3 || counts.Stored != 0 || !counts.Match() {
+			if counts, err = Drain(t.Context(), b.options()); err != nil || counts.Duplicates < 3 || counts.Stored != 0 || !counts.Match() {
 				t.Errorf("again: %+v, %v", counts, err)
 			}
 		})

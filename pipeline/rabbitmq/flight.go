@@ -57,29 +57,28 @@ func (f *flight) stop() {
 	f.tick.Stop()
 }
 
-// run returns nil when the work is done and nothing is in flight.
-func (f *flight) run(ctx context.Context, deliveries <-chan amqp.Delivery) error {
-	done, stopping, finished := ctx.Done(), false, false
+// run returns when the work is done, or ctx has ended, and nothing is in flight. finished says that the queue is empty.
+func (f *flight) run(ctx context.Context, deliveries <-chan amqp.Delivery) (finished bool, err error) {
+	done, stopping := ctx.Done(), false
 	for {
 		if f.inFlight == 0 && (stopping || len(f.again) == 0 && (finished || f.full())) {
-			return nil
+			return finished && !stopping, nil
 		}
 		in := deliveries
 		if stopping || finished || f.full() || len(f.again) > 0 {
 			in = nil
 		}
-		var err error
 		select {
 		case d, ok := <-in:
 			if !ok {
-				return f.session.lost()
+				return false, f.session.lost()
 			}
 			err = f.take(ctx, d)
 		case e := <-f.session.closed:
 			if e != nil {
-				return e
+				return false, e
 			}
-			return errors.New("the connection was closed")
+			return false, errors.New("the connection was closed")
 		case a := <-f.answers:
 			err = f.answered(ctx, a)
 		case <-f.retry.C:
@@ -93,7 +92,7 @@ func (f *flight) run(ctx context.Context, deliveries <-chan amqp.Delivery) error
 			err = f.session.ch.Cancel(consumerTag, true) // no more deliveries, which would only go back
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 }

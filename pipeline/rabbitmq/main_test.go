@@ -143,6 +143,14 @@ func (b *bed) stored(t *testing.T, stream string) []*jetstream.RawStreamMsg {
 	return messages
 }
 
+// drainAll drains the queue.
+func (b *bed) drainAll(t *testing.T, o Options) {
+	t.Helper()
+	if counts, err := Drain(t.Context(), o); err != nil || counts.Left != 0 {
+		t.Fatalf("%+v, %v", counts, err)
+	}
+}
+
 // hasAll fails unless COMMANDS has each of n commands once.
 func (b *bed) hasAll(t *testing.T, n int) {
 	t.Helper()

@@ -45,9 +45,7 @@ func TestReverse(t *testing.T) {
 	messages := commands(700)
 	messages[1].CorrelationId, messages[1].Headers = "c1", amqp.Table{"tries": int32(3), "traceparent": "00-1"}
 	b.send(t, messages...)
-	if _, err := Drain(t.Context(), b.options()); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, b.options())
 	counts, err := Reverse(t.Context(), b.back())
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +73,7 @@ func TestReverseEligibility(t *testing.T) {
 		amqp.Publishing{Body: []byte(`{"event_id":"2","guild_id":"g","check_type":"community_sync"}`)})
 	there, back := b.options(), b.back()
 	there.To, back.From = Eligibility, Eligibility
-	if _, err := Drain(t.Context(), there); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, there)
 	counts, err := Reverse(t.Context(), back)
 	if got := b.takeAll(t); err != nil || counts.Acked != 2 || len(got) != 2 {
 		t.Errorf("%+v, %v, %d came", counts, err, len(got))
@@ -89,9 +85,7 @@ func TestReverseUnroutable(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
 	b.send(t, commands(3)...)
-	if _, err := Drain(t.Context(), b.options()); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, b.options())
 	o := b.back()
 	o.RoutingKey = "nobody"
 	counts, err := Reverse(t.Context(), o)
@@ -107,9 +101,7 @@ func TestReverseLimit(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
 	b.send(t, commands(9)...)
-	if _, err := Drain(t.Context(), b.options()); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, b.options())
 	o := b.back()
 	o.Limit, o.Batch = 4, 3
 	counts, err := Reverse(t.Context(), o)
@@ -123,9 +115,7 @@ func TestReverseBesideWorkers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
 	b.send(t, commands(3)...)
-	if _, err := Drain(t.Context(), b.options()); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, b.options())
 	consumer, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
 	if err != nil {
 		t.Fatal(err)
@@ -157,9 +147,7 @@ func TestReverseRefused(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
 	b.send(t, commands(30)...)
-	if _, err := Drain(t.Context(), b.options()); err != nil {
-		t.Fatal(err)
-	}
+	b.drainAll(t, b.options())
 	ch := b.rabbit.Channel(t)
 	small := b.queue + "-small"
 	if _, err := ch.QueueDeclare(small, true, false, false, false, amqp.Table{"x-max-length": int32(10), "x-overflow": "reject-publish"}); err != nil {

@@ -75,7 +75,8 @@ func (p *pauses) next() time.Duration {
 type sessions struct {
 	server Server
 	open   func(context.Context) (*session, error)
-	// use returns nil when the work is done. It tells worked that it could do something.
+	// use returns nil when the work is done, and errMore if it needs another session to go on. It tells worked that it could
+	// do something.
 	use        func(ctx context.Context, s *session, worked func()) error
 	reconnects *uint64
 	log        *slog.Logger
@@ -95,6 +96,9 @@ func (r *sessions) run(ctx context.Context) error {
 			if err = r.use(ctx, s, r.worked); err == nil || isFinal(err) {
 				return err
 			}
+		}
+		if errors.Is(err, errMore) {
+			continue
 		}
 		err = r.server.explain(err)
 		switch {
@@ -126,6 +130,9 @@ func (r *sessions) worked() {
 	}
 	r.refusals, r.pauses, r.away = 0, pauses{}, false
 }
+
+// errMore means that a session has ended in order, and not all is done.
+var errMore = errors.New("there is more")
 
 // finalError ends the work: another connection to RabbitMQ would not help.
 type finalError struct{ error }
