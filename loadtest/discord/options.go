@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"time"
 
@@ -77,7 +75,6 @@ Flags:
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("discord", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	f.IntVar(&o.rate, "rate", 2_000, "interactions a second")
 	f.DurationVar(&o.duration, "duration", time.Minute, "for how long they are sent")
 	f.DurationVar(&o.kill, "kill", 5*time.Second, "time between two kills of a worker; 0 is none")
@@ -93,33 +90,16 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report, discord.md")
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
-	f.Usage = func() {
-		_, _ = io.WriteString(stderr, help)
-		f.PrintDefaults()
+	if err := program.Parse(f, help, args, stderr); err != nil {
+		return o, err
 	}
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return o, err
-		}
-		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
-	}
-	wrong := func(format string, values ...any) (options, error) {
-		return o, fmt.Errorf("%w: %s; see --help", program.ErrUsage, fmt.Sprintf(format, values...))
-	}
+	wrong := func(format string, values ...any) (options, error) { return o, program.Wrong(format, values...) }
 	o.line = program.Line(f)
 	if o.quick {
 		o.ackWait = 2 * time.Second
-		set := map[string]bool{}
-		f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
-		for name, value := range map[string]string{"rate": "300", "duration": "8s", "kill": "3s", "wait": "1m", "flood": "1000"} {
-			if !set[name] {
-				_ = f.Set(name, value) // the values are right
-			}
-		}
+		program.SetOthers(f, map[string]string{"rate": "300", "duration": "8s", "kill": "3s", "wait": "1m", "flood": "1000"})
 	}
 	switch {
-	case f.NArg() > 0:
-		return wrong("unexpected %q: all settings are flags", f.Arg(0))
 	case o.rate < 1 || o.rate > 100_000:
 		return wrong("--rate is %d, want 1 to 100000", o.rate)
 	case o.duration < time.Second || o.duration > 10*time.Minute:

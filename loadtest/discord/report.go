@@ -1,15 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,23 +14,15 @@ import (
 
 // report is what a run has shown, and where. Its JSON is what --json prints.
 type report struct {
-	Command string           `json:"command"`
-	Commit  string           `json:"commit"`
-	Date    time.Time        `json:"date"`
-	Machine string           `json:"machine"`
-	Busy    string           `json:"load_average"` // of the machine when the run began: what else it did
-	Targets []program.Target `json:"targets"`
-	Load    *loadResult      `json:"load,omitempty"`
-	Flood   *floodResult     `json:"flood,omitempty"`
-	Dir     string           `json:"dir,omitempty"` // files, if they were kept
+	program.Report
+	Load  *loadResult  `json:"load,omitempty"`
+	Flood *floodResult `json:"flood,omitempty"`
 
 	o options
 }
 
 func newReport(ctx context.Context, o options) *report {
-	return &report{
-		Command: o.line, Commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), Date: time.Now(), Machine: program.Machine(ctx), Busy: program.Busy(), o: o,
-	}
+	return &report{Report: program.NewReport(ctx, o.line, o.root), o: o}
 }
 
 // judge lists the targets.
@@ -48,52 +35,16 @@ func (r *report) judge() {
 	}
 }
 
-// failed reports whether a target is missed.
-func (r *report) failed() bool {
-	for _, t := range r.Targets {
-		if !t.Met && !t.Unjudged {
-			return true
-		}
-	}
-	return false
-}
-
 // save writes the report to its file.
-func (r *report) save() error {
-	if err := os.MkdirAll(r.o.out, 0o755); err != nil { //nolint:gosec // to be read by all
-		return err
-	}
-	var b strings.Builder
-	if err := r.write(&b); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(r.o.out, "discord.md"), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
-}
+func (r *report) save() error { return program.SaveReport(r.o.out, "discord.md", r.write) }
 
 // print writes the report for people, or as JSON.
-func (r *report) print(w io.Writer) error {
-	if !r.o.json {
-		return r.write(w)
-	}
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
-}
+func (r *report) print(w io.Writer) error { return program.PrintReport(w, r, r.o.json, r.write) }
 
 // write writes the report as Markdown.
 func (r *report) write(w io.Writer) error {
 	p := &program.Printer{W: w}
-	p.Line("# Interactions of Discord")
-	p.Line("")
-	p.Line("`%s` at commit %s, %s.", r.Command, r.Commit, r.Date.UTC().Format("2006-01-02 15:04 UTC"))
-	p.Line("%s; load average %s when it began; %s, nats-server %s; %d workers.", r.Machine, r.Busy, runtime.Version(), server.VERSION, r.o.workers)
-	p.Line("What the rows mean is in [loadtest/README.md](../README.md#interactions-of-discord).")
-	p.Line("")
-	rows := [][]string{{"target", "want", "got", ""}}
-	for _, t := range r.Targets {
-		rows = append(rows, []string{t.Name, t.Want, t.Got, t.Result()})
-	}
-	p.Table(rows)
+	r.Head(p, "Interactions of Discord", fmt.Sprintf("%s, nats-server %s; %d workers", runtime.Version(), server.VERSION, r.o.workers), "interactions-of-discord")
 	if r.Load != nil {
 		r.Load.write(p, r.o)
 	}

@@ -105,8 +105,8 @@ func TestTargets(t *testing.T) {
 		r := good()
 		tt.spoil(r)
 		r.judge()
-		if r.failed() != tt.failed {
-			t.Errorf("%s: failed %v, want %v: %+v", name, r.failed(), tt.failed, r.Targets)
+		if r.Failed() != tt.failed {
+			t.Errorf("%s: failed %v, want %v: %+v", name, r.Failed(), tt.failed, r.Targets)
 		}
 	}
 }

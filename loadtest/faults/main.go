@@ -26,13 +26,7 @@ var errFailed = errors.New("messages were lost, limits exceeded, or something el
 
 // dispatch makes the runs, or is one of the nats-servers, and returns the exit code.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var err error
-	if len(args) > 1 && args[0] == "nats-server" {
-		err = program.NATSServer(args[1:])
-	} else {
-		err = faultRuns(ctx, args, stdout, stderr)
-	}
-	return program.ExitCode("faults", err, stderr)
+	return program.Dispatch("faults", args, stderr, func() error { return faultRuns(ctx, args, stdout, stderr) })
 }
 
 // faultRuns makes all runs and writes the report.

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"strings"
 
@@ -64,7 +62,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	var only string
 	f := flag.NewFlagSet("faults", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	f.IntVar(&o.faults, "faults", 22, "how many faults, one after the other; each kind comes before one comes\nagain")
 	f.IntVar(&o.messages, "messages", 100_000, "how many messages, spread over the faults, beside a burst of 2,000\nduring each")
 	f.IntVar(&o.nodes, "nodes", 1, "nats-servers: 1, or 3 with three replicas of every stream")
@@ -76,19 +73,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&only, "only", "", "kinds of faults to draw from, comma-separated:\n"+strings.Join(kindNames(), ",\n"))
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
-	f.Usage = func() {
-		_, _ = io.WriteString(stderr, help)
-		f.PrintDefaults()
+	if err := program.Parse(f, help, args, stderr); err != nil {
+		return o, err
 	}
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return o, err
-		}
-		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
-	}
-	wrong := func(format string, values ...any) (options, error) {
-		return o, fmt.Errorf("%w: %s; see --help", program.ErrUsage, fmt.Sprintf(format, values...))
-	}
+	wrong := func(format string, values ...any) (options, error) { return o, program.Wrong(format, values...) }
 	o.kinds = faultKinds
 	if only != "" {
 		var unknown string
@@ -97,8 +85,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		}
 	}
 	switch {
-	case f.NArg() > 0:
-		return wrong("unexpected %q: all settings are flags", f.Arg(0))
 	case o.faults < 1 || o.faults > 1_000:
 		return wrong("--faults is %d, want 1 to 1000", o.faults)
 	case o.messages < 100 || o.messages > 10_000_000:

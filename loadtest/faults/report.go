@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -32,18 +29,11 @@ func newReport(ctx context.Context, o options) *report {
 
 // save writes the report to its file.
 func (r *report) save() error {
-	if err := os.MkdirAll(r.o.out, 0o755); err != nil { //nolint:gosec // to be read by all
-		return err
-	}
-	var b strings.Builder
-	if err := r.write(&b); err != nil {
-		return err
-	}
 	name := fmt.Sprintf("faults-%d", r.o.nodes)
 	if r.o.onRedisDown != "closed" {
 		name += "-" + r.o.onRedisDown
 	}
-	return os.WriteFile(filepath.Join(r.o.out, name+".md"), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
+	return program.SaveReport(r.o.out, name+".md", r.write)
 }
 
 // write writes the report as Markdown, which is a table on a terminal too.

@@ -30,6 +30,57 @@ func ExitCode(name string, err error, stderr io.Writer) int {
 	}
 }
 
+// Dispatch runs run, or is the nats-server that a run has started as this program with the argument nats-server, and returns
+// the exit code of the program.
+func Dispatch(name string, args []string, stderr io.Writer, run func() error) int {
+	var err error
+	if len(args) > 1 && args[0] == "nats-server" {
+		err = NATSServer(args[1:])
+	} else {
+		err = run()
+	}
+	return ExitCode(name, err, stderr)
+}
+
+// Parse reads a command line without arguments besides flags. help is what --help says before the flags. Errors are
+// ErrUsage, or flag.ErrHelp.
+func Parse(f *flag.FlagSet, help string, args []string, stderr io.Writer) error {
+	f.SetOutput(stderr)
+	f.Usage = func() {
+		_, _ = io.WriteString(stderr, help)
+		f.PrintDefaults()
+	}
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	case f.NArg() > 0:
+		return Wrong("unexpected %q: all settings are flags", f.Arg(0))
+	}
+	return nil
+}
+
+// Wrong is the ErrUsage of a flag whose value cannot be used.
+func Wrong(format string, values ...any) error {
+	return fmt.Errorf("%w: %s; see --help", ErrUsage, fmt.Sprintf(format, values...))
+}
+
+// SetOthers sets flags that the command line has not set. The values must be right.
+func SetOthers(f *flag.FlagSet, values map[string]string) {
+	set := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
+	for name, value := range values {
+		if set[name] {
+			continue
+		}
+		if err := f.Set(name, value); err != nil {
+			panic(fmt.Sprintf("--%s: %v", name, err))
+		}
+	}
+}
+
 // Line is the command line of a run as a person gives it, from the flags that are set. A report names it. --root and
 // --arrakis are left out: `go run ./loadtest` sets them.
 func Line(f *flag.FlagSet) string {

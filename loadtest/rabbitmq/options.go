@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 
 	"arrakis/loadtest/program"
@@ -55,30 +53,18 @@ const (
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("rabbitmq", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	f.IntVar(&o.messages, "messages", 100_000, "messages in the queue")
 	f.StringVar(&o.queue, "queue", quorum, "type of the queue: classic or quorum")
 	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of all processes, as a run that misses a target does")
 	f.StringVar(&o.out, "out", "loadtest/report", "folder for the report, rabbitmq.md")
 	f.StringVar(&o.root, "root", "", "the repository, for its commit (set by go run ./loadtest)")
 	f.StringVar(&o.arrakis, "arrakis", "", "the arrakis binary (set by go run ./loadtest)")
-	f.Usage = func() {
-		_, _ = io.WriteString(stderr, help)
-		f.PrintDefaults()
+	if err := program.Parse(f, help, args, stderr); err != nil {
+		return o, err
 	}
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return o, err
-		}
-		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
-	}
-	wrong := func(format string, values ...any) (options, error) {
-		return o, fmt.Errorf("%w: %s; see --help", program.ErrUsage, fmt.Sprintf(format, values...))
-	}
+	wrong := func(format string, values ...any) (options, error) { return o, program.Wrong(format, values...) }
 	o.line = program.Line(f)
 	switch {
-	case f.NArg() > 0:
-		return wrong("unexpected %q: all settings are flags", f.Arg(0))
 	case o.messages < 1_000 || o.messages > 1_000_000:
 		return wrong("--messages is %d, want 1000 to 1000000", o.messages)
 	case o.queue != classic && o.queue != quorum:

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -76,61 +73,26 @@ func (r *result) targets(o options) []program.Target {
 
 // report is what a run has shown, and where.
 type report struct {
-	Command, Commit, Machine string
-	Busy                     string // load average of the machine when the run began
-	Date                     time.Time
-	Targets                  []program.Target
-	Result                   *result
-	Dir                      string // files, if they were kept
+	program.Report
+	Result *result
 
 	o options
 }
 
 func newReport(ctx context.Context, o options) *report {
-	return &report{
-		Command: o.line, Commit: cmp.Or(program.Commit(ctx, o.root), "unknown"), Date: time.Now(), Machine: program.Machine(ctx), Busy: program.Busy(), o: o,
-	}
-}
-
-// failed reports whether a target is missed.
-func (r *report) failed() bool {
-	for _, t := range r.Targets {
-		if !t.Met {
-			return true
-		}
-	}
-	return false
+	return &report{Report: program.NewReport(ctx, o.line, o.root), o: o}
 }
 
 // save writes the report to its file.
-func (r *report) save() error {
-	if err := os.MkdirAll(r.o.out, 0o755); err != nil { //nolint:gosec // to be read by all
-		return err
-	}
-	var b strings.Builder
-	if err := r.write(&b); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(r.o.out, "rabbitmq.md"), []byte(b.String()), 0o644) //nolint:gosec // to be read by all
-}
+func (r *report) save() error { return program.SaveReport(r.o.out, "rabbitmq.md", r.write) }
 
 // write writes the report as Markdown.
 func (r *report) write(w io.Writer) error {
 	p := &program.Printer{W: w}
-	p.Line("# A queue of RabbitMQ, drained")
-	p.Line("")
-	p.Line("`%s` at commit %s, %s.", r.Command, r.Commit, r.Date.UTC().Format("2006-01-02 15:04 UTC"))
-	p.Line("%s; load average %s when it began; %s, nats-server %s; a %s queue.", r.Machine, r.Busy, runtime.Version(), server.VERSION, r.o.queue)
-	p.Line("What the rows mean is in [loadtest/README.md](../README.md#a-queue-of-rabbitmq).")
-	p.Line("")
-	rows := [][]string{{"target", "want", "got", ""}}
-	for _, t := range r.Targets {
-		rows = append(rows, []string{t.Name, t.Want, t.Got, t.Result()})
-	}
-	p.Table(rows)
+	r.Head(p, "A queue of RabbitMQ, drained", fmt.Sprintf("%s, nats-server %s; a %s queue", runtime.Version(), server.VERSION, r.o.queue), "a-queue-of-rabbitmq")
 	p.Line("")
 	s := r.Result
-	rows = [][]string{{"messages", ""}}
+	rows := [][]string{{"messages", ""}}
 	add := func(name string, n any) { rows = append(rows, []string{name, fmt.Sprint(n)}) }
 	add("in the queue", s.Messages)
 	for _, k := range s.Kills {

@@ -32,13 +32,13 @@ func TestTargets(t *testing.T) {
 		"late":      func(r *result) { r.Kills[2].Stored = 1_000 },
 	} {
 		r := good()
-		if rep := (&report{Targets: r.targets(o), Result: r, o: o}); rep.failed() {
+		if rep := (&report{Report: program.Report{Targets: r.targets(o)}, Result: r, o: o}); rep.Failed() {
 			t.Fatalf("%+v", rep.Targets)
 		}
 		spoil(r)
-		rep := &report{Targets: r.targets(o), Result: r, o: o}
+		rep := &report{Report: program.Report{Targets: r.targets(o)}, Result: r, o: o}
 		var b bytes.Buffer
-		if err := rep.write(&b); err != nil || !rep.failed() || strings.Count(b.String(), "| missed |") != 1 {
+		if err := rep.write(&b); err != nil || !rep.Failed() || strings.Count(b.String(), "| missed |") != 1 {
 			t.Errorf("%s: %v\n%s", name, err, b.String())
 		}
 	}

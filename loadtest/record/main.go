@@ -25,13 +25,7 @@ var errMissed = errors.New("a target is missed: see the table")
 
 // dispatch makes the run, or is its nats-server, and returns the exit code.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var err error
-	if len(args) > 1 && args[0] == "nats-server" {
-		err = program.NATSServer(args[1:])
-	} else {
-		err = run(ctx, args, stdout, stderr)
-	}
-	return program.ExitCode("record", err, stderr)
+	return program.Dispatch("record", args, stderr, func() error { return run(ctx, args, stdout, stderr) })
 }
 
 // run makes a run and writes the report.
@@ -52,15 +46,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("%w; files and logs are in %s", err, dir)
 	}
 	rep.judge()
-	if o.keep || rep.failed() {
-		rep.Dir = dir
-	} else if err := os.RemoveAll(dir); err != nil {
+	if err := rep.Keep(dir, o.keep); err != nil {
 		return err
 	}
 	if err := errors.Join(rep.save(), rep.print(stdout)); err != nil {
 		return err
 	}
-	if rep.failed() {
+	if rep.Failed() {
 		return errMissed
 	}
 	return nil

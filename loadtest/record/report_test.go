@@ -47,8 +47,8 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := good()
 			tt.change(r)
-			if r.judge(); r.failed() != tt.failed {
-				t.Errorf("failed: %t, want %t: %+v", r.failed(), tt.failed, r.Targets)
+			if r.judge(); r.Failed() != tt.failed {
+				t.Errorf("failed: %t, want %t: %+v", r.Failed(), tt.failed, r.Targets)
 			}
 		})
 	}
