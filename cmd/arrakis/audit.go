@@ -19,8 +19,8 @@ type auditCmd struct {
 	Community string `arg:"" optional:"" help:"Only changes of this tenant, with its resets and reloads."`
 
 	Since  string  `placeholder:"TIME" help:"Only changes since then: 24h or 7d ago, or from a day (2026-11-01, UTC) or a time (2026-11-01T09:30:00Z) on."`
-	Target *string `placeholder:"ID" help:"Only changes of this tenant, flag or dead letter."`
-	Type   string  `placeholder:"TYPE" help:"Only changes of this kind: tenant, flag, tiers, reset, reload, replay or purge."`
+	Target *string `placeholder:"ID" help:"Only changes of this tenant, account, flag or dead letter."`
+	Type   string  `placeholder:"TYPE" help:"Only changes of this kind: tenant, account, flag, tiers, reset, reload, replay or purge."`
 	Limit  int     `default:"100" max:"100000" help:"How many changes to list at most."`
 	Cursor string  `placeholder:"CURSOR" help:"Cursor that the previous list ended with, for the next page."`
 	storeFlags

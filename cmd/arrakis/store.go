@@ -54,7 +54,7 @@ func (s *storeFlags) withRedis(ctx context.Context, f func(redis.UniversalClient
 	if err := db.CheckMirror(ctx, tenants.Mirror()); err != nil {
 		return err
 	}
-	return repair(relayed(ctx, func(ctx context.Context) { _ = db.Relay(ctx, tenants.Mirror()) }, func() error { return f(rdb, tenants) })) // Relay returns nil
+	return repair(relayed(ctx, func(ctx context.Context) { db.Relay(ctx, tenants.Mirror()) }, func() error { return f(rdb, tenants) }))
 }
 
 // repair adds to the error of a stored document that cannot be used which command replaces or deletes it. What is wrong

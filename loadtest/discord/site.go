@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -87,19 +86,11 @@ func (s *site) startServers(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	s.natsURL = "nats://" + nodes[0].Addr
-	path, err := program.RedisServer()
+	redisServer, addr, err := program.NewRedis(dir)
 	if err != nil {
 		return err
 	}
-	addr, err := program.FreeAddr()
-	if err != nil {
-		return err
-	}
-	_, port, _ := net.SplitHostPort(addr) // it has a port
 	s.redisURL = "redis://" + addr
-	redisServer := &program.Process{Name: "redis", Path: path, Log: filepath.Join(dir, "redis.log"), Args: []string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no",
-	}}
 	for _, p := range []*program.Process{nodes[0].Process, redisServer} {
 		if err := p.Start(); err != nil {
 			return err

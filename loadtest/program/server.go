@@ -4,8 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -38,6 +40,21 @@ func RedisServer() (string, error) {
 			"`brew install redis` or `dnf install redis`")
 	}
 	return path, nil
+}
+
+// NewRedis prepares a redis-server that keeps nothing on disk, with its log in dir, on a free address.
+func NewRedis(dir string) (server *Process, addr string, err error) {
+	path, err := RedisServer()
+	if err != nil {
+		return nil, "", err
+	}
+	if addr, err = FreeAddr(); err != nil {
+		return nil, "", err
+	}
+	_, port, _ := net.SplitHostPort(addr) // it has a port
+	return &Process{Name: "redis", Path: path, Log: filepath.Join(dir, "redis.log"), Args: []string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no",
+	}}, addr, nil
 }
 
 // FreeAddrs are n different addresses on the loopback interface that nobody listens on.

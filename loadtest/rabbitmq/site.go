@@ -147,19 +147,11 @@ func (s *site) startServers(ctx context.Context, o options) error {
 		return err
 	}
 	s.natsNode, s.natsURL = nodes[0], "nats://"+nodes[0].Addr
-	path, err := program.RedisServer()
+	redisServer, addr, err := program.NewRedis(s.dir)
 	if err != nil {
 		return err
 	}
-	addr, err := program.FreeAddr()
-	if err != nil {
-		return err
-	}
-	_, port, _ := net.SplitHostPort(addr) // it has a port
 	s.redisURL = "redis://" + addr
-	redisServer := &program.Process{Name: "redis", Path: path, Args: []string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no",
-	}}
 	if err := errors.Join(s.start(s.natsNode.Process), s.start(redisServer)); err != nil {
 		return err
 	}

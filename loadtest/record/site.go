@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,27 +61,23 @@ func startSite(ctx context.Context, o options, dir string) (*site, error) {
 
 // startStores starts PostgreSQL and Redis.
 func (s *site) startStores(ctx context.Context, dir string) error {
-	addrs, err := program.FreeAddrs(2)
+	postgres, err := program.FreeAddr()
 	if err != nil {
 		return err
 	}
-	if s.postgres, err = testserver.StartPostgres(addrs[0], "shared_buffers=256MB", "max_wal_size=4GB"); err != nil {
+	if s.postgres, err = testserver.StartPostgres(postgres, "shared_buffers=256MB", "max_wal_size=4GB"); err != nil {
 		return err
 	}
 	s.teardown = append(s.teardown, s.postgres.Close)
-	path, err := program.RedisServer()
+	server, addr, err := program.NewRedis(dir)
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(addrs[1]) // it has a port
-	s.redisURL = "redis://" + addrs[1]
-	server := &program.Process{Name: "redis", Path: path, Log: filepath.Join(dir, "redis.log"), Args: []string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no",
-	}}
+	s.redisURL = "redis://" + addr
 	if err := server.Start(); err != nil {
 		return err
 	}
-	s.rdb = redis.NewClient(&redis.Options{Addr: addrs[1]})
+	s.rdb = redis.NewClient(&redis.Options{Addr: addr})
 	s.teardown = append(s.teardown, server.Kill, func() { _ = s.rdb.Close() }) // all has been answered
 	return program.Poll(ctx, func() error { return s.rdb.Ping(ctx).Err() })
 }

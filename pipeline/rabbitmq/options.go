@@ -98,14 +98,21 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("field Queue has %d bytes: expected a name of 1 to 255", len(o.Queue)))
 	}
 	errs = append(errs, o.To.validate())
-	if o.Prefetch < 1 || o.Prefetch > maxPrefetch {
-		errs = append(errs, fmt.Errorf("field Prefetch is %d: expected 1 to %d", o.Prefetch, maxPrefetch))
+	return errors.Join(append(errs, validatePace("Prefetch", o.Prefetch, o.Idle, o.Limit))...)
+}
+
+// validatePace checks the fields that Drain and Reverse have in common. held is how many messages are held at most, in the
+// field name.
+func validatePace(name string, held int, idle time.Duration, limit int) error {
+	var errs []error
+	if held < 1 || held > maxPrefetch {
+		errs = append(errs, fmt.Errorf("field %s is %d: expected 1 to %d", name, held, maxPrefetch))
 	}
-	if o.Idle < leastIdle {
-		errs = append(errs, fmt.Errorf("field Idle is %v: expected at least %v", o.Idle, leastIdle))
+	if idle < leastIdle {
+		errs = append(errs, fmt.Errorf("field Idle is %v: expected at least %v", idle, leastIdle))
 	}
-	if o.Limit < 0 {
-		errs = append(errs, fmt.Errorf("field Limit is %d: expected 0 for all, or more", o.Limit))
+	if limit < 0 {
+		errs = append(errs, fmt.Errorf("field Limit is %d: expected 0 for all, or more", limit))
 	}
 	return errors.Join(errs...)
 }

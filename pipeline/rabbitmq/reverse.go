@@ -63,16 +63,7 @@ func (o *ReverseOptions) validate() error {
 	if o.Exchange == "" && o.RoutingKey == "" {
 		errs = append(errs, errors.New("field RoutingKey is the name of the queue, and required, unless there is an Exchange"))
 	}
-	if o.Batch < 1 || o.Batch > maxPrefetch {
-		errs = append(errs, fmt.Errorf("field Batch is %d: expected 1 to %d", o.Batch, maxPrefetch))
-	}
-	if o.Idle < leastIdle {
-		errs = append(errs, fmt.Errorf("field Idle is %v: expected at least %v", o.Idle, leastIdle))
-	}
-	if o.Limit < 0 {
-		errs = append(errs, fmt.Errorf("field Limit is %d: expected 0 for all, or more", o.Limit))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, validatePace("Batch", o.Batch, o.Idle, o.Limit))...)
 }
 
 // Reverse moves what waits in a stream to RabbitMQ, through the durable consumers of the workers, which must not run: it

@@ -46,20 +46,14 @@ func NewAudit(p store.AuditPage) Audit {
 	return page
 }
 
-// auditDocument returns the document as JSON, and its size if a part is missing. Other writers may have put anything
-// into the log.
+// auditDocument returns the document as JSON, nil if there is none, and its size if a part is missing. Other writers may
+// have put anything into the log.
 func auditDocument(t store.AuditText) (document jsontext.Value, size int) {
-	switch document = jsontext.Value(t.Text); {
-	case t.Text == "":
+	if t.Text == "" {
 		return nil, 0
-	case t.Clipped():
+	}
+	if t.Clipped() {
 		size = t.Size
-	case document.IsValid():
-		return document, 0
 	}
-	quoted, err := jsontext.AppendQuote(nil, t.Text)
-	if err != nil {
-		quoted = jsontext.Value(`""`) // not UTF-8
-	}
-	return quoted, size
+	return jsontext.Value(t.JSON()), size
 }

@@ -74,8 +74,8 @@ type carried struct{ done chan struct{} }
 
 var _ store.SystemOfRecord = (*DB)(nil)
 
-// Open makes a DB, which does not depend on ctx any more. It connects when it is first used, and again whenever it must; the error is one of the URL, without
-// the password. The caller closes the DB.
+// Open makes a DB, which does not depend on ctx any more. It connects when it is first used, and again whenever it must;
+// the error is one of the URL, without the password. The caller closes the DB.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {

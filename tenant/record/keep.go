@@ -25,18 +25,17 @@ const (
 // Redis is away, it tries again. Call Run or Relay once.
 func (d *DB) Run(ctx context.Context, m store.Mirror) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = d.Relay(ctx, m) }) // it is nil
+	wg.Go(func() { d.Relay(ctx, m) })
 	wg.Go(func() { d.keep(ctx, m) })
 	wg.Wait()
 	return nil
 }
 
 // Relay is Run for a process that ends soon: it only carries changes to Redis.
-func (d *DB) Relay(ctx context.Context, m store.Mirror) error {
+func (d *DB) Relay(ctx context.Context, m store.Mirror) {
 	d.running.Store(true)
 	defer d.running.Store(false)
 	d.relay(ctx, m)
-	return nil
 }
 
 // keeper is what keep knows. Only the goroutine of keep uses it.

@@ -35,42 +35,41 @@ type Moved struct {
 // the system of record. If its process dies, documents cannot be changed for half a minute; then repeat the move.
 func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
+	err := mv.fromRedis(ctx)
+	return mv.moved, err
+}
+
+func (mv *move) fromRedis(ctx context.Context) error {
+	d, m := mv.db, mv.mirror
 	if err := d.ensureTables(ctx); err != nil {
-		return mv.moved, err
+		return err
 	}
-	self, err := d.self(ctx)
-	if err != nil {
-		return mv.moved, err
-	}
-	id, state := self.id, self.state
-	owner, err := m.Owner(ctx)
+	id, state, owner, err := mv.begin(ctx)
 	switch {
 	case err != nil:
-		return mv.moved, err
+		return err
 	case state == stateActive:
-		return mv.moved, fmt.Errorf("%w: PostgreSQL has the tenants already; `arrakis tenant reconcile` compares Redis with it", store.ErrElsewhere)
+		return fmt.Errorf("%w: PostgreSQL has the tenants already; `arrakis tenant reconcile` compares Redis with it", store.ErrElsewhere)
 	case state == stateMovingOut:
-		return mv.moved, inactive(state)
-	case owner != "" && owner != id:
-		return mv.moved, foreign(owner, id)
-	case o.DryRun:
-		return mv.moved, mv.in(ctx)
+		return inactive(state)
+	case mv.o.DryRun:
+		return mv.in(ctx)
 	}
 	ctx, release, err := hold(ctx, m, owner, store.Moving+":"+id)
 	if err != nil {
-		return mv.moved, err
+		return err
 	}
 	// A database in this state is used by nobody, and taken over by no worker that starts.
 	if err = d.setState(ctx, stateMovingIn); err == nil {
 		err = mv.in(ctx)
 	}
 	if err != nil {
-		return mv.moved, errors.Join(err, release(owner))
+		return errors.Join(err, release(owner))
 	}
 	if err := release(id); err != nil { // first, so that there is no moment at which both can be changed
-		return mv.moved, err
+		return err
 	}
-	return mv.moved, d.setState(ctx, stateActive)
+	return d.setState(ctx, stateActive)
 }
 
 // MoveToRedis makes Redis the system of record again. Meanwhile nobody can change documents; what is in force stays. The
@@ -78,31 +77,42 @@ func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (
 // repeat the move.
 func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
-	self, err := d.self(ctx)
-	if err != nil {
-		return mv.moved, err
-	}
-	id, state := self.id, self.state
-	owner, err := m.Owner(ctx)
+	err := mv.toRedis(ctx)
+	return mv.moved, err
+}
+
+func (mv *move) toRedis(ctx context.Context) error {
+	_, state, owner, err := mv.begin(ctx)
 	switch {
 	case err != nil:
-		return mv.moved, err
-	case owner != "" && owner != id:
-		return mv.moved, foreign(owner, id)
+		return err
 	case state == stateMoved && owner == "":
-		return mv.moved, fmt.Errorf("%w: the tenants are in Redis already", store.ErrElsewhere)
+		return fmt.Errorf("%w: the tenants are in Redis already", store.ErrElsewhere)
 	case state != stateActive && state != stateMoved && state != stateMovingOut:
-		return mv.moved, inactive(state)
-	case o.DryRun:
-		return mv.moved, mv.verify(ctx, RepairNone)
+		return inactive(state)
+	case mv.o.DryRun:
+		return mv.verify(ctx, RepairNone)
 	}
 	if err := mv.out(ctx, state); err != nil {
-		return mv.moved, err
+		return err
 	}
-	if set, err := m.SetOwner(ctx, owner, "", 0); err != nil || !set {
-		return mv.moved, errors.Join(errors.New("the tenants are moved, but Redis does not say so yet: repeat the move"), err)
+	if set, err := mv.mirror.SetOwner(ctx, owner, "", 0); err != nil || !set {
+		return errors.Join(errors.New("the tenants are moved, but Redis does not say so yet: repeat the move"), err)
 	}
-	return mv.moved, nil
+	return nil
+}
+
+// begin reads what both sides say of themselves. The error says that Redis has the copies of another database.
+func (mv *move) begin(ctx context.Context) (id, state, owner string, err error) {
+	self, err := mv.db.self(ctx)
+	if err != nil {
+		return "", "", "", err
+	}
+	owner, err = mv.mirror.Owner(ctx)
+	if err == nil && owner != "" && owner != self.id {
+		err = foreign(owner, self.id)
+	}
+	return self.id, self.state, owner, err
 }
 
 // hold sees to it that nobody changes documents in Redis until release is called, which says what Redis says then. The
