@@ -33,13 +33,15 @@ const (
 	probePause = 10 * time.Millisecond
 	// giveUp is how long a change is waited for.
 	giveUp = 30 * time.Second
+	// retryAfter is what a worker asks for in Retry-After where it serves as many requests as it accepts.
+	retryAfter = time.Second
 )
 
 // editsResult is what the edits have shown. Its JSON is what --json prints.
 type editsResult struct {
 	Sent     int64         `json:"sent"`
 	Dropped  int64         `json:"dropped_starts"`
-	Refused  int64         `json:"refused"` // the worker served as many requests as it accepts
+	Repeated int64         `json:"repeated"` // sent again, because a worker served as many requests as it accepts
 	Failed   int64         `json:"failed"`
 	Took     time.Duration `json:"took_ns"`
 	Examples []string      `json:"examples,omitempty"` // of failures
@@ -56,7 +58,7 @@ type editing struct {
 	site   *site
 	client *http.Client
 
-	inFlight, sent, dropped, refused, failed, probes atomic.Int64
+	inFlight, sent, dropped, repeated, failed, probes atomic.Int64
 
 	tenants [watched]struct {
 		busy  atomic.Bool // an edit waits for its answer, so that edits of a tenant are in order
@@ -101,7 +103,7 @@ func (s *site) runEdits(ctx context.Context, o options, p *program.Progress) (*e
 		return nil, err
 	}
 	r := &editsResult{
-		Sent: e.sent.Load(), Dropped: e.dropped.Load(), Refused: e.refused.Load(), Failed: e.failed.Load(), Took: took, Examples: e.examples,
+		Sent: e.sent.Load(), Dropped: e.dropped.Load(), Repeated: e.repeated.Load(), Failed: e.failed.Load(), Took: took, Examples: e.examples,
 		Acked: program.NewLatencies(e.acked), InForce: program.NewLatencies(e.inForce), Never: e.never, Probes: e.probes.Load(),
 	}
 	r.Drift, err = s.drift(ctx)
@@ -185,22 +187,25 @@ func (e *editing) watch(ctx context.Context, at *worker, which int, limit int64)
 	}
 }
 
-// edit sets the limit of a tenant, and reports whether that was acknowledged.
+// edit sets the limit of a tenant, and reports whether that was acknowledged. Where the worker serves as many requests as
+// it accepts, the edit is sent again when the worker says, and its time runs on.
 func (e *editing) edit(ctx context.Context, at *worker, id string, limit int64) bool {
 	e.inFlight.Add(1)
 	defer e.inFlight.Add(-1)
 	e.sent.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, giveUp)
+	defer cancel()
 	began := time.Now()
 	body := fmt.Sprintf(`{"tier":"pro","rateLimits":{"commandsPerMinute":%d}}`, limit)
 	_, err := e.ask(ctx, http.MethodPatch, "http://"+at.ops+"/v1/tenants/"+id, "application/merge-patch+json", body)
+	for errors.Is(err, errTooMany) && program.Pause(ctx, retryAfter) == nil {
+		e.repeated.Add(1)
+		_, err = e.ask(ctx, http.MethodPatch, "http://"+at.ops+"/v1/tenants/"+id, "application/merge-patch+json", body)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
-		if errors.Is(err, errRefused) {
-			e.refused.Add(1)
-		} else {
-			e.failed.Add(1)
-		}
+		e.failed.Add(1)
 		if len(e.examples) < 3 {
 			e.examples = append(e.examples, err.Error())
 		}
@@ -240,8 +245,8 @@ func (e *editing) limit(ctx context.Context, w *worker, id string) (int64, error
 	return outcome.RateLimit.Limit, err
 }
 
-// errRefused means that a worker serves as many requests as it accepts.
-var errRefused = errors.New("refused, because too many requests are being served")
+// errTooMany means that a worker serves as many requests as it accepts.
+var errTooMany = errors.New("too many requests are being served")
 
 // ask returns the body of an answer 200 or 201.
 func (e *editing) ask(ctx context.Context, method, url, contentType, body string) ([]byte, error) {
@@ -260,7 +265,7 @@ func (e *editing) ask(ctx context.Context, method, url, contentType, body string
 	case err != nil || resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated:
 		return text, err
 	case resp.StatusCode == http.StatusServiceUnavailable && bytes.Contains(text, []byte("too-many-requests")):
-		return nil, fmt.Errorf("%w: %s %s", errRefused, method, url)
+		return nil, fmt.Errorf("%w: %s %s", errTooMany, method, url)
 	default:
 		return nil, fmt.Errorf("%s %s: %s: %.300s", method, url, resp.Status, text)
 	}

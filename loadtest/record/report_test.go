@@ -34,8 +34,6 @@ func TestJudge(t *testing.T) {
 		"late in a quick run":     {func(r *report) { r.Edits.InForce.P99, r.o.quick = 2*time.Second, true }, false},
 		"nothing measured":        {func(r *report) { r.Edits.InForce, r.o.quick = program.Latencies{}, true }, true},
 		"never in force":          {func(r *report) { r.Edits.Never = 1 }, true},
-		"refused":                 {func(r *report) { r.Edits.Refused = 1 }, true},
-		"refused in a quick run":  {func(r *report) { r.Edits.Refused, r.o.quick = 1, true }, false},
 		"an edit failed":          {func(r *report) { r.Edits.Failed = 1 }, true},
 		"an edit was not started": {func(r *report) { r.Edits.Dropped = 1 }, true},
 		"drift after the edits":   {func(r *report) { r.Edits.Drift = "1 missing" }, true},
