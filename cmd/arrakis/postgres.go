@@ -15,7 +15,7 @@ import (
 
 // postgresSettings are the settings of every command that works on tenants.
 type postgresSettings struct {
-	PostgresURL string `name:"postgres-url" group:"postgres" placeholder:"URL" help:"postgres://user:password@host:5432/database: the system of record of tenants, tiers and flags, and of who has changed them. Default: none; then it is Redis."`
+	PostgresURL string `name:"postgres-url" group:"postgres" placeholder:"URL" help:"postgres://user:password@host:5432/database: the system of record of tenants, accounts, tiers and flags, and of who has changed them. Default: none; then it is Redis."`
 }
 
 // recordSettings are the settings of a worker's system of record.
@@ -71,7 +71,7 @@ func (s *postgresSettings) need(ctx context.Context) (*record.DB, error) {
 	}
 	if err := db.Ping(ctx); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("reach PostgreSQL at %s: %w; is it running? Check --postgres-url or POSTGRES_URL", db.Address(), err)
+		return nil, fmt.Errorf("reach PostgreSQL at %s: %w; is it running, and is --postgres-url or POSTGRES_URL right?", db.Address(), err)
 	}
 	return db, nil
 }

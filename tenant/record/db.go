@@ -60,6 +60,7 @@ type DB struct {
 	running  atomic.Bool   // Run runs
 	away     atomic.Bool   // the last call failed because PostgreSQL is away
 	again    atomic.Int64  // unix ns from which on it is asked again
+	why      atomic.Value  // string: why it was last away
 	ensuring chan struct{} // holds one item while a goroutine looks for the tables
 	wake     chan struct{} // holds one item while writers wait for the relay
 
@@ -142,7 +143,7 @@ func (d *DB) Ping(ctx context.Context) error {
 	defer cancel()
 	if err := d.pool.Ping(ctx); err != nil {
 		_ = d.readError(ctx, err) // it only records that PostgreSQL is away; that it answers does not say that it can be used
-		return errors.New(oneLine(err))
+		return errors.New(reasonOf(err))
 	}
 	return nil
 }

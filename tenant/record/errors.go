@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +58,13 @@ func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error
 		d.ready.Store(false)
 		return fmt.Errorf("%w: its tables are missing or of another version: run `arrakis migrate up`", store.ErrAway)
 	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "28"), strings.HasPrefix(code, "53"), code == "3D000",
-		code == "25006", code == "42501":
-		// No connection, wrong user, no room, no such database, a standby, missing rights: until somebody acts.
+		code == "25006":
+		// No connection, wrong user, no room, no such database, a standby: until somebody acts.
 		d.gone(ctx, answer)
 		return fmt.Errorf("%w: %s", store.ErrAway, answer.Message)
+	case code == "42501": // a right is missing
+		d.gone(ctx, answer)
+		return fmt.Errorf("%w: %s: docs/postgres.md has the rights that the user of workers needs; `arrakis migrate up` needs the owner of the database", store.ErrAway, answer.Message)
 	case code == "26000" || code == "42P05": // a statement that was prepared on another connection
 		return fmt.Errorf("PostgreSQL: %s (%s); behind PgBouncer, add default_query_exec_mode=exec to POSTGRES_URL", answer.Message, code)
 	case strings.HasPrefix(code, "22"): // data that it cannot keep
@@ -73,6 +77,7 @@ func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error
 // gone records that PostgreSQL is away, and logs it once.
 func (d *DB) gone(ctx context.Context, err error) {
 	d.metrics.errors.Inc()
+	d.why.Store(reasonOf(err)) // before again, whose reader needs it
 	d.again.Store(time.Now().Add(awayFor).UnixNano())
 	if !d.away.Swap(true) {
 		d.log.WarnContext(ctx, "PostgreSQL is away: tenants cannot be changed until it is back", "err", oneLine(err))
@@ -89,11 +94,20 @@ func (d *DB) back(ctx context.Context) {
 	d.metrics.up.Set(1)
 }
 
+// reasonOf is why a call has failed: what PostgreSQL has answered, if it has.
+func reasonOf(err error) string {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return answer.Message
+	}
+	return oneLine(err)
+}
+
 // oneLine is the text of an error on one line, without the URL that an error of package url has, which may hold a
-// password.
+// password. Of lines that repeat, as where pgx has tried an address with TLS and without, it has one.
 func oneLine(err error) string {
 	if bad, ok := errors.AsType[*url.Error](err); ok {
 		err = bad.Err
 	}
-	return strings.Join(strings.Fields(err.Error()), " ")
+	lines := slices.Compact(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }))
+	return strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
 }

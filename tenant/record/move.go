@@ -41,7 +41,7 @@ func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (
 
 func (mv *move) fromRedis(ctx context.Context) error {
 	d, m := mv.db, mv.mirror
-	if err := d.ensureTables(ctx); err != nil {
+	if err := mv.tables(ctx); err != nil {
 		return err
 	}
 	id, state, owner, err := mv.begin(ctx)
@@ -70,6 +70,18 @@ func (mv *move) fromRedis(ctx context.Context) error {
 		return err
 	}
 	return d.setState(ctx, stateActive)
+}
+
+// tables makes the tables if they are missing; a dry run, which changes nothing, only says so.
+func (mv *move) tables(ctx context.Context) error {
+	if !mv.o.DryRun {
+		return mv.db.ensureTables(ctx)
+	}
+	pending, err := mv.db.pending(ctx)
+	if err == nil && pending {
+		err = errors.New("the tables of PostgreSQL are missing or of another version: run `arrakis migrate up`")
+	}
+	return err
 }
 
 // MoveToRedis makes Redis the system of record again. Meanwhile nobody can change documents; what is in force stays. The

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -185,6 +186,14 @@ func TestMove(t *testing.T) {
 		d := open(t, testserver.PostgresDatabase(t))
 		s := newStore(rdb, d)
 		m := s.Mirror()
+		for range 2 { // the first has not made the tables
+			if _, err := d.MoveFromRedis(t.Context(), m, record.MoveOptions{DryRun: true}); err == nil || !strings.Contains(err.Error(), "arrakis migrate up") {
+				t.Fatalf("dry run without tables: %v", err)
+			}
+		}
+		if _, err := d.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		dry, err := d.MoveFromRedis(t.Context(), m, record.MoveOptions{DryRun: true})
 		if err != nil || dry.Documents[store.KindTenant] != 1 || dry.Documents[store.KindFlag] != 1 || dry.Changed != 2 {
 			t.Fatalf("dry run: %+v, %v", dry, err)

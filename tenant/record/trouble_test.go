@@ -116,11 +116,26 @@ func TestUnusableDatabase(t *testing.T) {
 		if err := d.Ping(t.Context()); err != nil {
 			t.Errorf("it does not answer: %v", err)
 		}
-		if _, err := d.Migrate(t.Context()); !errors.Is(err, store.ErrAway) || !strings.Contains(err.Error(), "permission denied") {
+		if _, err := d.Migrate(t.Context()); !errors.Is(err, store.ErrAway) || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "docs/postgres.md") {
 			t.Errorf("Migrate: %v", err)
 		}
 	}
 	if n := strings.Count(logged.String(), "PostgreSQL is away"); n != 1 {
 		t.Errorf("that it is away is logged %d times:\n%s", n, logged.String())
+	}
+}
+
+// TestAwaySaysWhy: whoever is refused because PostgreSQL is away is told why, once, also if it was not asked again for that.
+func TestAwaySaysWhy(t *testing.T) {
+	t.Parallel()
+	d := open(t, "postgres://user:secret@127.0.0.1:1/none") // with TLS, and then without
+	for range 2 {
+		_, err := d.Read(t.Context(), store.Name{Kind: store.KindTenant, ID: "c1"})
+		if !errors.Is(err, store.ErrAway) || strings.Count(err.Error(), "connection refused") != 1 || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Read: %v", err)
+		}
+	}
+	if err := d.Ping(t.Context()); err == nil || strings.Count(err.Error(), "connection refused") != 1 {
+		t.Errorf("Ping: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func (d *DB) row(ctx context.Context, n store.Name) (row, error) {
 		return row{}, err
 	}
 	if time.Now().UnixNano() < d.again.Load() {
-		return row{}, store.ErrAway
+		return row{}, fmt.Errorf("%w: %s", store.ErrAway, d.why.Load())
 	}
 	err := d.pool.QueryRow(ctx, readRow, string(n.Kind), n.ID).Scan(&r.state, &r.now, &r.text, &r.number)
 	if err := d.readError(ctx, err); err != nil {
