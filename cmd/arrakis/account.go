@@ -69,7 +69,7 @@ func (s *storeFlags) showAccount(ctx context.Context, p process, id string, f fu
 // countedTexts say for people how limits are counted.
 var countedTexts = map[tenant.Counting]string{
 	tenant.Each:     "counted for each of its communities",
-	tenant.Together: "counted for all of its communities together, but for user_command",
+	tenant.Together: "counted for all communities together, but for user_command",
 }
 
 type accountListCmd struct {
@@ -142,7 +142,9 @@ type accountCommunitiesCmd struct {
 	storeFlags
 }
 
-func (*accountCommunitiesCmd) Help() string { return "This reads the configs of all tenants." }
+func (*accountCommunitiesCmd) Help() string {
+	return `This reads the configs of all tenants. The table is that of "arrakis tenant list", where the @ after a TIER says that it is the account's.`
+}
 
 func (c *accountCommunitiesCmd) Run(ctx context.Context, p process) error {
 	return c.withTiers(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error {

@@ -34,7 +34,7 @@ func TestAccount(t *testing.T) {
 		{"tenant set c2 --tier enterprise --checks 7", exitDone, "tier enterprise, set by hand "},
 		{"tenant set c2 --account acme", exitDone, "tier pro from the account acme, over enterprise, set by hand features customBranding, advancedAnalytics weight 2 command 500 per 1m eligibility_check 7 per 1h"},
 		{"tenant upgrade c2 enterprise --keep-overrides", exitDone, "tier pro from the account acme, over enterprise, set by hand "},
-		{`account set acme --counted together --data={"name":"Acme@Inc."}`, exitDone, "account acme name Acme Inc. tier pro limits counted for all of its communities together, but for user_command "},
+		{`account set acme --counted together --data={"name":"Acme@Inc."}`, exitDone, "account acme name Acme Inc. tier pro limits counted for all communities together, but for user_command "},
 		{"account get acme --json", exitDone, `"name": "Acme Inc.", "tier": "pro", "counted": "together", "features": {}, "rateLimits": { "commandsPerMinute": 500 }`},
 		{"tenant get c1", exitDone, together + "tier pro from"},
 		{"usage c1", exitDone, "community c1 (pro) " + together + "ACTION USED"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -20,9 +21,9 @@ type drainCmd struct {
 }
 
 type drainRabbitMQCmd struct {
-	Queue      string        `placeholder:"NAME" help:"The queue. It must exist; nothing is declared or bound."`
-	To         choice        `oneof:"commands,events,eligibility" default:"" placeholder:"KIND" help:"What its messages are: commands, events or eligibility (checks and syncs)."`
-	Prefetch   int           `default:"500" min:"1" max:"1000" help:"How many messages are on their way at once."`
+	Queue      string        `placeholder:"NAME" help:"The queue. Required, but for --exchange. It must exist; nothing is declared or bound."`
+	To         choice        `oneof:"commands,events,eligibility" default:"" placeholder:"KIND" help:"What its messages are: commands, events or eligibility (checks and syncs). Required."`
+	Prefetch   int           `default:"500" min:"1" max:"1000" help:"How many messages are on their way at once, 1 to 1000."`
 	Idle       time.Duration `default:"1m" min:"100ms" help:"For how long the queue must have been empty until the command ends."`
 	Follow     bool          `help:"Go on when the queue is empty, until the command is interrupted."`
 	Limit      int           `default:"0" min:"0" help:"How many messages to move at most; 0 is all."`
@@ -92,13 +93,21 @@ func (c *drainRabbitMQCmd) Run(ctx context.Context, p process) error {
 		Server: server, NATS: nc, Queue: c.Queue, To: rabbitmq.Destination(c.To), Prefetch: c.Prefetch, Idle: c.Idle,
 		Follow: c.Follow, Limit: c.Limit, Logger: c.newLogger(p.stderr),
 		Progress: func(n rabbitmq.Counts) {
-			say("%d acknowledged, %d left; %d stored, %d stored before, %d dead letters", n.Acked, n.Left, n.Stored, n.Duplicates, n.DeadLettered)
+			say("%d acknowledged, %s left; %d stored, %d stored before, %d dead letters%s", n.Acked, left(n.Left), n.Stored, n.Duplicates, n.DeadLettered, c.ends(n))
 		},
 	})
 	if err != nil && counts.Delivered == 0 {
 		return explainRabbitMQ(err)
 	}
 	return errors.Join(explainRabbitMQ(err), c.report(p, counts, err == nil))
+}
+
+// ends says when an empty queue ends the command, which otherwise seems to hang for --idle.
+func (c *drainRabbitMQCmd) ends(n rabbitmq.Counts) string {
+	if n.Left != 0 || c.Follow {
+		return ""
+	}
+	return "; this ends when the queue was empty for " + short(c.Idle)
 }
 
 // report prints what was done. ended says that the drain has ended by itself or was interrupted, and has not failed.
@@ -240,10 +249,18 @@ func explainRabbitMQ(err error) error {
 		return fmt.Errorf("%w; a worker that was killed counts for up to 30 s", err)
 	case errors.Is(err, rabbitmq.ErrReturned):
 		return fmt.Errorf("%w: nothing was lost, the messages are still in NATS; check --queue, or the bindings of --exchange", err)
+	case dialled(err):
+		return fmt.Errorf("%w; is it running, and is RABBITMQ_URL right?", err)
 	case rabbitmq.Refused(err):
 		return fmt.Errorf("%w; check user, password and vhost in RABBITMQ_URL, the name of the queue, and what the user may do", err)
 	}
 	return err
+}
+
+// dialled reports whether err says that an address could not be reached.
+func dialled(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 // newTeller returns a function that prints how far a command has come: each time on a terminal, else every 30 seconds.

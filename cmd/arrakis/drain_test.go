@@ -117,6 +117,10 @@ func TestDrainRabbitMQ(t *testing.T) {
 	if r = drain(); r.code != exitDone || !strings.Contains(r.stdout, "the queue is empty, and both sides agree") {
 		t.Errorf("exit code %d, %s%s", r.code, r.stdout, r.stderr)
 	}
+	env["RABBITMQ_URL"] = "amqp://bot:hunter2@127.0.0.1:1"
+	if r = drain("--dry-run"); r.code != exitFailed || !strings.Contains(r.stderr, "is RABBITMQ_URL right?") || strings.Contains(r.stderr, "hunter2") {
+		t.Errorf("exit code %d, %q", r.code, r.stderr)
+	}
 	env["RABBITMQ_URL"] = strings.Replace(rabbit.URL(), "guest@", "hunter2@", 1)
 	if r = drain(); r.code != exitFailed || !strings.Contains(r.stderr, "check user, password and vhost") || strings.Contains(r.stderr, "hunter2") {
 		t.Errorf("exit code %d, %q", r.code, r.stderr)

@@ -43,7 +43,7 @@ func (c *resetCmd) Run(ctx context.Context, p process) error {
 }
 
 type reloadCmd struct {
-	Community string `arg:"" optional:"" help:"Only this community's tenant. Default: all tenants, tiers and flags."`
+	Community string `arg:"" optional:"" help:"Only this community's tenant. Default: all tenants, accounts, tiers and flags."`
 	storeFlags
 }
 

@@ -25,7 +25,7 @@ type tenantCmd struct {
 	Delete  tenantDeleteCmd  `cmd:"" help:"Delete a tenant. Its community then has the free tier."`
 
 	Import    tenantImportCmd    `cmd:"" help:"Store the tenants of a list that was printed as JSON."`
-	Move      tenantMoveCmd      `cmd:"" help:"Move all tenants, tiers and flags between Redis and PostgreSQL."`
+	Move      tenantMoveCmd      `cmd:"" help:"Move all tenants, accounts, tiers and flags between Redis and PostgreSQL."`
 	Rebuild   tenantRebuildCmd   `cmd:"" help:"Fill a Redis that was lost from PostgreSQL."`
 	Reconcile tenantReconcileCmd `cmd:"" help:"Compare Redis with PostgreSQL, and repair what differs."`
 }

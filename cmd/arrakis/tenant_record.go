@@ -115,12 +115,12 @@ func driftTable(t *table, r *record.Report, repair record.Repair) {
 type tenantMoveCmd struct {
 	From   choice `oneof:"redis,postgres" required:"" placeholder:"STORE" help:"Where the tenants are: redis or postgres."`
 	To     choice `oneof:"redis,postgres" required:"" placeholder:"STORE" help:"Where they go."`
-	DryRun bool   `help:"Read everything, and say what would be moved."`
+	DryRun bool   `help:"Change nothing: read everything, and say what would be moved."`
 	recordFlags
 }
 
 func (*tenantMoveCmd) Help() string {
-	return `Makes PostgreSQL the system of record in place of Redis, or Redis again. Tenants, tiers and flags are copied, and both sides are compared before anything is final. Meanwhile nothing can be changed, and what is in force stays: messages are handled as before.
+	return `Makes PostgreSQL the system of record in place of Redis, or Redis again. Tenants, accounts, tiers and flags are copied, and both sides are compared before anything is final. Meanwhile nothing can be changed, and what is in force stays: messages are handled as before.
 
 To PostgreSQL: run "arrakis migrate up" and this command, then restart the workers with POSTGRES_URL, one by one. Until a worker is restarted, nothing can be changed through it. To Redis: run this command, then restart the workers without POSTGRES_URL. The audit log of PostgreSQL stays there.
 

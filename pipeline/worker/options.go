@@ -34,7 +34,7 @@ type Options struct {
 	// redis.SetLogger changes that.
 	Redis redis.UniversalClient
 
-	// Record is the system of record: tenants, tiers and flags are changed there, and Redis gets copies. The worker runs
+	// Record is the system of record: tenants, accounts, tiers and flags are changed there, and Redis gets copies. The worker runs
 	// it; the caller closes it after Run. Defaults to nil: Redis itself.
 	Record *record.DB
 
