@@ -54,7 +54,7 @@ func anchors(t *testing.T, page string) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dropped := regexp.MustCompile("[^\\w -]")
+	dropped := regexp.MustCompile(`[^\w -]`)
 	for _, heading := range regexp.MustCompile("(?m)^#+ (.*)$").FindAllStringSubmatch(string(text), -1) {
 		all = append(all, "#"+strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(heading[1]), ""), " ", "-"))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"arrakis/loadtest/testserver"
+	"arrakis/tenant/record"
 )
 
 // await runs the command until its output has the text want, with one space between words.
@@ -224,4 +226,19 @@ func unstamped(list string) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// TestDriftNamed: a report names some of the documents with drift, and says how many others there are.
+func TestDriftNamed(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	out := &table{w: &b}
+	driftTable(out, &record.Report{
+		Documents: 9, Drift: map[record.Drift]int{record.DriftMissing: 3},
+		Named: []record.Named{{Document: "tenant:config:c1", Drift: record.DriftMissing}},
+	}, record.RepairNone)
+	out.flush()
+	if got := b.String(); !strings.Contains(got, "missing: tenant:config:c1\n           and 2 more\n") {
+		t.Errorf("it is\n%s", got)
+	}
 }

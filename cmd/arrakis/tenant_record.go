@@ -100,6 +100,9 @@ func driftTable(t *table, r *record.Report, repair record.Repair) {
 	for _, n := range r.Named {
 		t.row("", string(n.Drift)+": "+n.Document)
 	}
+	if more := r.Total() - len(r.Named); more > 0 {
+		t.row("", fmt.Sprintf("and %d more", more))
+	}
 	switch left := r.Total() - r.Repaired; {
 	case r.Total() == 0:
 		t.row("Redis has what PostgreSQL has")
