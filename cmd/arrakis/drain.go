@@ -28,7 +28,7 @@ type drainRabbitMQCmd struct {
 	Follow     bool          `help:"Go on when the queue is empty, until the command is interrupted."`
 	Limit      int           `default:"0" min:"0" help:"How many messages to move at most; 0 is all."`
 	DryRun     bool          `help:"Only show what the first messages would become, 100 or as many as --limit says, and put them back."`
-	Reverse    bool          `help:"The way back: move what waits in the stream of --to to the queue. Stop the workers first."`
+	Reverse    bool          `help:"The way back: move what waits in the stream of --to to the queue; what is in RETRY and OVERFLOW stays there. Stop the workers first."`
 	Exchange   string        `placeholder:"NAME" help:"With --reverse: the exchange to publish to, in place of a queue."`
 	RoutingKey string        `placeholder:"KEY" help:"With --exchange: the routing key."`
 	Yes        bool          `help:"Do not ask before a --reverse."`
@@ -53,8 +53,6 @@ func (c *drainRabbitMQCmd) validate(process) error {
 	switch {
 	case c.Queue == "" && c.Exchange == "":
 		errs = append(errs, errors.New("--queue is missing: expected the name of a queue"))
-	case len(c.Queue) > maxQueue:
-		errs = append(errs, fmt.Errorf("--queue has %d bytes: expected a name of at most %d", len(c.Queue), maxQueue))
 	case c.Queue != "" && c.Exchange != "":
 		errs = append(errs, errors.New("--queue and --exchange: leave one out"))
 	}
@@ -66,11 +64,16 @@ func (c *drainRabbitMQCmd) validate(process) error {
 	case c.RoutingKey != "" && c.Exchange == "":
 		errs = append(errs, errors.New("--routing-key is for --exchange: with --queue it is the name of the queue"))
 	}
+	for _, f := range []struct{ name, value string }{{"--queue", c.Queue}, {"--exchange", c.Exchange}, {"--routing-key", c.RoutingKey}} {
+		if len(f.value) > maxName {
+			errs = append(errs, fmt.Errorf("%s has %d bytes: expected at most %d", f.name, len(f.value), maxName))
+		}
+	}
 	return errors.Join(errs...)
 }
 
-// maxQueue is how many bytes the name of a queue may have in AMQP.
-const maxQueue = 255
+// maxName is how many bytes a name or a routing key may have in AMQP.
+const maxName = 255
 
 func (c *drainRabbitMQCmd) Run(ctx context.Context, p process) error {
 	server, err := c.server()
@@ -209,6 +212,13 @@ func (c *drainRabbitMQCmd) back(ctx context.Context, p process, server rabbitmq.
 	printed := c.print(p.stdout, n, func(t *table) {
 		t.row("NATS", fmt.Sprintf("%d taken, %d of them again; %d acknowledged; %d left", n.Taken, n.Redelivered, n.Acked, n.Left))
 		t.row("RabbitMQ", fmt.Sprintf("%d confirmed, %d returned", n.Confirmed, n.Returned))
+		switch {
+		case err != nil: // it says what to do
+		case n.Left == 0:
+			t.row("result", "nothing waits for the workers; what is in RETRY and in lanes (OVERFLOW) stays there")
+		default:
+			t.row("result", "the same command goes on with what is left")
+		}
 	})
 	if err == nil && printed == nil && !done {
 		return errSilent

@@ -42,6 +42,7 @@ func TestDrainBadUsage(t *testing.T) {
 		{url + " --queue=q --to=events --yes", "are for --reverse"},
 		{url + " --queue=q --to=events --reverse --follow", "--reverse goes without --follow"},
 		{url + " --queue=q --to=events --reverse --routing-key=k", "--routing-key is for --exchange"},
+		{url + " --exchange=x --to=events --reverse --routing-key=" + strings.Repeat("k", 256), "--routing-key has 256 bytes: expected at most 255"},
 		{url + " --queue=q --to=events --rabbitmq-tls-cert=x", "belong together"},
 		{url + " --queue=q --to=events --reverse", "add --yes"},
 	} {

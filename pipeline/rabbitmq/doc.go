@@ -43,5 +43,5 @@
 //
 // # Secrets
 //
-// No error, log line or count has a part of the URL but its host and port.
+// The password of the URL is in no error, log line or count. What RabbitMQ says of a refusal may name the user and the vhost.
 package rabbitmq

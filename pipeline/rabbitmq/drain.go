@@ -115,10 +115,10 @@ func (d *drain) use(ctx context.Context, s *session, worked func()) error {
 	f := newFlight(d, s, worked)
 	defer f.stop()
 	finished, err := f.run(ctx, deliveries)
+	d.counts.Left = -1 // until RabbitMQ has taken back what was not acknowledged, and has read all acknowledgements
 	if err != nil {
 		return err
 	}
-	d.counts.Left = -1 // until RabbitMQ has taken back what was not acknowledged, and has read all acknowledgements
 	if err := s.ch.Close(); err != nil {
 		return err
 	}

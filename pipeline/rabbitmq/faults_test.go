@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -170,5 +171,44 @@ func TestStreamTakesLessThanServer(t *testing.T) {
 	counts, err := Drain(t.Context(), b.options())
 	if err != nil || counts.Stored != 1 || counts.DeadLettered != 1 || !counts.Match() {
 		t.Errorf("%+v, %v", counts, err)
+	}
+}
+
+// What was held when a connection was lost is in the queue again: whoever stops a Drain then must not be told that the queue
+// is empty.
+func TestStoppedWhileRabbitMQIsAway(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+	b.bound(t, contract.StreamCommands, 1)
+	b.send(t, commands(8)...)
+	proxy := testserver.Proxy(t, b.rabbit.Addr())
+	o := b.options()
+	o.Server.URL = "amqp://guest:guest@" + proxy.Addr()
+	var left atomic.Int64
+	left.Store(-1)
+	o.Progress = func(c Counts) { left.Store(int64(c.Left)) }
+	r := start(t, o)
+	testserver.Eventually(t, "all are held", func() bool { return left.Load() == 0 })
+	proxy.Refuse()
+	testserver.Eventually(t, "the connection is lost", func() bool { return b.log.Count("connection to RabbitMQ lost") == 1 })
+	r.stop()
+	if counts := r.wait(t); counts.Acked != 1 || counts.Left != -1 {
+		t.Errorf("%+v", counts)
+	}
+}
+
+// A connection that was lost and is back is said to be back also if nothing comes.
+func TestQuietQueueReconnects(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+	b.send(t, command(1))
+	proxy := testserver.Proxy(t, b.rabbit.Addr())
+	o := b.options()
+	o.Server.URL, o.Follow = "amqp://guest:guest@"+proxy.Addr(), true
+	start(t, o)
+	testserver.Eventually(t, "the message is stored", func() bool { return b.count(t, contract.StreamCommands) == 1 })
+	for i := range 2 {
+		proxy.Cut()
+		testserver.Eventually(t, "the connection is back", func() bool { return b.log.Count("connection to RabbitMQ is back") == i+1 })
 	}
 }

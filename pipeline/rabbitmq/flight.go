@@ -217,13 +217,14 @@ func (f *flight) isEmpty() (bool, error) {
 	return err == nil && f.counts.Left == 0, err
 }
 
+// progress tells Progress, and shows that the session works also while nothing comes.
 func (f *flight) progress() error {
-	if f.Progress == nil {
-		return nil
-	}
 	if _, err := f.look(f.session.ch); err != nil {
 		return err
 	}
-	f.Progress(f.counts)
+	f.worked()
+	if f.Progress != nil {
+		f.Progress(f.counts)
+	}
 	return nil
 }

@@ -77,6 +77,7 @@ type Options struct {
 const (
 	maxPrefetch = 1_000
 	maxLook     = 1_000
+	maxShort    = 255 // bytes of a name or a property in AMQP
 	leastIdle   = 100 * time.Millisecond
 	// progressEvery is how often Progress is called.
 	progressEvery = 2 * time.Second
@@ -94,8 +95,8 @@ func (o Options) withDefaults() Options {
 // validate reports all faults. It is for options with defaults.
 func (o *Options) validate() error {
 	errs := []error{o.Server.validate()}
-	if o.Queue == "" || len(o.Queue) > 255 {
-		errs = append(errs, fmt.Errorf("field Queue has %d bytes: expected a name of 1 to 255", len(o.Queue)))
+	if o.Queue == "" || len(o.Queue) > maxShort {
+		errs = append(errs, fmt.Errorf("field Queue has %d bytes: expected a name of 1 to %d", len(o.Queue), maxShort))
 	}
 	errs = append(errs, o.To.validate())
 	return errors.Join(append(errs, validatePace("Prefetch", o.Prefetch, o.Idle, o.Limit))...)

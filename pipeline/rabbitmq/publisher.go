@@ -3,9 +3,11 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -96,13 +98,17 @@ func (p *publisher) ended() error {
 }
 
 // publishingOf is the message for RabbitMQ, and its place in its stream. The body is as it is. Properties that came from
-// AMQP are given back, but for what would make the message expire, or would only be taken from its first sender.
+// AMQP and say what the message is are given back; how RabbitMQ should handle it, such as its priority or expiration, is
+// not. Nothing of a message may make RabbitMQ or the library close the channel, for it would do so again and again.
 func publishingOf(m jetstream.Msg) (place string, _ amqp.Publishing) {
 	h := m.Headers()
 	p := amqp.Publishing{
 		DeliveryMode: amqp.Persistent, ContentType: "application/json", Body: m.Data(), Headers: amqp.Table{},
-		MessageId: h.Get(headerPrefix + "Message-Id"), Type: h.Get(headerPrefix + "Type"),
-		CorrelationId: h.Get(headerPrefix + "Correlation-Id"), ReplyTo: h.Get(headerPrefix + "Reply-To"), AppId: h.Get(headerPrefix + "App-Id"),
+		MessageId: shortOf(h, "Message-Id"), Type: shortOf(h, "Type"), CorrelationId: shortOf(h, "Correlation-Id"),
+		ReplyTo: shortOf(h, "Reply-To"), AppId: shortOf(h, "App-Id"),
+	}
+	if p.ReplyTo == "amq.rabbitmq.reply-to" { // RabbitMQ takes it only from a channel that consumes the answers
+		p.ReplyTo = ""
 	}
 	if e, err := contract.DecodePartial(kindOf(m.Subject()), m.Data()); err == nil && e.EventID != "" {
 		p.MessageId = e.EventID
@@ -120,14 +126,23 @@ func publishingOf(m jetstream.Msg) (place string, _ amqp.Publishing) {
 	return place, p
 }
 
+// shortOf is a property that came from AMQP; "" if it is longer than AMQP takes: another publisher has written it, or
+// bytes that were no text have become longer.
+func shortOf(h nats.Header, name string) string {
+	if v := h.Get(headerPrefix + name); len(v) <= maxShort {
+		return v
+	}
+	return ""
+}
+
 // givenBack is the name of a header of NATS in AMQP. What RabbitMQ itself writes, and what is of NATS and of arrakis, is
-// not given back.
+// not given back; nor are CC and BCC, in which RabbitMQ looks for more routing keys.
 func givenBack(name string) (string, bool) {
 	if name == contract.HeaderTraceParent || name == contract.HeaderTraceState {
 		return name, true
 	}
 	other, ok := strings.CutPrefix(name, headerOther)
-	return other, ok && len(other) <= maxHeaderName && !strings.HasPrefix(other, "x-") && other != placeHeader
+	return other, ok && len(other) <= maxHeaderName && !strings.HasPrefix(other, "x-") && !slices.Contains([]string{"CC", "BCC", placeHeader}, other)
 }
 
 func kindOf(subject string) contract.Kind {

@@ -63,6 +63,9 @@ func (o *ReverseOptions) validate() error {
 	if o.Exchange == "" && o.RoutingKey == "" {
 		errs = append(errs, errors.New("field RoutingKey is the name of the queue, and required, unless there is an Exchange"))
 	}
+	if n := max(len(o.Exchange), len(o.RoutingKey)); n > maxShort {
+		errs = append(errs, fmt.Errorf("field Exchange or RoutingKey has %d bytes: expected at most %d", n, maxShort))
+	}
 	return errors.Join(append(errs, validatePace("Batch", o.Batch, o.Idle, o.Limit))...)
 }
 
@@ -99,7 +102,10 @@ func Reverse(ctx context.Context, o ReverseOptions) (ReverseCounts, error) {
 		use:    r.use, reconnects: &r.counts.Reconnects, log: o.Logger,
 	}
 	err = work.run(ctx)
-	return r.counts, errors.Join(err, r.look(context.WithoutCancel(ctx)))
+	if unseen := r.look(context.WithoutCancel(ctx)); err == nil {
+		err = unseen
+	}
+	return r.counts, err
 }
 
 // reverse is the work of Reverse, done by one goroutine.
@@ -108,19 +114,38 @@ type reverse struct {
 	consumers []jetstream.Consumer
 	counts    ReverseCounts
 	said      time.Time // when Progress was last called
+	away      bool      // NATS has not answered since it last failed to
+	pauses    pauses
 }
 
-// look counts what is left.
+// look counts what is left. After an error the count is the one before.
 func (r *reverse) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	r.counts.Left = 0
+	left := uint64(0)
 	for _, c := range r.consumers {
 		info, err := c.Info(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("consumer %s of NATS: %w", c.CachedInfo().Name, err)
 		}
-		r.counts.Left += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // a count
+		left += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // a count
+	}
+	r.counts.Left, r.away, r.pauses = left, false, pauses{}
+	return nil
+}
+
+// natsFails waits until it is time to ask NATS again. It returns an error if that would not help.
+func (r *reverse) natsFails(ctx context.Context, err error) error {
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return finalError{err}
+	}
+	if !r.away {
+		r.away = true
+		r.Logger.WarnContext(ctx, "NATS does not answer: asking again", "err", err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(r.pauses.next()):
 	}
 	return nil
 }
@@ -148,8 +173,10 @@ func (r *reverse) use(ctx context.Context, s *session, worked func()) error {
 		if r.Limit > 0 && r.counts.Acked >= uint64(r.Limit) || ctx.Err() != nil {
 			return nil
 		}
-		if err := r.look(ctx); err != nil && ctx.Err() == nil {
-			r.Logger.WarnContext(ctx, "NATS does not answer", "err", err)
+		if err := r.look(ctx); err != nil {
+			if err := r.natsFails(ctx, err); err != nil {
+				return err
+			}
 			continue
 		}
 		if r.counts.Left == 0 || time.Since(began) > r.Idle {

@@ -1,11 +1,14 @@
 package rabbitmq
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -199,5 +202,63 @@ func TestLook(t *testing.T) {
 	}
 	if n := b.ready(t); n != 4 || b.count(t, contract.StreamCommands) != 0 {
 		t.Errorf("%d wait, want all 4; %d are stored", n, b.count(t, contract.StreamCommands))
+	}
+}
+
+// A message that RabbitMQ or its library would close the channel for goes back without what they would not take: it must not
+// stand in the way of the others.
+func TestReverseHostile(t *testing.T) {
+	t.Parallel()
+	for name, headers := range map[string]nats.Header{
+		"routing keys of its own": {"Amqp-Header-CC": {`["other"]`}, "Amqp-Header-BCC": {"other"}},
+		"answers to a channel":    {"Amqp-Reply-To": {"amq.rabbitmq.reply-to"}},
+		"long properties": {
+			"Amqp-Message-Id": {strings.Repeat("m", 256)}, "Amqp-Type": {strings.Repeat("t", 256)}, "Amqp-Correlation-Id": {strings.Repeat("c", 256)},
+			"Amqp-Reply-To": {strings.Repeat("r", 256)}, "Amqp-App-Id": {strings.Repeat("a", 256)},
+		},
+		"long names": {"Amqp-Header-" + strings.Repeat("n", 300): {"x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+			body := command(1).Body
+			if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: "commands.interaction.comm_1", Header: headers, Data: body}); err != nil {
+				t.Fatal(err)
+			}
+			counts, err := Reverse(t.Context(), b.back())
+			if err != nil || counts.Acked != 1 || counts.Reconnects != 0 {
+				t.Errorf("%+v, %v", counts, err)
+			}
+			if got := b.takeAll(t)["e1"]; string(got.Body) != string(body) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// A consumer that is gone does not come back: Reverse must not ask for it for ever.
+func TestReverseConsumerDeleted(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+	b.send(t, command(1))
+	b.drainAll(t, b.options())
+	consumer, err := b.js.Consumer(t.Context(), contract.StreamCommands, contract.ConsumerCommand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := consumer.Next(); err != nil { // so that something is left
+		t.Fatal(err)
+	}
+	o := b.back()
+	o.Idle = testserver.Patience
+	o.Progress = func(ReverseCounts) {
+		if err := b.js.DeleteConsumer(context.WithoutCancel(t.Context()), contract.StreamCommands, contract.ConsumerCommand); err != nil {
+			t.Error(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testserver.Patience/2)
+	defer cancel()
+	if counts, err := Reverse(ctx, o); !errors.Is(err, jetstream.ErrConsumerNotFound) || counts.Left != 1 {
+		t.Errorf("%+v, %v", counts, err)
 	}
 }
