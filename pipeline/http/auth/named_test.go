@@ -23,6 +23,7 @@ func TestParseNamedTokensFaults(t *testing.T) {
 	for _, entry := range []string{
 		secret, "ada=all", "ada=" + secret, "ada:" + secret, secret + ":ada", "=all:" + secret, "Ada=all:" + secret, secret + "!=all:x", "ada=" + secret + ":x",
 		"ada=all+" + secret + ":x", "ada=:" + secret, "ada=all+:" + secret, "ada= all:" + secret, strings.Repeat(secret, 10) + "=all:x", "",
+		"admin=view:" + secret, "view=all:" + secret, "local=limits:" + secret,
 	} {
 		_, err := ParseNamedTokens([]string{"bob=all:x", entry})
 		if err == nil || !strings.Contains(err.Error(), "entry 2 ") || strings.Contains(err.Error(), secret) {

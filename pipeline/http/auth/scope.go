@@ -71,6 +71,11 @@ func (g Grant) validate() error {
 	if len(g.Scopes) == 0 || slices.ContainsFunc(g.Scopes, func(s Scope) bool { return !slices.Contains(Scopes, s) }) {
 		return fmt.Errorf("has a scope that is unknown; known are %s", join(Scopes, ", "))
 	}
+	for _, own := range []Grant{Admin, Viewer, local} { // else the audit log would have two of the name, who may do different things
+		if g.Name == own.Name && !slices.Equal(g.Scopes, own.Scopes) {
+			return fmt.Errorf("has the name %s, which is that of tokens with the scope %s: give it another", own.Name, join(own.Scopes, ", "))
+		}
+	}
 	return nil
 }
 

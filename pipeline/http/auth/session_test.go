@@ -54,7 +54,6 @@ func TestSessionElsewhere(t *testing.T) {
 		{admin, "b,a", "", "", "admin all"},
 		{admin, "b", "a", "", ""}, // ADMIN_TOKEN has become VIEW_TOKEN
 		{admin, "b", "", "ada=all:a", ""},
-		{admin, "", "", "admin=limits:a", "admin limits"},
 		{ada, "", "", "ada=all:new,ada=all:a", "ada all"},
 		{ada, "", "", "ada=view:a", "ada view"},
 		{ada, "", "", "bob=all:a", ""},
