@@ -212,6 +212,9 @@ func TestImport(t *testing.T) {
 	if r := load(before); r.code != exitDone || r.stdout != "wrote 2 tenants\n" {
 		t.Errorf("import: %+v", r)
 	}
+	if r := load(strings.Replace(before, "{", `{"next":"c7",`, 1)); r.code != exitDone || !strings.Contains(r.stdout, "not all tenants of the list: its next page begins at the cursor c7") {
+		t.Errorf("import of a page that is not the last: %+v", r)
+	}
 	if got := list(); unstamped(got) != unstamped(before) {
 		t.Errorf("got %s\nwant %s", got, before)
 	}

@@ -31,12 +31,12 @@ func (c *tenantImportCmd) Run(ctx context.Context, p process) error {
 		return usageError{err}
 	}
 	defer in.Close() //nolint:errcheck // only read
-	all, err := view.ParseTenants(in)
+	all, next, err := view.ParseTenants(in)
 	if err != nil {
 		return usageError{err}
 	}
 	if c.DryRun {
-		return c.printed(p, len(all), "would write")
+		return c.printed(p, len(all), "would write", next)
 	}
 	tell := progress(p.stderr, "wrote")
 	return c.withTiers(ctx, p, func(_ redis.UniversalClient, tenants *store.Store) error {
@@ -59,12 +59,16 @@ func (c *tenantImportCmd) Run(ctx context.Context, p process) error {
 		if err := g.Wait(); err != nil {
 			return fmt.Errorf("%w\n%d of %d tenants are written; to write all of them again does no harm", err, done, len(all))
 		}
-		return c.printed(p, done, "wrote")
+		return c.printed(p, done, "wrote", next)
 	})
 }
 
-func (c *tenantImportCmd) printed(p process, n int, verb string) error {
-	return c.print(p.stdout, map[string]any{"tenants": n, "written": !c.DryRun}, func(t *table) {
+// printed says what was done, and whether the list was cut short: then the tenants behind next are not in it.
+func (c *tenantImportCmd) printed(p process, n int, verb, next string) error {
+	return c.print(p.stdout, map[string]any{"tenants": n, "written": !c.DryRun, "next": next}, func(t *table) {
 		t.row(fmt.Sprintf("%s %d tenants", verb, n))
+		if next != "" {
+			t.row("these are not all tenants of the list: its next page begins at the cursor " + next)
+		}
 	})
 }

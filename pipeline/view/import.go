@@ -20,10 +20,10 @@ type ImportedTenant struct {
 	Config tenant.Config
 }
 
-// ParseTenants reads [Tenants] that a list has printed: one page, or several one after the other. It is as strict as
-// [tenant.ParseConfig]. The error names the faults of up to 20 tenants, each with its place, counted from 1.
-func ParseTenants(r io.Reader) ([]ImportedTenant, error) {
-	var all []ImportedTenant
+// ParseTenants reads [Tenants] that a list has printed: one page, or several one after the other. next is the cursor with
+// which the list goes on after the last of them, "" if that was the end. It is as strict as [tenant.ParseConfig]. The error
+// names the faults of up to 20 tenants, each with its place, counted from 1.
+func ParseTenants(r io.Reader) (all []ImportedTenant, next string, err error) {
 	var faults []error
 	dec := jsontext.NewDecoder(r)
 	for place := 0; ; {
@@ -37,11 +37,12 @@ func ParseTenants(r io.Reader) ([]ImportedTenant, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("expected the JSON of a list of tenants: %w", err)
+			return nil, "", fmt.Errorf("expected the JSON of a list of tenants: %w", err)
 		}
 		if page.Tenants == nil {
-			return nil, errors.New(`expected the JSON of a list of tenants: an object with the member "tenants"`)
+			return nil, "", errors.New(`expected the JSON of a list of tenants: an object with the member "tenants"`)
 		}
+		next = page.Next
 		for _, text := range page.Tenants {
 			place++
 			t, err := parseImported(text)
@@ -51,7 +52,7 @@ func ParseTenants(r io.Reader) ([]ImportedTenant, error) {
 			all = append(all, t)
 		}
 	}
-	return all, errors.Join(faults...)
+	return all, next, errors.Join(faults...)
 }
 
 // parseImported reads an entry of a list: a config with what the list adds.
