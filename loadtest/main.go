@@ -8,7 +8,7 @@
 //	go run ./loadtest record [flags]
 //	go run ./loadtest rabbitmq [flags]
 //
-// It needs Go and redis-server, and the last one rabbitmq-server. It can be run in any folder of the repository.
+// It needs Go and redis-server, record PostgreSQL too, and rabbitmq rabbitmq-server. It can be run in any folder of the repository.
 package main
 
 import (
