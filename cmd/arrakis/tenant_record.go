@@ -63,7 +63,7 @@ type tenantReconcileCmd struct {
 func (*tenantReconcileCmd) Help() string {
 	return `Compares every document of Redis with PostgreSQL. Workers do so each hour, repair what is missing or older, and tell in their logs and metrics of the rest (arrakis_record_drift_documents). The exit code is 1 if there is drift that was not repaired.
 
-missing: Redis does not have the document. older: it has an earlier version. newer: it has a later version, as after PostgreSQL was restored from a backup. different, extra: somebody has written to Redis itself.`
+missing: Redis does not have the document. older: it has an earlier version, or one that is deleted since. newer: it has a later version, as after PostgreSQL was restored from a backup. different, extra: somebody has written to Redis itself.`
 }
 
 func (c *tenantReconcileCmd) Run(ctx context.Context, p process) error {

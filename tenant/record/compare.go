@@ -18,7 +18,7 @@ type Drift string
 // The kinds of drift.
 const (
 	DriftMissing   Drift = "missing"   // Redis does not have the document
-	DriftOlder     Drift = "older"     // Redis has an earlier version
+	DriftOlder     Drift = "older"     // Redis has an earlier version; PostgreSQL may have deleted the document since
 	DriftNewer     Drift = "newer"     // Redis has a later version: PostgreSQL was restored from a backup?
 	DriftDifferent Drift = "different" // another document of the same version, or of none: somebody has written to Redis
 	DriftExtra     Drift = "extra"     // PostgreSQL does not have the document: somebody has written to Redis
@@ -225,6 +225,8 @@ func driftOf(kept *store.Copy, has store.Stored) Drift {
 	switch {
 	case kept.Text == "" && !has.Exists():
 		return ""
+	case kept.Text == "" && numbered && number < kept.Number: // Redis has lost the deletion
+		return DriftOlder
 	case kept.Text == "":
 		return DriftExtra
 	case !has.Exists():
@@ -235,7 +237,7 @@ func driftOf(kept *store.Copy, has store.Stored) Drift {
 		return DriftOlder
 	case number > kept.Number:
 		return DriftNewer
-	case has.Text != kept.Text:
+	case !kept.Is(has):
 		return DriftDifferent
 	default:
 		return ""

@@ -137,7 +137,7 @@ func (p Progress) tell(done, all int) {
 
 // count is how many documents there are.
 func (d *DB) count(ctx context.Context) (n int, err error) {
-	err = d.pool.QueryRow(ctx, `SELECT count(*) FROM arrakis.documents WHERE doc IS NOT NULL`).Scan(&n)
+	err = d.pool.QueryRow(ctx, `SELECT count(*) FROM arrakis.documents WHERE doc IS NOT NULL AND kind = ANY($1)`, store.Kinds()).Scan(&n)
 	return n, d.readError(ctx, err)
 }
 
@@ -146,7 +146,8 @@ func (d *DB) walk(ctx context.Context, f func([]store.Copy) error) error {
 	var last store.Name
 	for {
 		rows, _ := d.pool.Query(ctx, `SELECT kind, id, doc::text, version FROM arrakis.documents
-			WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL ORDER BY kind, id LIMIT $3`, string(last.Kind), last.ID, fillBatch) // CollectRows returns the error
+			WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL AND kind = ANY($4) ORDER BY kind, id LIMIT $3`,
+			string(last.Kind), last.ID, fillBatch, store.Kinds()) // CollectRows returns the error
 		copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c store.Copy, err error) {
 			err = r.Scan(&c.Name.Kind, &c.Name.ID, &c.Text, &c.Number)
 			return c, err

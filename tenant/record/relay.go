@@ -106,9 +106,10 @@ func (d *DB) drain(ctx context.Context, m store.Mirror) error {
 	return d.takeAudit(ctx, m)
 }
 
-// readOutbox reads rows of the outbox with the documents as they are now.
+// readOutbox reads rows of the outbox with the documents as they are now. Rows of kinds that only a later release knows are
+// left to its workers.
 const readOutbox = `SELECT o.seq, o.kind, o.id, o.source, coalesce(d.doc::text, ''), coalesce(d.version, 0), extract(epoch FROM clock_timestamp() - o.at)::float8
-FROM arrakis.outbox o LEFT JOIN arrakis.documents d USING (kind, id) ORDER BY o.seq LIMIT $1`
+FROM arrakis.outbox o LEFT JOIN arrakis.documents d USING (kind, id) WHERE kind = ANY($2) ORDER BY o.seq LIMIT $1`
 
 // carry carries up to relayBatch rows over, and returns how many.
 func (d *DB) carry(ctx context.Context, m store.Mirror) (n int, err error) {
@@ -152,7 +153,7 @@ func lockRelay(ctx context.Context, tx pgx.Tx) error {
 
 // outbox reads rows. Of the rows of one document, which is the same for all of them, one copy is made.
 func outbox(ctx context.Context, tx pgx.Tx) (seqs []int64, copies []store.Copy, oldest time.Duration, err error) {
-	rows, err := tx.Query(ctx, readOutbox, relayBatch)
+	rows, err := tx.Query(ctx, readOutbox, relayBatch, store.Kinds())
 	if err != nil {
 		return nil, nil, 0, err
 	}

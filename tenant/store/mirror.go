@@ -61,6 +61,17 @@ type Copy struct {
 	Source string // of who changed it, for the event that announces it
 }
 
+// inRedis is the text that Redis gets of c.
+func (c *Copy) inRedis() string {
+	if c.Text == "" {
+		return ""
+	}
+	return withNumber(c.Text, c.Number)
+}
+
+// Is reports whether what Redis has is c, byte for byte.
+func (c *Copy) Is(has Stored) bool { return has.raw == c.inRedis() }
+
 //go:embed apply.lua
 var applyText string
 
@@ -90,13 +101,10 @@ func (m Mirror) apply(ctx context.Context, copies []Copy) (newer int, err error)
 	_, err = m.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i := range copies {
 			c := &copies[i]
-			loc, text := c.Name.location(), ""
-			if c.Text != "" {
-				text = withNumber(c.Text, c.Number)
-			}
+			loc := c.Name.location()
 			// The tag in braces puts both keys on the same node of a Cluster.
 			cmds[i] = applyScript.EvalSha(ctx, pipe, []string{loc.key, "arrakis:deleted:{" + loc.key + "}" + loc.field},
-				loc.field, text, c.Number, deletedKept.Milliseconds())
+				loc.field, c.inRedis(), c.Number, deletedKept.Milliseconds())
 		}
 		return nil
 	})
@@ -328,11 +336,8 @@ var replaceText string
 // Replace gives Redis the document c in place of what it was seen to have, whatever their numbers, and returns 1. If
 // Redis has something else by now, it returns 0.
 func (m Mirror) Replace(ctx context.Context, seen Stored, c Copy) (replaced int, err error) {
-	loc, text := c.Name.location(), ""
-	if c.Text != "" {
-		text = withNumber(c.Text, c.Number)
-	}
-	n, err := m.store.rdb.Eval(ctx, replaceText, []string{loc.key}, loc.field, seen.raw, text).Int()
+	loc := c.Name.location()
+	n, err := m.store.rdb.Eval(ctx, replaceText, []string{loc.key}, loc.field, seen.raw, c.inRedis()).Int()
 	if err != nil {
 		return 0, fmt.Errorf("replace %s in Redis: %w", c.Name, err)
 	}

@@ -21,6 +21,10 @@ const (
 	KindTiers   Kind = "tiers"   // the [tenant.Tiers], of which there is one, with the ID ""
 )
 
+// Kinds returns all kinds that this release knows. A later one, which runs beside it while workers are replaced, may have
+// stored others.
+func Kinds() []Kind { return []Kind{KindTenant, KindAccount, KindFlag, KindTiers} }
+
 // Name names a document.
 type Name struct {
 	Kind Kind

@@ -29,10 +29,11 @@ func (s Stored) Exists() bool { return s.Text != "" }
 // numbered begins the text in Redis of a document that the system of record numbers.
 const numbered = `{"version":`
 
-// withNumber is the text that Redis gets of the n-th state of a document: the number is its first member, where a script
-// finds it.
+// withNumber is the text that Redis gets of the n-th state of a document, a JSON object: the number is its first member,
+// where a script finds it. Space in front of the first member is left out.
 func withNumber(text string, n int64) string {
-	members := strings.TrimPrefix(text, "{")
+	const space = " \t\r\n"
+	members := strings.TrimLeft(strings.TrimPrefix(strings.TrimLeft(text, space), "{"), space)
 	if members != "}" {
 		members = "," + members
 	}

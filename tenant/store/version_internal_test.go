@@ -13,6 +13,12 @@ func TestNumberedText(t *testing.T) {
 			t.Errorf("%s comes back as %+v", text, got)
 		}
 	}
+	for _, text := range []string{" { }", "\n{\n  \"tier\": \"pro\"}"} { // written by hand
+		got := storedIn(withNumber(text, 7))
+		if strings.TrimLeft(got.Text[1:], " \n") != strings.TrimLeft(strings.TrimSpace(text)[1:], " \n") || got.Version != "7" {
+			t.Errorf("%q comes back as %+v", text, got)
+		}
+	}
 	for _, text := range []string{
 		`{"version":"7"}`, `{"version":}`, `{"version":7`, `{"version":7.5}`, `{"version":-7}`, `{"version": 7}`, ` {"version":7}`, `{"version":`, `{}`, ``, `x`,
 	} {

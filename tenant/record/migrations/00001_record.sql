@@ -14,7 +14,8 @@ INSERT INTO arrakis.record DEFAULT VALUES;
 CREATE TABLE arrakis.documents (
 	kind       text NOT NULL,
 	id         text COLLATE "C" NOT NULL,
-	doc        json, -- NULL: it is deleted. json and not jsonb: it stays byte for byte what was written
+	-- NULL: it is deleted. json and not jsonb: it stays byte for byte what was written
+	doc        json CHECK (json_typeof(doc) = 'object'),
 	version    bigint NOT NULL CHECK (version > 0),
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (kind, id)
