@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,7 +26,9 @@ func TestServeWithPostgres(t *testing.T) {
 	server, redis, postgres := testserver.NATS(t), testserver.Redis(t), testserver.Postgres(t, "fsync=off")
 	env := serveEnv(server.URL(), redis.Addr())
 	env["POSTGRES_URL"] = postgres.URL()
-	b := start(t, env, "serve")
+	proxy, ofWorker := testserver.Proxy(t, postgres.Addr()), maps.Clone(env)
+	ofWorker["POSTGRES_URL"] = strings.Replace(postgres.URL(), postgres.Addr(), proxy.Addr(), 1)
+	b := start(t, ofWorker, "serve")
 	ingress, ops := addresses(t, b)
 	client, nc := newClient(t), server.Connect(t)
 	if _, err := nc.Subscribe("handlers.command.tier", func(m *nats.Msg) { _ = m.Respond([]byte(`"` + m.Header.Get("Arrakis-Tier") + `"`)) }); err != nil {
@@ -59,7 +62,7 @@ func TestServeWithPostgres(t *testing.T) {
 	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || !strings.Contains(string(r.body), "postgres-away") {
 		t.Errorf("set without PostgreSQL: status %d, %v, %s", r.status, r.header, r.body)
 	}
-	if strings.Contains(string(r.body), postgres.Addr()) {
+	if strings.Contains(string(r.body), proxy.Addr()) {
 		t.Errorf("the answer says where PostgreSQL is: %s", r.body)
 	}
 	tierIs("pro")
@@ -75,6 +78,17 @@ func TestServeWithPostgres(t *testing.T) {
 	testserver.Eventually(t, "tenants can be set again", func() bool { return set("enterprise").status == http.StatusOK })
 	tierIs("enterprise")
 	await(t, env, "tier: pro → enterprise", "audit", "acme")
+
+	proxy.Stall() // as a server that is frozen
+	testserver.Eventually(t, "/readyz says what does not answer", func() bool {
+		r := do(t, client, http.MethodGet, ops+"/readyz", "")
+		if r.status != http.StatusOK {
+			t.Fatalf("/readyz: status %d, %s", r.status, r.body)
+		}
+		return strings.Contains(string(r.body), "PostgreSQL does not answer")
+	})
+	tierIs("enterprise")
+	proxy.Resume()
 }
 
 // TestMoveThereAndBack: tenants go from Redis to PostgreSQL and back, with what the commands say at each step.

@@ -44,6 +44,8 @@ func (w *Worker) newHealth() *ops.Health {
 // checkRecord reports degraded while nothing can be changed, or changes do not come into force: messages do not need
 // PostgreSQL. Of the errors of others the detail says nothing, because they may name hosts and users.
 func (w *Worker) checkRecord(ctx context.Context) ops.Result {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // less than the time-out of a health check, which is a failure
+	defer cancel()
 	switch err := w.o.Record.Check(ctx); {
 	case err == nil:
 		return ops.Result{Status: ops.OK}

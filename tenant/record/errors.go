@@ -67,11 +67,20 @@ func (d *DB) answerError(ctx context.Context, answer *pgconn.PgError, lost error
 		return fmt.Errorf("%w: %s: docs/postgres.md has the rights that the user of workers needs; `arrakis migrate up` needs the owner of the database", store.ErrAway, answer.Message)
 	case code == "26000" || code == "42P05": // a statement that was prepared on another connection
 		return fmt.Errorf("PostgreSQL: %s (%s); behind PgBouncer, add default_query_exec_mode=exec to POSTGRES_URL", answer.Message, code)
+	case code == "57014" || code == "55P03": // it has ended the statement, by statement_timeout or lock_timeout, and answers
+		return fmt.Errorf("%w: %s", store.ErrAway, answer.Message)
 	case strings.HasPrefix(code, "22"): // data that it cannot keep
 		return &tenant.FieldError{Reason: "cannot be kept by PostgreSQL: " + answer.Message}
 	default:
 		return fmt.Errorf("PostgreSQL: %s (%s)", answer.Message, code)
 	}
+}
+
+// raced reports whether PostgreSQL has given a statement up for another one, in a database whose default_transaction_isolation
+// is stricter than that of PostgreSQL, or because of a deadlock.
+func raced(err error) bool {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (answer.Code == "40001" || answer.Code == "40P01")
 }
 
 // gone records that PostgreSQL is away, and logs it once.

@@ -46,7 +46,10 @@ func (d *DB) MigrateDown(ctx context.Context) ([]Migration, error) {
 			return nil, err
 		}
 		r, err := p.Down(ctx)
-		return []*goose.MigrationResult{r}, err
+		if err != nil { // then there is no result
+			return nil, err
+		}
+		return []*goose.MigrationResult{r}, nil
 	})
 }
 

@@ -240,3 +240,38 @@ func TestMove(t *testing.T) {
 		}
 	})
 }
+
+// TestStrictIsolation: no edit fails in a database whose transactions are stricter than PostgreSQL's default.
+func TestStrictIsolation(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.Redis(t).Client(t)
+	d := open(t, testserver.PostgresDatabase(t)+"&default_transaction_isolation=serializable")
+	s := newStore(rdb, d)
+	run(t, d, s.Mirror())
+	awaitUse(t, d)
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			for range 5 {
+				if _, _, err := s.UpgradeTier(t.Context(), "acme", []tenant.Tier{tenant.Pro, tenant.Enterprise}[i%2]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantNoDrift(t, d, s.Mirror())
+}
+
+// TestMigrateDownRefused: a user who may not drop tables is told so.
+func TestMigrateDownRefused(t *testing.T) {
+	t.Parallel()
+	url := testserver.PostgresDatabase(t)
+	if _, err := open(t, url).Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done, err := open(t, url+"&default_transaction_read_only=on").MigrateDown(t.Context())
+	if !errors.Is(err, store.ErrAway) || len(done) != 0 {
+		t.Errorf("taken back %+v, %v", done, err)
+	}
+}

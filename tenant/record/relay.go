@@ -116,7 +116,8 @@ func (d *DB) carry(ctx context.Context, m store.Mirror) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	var away error // an error of Redis: not PostgreSQL's
-	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+	// Whatever the default of the database: each statement sees what was committed before it, and so what is in the outbox.
+	err = pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		if err := lockRelay(ctx, tx); err != nil {
 			return err
 		}

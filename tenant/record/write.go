@@ -127,7 +127,7 @@ func (d *DB) write(ctx context.Context, c store.Change) (number int64, err error
 	e := c.Entry(was.text, next)
 	err = d.pool.QueryRow(ctx, writeRow, string(c.Name.Kind), c.Name.ID, null(next), was.number, now,
 		string(e.Type), e.Target, e.Actor, e.From, e.RequestID, e.Source, null(e.Before.Text), null(e.After.Text)).Scan(&number)
-	if errors.Is(err, pgx.ErrNoRows) { // another writer was faster, or the state has changed
+	if errors.Is(err, pgx.ErrNoRows) || raced(err) { // another writer was faster, or the state has changed
 		return 0, store.ErrRaced
 	}
 	return number, d.writeError(ctx, err)
