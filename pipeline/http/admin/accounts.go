@@ -2,9 +2,11 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 
+	"arrakis/pipeline/http/auth"
 	"arrakis/pipeline/view"
 	"arrakis/tenant"
 	"arrakis/tenant/store"
@@ -18,6 +20,22 @@ func accounts(s *store.Store) collection[tenant.Account] {
 			return s.DeleteAccount(ctx, id, ifMatch)
 		},
 	}
+}
+
+// patchAccount applies a JSON merge patch. To make an account the scope tiers is needed: it says the tier of communities
+// that may be in it already, because their configs name it.
+func (a *api) patchAccount(w http.ResponseWriter, r *http.Request) (answer, error) {
+	documents := accounts(a.tenants)
+	if missing := auth.GrantOf(r.Context()).Check(auth.Tiers); missing != nil {
+		update := documents.update
+		documents.update = func(ctx context.Context, id string, edit func(*tenant.Account) error) (tenant.Account, store.Version, error) {
+			if _, _, err := documents.get(ctx, id); errors.Is(err, store.ErrNotFound) {
+				return tenant.Account{}, "", &problemError{missing}
+			}
+			return update(ctx, id, edit)
+		}
+	}
+	return documents.servePatch(w, r)
 }
 
 // deleteAccount deletes an account, with force=true also while communities are in it.

@@ -50,7 +50,7 @@ func (a *api) resources() map[string]resource {
 		"/v1/tenants/{id}/usage/{action}": {changes: changes{remove: {limits, a.reset}}},
 		"/v1/accounts":                    {get: list(a.accountPage), parameters: pages},
 		"/v1/accounts/{id}": {get: accounts.serveGet, parameters: []string{"force"}, changes: changes{
-			put: {tiers, accounts.servePut}, patch: {tiersOrLimits, accounts.servePatch}, remove: {tiers, a.deleteAccount},
+			put: {tiers, accounts.servePut}, patch: {tiersOrLimits, a.patchAccount}, remove: {tiers, a.deleteAccount},
 		}},
 		"/v1/accounts/{id}/communities": {get: a.accountCommunities, parameters: pages},
 		"/v1/flags":                     {get: list(a.flagPage), parameters: pages},

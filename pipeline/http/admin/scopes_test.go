@@ -92,6 +92,7 @@ func TestScopesAreDescribed(t *testing.T) {
 func TestScopesOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
+	b.do(t, http.MethodPut, "/v1/accounts/a", `{"tier":"pro"}`).want(t, http.StatusCreated) // to make it is another matter
 	fill := strings.NewReplacer("{id}", "a", "{action}", "command", "{seq}", "1")
 	for path, res := range (&api{}).resources() {
 		for _, method := range strings.Split(res.allow(), ", ") {
@@ -166,4 +167,19 @@ func TestPatchByMembers(t *testing.T) {
 	for _, s := range []auth.Scope{auth.Tiers, auth.All} {
 		b.do(t, http.MethodPatch, "/v1/tenants/a", `{"tier":"free","mode":"enforce"}`, "Authorization", "Bearer "+tokenOf(s)).want(t, 200)
 	}
+}
+
+// An account says the tier of communities that may name it already: so the scope limits, which may change its limits, cannot
+// make one.
+func TestPatchMakesNoAccount(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const path, patch = "/v1/accounts/acme", `{"weight":2}`
+	limits := []string{"Authorization", "Bearer " + tokenOf(auth.Limits)}
+	if r := b.do(t, http.MethodPatch, path, patch, limits...).want(t, http.StatusForbidden); !strings.Contains(r.body, "needs the scope tiers; ") {
+		t.Errorf("%s", r.body)
+	}
+	b.do(t, http.MethodGet, path, "").want(t, http.StatusNotFound)
+	b.do(t, http.MethodPatch, path, patch, "Authorization", "Bearer "+tokenOf(auth.Tiers)).want(t, http.StatusOK)
+	b.do(t, http.MethodPatch, path, patch, limits...).want(t, http.StatusOK)
 }
