@@ -17,8 +17,8 @@ import (
 // Drain moves the messages of a queue to their stream, until the queue has been empty for Idle, Limit is reached, or ctx
 // ends. Then it waits for JetStream's answers to what it has published, at most 10 seconds, and acknowledges that. It
 // returns nil in all three cases: Counts say what is left. Other errors are of the options, of a RabbitMQ that cannot be
-// reached at first or refuses, or of a stream that does not exist; Counts hold what was done before. The package comment
-// says what is promised.
+// reached at first or refuses, of a stream that does not exist, or of a connection to NATS that is closed for good; Counts
+// hold what was done before. The package comment says what is promised.
 func Drain(ctx context.Context, o Options) (Counts, error) {
 	counts := Counts{Left: -1}
 	o = o.withDefaults()

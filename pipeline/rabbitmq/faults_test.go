@@ -1,10 +1,12 @@
 package rabbitmq
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/pipeline/contract"
@@ -211,4 +213,23 @@ func TestQuietQueueReconnects(t *testing.T) {
 		proxy.Cut()
 		testserver.Eventually(t, "the connection is back", func() bool { return b.log.Count("connection to RabbitMQ is back") == i+1 })
 	}
+}
+
+// A connection to NATS that is closed for good, as when its user is refused, does not come back: Drain says so, and what it
+// held is in RabbitMQ.
+func TestNATSClosed(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+	b.bound(t, contract.StreamCommands, 1)
+	b.send(t, commands(3)...)
+	o := b.options()
+	o.NATS = b.nats.Connect(t)
+	r := start(t, o)
+	testserver.Eventually(t, "the stream is full", func() bool { return b.log.Count("messages are not stored") == 1 })
+	o.NATS.Close()
+	<-r.done
+	if !errors.Is(r.err, nats.ErrConnectionClosed) || r.counts.Acked != 1 {
+		t.Errorf("%v, %+v", r.err, r.counts)
+	}
+	testserver.Eventually(t, "the others wait", func() bool { return b.ready(t) == 2 })
 }

@@ -1,8 +1,10 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -115,6 +117,9 @@ func (f *flight) take(ctx context.Context, d amqp.Delivery) error {
 
 // store publishes an item, or writes its dead letter. What fails is tried again later.
 func (f *flight) store(ctx context.Context, i *item) error {
+	if err := closed(f.NATS); err != nil {
+		return err
+	}
 	if i.letter != nil {
 		return f.bury(ctx, i)
 	}
@@ -132,6 +137,14 @@ func (f *flight) store(ctx context.Context, i *item) error {
 		f.inFlight++
 	}
 	return nil
+}
+
+// closed returns a finalError if the connection to NATS is closed for good, as after NATS has refused its user.
+func closed(nc *nats.Conn) error {
+	if !nc.IsClosed() {
+		return nil
+	}
+	return finalError{fmt.Errorf("the connection to NATS was closed: %w", cmp.Or(nc.LastError(), nats.ErrConnectionClosed))}
 }
 
 // bury writes an item's dead letter.

@@ -139,6 +139,9 @@ func (r *reverse) natsFails(ctx context.Context, err error) error {
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return finalError{err}
 	}
+	if err := closed(r.NATS); err != nil {
+		return err
+	}
 	if !r.away {
 		r.away = true
 		r.Logger.WarnContext(ctx, "NATS does not answer: asking again", "err", err)
