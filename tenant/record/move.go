@@ -89,12 +89,12 @@ func (mv *move) tables(ctx context.Context) error {
 // repeat the move.
 func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
-	err := mv.toRedis(ctx)
+	err := d.afterOthers(ctx, func() error { return mv.toRedis(ctx) })
 	return mv.moved, err
 }
 
 func (mv *move) toRedis(ctx context.Context) error {
-	_, state, owner, err := mv.begin(ctx)
+	id, state, owner, err := mv.begin(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -105,11 +105,21 @@ func (mv *move) toRedis(ctx context.Context) error {
 	case mv.o.DryRun:
 		return mv.verify(ctx, RepairNone)
 	}
-	if err := mv.out(ctx, state); err != nil {
+	mark := fillingMark(id)
+	if err := setOwner(ctx, mv.mirror, owner, mark); err != nil {
 		return err
 	}
-	if set, err := mv.mirror.SetOwner(ctx, owner, "", 0); err != nil || !set {
+	if err := mv.out(ctx, state); err != nil {
+		_, undo := mv.mirror.SetOwner(context.WithoutCancel(ctx), mark, owner, 0)
+		return errors.Join(err, undo)
+	}
+	set, err := mv.mirror.SetOwner(ctx, mark, "", 0)
+	switch {
+	case err != nil:
 		return errors.Join(errors.New("the tenants are moved, but Redis does not say so yet: repeat the move"), err)
+	case !set: // what was given to it is lost too
+		return errors.Join(errors.New("Redis has lost its documents meanwhile: they stay in PostgreSQL, from which a worker fills Redis"), //nolint:staticcheck // Redis is a name
+			mv.db.setState(ctx, stateActive))
 	}
 	return nil
 }
@@ -121,7 +131,7 @@ func (mv *move) begin(ctx context.Context) (id, state, owner string, err error) 
 		return "", "", "", err
 	}
 	owner, err = mv.mirror.Owner(ctx)
-	if err == nil && owner != "" && owner != self.id {
+	if err == nil && owner != "" && owner != self.id && !isFilled(owner, self.id) {
 		err = foreign(owner, self.id)
 	}
 	return self.id, self.state, owner, err

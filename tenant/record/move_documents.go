@@ -31,6 +31,9 @@ func (mv *move) in(ctx context.Context) error {
 		}
 	}
 	err := mv.mirror.Walk(ctx, func(names []store.Name) error { return mv.take(ctx, names) })
+	if err == nil && mv.done == 0 {
+		err = mv.keepOthers(ctx)
+	}
 	if err == nil {
 		err = mv.deleteOthers(ctx)
 	}
@@ -97,6 +100,17 @@ func (mv *move) put(ctx context.Context, names []store.Name, texts []string, num
 		ON CONFLICT (kind, id) DO UPDATE SET doc = EXCLUDED.doc, version = greatest(d.version + 1, EXCLUDED.version), updated_at = EXCLUDED.updated_at
 			WHERE d.doc::text IS DISTINCT FROM EXCLUDED.doc::text`, kinds, ids, texts, numbers)
 	return int(tag.RowsAffected()), mv.db.writeError(ctx, err)
+}
+
+// keepOthers returns an error if PostgreSQL has documents of an earlier time: a Redis that has none at all may have lost them,
+// and these may be all that is left.
+func (mv *move) keepOthers(ctx context.Context) error {
+	left, err := mv.db.count(ctx)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("Redis has no documents, and PostgreSQL still has %d of an earlier time, which this would delete: was Redis lost? "+ //nolint:staticcheck // Redis is a name
+			"docs/postgres.md#back-to-redis says how PostgreSQL counts again", left)
+	}
+	return err
 }
 
 // deleteOthers deletes documents that Redis does not have: they are of an earlier time at which PostgreSQL had them.

@@ -54,12 +54,18 @@ func (d *DB) usable(ctx context.Context, m store.Mirror) error {
 // which attempt that is. A Redis that loses its documents meanwhile loses this too, and so is filled again.
 const filling = "filling:"
 
+// fillingMark is a new value of that kind.
+func fillingMark(id string) string { return filling + id + ":" + rand.Text() }
+
 // isFilled reports whether Redis is filled from the database id, or was when the process that did so died.
 func isFilled(owner, id string) bool { return strings.HasPrefix(owner, filling+id+":") }
 
 // fill gives Redis all documents, says that it has them, and tells every process. The caller holds the lock of alone.
 func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
 	self, err := d.self(ctx)
+	if err == nil {
+		err = inactive(self.state) // a move may have ended meanwhile
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -67,7 +73,7 @@ func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (docum
 	if err != nil {
 		return 0, err
 	}
-	attempt := filling + self.id + ":" + rand.Text()
+	attempt := fillingMark(self.id)
 	if err := setOwner(ctx, m, owner, attempt); err != nil {
 		return 0, err
 	}
