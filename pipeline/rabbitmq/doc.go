@@ -39,7 +39,8 @@
 // # The way back
 //
 // [Reverse] takes messages from the consumer of a stream, publishes them to RabbitMQ with mandatory and publisher
-// confirms, and acknowledges them in JetStream once RabbitMQ has confirmed and has not returned them.
+// confirms, and acknowledges them in JetStream once RabbitMQ has confirmed and has not returned them. A message that then comes
+// to NATS again has another Nats-Msg-Id, made of the place where it was, and is stored again.
 //
 // # Secrets
 //

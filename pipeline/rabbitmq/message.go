@@ -55,10 +55,20 @@ func (m mapping) mapped(d *amqp.Delivery) mapped {
 		e.EventType, missing.EventType = route.EventType, route.EventType
 	}
 	msg := &nats.Msg{Subject: route.SubjectFor(&e), Header: headersOf(m.queue, d), Data: missing.Add(d.Body)}
-	// Event IDs are those of a tenant key, which has no slash.
-	msg.Header[jetstream.MsgIDHeader] = []string{e.TenantKey + "/" + e.EventID}
+	msg.Header[jetstream.MsgIDHeader] = []string{messageID(&e, d)}
 	msg.Header[jetstream.ExpectedStreamHeader] = []string{route.Stream}
 	return mapped{kind: kind, envelope: e, fromMessageID: missing.EventID != "", msg: msg}
+}
+
+// messageID is what JetStream tells a message by that comes a second time. Event IDs are those of a tenant key, which has no
+// slash. A message that Reverse has taken out of a stream is another one than it was there: JetStream remembers the message
+// that it no longer has, and would drop this one as a duplicate. An event ID has no space.
+func messageID(e *contract.Envelope, d *amqp.Delivery) string {
+	id := e.TenantKey + "/" + e.EventID
+	if place, ok := d.Headers[placeHeader].(string); ok {
+		id += " " + contract.Clip(place, maxHeaderName)
+	}
+	return id
 }
 
 // decode reads the envelope as that of the kind that it says it is. After an error the envelope holds what was read before

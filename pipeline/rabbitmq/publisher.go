@@ -38,7 +38,8 @@ func newPublisher(s *session, exchange, key string, batch int) (*publisher, erro
 	return &publisher{session: s, exchange: exchange, key: key, returns: s.ch.NotifyReturn(make(chan amqp.Return, batch))}, nil
 }
 
-// placeHeader is the header that tells a returned message from others: its place in its stream.
+// placeHeader is the header that tells a returned message from others, and a message that went back from what it was
+// before: its place in its stream.
 const placeHeader = "arrakis-place"
 
 // publish publishes messages and waits for RabbitMQ's answers. After an error, those that were not answered are unknown.

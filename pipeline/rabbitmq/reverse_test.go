@@ -68,6 +68,23 @@ func TestReverse(t *testing.T) {
 	}
 }
 
+// What went back, and comes to NATS once more while JetStream still knows it from before, is stored again.
+func TestThereAndBackAndThere(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
+	b.send(t, commands(9)...)
+	b.drainAll(t, b.options())
+	for range 2 {
+		if counts, err := Reverse(t.Context(), b.back()); err != nil || counts.Acked != 9 {
+			t.Fatalf("back: %+v, %v", counts, err)
+		}
+		if counts, err := Drain(t.Context(), b.options()); err != nil || counts.Stored != 9 || counts.Duplicates != 0 {
+			t.Fatalf("there again: %+v, %v", counts, err)
+		}
+	}
+	b.hasAll(t, 9)
+}
+
 // Checks and syncs have consumers of their own, and both go back.
 func TestReverseEligibility(t *testing.T) {
 	t.Parallel()
