@@ -96,7 +96,8 @@ func (c *drainRabbitMQCmd) Run(ctx context.Context, p process) error {
 		Server: server, NATS: nc, Queue: c.Queue, To: rabbitmq.Destination(c.To), Prefetch: c.Prefetch, Idle: c.Idle,
 		Follow: c.Follow, Limit: c.Limit, Logger: c.newLogger(p.stderr),
 		Progress: func(n rabbitmq.Counts) {
-			say("%d acknowledged, %s left; %d stored, %d stored before, %d dead letters%s", n.Acked, left(n.Left), n.Stored, n.Duplicates, n.DeadLettered, c.ends(n))
+			say("%d acknowledged, %s left; %d stored, %d stored before, %s%s", n.Acked, left(n.Left), n.Stored, n.Duplicates,
+				plural(int(n.DeadLettered), "dead letter"), c.ends(n)) //nolint:gosec // a count
 		},
 	})
 	if err != nil && counts.Delivered == 0 {
