@@ -31,11 +31,15 @@ type Moved struct {
 }
 
 // MoveFromRedis makes this database the system of record: it gets all documents that Redis has. Meanwhile nobody can
-// change documents; what is in force stays. Afterwards they are changed in PostgreSQL alone. If a move fails, Redis stays
-// the system of record. If its process dies, documents cannot be changed for half a minute; then repeat the move.
+// change documents; what is in force stays. Afterwards they are changed in PostgreSQL alone, and the audit log is there
+// too. If a move fails, Redis stays the system of record. If its process dies, documents cannot be changed for half a
+// minute; then repeat the move.
 func (d *DB) MoveFromRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
 	err := mv.fromRedis(ctx)
+	if err == nil && !o.DryRun {
+		_ = d.takeAudit(ctx, m) // what cannot be taken now stays in Redis, from where the relay takes it
+	}
 	return mv.moved, err
 }
 
