@@ -202,6 +202,12 @@ func TestMove(t *testing.T) {
 		if err != nil || !moved.Verified || moved.Changed != 2 {
 			t.Fatalf("move: %+v, %v", moved, err)
 		}
+		if page, err := d.Audit(t.Context(), store.AuditQuery{}); err != nil || len(page.Entries) != 2 {
+			t.Errorf("the audit log has not come along: %+v, %v", page.Entries, err)
+		}
+		if _, err := alone.Audit(t.Context(), store.AuditQuery{}); !errors.Is(err, store.ErrElsewhere) || !strings.Contains(err.Error(), "set POSTGRES_URL") {
+			t.Errorf("the audit log of Redis after the move: %v", err)
+		}
 		if _, _, err := alone.UpgradeTier(t.Context(), "acme", tenant.Free); !errors.Is(err, store.ErrElsewhere) {
 			t.Errorf("a change of Redis after the move: %v", err)
 		}

@@ -203,14 +203,22 @@ type AuditPage struct {
 }
 
 // Audit returns a page of the audit log, the newest entry first. A page looks at 2,000 entries at most; so one of few
-// matches may be short, or even empty, although more pages follow. Errors: [ErrCursor], [*tenant.FieldError], and a
-// [*StoredError] if the key is not a stream.
+// matches may be short, or even empty, although more pages follow. Errors: [ErrCursor], [*tenant.FieldError], a
+// [*StoredError] if the key is not a stream, [ErrElsewhere] if the log is in a system of record that this store does not
+// have, and [ErrAway].
 func (s *Store) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	if err := q.validate(); err != nil {
 		return AuditPage{}, err
 	}
 	if s.system != nil {
 		return s.system.Audit(ctx, q)
+	}
+	owner, err := s.Mirror().Owner(ctx)
+	if err != nil {
+		return AuditPage{}, fmt.Errorf("read the audit log: %w", err)
+	}
+	if owner != "" && !IsMoving(owner) { // what Redis has is only what waits for PostgreSQL
+		return AuditPage{}, elsewhereError{}
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), 100), MaxListLimit)
 	var page AuditPage
@@ -247,6 +255,15 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	}
 	return page, nil
 }
+
+// elsewhereError is [ErrElsewhere] for who only reads.
+type elsewhereError struct{}
+
+func (elsewhereError) Error() string {
+	return "the audit log is kept in PostgreSQL: set POSTGRES_URL, as the workers have it"
+}
+
+func (elsewhereError) Is(target error) bool { return target == ErrElsewhere }
 
 // auditEntry reads an entry. Other writers may have put anything into the stream.
 func auditEntry(m redis.XMessage) AuditEntry {

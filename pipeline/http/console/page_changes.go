@@ -157,8 +157,11 @@ func (c *console) lastChanges(ctx context.Context, all changesFilter, q store.Au
 	q.Limit = fewChanges
 	var err error
 	last.Entries, _, err = c.readChanges(ctx, q)
-	if errors.Is(err, store.ErrAway) {
+	switch {
+	case errors.Is(err, store.ErrAway):
 		last.Fault, err = "PostgreSQL does not answer: nothing can be changed until it does, and what is in force stays.", nil
+	case errors.Is(err, store.ErrElsewhere):
+		last.Fault, err = "This worker has no POSTGRES_URL, and changes are kept in PostgreSQL: nothing can be changed through it.", nil
 	}
 	return last, err
 }

@@ -247,6 +247,9 @@ func (c *console) problemOf(r *http.Request, err error) *problem.Problem {
 		return problem.New(http.StatusServiceUnavailable, "postgres-away",
 			"PostgreSQL, which has the audit log, does not answer. The page works again when it does; the other pages work meanwhile.")
 	}
+	if errors.Is(err, store.ErrElsewhere) {
+		return problem.New(http.StatusServiceUnavailable, "kept-elsewhere", "The page cannot be shown: %s.", err)
+	}
 	if !errors.Is(r.Context().Err(), context.Canceled) { // if it is canceled, the client is gone
 		c.log.WarnContext(r.Context(), "a page cannot be shown", "path", r.URL.Path,
 			"request_id", store.OriginOf(r.Context()).RequestID, "err", err)

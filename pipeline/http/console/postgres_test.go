@@ -50,3 +50,19 @@ func TestPostgresIsAway(t *testing.T) {
 	server.Start()
 	testserver.Eventually(t, "the changes are shown again", func() bool { return b.ask(t, http.MethodGet, changes, "").status == http.StatusOK })
 }
+
+// TestChangesAreElsewhere: a worker without POSTGRES_URL does not show the few entries that wait in Redis as the audit log.
+func TestChangesAreElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.put(t, "acme", `{"tier":"pro"}`)
+	if err := b.redis.Set(t.Context(), store.RecordKey, "0d96d100-5f64-4cfa-af4c-71f09db57d34", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/changes": http.StatusServiceUnavailable, "/tenants/acme": http.StatusOK} {
+		r := b.ask(t, http.MethodGet, path, "")
+		if text := textOf(r.body); r.status != want || !strings.Contains(text, "POSTGRES_URL") {
+			t.Errorf("%s: %d %s", path, r.status, text)
+		}
+	}
+}
