@@ -21,11 +21,12 @@ type ImportedTenant struct {
 }
 
 // ParseTenants reads [Tenants] that a list has printed: one page, or several one after the other. next is the cursor with
-// which the list goes on after the last of them, "" if that was the end. It is as strict as [tenant.ParseConfig]. The error
-// names the faults of up to 20 tenants, each with its place, counted from 1.
+// which the list goes on after the last of them, "" if that was the end. Of a tenant that comes twice, the last entry counts: a
+// list may change from page to page. It is as strict as [tenant.ParseConfig]. The error names the faults of up to 20 tenants, each with its place, counted from 1.
 func ParseTenants(r io.Reader) (all []ImportedTenant, next string, err error) {
 	var faults []error
 	dec := jsontext.NewDecoder(r)
+	known := make(map[string]int) // where in all a tenant is
 	for place := 0; ; {
 		var page struct {
 			Tenants []jsontext.Value `json:"tenants"`
@@ -33,7 +34,7 @@ func ParseTenants(r io.Reader) (all []ImportedTenant, next string, err error) {
 			Others  jsontext.Value   `json:",embed"`
 		}
 		err := json.UnmarshalDecode(dec, &page)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && dec.InputOffset() > 0 {
 			break
 		}
 		if err != nil {
@@ -49,6 +50,11 @@ func ParseTenants(r io.Reader) (all []ImportedTenant, next string, err error) {
 			if err != nil && len(faults) < maxFaults {
 				faults = append(faults, fmt.Errorf("tenant %d (%.128q): %w", place, t.ID, err))
 			}
+			if i, twice := known[t.ID]; twice {
+				all[i] = t
+				continue
+			}
+			known[t.ID] = len(all)
 			all = append(all, t)
 		}
 	}
