@@ -3,7 +3,6 @@ package record
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -18,8 +17,8 @@ type Drift string
 // The kinds of drift.
 const (
 	DriftMissing   Drift = "missing"   // Redis does not have the document
-	DriftOlder     Drift = "older"     // Redis has an earlier version; PostgreSQL may have deleted the document since
-	DriftNewer     Drift = "newer"     // Redis has a later version: PostgreSQL was restored from a backup?
+	DriftOlder     Drift = "older"     // Redis has an earlier version, also of a document that was deleted since
+	DriftNewer     Drift = "newer"     // Redis has a later version, or has deleted one: PostgreSQL was restored from a backup?
 	DriftDifferent Drift = "different" // another document of the same version, or of none: somebody has written to Redis
 	DriftExtra     Drift = "extra"     // PostgreSQL does not have the document: somebody has written to Redis
 )
@@ -206,10 +205,10 @@ func (c *comparison) found(ctx context.Context, kept *store.Copy, has store.Stor
 	}
 	repaired, err := 0, error(nil)
 	switch {
-	case c.repair != RepairNone && (drift == DriftMissing || drift == DriftOlder):
-		repaired, err = c.mirror.Apply(ctx, []store.Copy{*kept})
 	case c.repair == RepairAll:
 		repaired, err = c.mirror.Replace(ctx, has, *kept)
+	case c.repair == RepairBehind && (drift == DriftMissing || drift == DriftOlder):
+		repaired, err = c.mirror.Apply(ctx, []store.Copy{*kept})
 	}
 	if err != nil || repaired == 0 {
 		return err
@@ -220,21 +219,19 @@ func (c *comparison) found(ctx context.Context, kept *store.Copy, has store.Stor
 
 // driftOf says how what Redis has differs from what PostgreSQL has, "" if it does not.
 func driftOf(kept *store.Copy, has store.Stored) Drift {
-	number, err := strconv.ParseInt(string(has.Version), 10, 64)
-	numbered := err == nil && len(has.Version) < 20 // else it is a hash
-	switch {
+	switch number := has.Number(); {
 	case kept.Text == "" && !has.Exists():
 		return ""
-	case kept.Text == "" && numbered && number < kept.Number: // Redis has lost the deletion
+	case !has.Exists() && number < kept.Number:
+		return DriftMissing
+	case !has.Exists(): // Redis knows of a later deletion
+		return DriftNewer
+	case number > 0 && number < kept.Number: // also of a document that PostgreSQL has deleted since
 		return DriftOlder
 	case kept.Text == "":
 		return DriftExtra
-	case !has.Exists():
-		return DriftMissing
-	case !numbered:
+	case number == 0:
 		return DriftDifferent
-	case number < kept.Number:
-		return DriftOlder
 	case number > kept.Number:
 		return DriftNewer
 	case !kept.Is(has):

@@ -3,11 +3,24 @@ package record_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
+
 	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
 	"arrakis/tenant/record"
 	"arrakis/tenant/store"
 )
+
+// wantDrift compares both sides, repairs as far as told, and fails the test if something else is found or repaired.
+func wantDrift(t *testing.T, d *record.DB, m store.Mirror, repair record.Repair, want record.Report) {
+	t.Helper()
+	got, err := d.Compare(t.Context(), m, record.CompareOptions{Repair: repair})
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(got, "Documents", "Kinds", "Named")); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
 
 // TestDeletedStaysDeleted: a Redis that comes back with a tenant that was deleted meanwhile, as when it starts again with
 // an older file, does not keep the tenant.
@@ -60,4 +73,38 @@ func TestByHand(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `UPDATE arrakis.documents SET doc = 'null'`); err == nil {
 		t.Error("PostgreSQL keeps a document that is not an object")
 	}
+}
+
+// PostgreSQL was restored from a backup that has documents which were deleted since. They stay deleted in Redis until
+// somebody decides.
+func TestBackupBeforeADeletion(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testserver.PostgresDatabase(t))
+	st, d, conn := s.process(t, s.redis.Addr()), open(t, s.url), testserver.ConnectPostgres(t, s.url)
+	if _, _, err := st.UpgradeTier(t.Context(), "acme", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := st.PutFlag(t.Context(), tenant.Flag{ID: "dark"}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), `CREATE TABLE backup AS SELECT * FROM arrakis.documents`); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Delete(t.Context(), "acme", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DeleteFlag(t.Context(), "dark", ""); err != nil {
+		t.Fatal(err)
+	}
+	s.settled(t)
+	if _, err := conn.Exec(t.Context(), `DELETE FROM arrakis.documents; INSERT INTO arrakis.documents SELECT * FROM backup`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	newer := map[record.Drift]int{record.DriftNewer: 2}
+	wantDrift(t, d, st.Mirror(), record.RepairBehind, record.Report{Drift: newer})
+	wantDrift(t, d, st.Mirror(), record.RepairAll, record.Report{Drift: newer, Repaired: 2})
+	if tenants, err := st.Load(t.Context(), []string{"acme"}); err != nil || tenants[0].Tier != tenant.Enterprise {
+		t.Errorf("%+v, %v", tenants, err)
+	}
+	wantNoDrift(t, d, st.Mirror())
 }

@@ -102,9 +102,7 @@ func (m Mirror) apply(ctx context.Context, copies []Copy) (newer int, err error)
 		for i := range copies {
 			c := &copies[i]
 			loc := c.Name.location()
-			// The tag in braces puts both keys on the same node of a Cluster.
-			cmds[i] = applyScript.EvalSha(ctx, pipe, []string{loc.key, "arrakis:deleted:{" + loc.key + "}" + loc.field},
-				loc.field, c.inRedis(), c.Number, deletedKept.Milliseconds())
+			cmds[i] = applyScript.EvalSha(ctx, pipe, []string{loc.key, loc.deletedKey()}, loc.field, c.inRedis(), c.Number, deletedKept.Milliseconds())
 		}
 		return nil
 	})
@@ -206,8 +204,32 @@ func (m Mirror) Servers(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Stored returns what Redis has of the documents, in the same order.
+// Stored returns what Redis has of the documents, in the same order. Of one that is not there, it returns what Redis knows of
+// its deletion.
 func (m Mirror) Stored(ctx context.Context, names []Name) ([]Stored, error) {
+	stored, err := m.present(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	deleted := make(map[int]*redis.StringCmd)
+	_, _ = m.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { // the error of each is checked below
+		for i, n := range names {
+			if !stored[i].Exists() {
+				deleted[i] = pipe.Get(ctx, n.location().deletedKey())
+			}
+		}
+		return nil
+	})
+	for i, cmd := range deleted {
+		if stored[i].deleted, err = cmd.Result(); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, fmt.Errorf("read which documents of Redis are deleted: %w", err)
+		}
+	}
+	return stored, nil
+}
+
+// present is Stored without what is deleted.
+func (m Mirror) present(ctx context.Context, names []Name) ([]Stored, error) {
 	cmds := make([]*redis.StringCmd, len(names))
 	_, _ = m.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { // the error of each is checked below
 		for i, n := range names {
@@ -337,7 +359,7 @@ var replaceText string
 // Redis has something else by now, it returns 0.
 func (m Mirror) Replace(ctx context.Context, seen Stored, c Copy) (replaced int, err error) {
 	loc := c.Name.location()
-	n, err := m.store.rdb.Eval(ctx, replaceText, []string{loc.key}, loc.field, seen.raw, c.inRedis()).Int()
+	n, err := m.store.rdb.Eval(ctx, replaceText, []string{loc.key, loc.deletedKey()}, loc.field, seen.raw, c.inRedis(), seen.deleted).Int()
 	if err != nil {
 		return 0, fmt.Errorf("replace %s in Redis: %w", c.Name, err)
 	}

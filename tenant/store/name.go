@@ -94,6 +94,10 @@ func (l location) String() string {
 	return l.key + " " + l.field
 }
 
+// deletedKey is the key of the number of a copy that is deleted. The tag in braces puts it on the node of the document on a
+// Cluster.
+func (l location) deletedKey() string { return "arrakis:deleted:{" + l.key + "}" + l.field }
+
 func (l location) get(ctx context.Context, rdb redis.Cmdable) *redis.StringCmd {
 	if l.field == "" {
 		return rdb.Get(ctx, l.key)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -20,7 +21,18 @@ type Stored struct {
 	Text    string  // the document as JSON; "": there is none
 	Version Version // "" if there is no document
 
-	raw string // the text as Redis has it
+	raw     string // the text as Redis has it
+	deleted string // the number of the state in which a copy was deleted; "": there is a document, or Redis does not know
+}
+
+// Number says which state of a document Redis has: that it has the copy of, or, if it has none, the one in which it was
+// deleted. It is 0 if Redis does not know.
+func (s Stored) Number() int64 {
+	if number := cmp.Or(s.deleted, string(s.Version)); len(number) < 20 { // else it is a hash
+		n, _ := strconv.ParseInt(number, 10, 64) // 0 for what is no number
+		return n
+	}
+	return 0
 }
 
 // Exists reports whether there is a document.
