@@ -21,8 +21,13 @@ import (
 const (
 	// maxConnections is how many connections a process opens, unless the URL says it (pool_max_conns).
 	maxConnections = 8
+	// minConnections is how many it opens at least: one holds the lock of whoever fills Redis or compares, while that one
+	// reads on another.
+	minConnections = 2
 	// answerTimeout bounds the wait for an answer of PostgreSQL to a writer or reader.
 	answerTimeout = 5 * time.Second
+	// closeTimeout bounds the wait for connections to be closed.
+	closeTimeout = time.Second
 	// awayFor is for how long after a failure PostgreSQL counts as away without being asked, so that whoever has little
 	// time learns it at once.
 	awayFor = 500 * time.Millisecond
@@ -85,6 +90,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if !strings.Contains(o.URL, "pool_max_conns") {
 		config.MaxConns = maxConnections
 	}
+	config.MaxConns = max(config.MaxConns, minConnections)
 	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > answerTimeout {
 		config.ConnConfig.ConnectTimeout = answerTimeout
 	}
@@ -128,8 +134,16 @@ func badURL(err error) error {
 
 func newCarried() *carried { return &carried{done: make(chan struct{})} }
 
-// Close closes all connections. Run must have ended.
-func (d *DB) Close() { d.pool.Close() }
+// Close closes all connections. Run must have ended. For a PostgreSQL that does not answer, pgx goes on for up to 15 s in
+// the background.
+func (d *DB) Close() {
+	closed := make(chan struct{})
+	go func() { defer close(closed); d.pool.Close() }()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+	}
+}
 
 // Address is where PostgreSQL is, without user and password.
 func (d *DB) Address() string {

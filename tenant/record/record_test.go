@@ -68,6 +68,21 @@ func TestEmptyRedisIsFilled(t *testing.T) {
 	}
 }
 
+// TestOneConnection: a URL that asks for a single connection does not make whoever fills Redis wait for itself.
+func TestOneConnection(t *testing.T) {
+	t.Parallel()
+	rdb := testserver.Redis(t).Client(t)
+	d := open(t, testserver.PostgresDatabase(t)+"&pool_max_conns=1")
+	s := newStore(rdb, d)
+	run(t, d, s.Mirror())
+	awaitUse(t, d)
+	if _, _, err := s.UpgradeTier(t.Context(), "acme", tenant.Enterprise); err != nil {
+		t.Fatal(err)
+	}
+	rdb.FlushAll(t.Context())
+	testserver.Eventually(t, "Redis is filled", func() bool { return rdb.Exists(t.Context(), store.ConfigKey("acme")).Val() == 1 })
+}
+
 // TestAudit: a change is in the audit log with all that is known of it, also one that is not a document's and was
 // recorded in Redis.
 func TestAudit(t *testing.T) {
