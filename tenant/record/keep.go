@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ const (
 	keepEvery = time.Second
 	// compareEvery is the time between two comparisons of all documents, and between two looks for old audit entries.
 	compareEvery = time.Hour
-	// rebuildLock is the ID of the advisory lock that a process holds while it fills Redis or compares.
+	// rebuildLock is the ID of the advisory lock that a process holds while it fills Redis, compares, or moves documents to it.
 	rebuildLock = 0x6172726b_00000003
 )
 
@@ -92,27 +93,42 @@ func (k *keeper) look(ctx context.Context) error {
 	return k.compare(ctx, &self)
 }
 
-// adopt makes a database that has never been used the system of record, if Redis has no documents that would be lost
-// from sight.
+// errNotEmpty means that documents would be lost from sight if a new database became the system of record.
+var errNotEmpty = fmt.Errorf("%w: Redis has documents that PostgreSQL does not have: run `arrakis tenant move --from redis --to postgres`", store.ErrElsewhere)
+
+// adopt makes a database that has never been used the system of record, if Redis has no documents.
 func (d *DB) adopt(ctx context.Context, m store.Mirror, owner, id string) error {
-	// First, so that from now on nobody changes documents in Redis.
+	if owner == "" { // else a process that did what follows has died, or is at it
+		if err := empty(ctx, m); err != nil { // so that nobody is refused for nothing
+			return err
+		}
+	}
+	// From now on nobody changes documents in Redis.
 	if set, err := m.SetOwner(ctx, owner, id, 0); err != nil || !set {
 		return err
 	}
-	empty := true
-	err := m.Walk(ctx, func(names []store.Name) error { empty = empty && len(names) == 0; return nil })
-	if err != nil || !empty {
-		_, undo := m.SetOwner(context.WithoutCancel(ctx), id, "", 0)
-		if err == nil && undo == nil {
-			err = fmt.Errorf("%w: Redis has documents that PostgreSQL does not have: run `arrakis tenant move --from redis --to postgres`", store.ErrElsewhere)
+	if err := empty(ctx, m); err != nil {
+		if self, again := d.self(ctx); again != nil || self.state != stateNew {
+			return again // another process has done it, and Redis has what was written since
 		}
-		return err
+		_, undo := m.SetOwner(context.WithoutCancel(ctx), id, "", 0)
+		return errors.Join(err, undo)
 	}
 	tag, err := d.pool.Exec(ctx, `UPDATE arrakis.record SET state = 'active', since = clock_timestamp() WHERE state = 'new'`)
 	if err == nil && tag.RowsAffected() > 0 {
 		d.log.InfoContext(ctx, "PostgreSQL is the system of record from now on", "database", id)
 	}
 	return d.writeError(ctx, err)
+}
+
+// empty returns errNotEmpty if Redis has documents.
+func empty(ctx context.Context, m store.Mirror) error {
+	return m.Walk(ctx, func(names []store.Name) error {
+		if len(names) > 0 {
+			return errNotEmpty
+		}
+		return nil
+	})
 }
 
 // rebuild fills a Redis that has lost its copies, if no other process does.
@@ -158,6 +174,9 @@ func (k *keeper) compare(ctx context.Context, self *self) error {
 	}
 	return k.db.alone(ctx, func() error {
 		now, err := k.db.self(ctx)
+		if err == nil {
+			err = inactive(now.state) // it may have moved meanwhile
+		}
 		if err != nil {
 			return err
 		}
@@ -174,7 +193,7 @@ func (k *keeper) compare(ctx context.Context, self *self) error {
 // compareNow compares everything, and tells the other processes since when that is done.
 func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
 	k.seen = began
-	if _, err := k.db.Compare(ctx, k.mirror, CompareOptions{Repair: RepairBehind}); err != nil {
+	if _, err := k.db.compareAll(ctx, k.mirror, CompareOptions{Repair: RepairBehind}); err != nil {
 		return err
 	}
 	_, err := k.db.pool.Exec(ctx, `UPDATE arrakis.record SET compared = $1`, began)
@@ -184,17 +203,17 @@ func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
 	return k.db.prune(ctx)
 }
 
-// alone runs f if no other process fills Redis or compares, and otherwise does nothing.
+// alone runs f if no other process has the lock, and otherwise does nothing.
 func (d *DB) alone(ctx context.Context, f func() error) error {
 	return d.locked(ctx, `SELECT pg_try_advisory_xact_lock($1)`, f)
 }
 
-// afterOthers runs f when no other process fills Redis or compares.
+// afterOthers runs f when no other process has the lock.
 func (d *DB) afterOthers(ctx context.Context, f func() error) error {
 	return d.locked(ctx, `SELECT true FROM pg_advisory_xact_lock($1)`, f)
 }
 
-// locked runs f if lock, a query, says that this process has the lock of those who fill Redis or compare.
+// locked runs f if lock, a query, says that this process has the lock of rebuildLock.
 func (d *DB) locked(ctx context.Context, lock string, f func() error) error {
 	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		// A process that is frozen does not keep the others from it for ever.
