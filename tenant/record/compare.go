@@ -76,12 +76,21 @@ func (r *Report) Total() (n int) {
 }
 
 // Compare compares all documents of Redis with those of PostgreSQL. Documents may be changed meanwhile: one that
-// differs counts only if it still does a moment later, and no change of it is on its way.
-func (d *DB) Compare(ctx context.Context, m store.Mirror, o CompareOptions) (Report, error) {
-	if err := d.usable(ctx, m); err != nil {
-		return Report{}, err
+// differs counts only if it still does a moment later, and no change of it is on its way. To repair, it waits while another
+// process fills Redis, compares, or moves documents to it.
+func (d *DB) Compare(ctx context.Context, m store.Mirror, o CompareOptions) (r Report, err error) {
+	run := func() (err error) {
+		if err = d.usable(ctx, m); err == nil {
+			r, err = d.compareAll(ctx, m, o)
+		}
+		return err
 	}
-	return d.compareAll(ctx, m, o)
+	if o.Repair == RepairNone {
+		err = run()
+	} else {
+		err = d.afterOthers(ctx, run)
+	}
+	return r, err
 }
 
 // compareAll is Compare in any state of the database.

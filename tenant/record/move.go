@@ -90,7 +90,8 @@ func (mv *move) tables(ctx context.Context) error {
 
 // MoveToRedis makes Redis the system of record again. Meanwhile nobody can change documents; what is in force stays. The
 // audit log stays in PostgreSQL. If a move fails, PostgreSQL stays the system of record. If its process dies,
-// repeat the move.
+// repeat the move. It waits while another process fills Redis, or compares and repairs: that would give Redis what is no
+// longer in force there.
 func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
 	err := d.afterOthers(ctx, func() error { return mv.toRedis(ctx) })

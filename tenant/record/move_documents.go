@@ -191,8 +191,12 @@ func (mv *move) verify(ctx context.Context, repair Repair) error {
 		mv.moved.Documents = report.Kinds
 	}
 	mv.moved.Changed += report.Repaired
-	if left := report.Total() - report.Repaired + report.Pending; left > 0 && !mv.o.DryRun {
+	switch left := report.Total() - report.Repaired; {
+	case mv.o.DryRun:
+	case left > 0:
 		return fmt.Errorf("%d documents differ between Redis and PostgreSQL, such as %s; `arrakis tenant reconcile` says more", left, report.Named[0].Document)
+	case report.Pending > 0:
+		return fmt.Errorf("changes of %d documents did not reach Redis; repeat the move", report.Pending)
 	}
 	mv.moved.Verified = report.Total() == report.Repaired
 	return nil

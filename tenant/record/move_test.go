@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -59,4 +60,56 @@ func TestMoveFromLostRedis(t *testing.T) {
 		t.Fatalf("rebuild: %d documents, %v", n, err)
 	}
 	wantNoDrift(t, d, s.Mirror())
+}
+
+// Whoever waited to give Redis what PostgreSQL has, while tenants were moved to Redis, does not do it any more: Redis may
+// have been changed since.
+func TestRepairsBesideAMove(t *testing.T) {
+	t.Parallel()
+	for name, repair := range map[string]func(*record.DB, store.Mirror) error{
+		"rebuild": func(d *record.DB, m store.Mirror) error {
+			_, err := d.Rebuild(t.Context(), m, nil)
+			return err
+		},
+		"reconcile": func(d *record.DB, m store.Mirror) error {
+			_, err := d.Compare(t.Context(), m, record.CompareOptions{Repair: record.RepairBehind})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, testserver.PostgresDatabase(t))
+			st := s.relayAt(t, s.url, beforeDelete, func() error { return nil })
+			if _, _, err := st.UpgradeTier(t.Context(), "acme", tenant.Pro); err != nil {
+				t.Fatal(err)
+			}
+			conn := s.settled(t)
+			if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock($1)", record.RebuildLock); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			d := open(t, s.url)
+			go func() { done <- repair(d, st.Mirror()) }()
+			testserver.Eventually(t, "it waits for the lock", func() bool {
+				var waits bool
+				err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+					AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits)
+				return err == nil && waits
+			})
+			rdb := s.redis.Client(t)
+			if _, err := conn.Exec(t.Context(), "UPDATE arrakis.record SET state = 'moved'"); err != nil {
+				t.Fatal(err)
+			}
+			rdb.Del(t.Context(), store.RecordKey, store.ConfigKey("acme"))
+			if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_unlock($1)", record.RebuildLock); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; !errors.Is(err, store.ErrElsewhere) {
+				t.Errorf("%v, want that the tenants are elsewhere", err)
+			}
+			if n := rdb.Exists(t.Context(), store.RecordKey, store.ConfigKey("acme")).Val(); n != 0 {
+				t.Error("Redis has what was deleted there")
+			}
+		})
+	}
 }

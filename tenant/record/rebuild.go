@@ -60,7 +60,7 @@ func fillingMark(id string) string { return filling + id + ":" + rand.Text() }
 // isFilled reports whether Redis is filled from the database id, or was when the process that did so died.
 func isFilled(owner, id string) bool { return strings.HasPrefix(owner, filling+id+":") }
 
-// fill gives Redis all documents, says that it has them, and tells every process. The caller holds the lock of alone.
+// fill gives Redis all documents, tells every process, and says that Redis has them. The caller holds the lock of alone.
 func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (documents int, err error) {
 	self, err := d.self(ctx)
 	if err == nil {
@@ -80,13 +80,11 @@ func (d *DB) fill(ctx context.Context, m store.Mirror, progress Progress) (docum
 	if documents, err = d.applyAll(ctx, m, progress); err != nil {
 		return 0, err
 	}
-	if err := setOwner(ctx, m, attempt, self.id); err != nil {
-		return 0, err
-	}
+	// Before Redis says that it has them: if this process dies, another one fills it again, and tells every process.
 	if err := m.ReloadAll(ctx); err != nil {
 		return 0, fmt.Errorf("fill Redis: %w", err)
 	}
-	return documents, nil
+	return documents, setOwner(ctx, m, attempt, self.id)
 }
 
 // setOwner sets whose copies Redis has, if nothing else has done so meanwhile.
@@ -132,7 +130,8 @@ func (d *DB) applyAll(ctx context.Context, m store.Mirror, progress Progress) (d
 			return nil
 		})
 	}
-	return documents, g.Wait()
+	err = g.Wait() // before documents is read
+	return documents, err
 }
 
 func (p Progress) tell(done, all int) {

@@ -1,0 +1,4 @@
+package record
+
+// RebuildLock is rebuildLock.
+const RebuildLock int64 = rebuildLock
