@@ -117,15 +117,21 @@ func (s *Store) checkUnused(ctx context.Context, id string) error {
 	}
 }
 
-// checkAccount refuses a config that puts its community into an account that is not stored: its tier would be another
-// than the author of the config thinks. A config that names such an account already may be written all the same.
-func (s *Store) checkAccount(ctx context.Context, account string, current Stored) error {
-	if account == "" {
-		return nil
+// errUnchecked means that a config puts its community into an account of which nobody knows whether it is stored.
+var errUnchecked = fmt.Errorf("%w: the account of the tenant", ErrConflict)
+
+// joins reports whether a config puts its community into an account. One that names the account already does not.
+func joins(c *tenant.Config, current Stored) bool {
+	if c.Account == "" {
+		return false
 	}
-	if was, err := tenant.ParseStored[tenant.Config]([]byte(current.Text)); err == nil && was.Account == account {
-		return nil
-	}
+	was, err := tenant.ParseStored[tenant.Config]([]byte(current.Text))
+	return err != nil || was.Account != c.Account
+}
+
+// checkAccount refuses an account that is not stored: the tier of a community in it would be another than the author of
+// the config thinks.
+func (s *Store) checkAccount(ctx context.Context, account string) error {
 	_, _, err := s.GetAccount(ctx, account)
 	switch {
 	case errors.Is(err, ErrNotFound):

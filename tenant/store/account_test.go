@@ -430,3 +430,18 @@ func TestListHasAccounts(t *testing.T) {
 		}
 	})
 }
+
+// TestJoinWithOneConnection: a community is put into an account over a single connection. If that took two at once, many that do
+// it at the same time would wait for each other.
+func TestJoinWithOneConnection(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: testserver.Redis(t).Addr(), PoolSize: 1})
+	t.Cleanup(func() { _ = rdb.Close() }) // nothing is pending
+	s := store.New(rdb, store.Options{})
+	if _, _, err := s.PutAccount(t.Context(), "acme", tenant.Account{Tier: tenant.Pro}, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Put(t.Context(), "c1", tenant.Config{Tier: tenant.Free, Account: "acme"}, store.PutOptions{}); err != nil {
+		t.Errorf("with one connection: %v", err)
+	}
+}

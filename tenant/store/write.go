@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -163,29 +164,37 @@ func (s *Store) putConfig(ctx context.Context, id string, decide func(current St
 		return tenant.Config{}, "", err
 	}
 	var c tenant.Config
-	v, err := s.write(ctx, Name{KindTenant, id},
-		func(current Stored, now time.Time) (string, error) {
-			var err error
-			if c, err = decide(current, now); err != nil {
-				return "", err
-			}
-			if c.CommunityID == "" {
-				c.CommunityID = id
-			}
-			if c.CreatedAt.IsZero() {
-				c.CreatedAt = now
-			}
-			c.UpdatedAt = now
-			c.SetTier(s.Tiers(), now)
-			if err = c.Validate(); err != nil {
-				return "", err
-			}
-			if err = s.checkAccount(ctx, c.Account, current); err != nil {
-				return "", err
-			}
-			c.DropEndedBoosts(now)
-			return encode(&c)
-		})
+	var checked string // an account that is stored
+	next := func(current Stored, now time.Time) (string, error) {
+		var err error
+		if c, err = decide(current, now); err != nil {
+			return "", err
+		}
+		if c.CommunityID == "" {
+			c.CommunityID = id
+		}
+		if c.CreatedAt.IsZero() {
+			c.CreatedAt = now
+		}
+		c.UpdatedAt = now
+		c.SetTier(s.Tiers(), now)
+		if err = c.Validate(); err != nil {
+			return "", err
+		}
+		if c.Account != checked && joins(&c, current) {
+			return "", errUnchecked
+		}
+		c.DropEndedBoosts(now)
+		return encode(&c)
+	}
+	v, err := s.write(ctx, Name{KindTenant, id}, next)
+	for round := 0; errors.Is(err, errUnchecked) && round < maxAttempts; round++ {
+		// Not in the transaction: its connection would wait for another one, and many of them for each other.
+		if err = s.checkAccount(ctx, c.Account); err == nil {
+			checked = c.Account
+			v, err = s.write(ctx, Name{KindTenant, id}, next)
+		}
+	}
 	if err != nil {
 		return tenant.Config{}, "", fmt.Errorf("write tenant %q: %w", id, err)
 	}
