@@ -3,7 +3,6 @@ package record
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -69,9 +68,8 @@ func (mv *move) take(ctx context.Context, names []store.Name) error {
 				mv.moved.Unusable = append(mv.moved.Unusable, n.String())
 			}
 		default:
-			number, _ := strconv.ParseInt(string(stored[i].Version), 10, 64) // 0 for a hash
 			taken[n] = true
-			kept, texts, numbers = append(kept, n), append(texts, text), append(numbers, number)
+			kept, texts, numbers = append(kept, n), append(texts, text), append(numbers, stored[i].Number())
 			mv.moved.Documents[n.Kind]++
 		}
 	}

@@ -28,7 +28,7 @@ type Stored struct {
 // Number says which state of a document Redis has: that it has the copy of, or, if it has none, the one in which it was
 // deleted. It is 0 if Redis does not know.
 func (s Stored) Number() int64 {
-	if number := cmp.Or(s.deleted, string(s.Version)); len(number) < 20 { // else it is a hash
+	if number := cmp.Or(s.deleted, string(s.Version)); len(number) < 20 { // else it is a hash, which may have decimal digits alone
 		n, _ := strconv.ParseInt(number, 10, 64) // 0 for what is no number
 		return n
 	}

@@ -43,3 +43,16 @@ func FuzzNumberedText(f *testing.F) {
 		}
 	})
 }
+
+// TestVersionNumber: a hash is no number, whatever its digits are.
+func TestVersionNumber(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[Version]int64{
+		"": 0, NumberedVersion(1795778459297): 1795778459297, wrongType: 0,
+		"00112233445566778899aabbccddeeff": 0, "12345678901234567890123456789012": 0,
+	} {
+		if got := (Stored{Version: v}).Number(); got != want {
+			t.Errorf("%q: %d, want %d", v, got, want)
+		}
+	}
+}
