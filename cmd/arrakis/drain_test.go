@@ -47,7 +47,7 @@ func TestDrainBadUsage(t *testing.T) {
 		{url + " --queue=q --to=events --reverse", "add --yes"},
 	} {
 		r := arrakis(t, nil, append([]string{"drain", "rabbitmq"}, strings.Fields(tt.args)...)...)
-		if r.code != exitUsage || !strings.Contains(r.stderr, tt.stderr) || strings.Contains(r.stderr, "hunter2") {
+		if r.code != exitUsage || !strings.Contains(r.stderr, tt.stderr) || strings.Contains(r.stderr, "hunter2") || strings.Count(r.stderr, "--to") > 1 {
 			t.Errorf("%s: exit code %d, %q, want %q", tt.args, r.code, r.stderr, tt.stderr)
 		}
 	}

@@ -75,6 +75,9 @@ func (f *faults) mapper(parse func(raw string, tag *kong.Tag) (any, error)) kong
 				}
 				f.named[ctx.Value.Name] = true
 			}
+			if target.Kind() == reflect.String { // so that it does not count as missing, too
+				target.SetString(raw)
+			}
 			return nil
 		}
 		target.Set(reflect.ValueOf(value).Convert(target.Type()))

@@ -143,7 +143,10 @@ func (c *tenantMoveCmd) Run(ctx context.Context, p process) error {
 		if c.From == "postgres" {
 			run = db.MoveToRedis
 		}
-		moved, err := run(ctx, m, record.MoveOptions{DryRun: c.DryRun, Progress: progress(p.stderr, "looked at")})
+		moved, err := run(ctx, m, record.MoveOptions{
+			DryRun: c.DryRun,
+			Read:   progress(p.stderr, "read"), Numbered: progress(p.stderr, "numbered"), Compared: progress(p.stderr, "compared"),
+		})
 		if err != nil {
 			return err
 		}

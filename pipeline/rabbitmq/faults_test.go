@@ -23,7 +23,7 @@ func TestRabbitMQKilled(t *testing.T) {
 	r := start(t, b.options())
 	testserver.Eventually(t, "the stream is full", func() bool { return b.log.Count("messages are not stored") == 1 })
 	b.rabbit.Kill()
-	testserver.Eventually(t, "the connection is lost", func() bool { return b.log.Count("connection to RabbitMQ lost") == 1 })
+	testserver.Eventually(t, "the connection is lost", func() bool { return b.log.Count("RabbitMQ fails") == 1 })
 	b.bound(t, contract.StreamCommands, -1)
 	b.rabbit.Start()
 	counts := r.wait(t)
@@ -192,7 +192,7 @@ func TestStoppedWhileRabbitMQIsAway(t *testing.T) {
 	r := start(t, o)
 	testserver.Eventually(t, "all are held", func() bool { return left.Load() == 0 })
 	proxy.Refuse()
-	testserver.Eventually(t, "the connection is lost", func() bool { return b.log.Count("connection to RabbitMQ lost") == 1 })
+	testserver.Eventually(t, "the connection is lost", func() bool { return b.log.Count("RabbitMQ fails") == 1 })
 	r.stop()
 	if counts := r.wait(t); counts.Acked != 1 || counts.Left != -1 {
 		t.Errorf("%+v", counts)

@@ -114,7 +114,7 @@ func (r *sessions) run(ctx context.Context) error {
 		*r.reconnects++
 		if !r.away {
 			r.away = true
-			r.log.WarnContext(ctx, "connection to RabbitMQ lost: connecting again", "err", err)
+			r.log.WarnContext(ctx, "RabbitMQ fails: connecting again", "err", err)
 		}
 		select {
 		case <-ctx.Done():

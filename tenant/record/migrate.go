@@ -69,10 +69,20 @@ func (d *DB) migrate(ctx context.Context, run func(*goose.Provider) ([]*goose.Mi
 	return done, nil
 }
 
-// Migrations returns all migrations that this release knows, by version.
-func (d *DB) Migrations(ctx context.Context) ([]Migration, error) {
-	var all []Migration
-	err := d.withGoose(ctx, func(p *goose.Provider) error {
+// Migrations returns all migrations that this release knows, by version. It changes nothing.
+func (d *DB) Migrations(ctx context.Context) (all []Migration, err error) {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return nil, err
+	}
+	if there, err := d.migrated(ctx); err != nil || !there { // goose would make its table
+		for _, f := range files {
+			version, _ := goose.NumericComponent(f.Name()) // the name begins with it
+			all = append(all, Migration{Version: version, Name: f.Name()})
+		}
+		return all, err
+	}
+	err = d.withGoose(ctx, func(p *goose.Provider) error {
 		states, err := p.Status(ctx)
 		for _, s := range states {
 			m := Migration{Version: s.Source.Version, Name: s.Source.Path}
@@ -156,6 +166,15 @@ func (d *DB) ensureTables(ctx context.Context) error {
 	return err
 }
 
+// migrated reports whether a migration was ever applied.
+func (d *DB) migrated(ctx context.Context) (there bool, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, migrationsTable).Scan(&there)
+	if err != nil {
+		err = d.readError(ctx, err)
+	}
+	return there, err
+}
+
 // pending reports whether a migration is not applied. Unlike goose, it changes nothing, so that a user without the right
 // to make tables can ask.
 func (d *DB) pending(ctx context.Context) (bool, error) {
@@ -163,13 +182,8 @@ func (d *DB) pending(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var there bool
-	err = d.pool.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, migrationsTable).Scan(&there)
-	if err != nil {
-		return false, d.readError(ctx, err)
-	}
-	if !there { // which does not say that PostgreSQL can be used
-		return true, nil
+	if there, err := d.migrated(ctx); err != nil || !there { // which does not say that PostgreSQL can be used
+		return true, err
 	}
 	var applied int
 	err = d.pool.QueryRow(ctx, `SELECT count(DISTINCT version_id) FROM arrakis.migrations WHERE version_id > 0 AND is_applied`).Scan(&applied)

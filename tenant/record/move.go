@@ -17,8 +17,9 @@ const movingLast = 30 * time.Second
 type MoveOptions struct {
 	// DryRun reads everything, and says what would be moved; nothing is changed.
 	DryRun bool
-	// Progress is told how many documents are done. May be nil.
-	Progress Progress
+	// Read, Numbered and Compared are told how many documents are done, each in its step. A move to Redis only compares.
+	// They may be nil.
+	Read, Numbered, Compared Progress
 }
 
 // Moved is the result of a move.

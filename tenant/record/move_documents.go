@@ -44,7 +44,7 @@ func (mv *move) in(ctx context.Context) error {
 	case mv.o.DryRun:
 		return nil
 	}
-	if _, err := mv.db.applyAll(ctx, mv.mirror, nil); err != nil { // the copies get their numbers
+	if _, err := mv.db.applyAll(ctx, mv.mirror, mv.o.Numbered); err != nil { // the copies get their numbers
 		return err
 	}
 	return mv.verify(ctx, RepairNone)
@@ -74,7 +74,7 @@ func (mv *move) take(ctx context.Context, names []store.Name) error {
 		}
 	}
 	mv.done += len(kept)
-	mv.o.Progress.tell(mv.done, mv.done)
+	mv.o.Read.tell(mv.done, mv.done)
 	changed, err := mv.put(ctx, kept, texts, numbers)
 	mv.moved.Changed += changed
 	return err
@@ -181,7 +181,7 @@ func (d *DB) awaitWriters(ctx context.Context) error {
 
 // verify compares both sides.
 func (mv *move) verify(ctx context.Context, repair Repair) error {
-	report, err := mv.db.compareAll(ctx, mv.mirror, CompareOptions{Repair: repair, Progress: mv.o.Progress})
+	report, err := mv.db.compareAll(ctx, mv.mirror, CompareOptions{Repair: repair, Progress: mv.o.Compared})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestRedisLostDuringMove(t *testing.T) {
 	if _, _, err := s.UpgradeTier(t.Context(), "acme", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
-	_, err := d.MoveToRedis(t.Context(), s.Mirror(), record.MoveOptions{Progress: func(int, int) { rdb.FlushAll(t.Context()) }})
+	_, err := d.MoveToRedis(t.Context(), s.Mirror(), record.MoveOptions{Compared: func(int, int) { rdb.FlushAll(t.Context()) }})
 	if err == nil || !strings.Contains(err.Error(), "Redis has lost its documents") {
 		t.Errorf("move: %v", err)
 	}

@@ -132,6 +132,15 @@ func TestAudit(t *testing.T) {
 func TestTogetherMigrate(t *testing.T) {
 	t.Parallel()
 	url := testserver.PostgresDatabase(t)
+	known, err := open(t, url).Migrations(t.Context())
+	if err != nil || len(known) == 0 || known[0].Version != 1 || known[0].AppliedAt != nil {
+		t.Fatalf("before, the migrations are %+v, %v", known, err)
+	}
+	made := true
+	err = testserver.ConnectPostgres(t, url).QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'arrakis')`).Scan(&made)
+	if err != nil || made {
+		t.Errorf("to ask for the migrations has made the schema: %t, %v", made, err)
+	}
 	var wg sync.WaitGroup
 	applied := make(chan int, 8)
 	for range cap(applied) {
@@ -151,12 +160,12 @@ func TestTogetherMigrate(t *testing.T) {
 		total += n
 	}
 	all, err := open(t, url).Migrations(t.Context())
-	if err != nil || total != len(all) {
-		t.Errorf("%d migrations were applied, want %d; %v", total, len(all), err)
+	if err != nil || total != len(known) || len(all) != len(known) {
+		t.Errorf("%d migrations were applied, want %d; %v", total, len(known), err)
 	}
-	for _, m := range all {
-		if m.AppliedAt == nil {
-			t.Errorf("%s is not applied", m.Name)
+	for i, m := range all {
+		if m.AppliedAt == nil || m.Name != known[i].Name || m.Version != known[i].Version {
+			t.Errorf("%+v was %+v before", m, known[i])
 		}
 	}
 }
