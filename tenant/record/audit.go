@@ -13,6 +13,15 @@ import (
 	"arrakis/tenant/store"
 )
 
+const (
+	// maxAuditColumn is how many bytes a column has of what an entry of Redis says, but for the documents. An entry of an
+	// index of PostgreSQL has no more than some 2,700 bytes.
+	maxAuditColumn = 512
+	// lastMilli is, in unix ms, the last time that an entry may have: in the year 2286. In µs it has as many digits as a
+	// number of a cursor may have.
+	lastMilli = 9_999_999_999_999
+)
+
 // readAudit reads entries from before ($3, $4) on, the newest first. Two clocks may disagree on the order of entries of
 // different documents; those of one document are in the order of their commits.
 const readAudit = `SELECT seq, at, type, target, actor, from_where, request_id, source,
@@ -75,8 +84,7 @@ func parseCursor(s string) (at *time.Time, seq int64, err error) {
 	first, second, _ := strings.Cut(s, "-")
 	micros, err1 := strconv.ParseInt(first, 10, 64)
 	seq, err2 := strconv.ParseInt(second, 10, 64)
-	const last = 253402300799_000000 // of the year 9999, which PostgreSQL knows too
-	if err1 != nil || err2 != nil || micros < 0 || micros > last {
+	if err1 != nil || err2 != nil || micros < 0 || micros > lastMilli*1000+999 {
 		return nil, 0, store.ErrCursor
 	}
 	t := time.UnixMicro(micros)
@@ -95,8 +103,8 @@ func (d *DB) takeAudit(ctx context.Context, m store.Mirror) error {
 			e := &entries[i]
 			batch.Queue(`INSERT INTO arrakis.audit (at, type, target, actor, from_where, request_id, source, before, after, redis_id)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9::json, $10) ON CONFLICT DO NOTHING`,
-				e.At, clean(string(e.Type)), clean(e.Target), clean(e.Actor), clean(e.From), clean(e.RequestID), clean(e.Source),
-				null(e.Before.JSON()), null(e.After.JSON()), e.ID)
+				time.UnixMilli(min(e.At.UnixMilli(), lastMilli)), clean(string(e.Type)), clean(e.Target), clean(e.Actor),
+				clean(e.From), clean(e.RequestID), clean(e.Source), null(e.Before.JSON()), null(e.After.JSON()), clean(e.ID))
 		}
 		if err := d.readError(ctx, d.pool.SendBatch(ctx, batch).Close()); err != nil {
 			return fmt.Errorf("move the audit log from Redis to PostgreSQL: %w", err)
@@ -110,8 +118,10 @@ func (d *DB) takeAudit(ctx context.Context, m store.Mirror) error {
 	}
 }
 
-// clean removes what PostgreSQL cannot keep in a text. Other writers may have put anything into the log in Redis.
-func clean(s string) string { return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "") }
+// clean is what PostgreSQL can keep of a text. Other writers may have put anything into the log in Redis.
+func clean(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), maxAuditColumn)], ""), "\x00", "")
+}
 
 // prune removes entries of the audit log that are older than they are kept, a part at a time.
 func (d *DB) prune(ctx context.Context) error {
