@@ -22,7 +22,8 @@ type ImportedTenant struct {
 
 // ParseTenants reads [Tenants] that a list has printed: one page, or several one after the other. next is the cursor with
 // which the list goes on after the last of them, "" if that was the end. Of a tenant that comes twice, the last entry counts: a
-// list may change from page to page. It is as strict as [tenant.ParseConfig]. The error names the faults of up to 20 tenants, each with its place, counted from 1.
+// list may change from page to page. It is as strict as [tenant.ParseConfig]. The error names the faults of up to 20 tenants,
+// each with its place, counted from 1.
 func ParseTenants(r io.Reader) (all []ImportedTenant, next string, err error) {
 	var faults []error
 	dec := jsontext.NewDecoder(r)
