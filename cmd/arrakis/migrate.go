@@ -88,7 +88,7 @@ type migrateDownCmd struct {
 }
 
 func (*migrateDownCmd) Help() string {
-	return `Taking back the first migration deletes all tenants and the audit log from PostgreSQL. Move the tenants to Redis before: "arrakis tenant move --from postgres --to redis".`
+	return `Taking back the first migration deletes all tenants and the audit log from PostgreSQL. It is refused until the tenants are moved to Redis: "arrakis tenant move --from postgres --to redis". Restart the workers without POSTGRES_URL before, too: those that may make tables migrate up again.`
 }
 
 func (c *migrateDownCmd) Run(ctx context.Context, p process) error {

@@ -38,7 +38,8 @@ func (d *DB) Migrate(ctx context.Context) ([]Migration, error) {
 	return d.migrate(ctx, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
 }
 
-// MigrateDown takes the last migration back, with all that its tables hold. It returns none if none is applied.
+// MigrateDown takes the last migration back, with all that its tables hold. It returns none if none is applied. The error
+// says so if the tables would be dropped while documents are kept in them.
 func (d *DB) MigrateDown(ctx context.Context) ([]Migration, error) {
 	return d.migrate(ctx, func(p *goose.Provider) ([]*goose.MigrationResult, error) {
 		at, err := p.GetDBVersion(ctx)

@@ -309,3 +309,25 @@ func TestMigrateDownRefused(t *testing.T) {
 		t.Errorf("taken back %+v, %v", done, err)
 	}
 }
+
+// TestMigrateDownKeepsTenants: the tables are not dropped while they are all that has the tenants for good.
+func TestMigrateDownKeepsTenants(t *testing.T) {
+	t.Parallel()
+	url := testserver.PostgresDatabase(t)
+	d, conn := open(t, url), testserver.ConnectPostgres(t, url)
+	for state, refused := range map[string]bool{"new": false, "active": true, "moving_in": true, "moving_out": true, "moved": false} {
+		if _, err := d.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), "UPDATE arrakis.record SET state = $1", state); err != nil {
+			t.Fatal(err)
+		}
+		done, err := d.MigrateDown(t.Context())
+		if (len(done) == 0) != refused {
+			t.Errorf("%s: taken back %+v, %v", state, done, err)
+		}
+		if told := err != nil && strings.Contains(err.Error(), "run `arrakis tenant move --from postgres --to redis` first"); told != refused {
+			t.Errorf("%s: %v", state, err)
+		}
+	}
+}

@@ -50,6 +50,15 @@ CREATE INDEX audit_target ON arrakis.audit (target, at, seq);
 CREATE INDEX audit_request ON arrakis.audit (request_id) WHERE request_id <> '';
 
 -- +goose Down
+
+-- +goose StatementBegin
+DO $$ BEGIN
+	LOCK TABLE arrakis.record; -- from now on until the tables are gone, nobody takes them into use
+	IF EXISTS (SELECT FROM arrakis.record WHERE state NOT IN ('new', 'moved')) THEN
+		RAISE EXCEPTION 'the tenants would be lost: run `arrakis tenant move --from postgres --to redis` first';
+	END IF;
+END $$;
+-- +goose StatementEnd
 DROP TABLE arrakis.audit;
 DROP TABLE arrakis.outbox;
 DROP TABLE arrakis.documents;
