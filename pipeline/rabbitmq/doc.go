@@ -36,6 +36,9 @@
 // an acknowledgement of an earlier delivery would be for another message, which would be lost. A connection that RabbitMQ
 // refuses ten times in a row, because there is no such queue or no permission, is an error.
 //
+// A message that amqp091-go cannot read, such as one whose headers are nested more than 32 deep, ends each connection that
+// it comes on. Drain then takes one message at a time, until only that one is next, and ends with an error.
+//
 // # The way back
 //
 // [Reverse] takes messages from the consumer of a stream, publishes them to RabbitMQ with mandatory and publisher

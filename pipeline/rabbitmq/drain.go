@@ -17,8 +17,8 @@ import (
 // Drain moves the messages of a queue to their stream, until the queue has been empty for Idle, Limit is reached, or ctx
 // ends. Then it waits for JetStream's answers to what it has published, at most 10 seconds, and acknowledges that. It
 // returns nil in all three cases: Counts say what is left. Other errors are of the options, of a RabbitMQ that cannot be
-// reached at first or refuses, of a stream that does not exist, or of a connection to NATS that is closed for good; Counts
-// hold what was done before. The package comment says what is promised.
+// reached at first or refuses, of a message that the client library cannot read, of a stream that does not exist, or of a
+// connection to NATS that is closed for good; Counts hold what was done before. The package comment says what is promised.
 func Drain(ctx context.Context, o Options) (Counts, error) {
 	counts := Counts{Left: -1}
 	o = o.withDefaults()
@@ -63,6 +63,9 @@ type drain struct {
 	counts  Counts
 	trouble trouble
 	begun   bool // a session was opened
+	// unreadable is how many sessions in a row a message has ended that cannot be read, with nothing taken before it but in
+	// the first of them.
+	unreadable int
 }
 
 // open opens a session that is ready to consume.
@@ -74,6 +77,9 @@ func (d *drain) open(ctx context.Context) (*session, error) {
 	prefetch := d.Prefetch
 	if d.Limit > 0 {
 		prefetch = min(prefetch, d.Limit)
+	}
+	if d.careful() {
+		prefetch = 1
 	}
 	if err := s.ch.Qos(prefetch, 0, false); err != nil {
 		s.close()
@@ -117,7 +123,7 @@ func (d *drain) use(ctx context.Context, s *session, worked func()) error {
 	finished, err := f.run(ctx, deliveries)
 	d.counts.Left = -1 // until RabbitMQ has taken back what was not acknowledged, and has read all acknowledgements
 	if err != nil {
-		return err
+		return d.ended(f, s.reason(err))
 	}
 	if err := s.ch.Close(); err != nil {
 		return err

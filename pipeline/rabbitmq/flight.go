@@ -34,6 +34,7 @@ type flight struct {
 	*drain
 	session *session
 	worked  func()
+	taken   int // deliveries
 
 	answers  chan answer // has room for all that can be in flight, so that whoever sends never waits
 	inFlight int         // published, without an answer
@@ -59,15 +60,19 @@ func (f *flight) stop() {
 	f.tick.Stop()
 }
 
-// run returns when the work is done, or ctx has ended, and nothing is in flight. finished says that the queue is empty.
+// run returns when the work is done, or ctx has ended, and nothing is in flight; and errMore to go on with another session.
+// finished says that the queue is empty.
 func (f *flight) run(ctx context.Context, deliveries <-chan amqp.Delivery) (finished bool, err error) {
 	done, stopping := ctx.Done(), false
 	for {
 		if f.inFlight == 0 && (stopping || len(f.again) == 0 && (finished || f.full())) {
 			return finished && !stopping, nil
 		}
+		if f.past() && f.inFlight == 0 && len(f.again) == 0 {
+			return false, errMore
+		}
 		in := deliveries
-		if stopping || finished || f.full() || len(f.again) > 0 {
+		if stopping || finished || f.full() || f.past() || len(f.again) > 0 {
 			in = nil
 		}
 		select {
@@ -108,6 +113,7 @@ func (f *flight) full() bool {
 func (f *flight) take(ctx context.Context, d amqp.Delivery) error {
 	f.worked()
 	f.idle.Reset(f.Idle)
+	f.taken++
 	f.counts.Delivered++
 	if d.Redelivered {
 		f.counts.Redelivered++

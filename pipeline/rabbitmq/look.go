@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"arrakis/pipeline/contract"
 )
@@ -57,6 +58,9 @@ func (p *Preview) fill(ctx context.Context, o *Options) error {
 	for range min(cmp.Or(o.Limit, 100), maxLook) {
 		d, ok, err := s.ch.Get(o.Queue, false)
 		if err != nil {
+			if isUnreadable(s.reason(err)) {
+				return fmt.Errorf("after %d messages that can be read: %w", len(p.Messages), errUnreadable)
+			}
 			return err
 		}
 		if !ok || ctx.Err() != nil {

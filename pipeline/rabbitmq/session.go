@@ -52,6 +52,17 @@ func (s *session) lost() error {
 	return errors.New("the connection was lost")
 }
 
+// reason is why the channel ended, if it has, in place of an error that only says that it has.
+func (s *session) reason(err error) error {
+	if !s.ch.IsClosed() && !s.conn.IsClosed() {
+		return err
+	}
+	if e := <-s.closed; e != nil { // it is closed with the channel
+		return e
+	}
+	return err
+}
+
 // maxRefusals is how often in a row RabbitMQ may refuse a session, or end it at once, before that is an error: a node that
 // starts again does not know its queues at first.
 const maxRefusals = 10
