@@ -98,15 +98,7 @@ func (d *DB) takeAudit(ctx context.Context, m store.Mirror) error {
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		batch := &pgx.Batch{}
-		for i := range entries {
-			e := &entries[i]
-			batch.Queue(`INSERT INTO arrakis.audit (at, type, target, actor, from_where, request_id, source, before, after, redis_id)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9::json, $10) ON CONFLICT DO NOTHING`,
-				time.UnixMilli(min(e.At.UnixMilli(), lastMilli)), clean(string(e.Type)), clean(e.Target), clean(e.Actor),
-				clean(e.From), clean(e.RequestID), clean(e.Source), null(e.Before.JSON()), null(e.After.JSON()), clean(e.ID))
-		}
-		if err := d.readError(ctx, d.pool.SendBatch(ctx, batch).Close()); err != nil {
+		if err := d.addAudit(ctx, entries); err != nil {
 			return fmt.Errorf("move the audit log from Redis to PostgreSQL: %w", err)
 		}
 		if err := m.DropAudit(ctx, entries); err != nil {
@@ -118,6 +110,21 @@ func (d *DB) takeAudit(ctx context.Context, m store.Mirror) error {
 	}
 }
 
+// addAudit adds entries of Redis.
+func (d *DB) addAudit(ctx context.Context, entries []store.AuditEntry) error {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	batch := &pgx.Batch{}
+	for i := range entries {
+		e := &entries[i]
+		batch.Queue(`INSERT INTO arrakis.audit (at, type, target, actor, from_where, request_id, source, before, after, redis_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9::json, $10) ON CONFLICT DO NOTHING`,
+			time.UnixMilli(min(e.At.UnixMilli(), lastMilli)), clean(string(e.Type)), clean(e.Target), clean(e.Actor),
+			clean(e.From), clean(e.RequestID), clean(e.Source), null(e.Before.JSON()), null(e.After.JSON()), clean(e.ID))
+	}
+	return d.readError(ctx, d.pool.SendBatch(ctx, batch).Close())
+}
+
 // clean is what PostgreSQL can keep of a text. Other writers may have put anything into the log in Redis.
 func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), maxAuditColumn)], ""), "\x00", "")
@@ -126,14 +133,21 @@ func clean(s string) string {
 // prune removes entries of the audit log that are older than they are kept, a part at a time.
 func (d *DB) prune(ctx context.Context) error {
 	for {
-		tag, err := d.pool.Exec(ctx, `DELETE FROM arrakis.audit WHERE seq IN
-			(SELECT seq FROM arrakis.audit WHERE at < clock_timestamp() - $1::interval ORDER BY at LIMIT 10000)`, d.retention)
-		if err := d.readError(ctx, err); err != nil {
+		entries, err := d.prunePart(ctx)
+		if err != nil {
 			return fmt.Errorf("remove old entries of the audit log: %w", err)
 		}
-		if tag.RowsAffected() == 0 {
+		if entries == 0 {
 			return nil
 		}
-		d.log.InfoContext(ctx, "removed old entries of the audit log", "entries", tag.RowsAffected())
+		d.log.InfoContext(ctx, "removed old entries of the audit log", "entries", entries)
 	}
+}
+
+func (d *DB) prunePart(ctx context.Context) (entries int64, err error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	tag, err := d.pool.Exec(ctx, `DELETE FROM arrakis.audit WHERE seq IN
+		(SELECT seq FROM arrakis.audit WHERE at < clock_timestamp() - $1::interval ORDER BY at LIMIT 10000)`, d.retention)
+	return tag.RowsAffected(), d.readError(ctx, err)
 }

@@ -79,14 +79,14 @@ func (r *Report) Total() (n int) {
 // differs counts only if it still does a moment later, and no change of it is on its way. To repair, it waits while another
 // process fills Redis, compares, or moves documents to it.
 func (d *DB) Compare(ctx context.Context, m store.Mirror, o CompareOptions) (r Report, err error) {
-	run := func() (err error) {
+	run := func(ctx context.Context) (err error) {
 		if err = d.usable(ctx, m); err == nil {
 			r, err = d.compareAll(ctx, m, o)
 		}
 		return err
 	}
 	if o.Repair == RepairNone {
-		err = run()
+		err = run(ctx)
 	} else {
 		err = d.afterOthers(ctx, run)
 	}
@@ -253,6 +253,8 @@ func driftOf(kept *store.Copy, has store.Stored) Drift {
 // copies reads documents, in the order of names, also those that are deleted or were never there. pending says which have a
 // change that Redis does not have yet.
 func (d *DB) copies(ctx context.Context, names []store.Name) (copies []store.Copy, pending []bool, err error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	kinds, ids := columns(names)
 	rows, _ := d.pool.Query(ctx, `SELECT coalesce(d.doc::text, ''), coalesce(d.version, 0),
 			EXISTS (SELECT FROM arrakis.outbox o WHERE o.kind = n.kind AND o.id = n.id)

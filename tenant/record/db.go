@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,11 @@ const (
 	minConnections = 2
 	// answerTimeout bounds the wait for an answer of PostgreSQL to a writer or reader.
 	answerTimeout = 5 * time.Second
+	// patience bounds the wait for an answer about many documents or entries.
+	patience = time.Minute
+	// keepAlive is how often a connection is tried on which nothing comes. One that does not answer nine times is closed, also
+	// while another process is waited for, which nothing else bounds.
+	keepAlive = 10 * time.Second
 	// closeTimeout bounds the wait for connections to be closed.
 	closeTimeout = time.Second
 	// awayFor is for how long after a failure PostgreSQL counts as away without being asked, so that whoever has little
@@ -94,6 +100,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > answerTimeout {
 		config.ConnConfig.ConnectTimeout = answerTimeout
 	}
+	config.ConnConfig.DialFunc = (&net.Dialer{KeepAlive: keepAlive}).DialContext
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "arrakis"
 	}
@@ -165,7 +172,12 @@ func (d *DB) Ping(ctx context.Context) error {
 // errSlow is why a context of timed has ended that its caller did not end.
 var errSlow = errors.New("no answer within " + answerTimeout.String())
 
-// timed is a context for one answer of PostgreSQL.
+// timed is a context for one answer of PostgreSQL. If none comes, PostgreSQL counts as away.
 func timed(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, answerTimeout, errSlow)
+}
+
+// patient is a context for one answer about many documents or entries. If none comes, that says nothing of PostgreSQL.
+func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, patience)
 }

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"arrakis/tenant/store"
 )
 
@@ -18,8 +16,6 @@ const (
 	keepEvery = time.Second
 	// compareEvery is the time between two comparisons of all documents, and between two looks for old audit entries.
 	compareEvery = time.Hour
-	// rebuildLock is the ID of the advisory lock that a process holds while it fills Redis, compares, or moves documents to it.
-	rebuildLock = 0x6172726b_00000003
 )
 
 // Run carries changes to Redis, and keeps Redis as it must be, until ctx ends; then it returns nil. While PostgreSQL or
@@ -114,6 +110,8 @@ func (d *DB) adopt(ctx context.Context, m store.Mirror, owner, id string) error 
 		_, undo := m.SetOwner(context.WithoutCancel(ctx), id, "", 0)
 		return errors.Join(err, undo)
 	}
+	ctx, cancel := timed(ctx)
+	defer cancel()
 	tag, err := d.pool.Exec(ctx, `UPDATE arrakis.record SET state = 'active', since = clock_timestamp() WHERE state = 'new'`)
 	if err == nil && tag.RowsAffected() > 0 {
 		d.log.InfoContext(ctx, "PostgreSQL is the system of record from now on", "database", id)
@@ -133,7 +131,7 @@ func empty(ctx context.Context, m store.Mirror) error {
 
 // rebuild fills a Redis that has lost its copies, if no other process does.
 func (k *keeper) rebuild(ctx context.Context, id string) error {
-	return k.db.alone(ctx, func() error {
+	return k.db.alone(ctx, func(ctx context.Context) error {
 		if owner, err := k.mirror.Owner(ctx); err != nil || owner == id {
 			return err // another process has filled it meanwhile
 		}
@@ -172,7 +170,7 @@ func (k *keeper) compare(ctx context.Context, self *self) error {
 	if k.due.IsZero() && self.now.Sub(self.compared) < compareEvery {
 		return nil
 	}
-	return k.db.alone(ctx, func() error {
+	return k.db.alone(ctx, func(ctx context.Context) error {
 		now, err := k.db.self(ctx)
 		if err == nil {
 			err = inactive(now.state) // it may have moved meanwhile
@@ -196,35 +194,16 @@ func (k *keeper) compareNow(ctx context.Context, began time.Time) error {
 	if _, err := k.db.compareAll(ctx, k.mirror, CompareOptions{Repair: RepairBehind}); err != nil {
 		return err
 	}
-	_, err := k.db.pool.Exec(ctx, `UPDATE arrakis.record SET compared = $1`, began)
-	if err := k.db.writeError(ctx, err); err != nil {
+	if err := k.db.setCompared(ctx, began); err != nil {
 		return err
 	}
 	return k.db.prune(ctx)
 }
 
-// alone runs f if no other process has the lock, and otherwise does nothing.
-func (d *DB) alone(ctx context.Context, f func() error) error {
-	return d.locked(ctx, `SELECT pg_try_advisory_xact_lock($1)`, f)
-}
-
-// afterOthers runs f when no other process has the lock.
-func (d *DB) afterOthers(ctx context.Context, f func() error) error {
-	return d.locked(ctx, `SELECT true FROM pg_advisory_xact_lock($1)`, f)
-}
-
-// locked runs f if lock, a query, says that this process has the lock of rebuildLock.
-func (d *DB) locked(ctx context.Context, lock string, f func() error) error {
-	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		// A process that is frozen does not keep the others from it for ever.
-		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '10min'`); err != nil {
-			return d.readError(ctx, err)
-		}
-		var got bool
-		err := tx.QueryRow(ctx, lock, int64(rebuildLock)).Scan(&got)
-		if err != nil || !got {
-			return d.readError(ctx, err)
-		}
-		return f()
-	})
+// setCompared tells the other processes since when all was compared.
+func (d *DB) setCompared(ctx context.Context, began time.Time) error {
+	ctx, cancel := timed(ctx)
+	defer cancel()
+	_, err := d.pool.Exec(ctx, `UPDATE arrakis.record SET compared = $1`, began)
+	return d.writeError(ctx, err)
 }

@@ -179,6 +179,8 @@ func (d *DB) migrated(ctx context.Context) (there bool, err error) {
 // pending reports whether a migration is not applied. Unlike goose, it changes nothing, so that a user without the right
 // to make tables can ask.
 func (d *DB) pending(ctx context.Context) (bool, error) {
+	ctx, cancel := timed(ctx)
+	defer cancel()
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
 		return false, err

@@ -95,7 +95,7 @@ func (mv *move) tables(ctx context.Context) error {
 // longer in force there.
 func (d *DB) MoveToRedis(ctx context.Context, m store.Mirror, o MoveOptions) (Moved, error) {
 	mv := newMove(d, m, o)
-	err := d.afterOthers(ctx, func() error { return mv.toRedis(ctx) })
+	err := d.afterOthers(ctx, mv.toRedis)
 	return mv.moved, err
 }
 
@@ -184,7 +184,9 @@ func hold(ctx context.Context, m store.Mirror, owner, moving string) (held conte
 
 // setState says whether documents are changed in this database.
 func (d *DB) setState(ctx context.Context, state string) error {
-	_, err := d.pool.Exec(context.WithoutCancel(ctx), `UPDATE arrakis.record SET state = $1, since = clock_timestamp()`, state)
+	ctx, cancel := timed(context.WithoutCancel(ctx))
+	defer cancel()
+	_, err := d.pool.Exec(ctx, `UPDATE arrakis.record SET state = $1, since = clock_timestamp()`, state)
 	if err := d.writeError(ctx, err); err != nil {
 		return fmt.Errorf("say in PostgreSQL that the tenants are %s: %w; repeat the move", state, err)
 	}

@@ -91,6 +91,8 @@ func (mv *move) put(ctx context.Context, names []store.Name, texts []string, num
 		}
 		return changed, err
 	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	kinds, ids := columns(names)
 	tag, err := mv.db.pool.Exec(ctx, `INSERT INTO arrakis.documents AS d (kind, id, doc, version, updated_at)
 		SELECT kind, id, doc::json, greatest(`+clockVersion+`, number + 1), clock_timestamp()
@@ -132,6 +134,8 @@ func (mv *move) deleteOthers(ctx context.Context) error {
 		if len(gone) == 0 || mv.o.DryRun {
 			return nil
 		}
+		ctx, cancel := patient(ctx)
+		defer cancel()
 		kinds, ids := columns(gone)
 		_, err = mv.db.pool.Exec(ctx, `UPDATE arrakis.documents AS d
 			SET doc = NULL, version = greatest(`+clockVersion+`, d.version + 1), updated_at = clock_timestamp()
@@ -175,6 +179,8 @@ func (mv *move) out(ctx context.Context, state string) error {
 
 // awaitWriters waits until writers have ended that have seen another state of the database.
 func (d *DB) awaitWriters(ctx context.Context) error {
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	_, err := d.pool.Exec(ctx, `DO $$ BEGIN LOCK TABLE arrakis.documents IN SHARE ROW EXCLUSIVE MODE; END $$`)
 	return d.readError(ctx, err)
 }

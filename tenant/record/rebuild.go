@@ -28,7 +28,7 @@ func (d *DB) Rebuild(ctx context.Context, m store.Mirror, progress Progress) (do
 	if err := d.usable(ctx, m); err != nil {
 		return 0, err
 	}
-	err = d.afterOthers(ctx, func() (err error) {
+	err = d.afterOthers(ctx, func(ctx context.Context) (err error) {
 		documents, err = d.fill(ctx, m, progress)
 		return err
 	})
@@ -142,6 +142,8 @@ func (p Progress) tell(done, all int) {
 
 // count is how many documents there are.
 func (d *DB) count(ctx context.Context) (n int, err error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	err = d.pool.QueryRow(ctx, `SELECT count(*) FROM arrakis.documents WHERE doc IS NOT NULL AND kind = ANY($1)`, store.Kinds()).Scan(&n)
 	return n, d.readError(ctx, err)
 }
@@ -150,22 +152,27 @@ func (d *DB) count(ctx context.Context) (n int, err error) {
 func (d *DB) walk(ctx context.Context, f func([]store.Copy) error) error {
 	var last store.Name
 	for {
-		rows, _ := d.pool.Query(ctx, `SELECT kind, id, doc::text, version FROM arrakis.documents
-			WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL AND kind = ANY($4) ORDER BY kind, id LIMIT $3`,
-			string(last.Kind), last.ID, fillBatch, store.Kinds()) // CollectRows returns the error
-		copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c store.Copy, err error) {
-			err = r.Scan(&c.Name.Kind, &c.Name.ID, &c.Text, &c.Number)
-			return c, err
-		})
-		if err := d.readError(ctx, err); err != nil {
+		copies, err := d.part(ctx, last)
+		if err != nil || len(copies) == 0 {
 			return err
-		}
-		if len(copies) == 0 {
-			return nil
 		}
 		last = copies[len(copies)-1].Name
 		if err := f(copies); err != nil {
 			return err
 		}
 	}
+}
+
+// part reads the first documents behind last, by kind and ID.
+func (d *DB) part(ctx context.Context, last store.Name) ([]store.Copy, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	rows, _ := d.pool.Query(ctx, `SELECT kind, id, doc::text, version FROM arrakis.documents
+		WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL AND kind = ANY($4) ORDER BY kind, id LIMIT $3`,
+		string(last.Kind), last.ID, fillBatch, store.Kinds()) // CollectRows returns the error
+	copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c store.Copy, err error) {
+		err = r.Scan(&c.Name.Kind, &c.Name.ID, &c.Text, &c.Number)
+		return c, err
+	})
+	return copies, d.readError(ctx, err)
 }
