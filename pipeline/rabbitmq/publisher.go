@@ -21,6 +21,7 @@ const (
 	unknown   published = iota // no answer: RabbitMQ may have it or not
 	confirmed                  // a queue has it, on disk if it is durable
 	returned                   // no queue takes it
+	refused                    // a queue does not take it now, as when it is at its bound
 )
 
 // publisher publishes messages on a session, with mandatory and publisher confirms.
@@ -69,8 +70,10 @@ func (p *publisher) publish(ctx context.Context, messages []jetstream.Msg) ([]pu
 		case failed != nil:
 		case err != nil:
 			failed = fmt.Errorf("RabbitMQ has not confirmed in time: %w", err)
-		default: // refused, or the channel has ended
-			failed = p.ended()
+		case p.ch.IsClosed():
+			failed = p.lost()
+		default:
+			results[i] = refused
 		}
 	}
 	// RabbitMQ returns a message before it confirms it, and the library hands over both in that order.
@@ -88,14 +91,6 @@ func (p *publisher) publish(ctx context.Context, messages []jetstream.Msg) ([]pu
 			return results, failed
 		}
 	}
-}
-
-// ended is why a message was not confirmed.
-func (p *publisher) ended() error {
-	if p.ch.IsClosed() {
-		return p.lost()
-	}
-	return fmt.Errorf("RabbitMQ has not taken a message: is the queue at its bound, with x-overflow: reject-publish?")
 }
 
 // publishingOf is the message for RabbitMQ, and its place in its stream. The body is as it is. Properties that came from

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,9 +26,9 @@ type ReverseOptions struct {
 	RoutingKey string
 	// Batch is how many messages are on their way at once, 1 to 1,000. Defaults to 500.
 	Batch int
-	// Idle is for how long nothing must have come until Reverse returns although workers that were killed still hold
-	// messages, at least 100 ms. JetStream gives these out after the ack wait of their kind, from 15 s to 5 min. Defaults to
-	// 1 minute.
+	// Idle is for how long RabbitMQ must have confirmed nothing until Reverse returns although messages are left, at least
+	// 100 ms: workers that were killed still hold them, and JetStream gives them out after the ack wait of their kind, from
+	// 15 s to 5 min; or RabbitMQ takes no more. Defaults to 1 minute.
 	Idle time.Duration
 	// Limit is how many messages are taken at most. 0: all.
 	Limit  int
@@ -53,6 +54,9 @@ var (
 	ErrWorkers = errors.New("workers read these messages: stop them first")
 	// ErrReturned means that RabbitMQ has returned messages because no queue takes them. They are still in the stream.
 	ErrReturned = errors.New("no queue takes messages of this exchange and routing key")
+	// ErrFull means that RabbitMQ has refused messages for as long as Idle. They are still in the stream.
+	ErrFull = errors.New("RabbitMQ takes no more messages, as when a queue is at its bound (max-length with x-overflow: reject-publish): " +
+		"start its consumers or raise the bound, then run the same command again; what was not confirmed waits in NATS")
 )
 
 func (o *ReverseOptions) validate() error {
@@ -72,7 +76,7 @@ func (o *ReverseOptions) validate() error {
 // Reverse moves what waits in a stream to RabbitMQ, through the durable consumers of the workers, which must not run: it
 // returns [ErrWorkers] if they do. So it takes nothing that a worker holds. It returns nil when nothing is left, Limit is
 // reached or ctx has ended; ReverseCounts say what is left. What waits in RETRY, and in lanes of OVERFLOW, stays there.
-// After [ErrReturned] and every other error, what was not confirmed is in the stream. A message may come to RabbitMQ twice.
+// After [ErrReturned], [ErrFull] and every other error, what was not confirmed is in the stream. A message may come to RabbitMQ twice.
 func Reverse(ctx context.Context, o ReverseOptions) (ReverseCounts, error) {
 	o.Batch, o.Idle = cmp.Or(o.Batch, 500), cmp.Or(o.Idle, time.Minute)
 	if o.Logger == nil {
@@ -115,7 +119,8 @@ type reverse struct {
 	counts    ReverseCounts
 	said      time.Time // when Progress was last called
 	away      bool      // NATS has not answered since it last failed to
-	pauses    pauses
+	pauses    pauses    // of NATS
+	full      full
 }
 
 // look counts what is left. After an error the count is the one before.
@@ -146,11 +151,26 @@ func (r *reverse) natsFails(ctx context.Context, err error) error {
 		r.away = true
 		r.Logger.WarnContext(ctx, "NATS does not answer: asking again", "err", err)
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(r.pauses.next()):
-	}
+	r.pauses.wait(ctx)
 	return nil
+}
+
+// full is that RabbitMQ refuses messages. It logs when that begins and when it ends.
+type full struct {
+	since  time.Time // zero while all are taken
+	pauses pauses
+}
+
+// takes is told whether RabbitMQ has taken all it was given.
+func (r *reverse) takes(all bool) {
+	switch was := !r.full.since.IsZero(); {
+	case all && was:
+		r.Logger.Info("RabbitMQ takes messages again", "after", time.Since(r.full.since).Round(time.Second))
+		r.full = full{}
+	case !all && !was:
+		r.full.since = time.Now()
+		r.Logger.Warn("RabbitMQ takes no more: is the queue at its bound? Messages wait in NATS and are tried again")
+	}
 }
 
 // use moves messages by way of a session until the work is done, which is nil, or the session is lost.
@@ -161,16 +181,21 @@ func (r *reverse) use(ctx context.Context, s *session, worked func()) error {
 		return err
 	}
 	for began := time.Now(); ; {
-		moved := 0
+		confirmed, moved, refused := r.counts.Confirmed, 0, false
 		for _, c := range r.consumers {
 			n, err := r.batch(ctx, c, p)
-			if err != nil {
+			moved += n
+			if errors.Is(err, ErrFull) {
+				refused = true
+			} else if err != nil {
 				return err
 			}
-			moved += n
 		}
 		if moved > 0 {
 			worked()
+			r.takes(!refused)
+		}
+		if r.counts.Confirmed > confirmed {
 			began = time.Now()
 		}
 		if r.Limit > 0 && r.counts.Acked >= uint64(r.Limit) || ctx.Err() != nil {
@@ -182,12 +207,18 @@ func (r *reverse) use(ctx context.Context, s *session, worked func()) error {
 			}
 			continue
 		}
-		if r.counts.Left == 0 || time.Since(began) > r.Idle {
-			return nil
-		}
 		if r.Progress != nil && time.Since(r.said) > progressEvery {
 			r.said = time.Now()
 			r.Progress(r.counts)
+		}
+		switch over := time.Since(began) > r.Idle; {
+		case over && refused:
+			return finalError{ErrFull}
+		case over || r.counts.Left == 0:
+			return nil
+		}
+		if refused {
+			r.full.pauses.wait(ctx)
 		}
 	}
 }
@@ -195,7 +226,7 @@ func (r *reverse) use(ctx context.Context, s *session, worked func()) error {
 // fetchWait is how long a pull waits for the first message.
 const fetchWait = time.Second
 
-// batch moves a batch of messages of a consumer, and returns how many there were.
+// batch moves a batch of messages of a consumer, and returns how many there were. After ErrFull it may be called again.
 func (r *reverse) batch(ctx context.Context, c jetstream.Consumer, p *publisher) (int, error) {
 	size := r.Batch
 	if r.Limit > 0 {
@@ -226,8 +257,12 @@ func (r *reverse) batch(ctx context.Context, c jetstream.Consumer, p *publisher)
 	if flushed := r.NATS.FlushWithContext(ctx); err == nil && flushed != nil {
 		r.Logger.WarnContext(ctx, "acknowledgements may be lost: these messages come to RabbitMQ again", "err", flushed)
 	}
-	if err == nil && r.counts.Returned > 0 {
+	switch {
+	case err != nil:
+	case r.counts.Returned > 0:
 		err = finalError{fmt.Errorf("exchange %q, routing key %q: %w", r.Exchange, r.RoutingKey, ErrReturned)}
+	case slices.Contains(results, refused):
+		err = ErrFull
 	}
 	return len(messages), err
 }

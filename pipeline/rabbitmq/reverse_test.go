@@ -162,40 +162,6 @@ func TestReverseBesideWorkers(t *testing.T) {
 	}
 }
 
-// A queue at its bound refuses: nothing is acknowledged in JetStream. Once there is room, all go back.
-func TestReverseRefused(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")
-	b.send(t, commands(30)...)
-	b.drainAll(t, b.options())
-	ch := b.rabbit.Channel(t)
-	small := b.queue + "-small"
-	if _, err := ch.QueueDeclare(small, true, false, false, false, amqp.Table{"x-max-length": int32(10), "x-overflow": "reject-publish"}); err != nil {
-		t.Fatal(err)
-	}
-	o := b.back()
-	o.RoutingKey = small
-	done := make(chan struct{})
-	var counts ReverseCounts
-	var err error
-	go func() { defer close(done); counts, err = Reverse(t.Context(), o) }()
-	came := 0
-	for came < 30 {
-		testserver.Eventually(t, "a message comes", func() bool {
-			_, ok, err := ch.Get(small, true)
-			return ok && err == nil
-		})
-		came++
-	}
-	<-done
-	if err != nil || counts.Acked != 30 || counts.Left != 0 {
-		t.Errorf("%+v, %v", counts, err)
-	}
-	if _, err := ch.QueueDelete(small, false, false, false); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestLook(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "classic")

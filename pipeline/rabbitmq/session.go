@@ -82,6 +82,16 @@ func (p *pauses) next() time.Duration {
 	return p.last - rand.N(p.last/4) //nolint:gosec // jitter
 }
 
+// wait waits for the next pause to pass. It returns false if ctx ends before.
+func (p *pauses) wait(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(p.next()):
+		return true
+	}
+}
+
 // sessions runs use with one session after the other.
 type sessions struct {
 	server Server
@@ -127,10 +137,8 @@ func (r *sessions) run(ctx context.Context) error {
 			r.away = true
 			r.log.WarnContext(ctx, "RabbitMQ fails: connecting again", "err", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !r.pauses.wait(ctx) {
 			return nil
-		case <-time.After(r.pauses.next()):
 		}
 	}
 }
