@@ -22,7 +22,7 @@ import (
 func TestMigration(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, testserver.SharedRabbitMQ(t), "quorum")
-	m := &migration{bed: b, rdb: testserver.Redis(t).Client(t), old: map[string]int{}, new: map[string]int{}}
+	m := &migration{bed: b, rdb: testserver.Redis(t).Client(t), more: make(chan struct{}, 1), old: map[string]int{}, new: map[string]int{}}
 	m.allowTenants(t)
 	m.publishTo(m.toRabbitMQ(t))
 	stopOld := m.startOldConsumer(t)
@@ -92,6 +92,8 @@ type migration struct {
 	send      atomic.Pointer[func(context.Context, amqp.Publishing) error]
 	published atomic.Int64 // IDs below it are confirmed, or sent just now
 
+	more chan struct{} // gets a token when a check was handled, if it has none
+
 	mu       sync.Mutex // protects the fields below
 	old, new map[string]int
 }
@@ -150,6 +152,11 @@ func (m *migration) startPublishing(t *testing.T) (stop func()) {
 		for ctx.Err() == nil {
 			if m.missing() < 40 {
 				m.sendChecks(t, *m.send.Load(), 1)
+				continue
+			}
+			select {
+			case <-m.more:
+			case <-ctx.Done():
 			}
 		}
 	})
@@ -170,8 +177,12 @@ func (m *migration) sendChecks(t *testing.T, send func(context.Context, amqp.Pub
 // handled is told of each check that was handled.
 func (m *migration) handled(by map[string]int, id string) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	by[id]++
+	m.mu.Unlock()
+	select {
+	case m.more <- struct{}{}:
+	default:
+	}
 }
 
 // missing is how many checks were published and not handled yet.
