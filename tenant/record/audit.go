@@ -38,7 +38,7 @@ func (d *DB) Audit(ctx context.Context, q store.AuditQuery) (store.AuditPage, er
 	if err != nil {
 		return store.AuditPage{}, err
 	}
-	ctx, cancel := timed(ctx)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout) // and not timed: a log that is slow to read says nothing of PostgreSQL
 	defer cancel()
 	limit := min(cmp.Or(max(q.Limit, 0), 100), store.MaxListLimit)
 	targets := q.Targets
@@ -49,7 +49,10 @@ func (d *DB) Audit(ctx context.Context, q store.AuditQuery) (store.AuditPage, er
 	if !q.Since.IsZero() {
 		since = &q.Since
 	}
-	rows, _ := d.pool.Query(ctx, readAudit, string(q.Type), targets, at, seq, since, store.MaxAudited, limit+1) // CollectRows returns the error
+	// Not prepared: after five runs PostgreSQL may settle on one plan for all queries, which reads the whole log for a target
+	// that it could find by an index. Of 2,000,000 entries, that takes 300 ms in place of 0.6 ms.
+	rows, _ := d.pool.Query(ctx, readAudit, pgx.QueryExecModeExec, string(q.Type), targets,
+		at, seq, since, store.MaxAudited, limit+1) // CollectRows returns the error
 	entries, err := pgx.CollectRows(rows, scanEntry)
 	if err := d.readError(ctx, err); err != nil {
 		return store.AuditPage{}, fmt.Errorf("read the audit log: %w", err)

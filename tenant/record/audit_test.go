@@ -2,9 +2,11 @@ package record_test
 
 import (
 	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
@@ -47,5 +49,24 @@ func TestHostileAudit(t *testing.T) {
 	}
 	if rest, err = s.Audit(t.Context(), store.AuditQuery{Cursor: rest.Cursor}); err != nil || len(rest.Entries) != 2 {
 		t.Errorf("the pages behind it: %d entries, %v", len(rest.Entries), err)
+	}
+}
+
+// TestSlowAudit: that the audit log is slow to read does not keep anybody from changing documents.
+func TestSlowAudit(t *testing.T) {
+	t.Parallel()
+	url := testserver.PostgresDatabase(t)
+	d := open(t, url)
+	if _, err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := testserver.ConnectPostgres(t, url).Exec(t.Context(), "BEGIN; LOCK TABLE arrakis.audit", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Audit(t.Context(), store.AuditQuery{}); !errors.Is(err, store.ErrAway) {
+		t.Errorf("Audit: %v", err)
+	}
+	if _, err := d.Read(t.Context(), store.Name{Kind: store.KindTiers}); errors.Is(err, store.ErrAway) {
+		t.Errorf("Read: %v", err)
 	}
 }
