@@ -125,7 +125,12 @@ func (d *DB) write(ctx context.Context, c store.Change) (number int64, err error
 		return 0, err
 	}
 	e := c.Entry(was.text, next)
-	err = d.pool.QueryRow(ctx, writeRow, string(c.Name.Kind), c.Name.ID, null(next), was.number, now,
+	conn, err := d.pool.Acquire(ctx)
+	if err != nil { // so nothing was sent
+		return 0, d.readError(ctx, err)
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, writeRow, string(c.Name.Kind), c.Name.ID, null(next), was.number, now,
 		string(e.Type), e.Target, e.Actor, e.From, e.RequestID, e.Source, null(e.Before.Text), null(e.After.Text)).Scan(&number)
 	if errors.Is(err, pgx.ErrNoRows) || raced(err) { // another writer was faster, or the state has changed
 		return 0, store.ErrRaced
