@@ -57,7 +57,7 @@ type Report struct {
 	Kinds     map[store.Kind]int `json:"kinds"`     // of them, by kind
 	Drift     map[Drift]int      `json:"drift"`     // how many documents have it, before the repair; those without are left out
 	Repaired  int                `json:"repaired"`
-	Pending   int                `json:"pending"` // documents whose last change is still in the outbox
+	Pending   int                `json:"pending"` // documents whose last change is still on its way
 	Named     []Named            `json:"named"`   // some of those with drift
 }
 
@@ -95,6 +95,9 @@ func (d *DB) Compare(ctx context.Context, m store.Mirror, o CompareOptions) (r R
 
 // compareAll is Compare in any state of the database.
 func (d *DB) compareAll(ctx context.Context, m store.Mirror, o CompareOptions) (Report, error) {
+	if err := d.tellAgain(ctx, m); err != nil {
+		return Report{}, err
+	}
 	all, err := d.count(ctx)
 	if err != nil {
 		return Report{}, err
@@ -175,23 +178,29 @@ func (c *comparison) extra(ctx context.Context, names []store.Name) error {
 // settle looks at documents again that may have drift, until it is certain, and repairs it.
 func (c *comparison) settle(ctx context.Context, suspects []store.Name) error {
 	for round := 1; len(suspects) > 0; round++ {
-		// Redis first: so what PostgreSQL has is at least as new.
+		// PostgreSQL before and after Redis: if a document is the same there both times, and no change of it was on its way,
+		// Redis had that document in between, or never gets it.
+		before, waited, err := c.db.copies(ctx, suspects)
+		if err != nil {
+			return err
+		}
 		stored, err := c.mirror.Stored(ctx, suspects)
 		if err != nil {
 			return err
 		}
-		copies, pending, err := c.db.copies(ctx, suspects)
+		copies, waits, err := c.db.copies(ctx, suspects)
 		if err != nil {
 			return err
 		}
 		var again []store.Name
 		for i := range copies {
 			drift := driftOf(&copies[i], stored[i])
+			pending := waited[i] || waits[i] || before[i].Number != copies[i].Number
 			switch {
 			case drift == "":
-			case pending[i] && round < settleRounds:
+			case pending && round < settleRounds:
 				again = append(again, suspects[i])
-			case pending[i]:
+			case pending:
 				c.report.Pending++
 			default:
 				if err := c.found(ctx, &copies[i], stored[i], drift); err != nil {
@@ -212,11 +221,23 @@ func (c *comparison) found(ctx context.Context, kept *store.Copy, has store.Stor
 	if len(c.report.Named) < maxNamed {
 		c.report.Named = append(c.report.Named, Named{Document: kept.Name.String(), Drift: drift})
 	}
-	repaired, err := 0, error(nil)
-	switch {
-	case c.repair == RepairAll:
+	if c.repair != RepairAll && (c.repair != RepairBehind || drift != DriftMissing && drift != DriftOlder) {
+		return nil
+	}
+	c.db.untold.Store(true) // also if the answer of Redis is lost
+	if err := c.mend(ctx, kept, has); err != nil {
+		return fmt.Errorf("repair %s: %w; run `arrakis reload` when Redis answers, so that workers read what is repaired already", kept.Name, err)
+	}
+	c.db.untold.Store(false)
+	return nil
+}
+
+// mend gives Redis what PostgreSQL has of a document, and tells every process.
+func (c *comparison) mend(ctx context.Context, kept *store.Copy, has store.Stored) (err error) {
+	repaired := 0
+	if c.repair == RepairAll {
 		repaired, err = c.mirror.Replace(ctx, has, *kept)
-	case c.repair == RepairBehind && (drift == DriftMissing || drift == DriftOlder):
+	} else {
 		repaired, err = c.mirror.Apply(ctx, []store.Copy{*kept})
 	}
 	if err != nil || repaired == 0 {
@@ -224,6 +245,19 @@ func (c *comparison) found(ctx context.Context, kept *store.Copy, has store.Stor
 	}
 	c.report.Repaired++
 	return c.mirror.Announce(ctx, []store.Copy{*kept})
+}
+
+// tellAgain tells every process to read all documents, if an earlier comparison may have repaired one and told nobody: this
+// one finds no drift of it.
+func (d *DB) tellAgain(ctx context.Context, m store.Mirror) error {
+	if !d.untold.Load() {
+		return nil
+	}
+	err := m.ReloadAll(ctx)
+	if err == nil {
+		d.untold.Store(false)
+	}
+	return err
 }
 
 // driftOf says how what Redis has differs from what PostgreSQL has, "" if it does not.

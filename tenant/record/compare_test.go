@@ -1,11 +1,15 @@
 package record_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"arrakis/loadtest/testserver"
 	"arrakis/tenant"
@@ -107,4 +111,76 @@ func TestBackupBeforeADeletion(t *testing.T) {
 		t.Errorf("%+v, %v", tenants, err)
 	}
 	wantNoDrift(t, d, st.Mirror())
+}
+
+// around is a hook of a client of Redis that calls a function before and after documents are read.
+type around func()
+
+func (around) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (around) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f around) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() != "get" {
+			return next(ctx, cmds)
+		}
+		f()
+		err := next(ctx, cmds)
+		f()
+		return err
+	}
+}
+
+// TestChangedWhileCompared: a document is changed, and is in Redis, between any two looks at it. That is no drift.
+func TestChangedWhileCompared(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testserver.PostgresDatabase(t))
+	st := s.process(t, s.redis.Addr())
+	changes := 4
+	rdb := s.redis.Client(t)
+	rdb.AddHook(around(func() {
+		if changes--; changes < 0 {
+			return
+		}
+		if _, _, err := st.UpgradeTier(t.Context(), "acme", []tenant.Tier{tenant.Pro, tenant.Enterprise}[changes%2]); err != nil {
+			t.Error(err)
+		}
+	}))
+	if _, _, err := st.UpgradeTier(t.Context(), "acme", tenant.Pro); err != nil {
+		t.Fatal(err)
+	}
+	wantNoDrift(t, open(t, s.url), store.New(rdb, store.Options{}).Mirror())
+	if changes > 0 {
+		t.Errorf("%d changes were not made", changes)
+	}
+}
+
+// TestRepairIsAnnounced: workers hear of a document that was repaired, also if Redis failed before it was announced.
+func TestRepairIsAnnounced(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testserver.PostgresDatabase(t))
+	st := s.process(t, s.redis.Addr())
+	if _, _, err := st.UpgradeTier(t.Context(), edited[0], tenant.Pro); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, s.url)
+	rdb := s.redis.Client(t)
+	rdb.Del(t.Context(), store.ConfigKey(edited[0]))
+	w := watch(t, s.redis.Addr())
+	var failed bool
+	rdb.AddHook(&at{step: beforeAnnounce, do: func() error {
+		if failed {
+			return nil
+		}
+		failed = true
+		return errors.New("Redis fails")
+	}})
+	m := store.New(rdb, store.Options{}).Mirror()
+	if _, err := d.Compare(t.Context(), m, record.CompareOptions{Repair: record.RepairBehind}); err == nil || !strings.Contains(err.Error(), "`arrakis reload`") {
+		t.Fatalf("the first comparison: %v", err)
+	}
+	if _, err := d.Compare(t.Context(), m, record.CompareOptions{Repair: record.RepairBehind}); err != nil {
+		t.Fatalf("the second comparison: %v", err)
+	}
+	w.checkHeard(t)
 }

@@ -68,6 +68,7 @@ type DB struct {
 	metrics   *metrics
 
 	ready    atomic.Bool   // the tables are there, as far as this process knows
+	untold   atomic.Bool   // a comparison has perhaps repaired a document of which it could not tell every process
 	running  atomic.Bool   // Run runs
 	away     atomic.Bool   // the last call failed because PostgreSQL is away
 	again    atomic.Int64  // unix ns from which on it is asked again
