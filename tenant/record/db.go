@@ -90,9 +90,9 @@ var _ store.SystemOfRecord = (*DB)(nil)
 // Open makes a DB, which does not depend on ctx any more. It connects when it is first used, and again whenever it must;
 // the error is one of the URL, without the password. The caller closes the DB.
 func Open(ctx context.Context, o Options) (*DB, error) {
-	config, err := pgxpool.ParseConfig(o.URL)
+	config, err := parseURL(o.URL)
 	if err != nil {
-		return nil, badURL(err)
+		return nil, err
 	}
 	if !strings.Contains(o.URL, "pool_max_conns") {
 		config.MaxConns = maxConnections
@@ -124,10 +124,20 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 // CheckURL returns an error, without the password, if url cannot be that of PostgreSQL.
 func CheckURL(url string) error {
-	if _, err := pgxpool.ParseConfig(url); err != nil {
-		return badURL(err)
+	_, err := parseURL(url)
+	return err
+}
+
+func parseURL(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, badURL(err)
 	}
-	return nil
+	// Of postgres://user:12/secret@host/database, the host is user, and the rest would be shown as the name of the database.
+	if strings.Contains(config.ConnConfig.Database, "@") {
+		return nil, wantURL("in a user or password, write / as %2F and @ as %40; the name of a database has no @")
+	}
+	return config, nil
 }
 
 // badURL says what is wrong with a URL. The error of pgx repeats the URL, with a password that it hides only where it
@@ -137,6 +147,10 @@ func badURL(err error) error {
 	if bad, ok := errors.AsType[*pgconn.ParseConfigError](err); ok && bad.Unwrap() != nil {
 		reason = oneLine(bad.Unwrap())
 	}
+	return wantURL(reason)
+}
+
+func wantURL(reason string) error {
 	return fmt.Errorf("expected a URL such as postgres://user:password@host:5432/database: %s", reason)
 }
 
