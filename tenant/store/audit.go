@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -174,6 +175,11 @@ type AuditQuery struct {
 func (q *AuditQuery) validate() error {
 	if q.Type != "" && !slices.Contains(AuditTypes, q.Type) {
 		return &tenant.FieldError{Field: "type", Reason: fmt.Sprintf("%.64q is unknown; known are %s", q.Type, joinTypes())}
+	}
+	for _, target := range q.Targets {
+		if !utf8.ValidString(target) || strings.Contains(target, "\x00") {
+			return &tenant.FieldError{Field: auditTarget, Reason: "must be UTF-8 without a NUL"}
+		}
 	}
 	if q.Cursor != "" && (!auditID.MatchString(q.Cursor) || strings.Trim(q.Cursor, "0-") == "") { // nothing is before 0-0
 		return ErrCursor

@@ -131,7 +131,7 @@ func TestAuditPages(t *testing.T) {
 			t.Errorf("%s: %d entries, want %d", query, len(entries), want)
 		}
 	}
-	for query, field := range map[string]string{"cursor=x": "cursor", "type=x": "type", "since=x": "since", "limit=0": "limit", "community=a": "community"} {
+	for query, field := range map[string]string{"cursor=x": "cursor", "type=x": "type", "since=x": "since", "limit=0": "limit", "community=a": "community", "target=%00": "target", "target=%ff": "target"} {
 		if p := b.do(t, http.MethodGet, "/v1/audit?"+query, "").want(t, http.StatusBadRequest).problem(t); p.Field != field {
 			t.Errorf("%s: %+v", query, p)
 		}

@@ -239,7 +239,7 @@ func TestChangesOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{"/changes", "/changes?target=" + url.QueryEscape(evil), "/changes?type=tenant", "/changes?target=nobody", "/changes?since=24h", "/changes?since=2000-01-01"} {
+	for _, path := range []string{"/changes", "/changes?target=" + url.QueryEscape(strings.ReplaceAll(evil, "\x00", "")), "/changes?type=tenant", "/changes?target=nobody", "/changes?since=24h", "/changes?since=2000-01-01"} {
 		r := b.ask(t, http.MethodGet, path, "")
 		if r.status != http.StatusOK || strings.Contains(r.body, "<img") || strings.Contains(r.body, "<script>") || strings.Contains(r.body, "<b>") {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
@@ -253,8 +253,10 @@ func TestChangesOfOthers(t *testing.T) {
 	if r := b.ask(t, http.MethodGet, "/changes?type=x", ""); r.status != http.StatusBadRequest {
 		t.Errorf("an unknown kind: %d", r.status)
 	}
-	if r := b.ask(t, http.MethodGet, "/changes?since="+url.QueryEscape(evil), ""); r.status != http.StatusBadRequest || strings.Contains(r.body, "<img") {
-		t.Errorf("a time that is none: %d %s", r.status, r.body)
+	for _, name := range []string{"since", "target"} { // a target has no NUL
+		if r := b.ask(t, http.MethodGet, "/changes?"+name+"="+url.QueryEscape(evil), ""); r.status != http.StatusBadRequest || strings.Contains(r.body, "<img") {
+			t.Errorf("a %s that is none: %d %s", name, r.status, r.body)
+		}
 	}
 	if r := b.ask(t, http.MethodGet, "/changes?cursor=x", ""); r.status != http.StatusBadRequest {
 		t.Errorf("a cursor that is none: %d", r.status)
