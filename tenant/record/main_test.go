@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runAsRelay()) // this test binary is a process that a test has started
 		os.Exit(2)
 	}
+	testserver.WaitTogether()
 	goleak.VerifyTestMain(testserver.M{M: m})
 }
 
