@@ -148,30 +148,36 @@ func (d *DB) count(ctx context.Context) (n int, err error) {
 	return n, d.readError(ctx, err)
 }
 
-// walk calls f with all documents, a part at a time, by kind and ID.
+// walk calls f with all documents, a part at a time, by kind and ID. It goes from kind to kind, because the index leads to
+// the next part of one kind only.
 func (d *DB) walk(ctx context.Context, f func([]store.Copy) error) error {
-	var last store.Name
-	for {
-		copies, err := d.part(ctx, last)
-		if err != nil || len(copies) == 0 {
-			return err
-		}
-		last = copies[len(copies)-1].Name
-		if err := f(copies); err != nil {
-			return err
+	for _, kind := range store.Kinds() {
+		for from := ""; ; {
+			copies, err := d.part(ctx, kind, from)
+			if err != nil {
+				return err
+			}
+			if len(copies) == 0 {
+				break
+			}
+			from = copies[len(copies)-1].Name.ID + "\x01" // the next text by bytes: PostgreSQL knows no NUL
+			if err := f(copies); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
-// part reads the first documents behind last, by kind and ID.
-func (d *DB) part(ctx context.Context, last store.Name) ([]store.Copy, error) {
+// part reads the first documents of a kind whose ID is from or behind it.
+func (d *DB) part(ctx context.Context, kind store.Kind, from string) ([]store.Copy, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
-	rows, _ := d.pool.Query(ctx, `SELECT kind, id, doc::text, version FROM arrakis.documents
-		WHERE (kind, id) > ($1, $2) AND doc IS NOT NULL AND kind = ANY($4) ORDER BY kind, id LIMIT $3`,
-		string(last.Kind), last.ID, fillBatch, store.Kinds()) // CollectRows returns the error
-	copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c store.Copy, err error) {
-		err = r.Scan(&c.Name.Kind, &c.Name.ID, &c.Text, &c.Number)
+	rows, _ := d.pool.Query(ctx, `SELECT id, doc::text, version FROM arrakis.documents
+		WHERE kind = $1 AND id >= $2 AND doc IS NOT NULL ORDER BY id LIMIT $3`, string(kind), from, fillBatch) // CollectRows returns the error
+	copies, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (store.Copy, error) {
+		c := store.Copy{Name: store.Name{Kind: kind}}
+		err := r.Scan(&c.Name.ID, &c.Text, &c.Number)
 		return c, err
 	})
 	return copies, d.readError(ctx, err)
