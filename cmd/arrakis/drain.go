@@ -24,7 +24,7 @@ type drainRabbitMQCmd struct {
 	Queue      string        `placeholder:"NAME" help:"The queue. Required, but for --exchange. It must exist; nothing is declared or bound."`
 	To         choice        `oneof:"commands,events,eligibility" default:"" placeholder:"KIND" help:"What its messages are: commands, events or eligibility (checks and syncs). Required."`
 	Prefetch   int           `default:"500" min:"1" max:"1000" help:"How many messages are on their way at once, 1 to 1000."`
-	Idle       time.Duration `default:"1m" min:"100ms" help:"For how long the queue must have been empty until the command ends."`
+	Idle       time.Duration `default:"1m" min:"100ms" help:"For how long the queue must have been empty, or with --reverse nothing have gone back, until the command ends."`
 	Follow     bool          `help:"Go on when the queue is empty, until the command is interrupted."`
 	Limit      int           `default:"0" min:"0" help:"How many messages to move at most; 0 is all."`
 	DryRun     bool          `help:"Only show what the first messages would become, 100 or as many as --limit says, and put them back."`

@@ -197,10 +197,14 @@ func (e *editing) edit(ctx context.Context, at *worker, id string, limit int64) 
 	defer cancel()
 	began := time.Now()
 	body := fmt.Sprintf(`{"tier":"pro","rateLimits":{"commandsPerMinute":%d}}`, limit)
-	_, err := e.ask(ctx, http.MethodPatch, "http://"+at.ops+"/v1/tenants/"+id, "application/merge-patch+json", body)
+	patch := func() error {
+		_, err := e.ask(ctx, http.MethodPatch, "http://"+at.ops+"/v1/tenants/"+id, "application/merge-patch+json", body)
+		return err
+	}
+	err := patch()
 	for errors.Is(err, errTooMany) && program.Pause(ctx, retryAfter) == nil {
 		e.repeated.Add(1)
-		_, err = e.ask(ctx, http.MethodPatch, "http://"+at.ops+"/v1/tenants/"+id, "application/merge-patch+json", body)
+		err = patch()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -57,10 +57,7 @@ func TestByHand(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.Redis(t).Client(t)
 	url := testserver.PostgresDatabase(t)
-	d := open(t, url)
-	s := newStore(rdb, d)
-	run(t, d, s.Mirror())
-	awaitUse(t, d)
+	s, d := runningAt(t, rdb, url)
 	conn := testserver.ConnectPostgres(t, url)
 	if _, err := conn.Exec(t.Context(), `INSERT INTO arrakis.documents VALUES
 		('tenant', 'acme', E'\n{\n  "communityId": "acme", "tier": "pro"}', 7, now()), ('plan', 'gold', '{}', 7, now())`); err != nil {

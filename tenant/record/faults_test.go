@@ -28,10 +28,7 @@ func newSite(t *testing.T, url string) site {
 // process is what a worker has of the system of record, with a relay. redisAddr is that of Redis or of a proxy.
 func (s site) process(t *testing.T, redisAddr string) *store.Store {
 	t.Helper()
-	d := open(t, s.url)
-	st := newStore(testserver.ConnectRedis(t, redisAddr), d)
-	run(t, d, st.Mirror())
-	awaitUse(t, d)
+	st, _ := runningAt(t, testserver.ConnectRedis(t, redisAddr), s.url)
 	return st
 }
 

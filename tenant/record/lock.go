@@ -38,13 +38,17 @@ func (d *DB) locked(ctx context.Context, lock string, f func(context.Context) er
 	if err != nil || !got {
 		return d.readError(ctx, err)
 	}
-	held, end := context.WithCancelCause(ctx)
+	held, end := context.WithCancel(ctx)
+	var lost error
 	var wg sync.WaitGroup
-	wg.Go(func() { end(d.keepLock(held, tx)) })
+	wg.Go(func() {
+		lost = d.keepLock(held, tx)
+		end()
+	})
 	err = f(held)
-	end(nil)
+	end()
 	wg.Wait()
-	if lost := context.Cause(held); err != nil && ctx.Err() == nil && lost != context.Canceled { //nolint:errorlint // end(nil) makes it that
+	if err != nil && lost != nil {
 		return fmt.Errorf("the lock of whoever fills Redis, compares or moves was lost: %w", lost)
 	}
 	return err

@@ -61,7 +61,13 @@ func awaitUse(t *testing.T, d *record.DB) {
 // newRunning makes a store on a new database that is in use.
 func newRunning(t *testing.T, rdb redis.UniversalClient) (*store.Store, *record.DB) {
 	t.Helper()
-	d := open(t, testserver.PostgresDatabase(t))
+	return runningAt(t, rdb, testserver.PostgresDatabase(t))
+}
+
+// runningAt makes a store on the database at url, and waits until that is in use.
+func runningAt(t *testing.T, rdb redis.UniversalClient, url string) (*store.Store, *record.DB) {
+	t.Helper()
+	d := open(t, url)
 	s := newStore(rdb, d)
 	run(t, d, s.Mirror())
 	awaitUse(t, d)

@@ -72,10 +72,7 @@ func TestEmptyRedisIsFilled(t *testing.T) {
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.Redis(t).Client(t)
-	d := open(t, testserver.PostgresDatabase(t)+"&pool_max_conns=1")
-	s := newStore(rdb, d)
-	run(t, d, s.Mirror())
-	awaitUse(t, d)
+	s, _ := runningAt(t, rdb, testserver.PostgresDatabase(t)+"&pool_max_conns=1")
 	if _, _, err := s.UpgradeTier(t.Context(), "acme", tenant.Enterprise); err != nil {
 		t.Fatal(err)
 	}
@@ -280,10 +277,7 @@ func TestMove(t *testing.T) {
 func TestStrictIsolation(t *testing.T) {
 	t.Parallel()
 	rdb := testserver.Redis(t).Client(t)
-	d := open(t, testserver.PostgresDatabase(t)+"&default_transaction_isolation=serializable")
-	s := newStore(rdb, d)
-	run(t, d, s.Mirror())
-	awaitUse(t, d)
+	s, d := runningAt(t, rdb, testserver.PostgresDatabase(t)+"&default_transaction_isolation=serializable")
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {
